@@ -1,0 +1,138 @@
+"""Writes docs/profiles.md out of the structs' own docstrings: `python docs/write_profiles.py`.
+
+A test keeps the page current.
+"""
+
+import ast
+import inspect as python_inspect
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import msgspec  # noqa: E402
+from msgspec import inspect  # noqa: E402
+
+from engine import methods, models, profile  # noqa: E402
+
+PAGE = Path(__file__).parent / "profiles.md"
+INTRODUCTION = """# Profiles
+
+<!-- Written by docs/write_profiles.py out of the code. Change the docstrings there and run it again. -->
+
+A profile is one side of a duel: a model, a quantization method, a prompt format and sampling settings in one
+YAML file. The file's name is the profile's name. Only `model.source` is needed, the rest has defaults.
+
+```yaml
+description: SmolLM2 135M Instruct, 4-bit NormalFloat
+model:
+  source: demo
+  dtype: bfloat16
+quantization:
+  method: bitsandbytes
+  bits: 4
+  quant_type: nf4
+prompt:
+  system: You are a helpful assistant.
+generation:
+  max_new_tokens: 256
+  temperature: 0.7
+  seed: 1
+```
+
+A name is looked up in `./profiles`, then in your configuration folder (`~/.config/quantduel/profiles`), then
+among the shipped profiles. A path ending in `.yaml` is that file. A hub id (`org/name`), a folder, a `.gguf`
+file, `demo` and `random:SHAPE` can be used straight, without a profile.
+
+- `quantduel profiles list` shows them all, `quantduel profiles show NAME` one with its defaults.
+- `quantduel profiles check FILE` tells what is wrong with a file: line, key, expectation, nearest spelling.
+- `--set model.device=cpu --set temperature=0.7` changes a profile for one command; a key without a dot is one
+  of `generation`.
+
+YAML is read strictly: unknown keys, duplicate keys, aliases and tags are refused; `no` and `12:30` are text,
+`1e-5` is a number. Relative paths are relative to the profile's file.
+"""
+SECTIONS = (("model", profile.Model), ("prompt", profile.Prompt), ("generation", profile.Generation))
+
+
+def page() -> str:
+    """The page's text."""
+    parts = [INTRODUCTION]
+    for name, struct in SECTIONS:
+        parts.append(f"## `{name}`\n\n{python_inspect.getdoc(struct)}\n\n{_table(struct)}")
+    parts.append(
+        "## `quantization`\n\nLeft out, a checkpoint is loaded as it is stored. See [methods](methods.md).\n"
+    )
+    for method in methods.METHODS:
+        parts.append(_method(method))
+    shapes = ", ".join(f"`random:{shape}`" for shape in models.shapes())
+    parts.append(f"## Random models\n\n{python_inspect.getdoc(models.Random)} Known are {shapes}.\n")
+    return "\n".join(parts)
+
+
+def _method(method: type[msgspec.Struct]) -> str:
+    text = f"### `method: {method.__struct_config__.tag}`\n\n{python_inspect.getdoc(method)}\n"
+    return f"{text}\n{_table(method)}" if method.__struct_fields__ else text
+
+
+def _table(struct: type[msgspec.Struct]) -> str:
+    rows = "\n".join("| " + " | ".join(row) + " |" for row in _rows(struct))
+    return f"| key | value | default | |\n|---|---|---|---|\n{rows}\n"
+
+
+def _rows(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
+    described = _docstrings(struct)
+    declared = inspect.type_info(struct)
+    for field in declared.fields:
+        required = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+        default = "required" if required else _plain(field.default)
+        yield f"`{field.name}`", _type(field.type), default, described.get(field.name, "")
+
+
+def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
+    """The string below each field; msgspec does not keep it, the source does."""
+    body = ast.parse(python_inspect.getsource(struct)).body[0].body
+    found = {}
+    for statement, following in pairwise(body):
+        is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        if isinstance(statement, ast.AnnAssign) and is_text:
+            found[statement.target.id] = " ".join(str(following.value.value).split())
+    return found
+
+
+def _type(declared: inspect.Type) -> str:
+    match declared:
+        case inspect.UnionType(types=types):
+            return " or ".join(_type(t) for t in types if not isinstance(t, inspect.NoneType))
+        case inspect.LiteralType(values=values):
+            return ", ".join(f"`{value}`" for value in values)
+        case inspect.IntType() | inspect.FloatType():
+            return _number(declared)
+        case inspect.StructType(fields=fields):
+            return "mapping of " + ", ".join(f"`{field.name}`" for field in fields)
+    return {inspect.BoolType: "`true` or `false`", inspect.VarTupleType: "a list of texts"}.get(
+        type(declared), "text"
+    )
+
+
+def _number(declared: inspect.IntType | inspect.FloatType) -> str:
+    text = "whole number" if isinstance(declared, inspect.IntType) else "number"
+    bounds = (("≥", declared.ge), (">", declared.gt), ("≤", declared.le), ("<", declared.lt))
+    shown = ", ".join(f"{sign} {bound:,}".replace(",", " ") for sign, bound in bounds if bound is not None)
+    return f"{text} {shown}" if shown else text
+
+
+def _plain(value: object) -> str:
+    match value:
+        case None | ():
+            return "–"
+        case bool():
+            return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

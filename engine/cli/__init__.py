@@ -1,0 +1,152 @@
+"""The command line: the group of commands, the one error printer and the exit codes.
+
+Every command is a file here, imported when it is called. A front end adds its own command as the default one,
+for `quantduel [A] [B]`; the engine does not know which.
+
+Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 130 interrupted.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+
+from engine import paths
+from engine.errors import ExitCode, InputError, QuantDuelError
+from engine.faults import nearest
+from engine.text import visible
+
+COMMANDS = {
+    "duel": "One prompt, two models, both answers and their figures.",
+    "chat": "Talk to one model; also in a pipe.",
+    "prompt": "The text and token ids that a prompt becomes.",
+    "profiles": "List, show and check profiles.",
+    "doctor": "What this machine can run, and what is missing.",
+}
+HELP = """Is the quantized model good enough, and what do I gain?
+
+\b
+  quantduel                            the duel on the screen
+  quantduel smollm2-bf16 smollm2-nf4   … with these two sides
+  quantduel duel A B -p "Hello" --json … without a screen
+
+A and B are profiles (`quantduel profiles list`), profile files, or straight models: a hub id, a folder, a
+.gguf file, random:SHAPE.
+"""
+
+
+class Group(click.Group):
+    """Commands by name; what is no command goes to the default command, where there is one."""
+
+    default: click.Command | None = None
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"engine.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table above, so that no command is imported for it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word in COMMANDS:
+            return super().resolve_command(ctx, args)
+        hint = nearest(word, COMMANDS)
+        if self.default is None or (hint and not _means_a_model(word)):
+            hint = hint.replace("did you mean ", "did you mean the command `").replace("?", "`?")
+            raise InputError(f"no command named {word!r}", hint or "`quantduel --help` shows all")
+        return "", self.default, args
+
+
+def build_group(default: click.Command | None = None) -> click.Group:
+    """The commands; `default` is called for `quantduel` alone and for words that name no command."""
+
+    def call_default(ctx: click.Context) -> object:
+        if ctx.invoked_subcommand is not None:
+            return None
+        if default is None:
+            click.echo(ctx.get_help())
+            return None
+        with default.make_context("", [], parent=ctx) as inner:
+            return default.invoke(inner)
+
+    group = Group(
+        "quantduel",
+        callback=click.pass_context(call_default),
+        invoke_without_command=True,
+        help=HELP,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "max_content_width": 100,
+            "ignore_unknown_options": default is not None,
+        },
+    )
+    group.default = default
+    return click.version_option(_version(), prog_name="quantduel", message="%(prog)s %(version)s")(group)
+
+
+def run(args: Sequence[str], default: click.Command | None = None) -> int:
+    """Do what the arguments say and return the exit code; errors become one line on stderr."""
+    group = build_group(default)
+    try:
+        colour = None if paths.terminal().wants_colour else False  # None: where stdout is a terminal
+        with group.make_context("quantduel", list(args), color=colour) as ctx:
+            code = group.invoke(ctx)
+        sys.stdout.flush()
+        return int(code) if isinstance(code, int) else ExitCode.DONE
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.ClickException as error:
+        print_error(error.format_message().rstrip("."), _usage_hint(error))
+        return ExitCode.BAD_INPUT
+    except QuantDuelError as error:
+        print_error(error.message, error.hint)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.DONE
+
+
+def main(default: click.Command | None = None) -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:], default))
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """What went wrong and what to do about it, on stderr."""
+    click.echo(f"quantduel: {visible(message)}", err=True)
+    if hint:
+        click.echo(f"  {visible(hint)}", err=True)
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"`{context.command_path.strip()} --help` shows how it is used" if context else ""
+
+
+def _means_a_model(word: str) -> bool:
+    from engine import profile
+
+    return "/" in word or ":" in word or Path(word).exists() or word in profile.available()
+
+
+def _version() -> str:
+    try:
+        return version("quantduel")
+    except PackageNotFoundError:
+        return "of a source tree that is not installed"

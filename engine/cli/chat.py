@@ -1,0 +1,114 @@
+"""`quantduel chat`: a plain chat with one model in a terminal, or one answer in a pipe.
+
+Lines are read while no event loop runs, so that Ctrl-C at the prompt clears the line, and Ctrl-C during an
+answer stops the answer.
+"""
+
+import asyncio
+import signal
+import sys
+from contextlib import aclosing
+from typing import Unpack
+
+import click
+
+from engine.cli import loading, transcript
+from engine.cli.loading import LoadedSide
+from engine.cli.options import Settings, chosen, settings_options
+from engine.duel import Answer, Duel
+from engine.errors import ExitCode, InputError
+from engine.protocol import Decoded, Finished
+
+KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
+
+
+@click.command(short_help="Talk to one model; also in a pipe.")
+@click.argument("name", metavar="PROFILE")
+@settings_options
+def chat(name: str, **settings: Unpack[Settings]) -> ExitCode:
+    """Talk to PROFILE. In a pipe, stdin is one prompt and stdout is the answer.
+
+    In a terminal: /clear forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer.
+    """
+    profile = chosen(name, settings)
+    prompt = None if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
+    if prompt is not None and not prompt.strip():
+        raise InputError("the prompt is empty", "such as: echo hi | quantduel chat " + name)
+    with asyncio.Runner() as runner:
+        model = loading.loaded([profile])
+        (side,) = runner.run(model.__aenter__())
+        try:
+            return _with_model(runner, side, prompt)
+        finally:
+            runner.run(model.__aexit__(None, None, None))
+
+
+def _with_model(runner: asyncio.Runner, side: LoadedSide, prompt: str | None) -> ExitCode:
+    if side.failure:
+        transcript.failed_loads([side])
+        return ExitCode.NOT_LOADED
+    duel = Duel([side.session])
+    if prompt is not None:
+        return runner.run(_answer(duel, prompt))
+    return _converse(runner, duel)
+
+
+def _converse(runner: asyncio.Runner, duel: Duel) -> ExitCode:
+    """Lines from the terminal until the user leaves or the worker is gone."""
+    import readline  # noqa: F401  # editing and history for input()
+
+    click.echo(f"{duel.sessions[0].profile.name}: {KEYS}", err=True)
+    while duel.sessions[0].ready:
+        match _line():
+            case None | "/quit":
+                return ExitCode.DONE
+            case "/clear":
+                duel.forget()
+                click.echo("forgotten", err=True)
+            case "":
+                continue
+            case text:
+                runner.run(_answer(duel, text))
+    return ExitCode.NOT_GENERATED
+
+
+def _line() -> str | None:
+    """The next line; None at the end of input, nothing where Ctrl-C took it back."""
+    try:
+        return input("> ").strip()
+    except EOFError:
+        click.echo()
+        return None
+    except KeyboardInterrupt:
+        click.echo()
+        return ""
+
+
+async def _answer(duel: Duel, prompt: str) -> ExitCode:
+    interrupts: list[int] = []
+
+    def interrupt() -> None:
+        interrupts.append(signal.SIGINT)
+        duel.cancel()
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        async with aclosing(duel.ask(prompt)) as events:
+            async for _, event in events:
+                if isinstance(event, Decoded | Finished):
+                    transcript.write(event.text)
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    click.echo()
+    return _outcome(duel, duel.answers[0], bool(interrupts))
+
+
+def _outcome(duel: Duel, answer: Answer, interrupted: bool) -> ExitCode:
+    session = duel.sessions[0]
+    if answer.failure and answer.failure.kind != "cancelled":
+        transcript.report(answer.failure.message, answer.failure.hint, session.profile.name)
+        return ExitCode.NOT_GENERATED
+    if session.info and sys.stdout.isatty():
+        click.secho(f"   {transcript.figures(answer, session.info)[0]}", dim=True, err=True)
+    return ExitCode.INTERRUPTED if interrupted else ExitCode.DONE

@@ -1,0 +1,44 @@
+"""`quantduel doctor`: what this machine can run, what is missing, and the command that mends it."""
+
+from itertools import groupby
+
+import click
+
+from engine import report
+from engine.diagnosis import Check, Diagnosis, diagnose
+from engine.errors import ExitCode
+from engine.text import visible
+
+COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
+
+
+@click.command(short_help="What this machine can run.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def doctor(as_json: bool) -> ExitCode:
+    """Look at packages, devices, memory, caches, the model hub and the terminal.
+
+    Exit code 0 where models can be run here, 3 where something is missing for that. Notes do not count.
+    """
+    found = diagnose()
+    if as_json:
+        click.echo(report.json(found))
+    else:
+        _print(found)
+    return ExitCode.DONE if found.can_run_models else ExitCode.NOT_LOADED
+
+
+def _print(found: Diagnosis) -> None:
+    width = max(len(check.name) for check in found.checks)
+    for area, checks in groupby(found.checks, key=lambda check: check.area):
+        click.secho(area.capitalize(), bold=True)
+        for check in checks:
+            _print_check(check, width)
+        click.echo()
+    click.echo("Models can be run here." if found.can_run_models else "Models cannot be run here yet.")
+
+
+def _print_check(check: Check, width: int) -> None:
+    state = click.style(f"{check.state:<7}", fg=COLOURS[check.state])
+    click.echo(f"  {state}  {check.name:<{width}}  {visible(check.detail, keep_newlines=False)}")
+    if check.mend:
+        click.echo(f"  {'':7}  {'':{width}}  → {check.mend}")

@@ -1,0 +1,57 @@
+"""Options that several commands share, and the profile they make of a name."""
+
+from collections.abc import Callable
+from typing import Any, TypedDict, TypeVar
+
+import click
+
+from engine import profile, strict_yaml
+from engine.errors import InputError
+from engine.profile import Profile
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--max-new-tokens", type=int, metavar="N", help="Longest answer, in tokens."),
+    click.option("--seed", type=int, metavar="S", help="Seed of the sampling."),
+    click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be repeated.",
+    ),
+)
+
+
+class Settings(TypedDict):
+    """What these options give a command."""
+
+    max_new_tokens: int | None
+    seed: int | None
+    assignments: tuple[str, ...]
+
+
+def settings_options(callback: Callback) -> Callback:
+    """--max-new-tokens, --seed and --set; the command gets them as the keyword arguments of `Settings`."""
+    for option in reversed(_OPTIONS):
+        callback = option(callback)
+    return callback
+
+
+def chosen(name: str, given: Settings) -> Profile:
+    """The profile of that name with the settings of the command line."""
+    settings = dict(_assignment(text) for text in given["assignments"])
+    if given["max_new_tokens"] is not None:
+        settings["generation.max_new_tokens"] = given["max_new_tokens"]
+    if given["seed"] is not None:
+        settings["generation.seed"] = given["seed"]
+    found = profile.find(name)
+    return profile.changed(found, settings) if settings else found
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise InputError(f"--set {text}: expected KEY=VALUE", "such as --set temperature=0.7")
+    return key.strip(), strict_yaml.value(value)

@@ -1,0 +1,67 @@
+"""`quantduel profiles`: list, show and check."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from engine import profile, report
+from engine.cli import print_error
+from engine.errors import ExitCode, ProfileError
+from engine.report import Row
+
+
+@click.group(short_help="List, show and check profiles.")
+def profiles() -> None:
+    """Profiles are looked up in ./profiles, in your configuration folder, and among the shipped ones."""
+
+
+@profiles.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_profiles(as_json: bool) -> ExitCode:
+    """Every profile by name; one that cannot be read is told on stderr."""
+    rows: list[Row] = []
+    for file in profile.available().values():
+        try:
+            rows.append(_row(profile.read(file), file, with_file=as_json))
+        except ProfileError as error:
+            print_error(error.message, error.hint)
+    if as_json:
+        click.echo(report.json(rows))
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo(report.table(rows, width))
+    return ExitCode.DONE
+
+
+@profiles.command()
+@click.argument("name")
+def show(name: str) -> ExitCode:
+    """The profile as YAML, with every default written out. NAME can be a file or a model, too."""
+    click.echo(profile.to_yaml(profile.find(name)), nl=False)
+    return ExitCode.DONE
+
+
+@profiles.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+def check(files: tuple[Path, ...]) -> ExitCode:
+    """Check FILES, or every profile there is. One line a fault, exit code 2 where there is one."""
+    chosen = files or tuple(profile.available().values())
+    faults = [fault for file in chosen for fault in profile.faults(file)]
+    for fault in faults:
+        print_error(str(fault))
+    if not faults:
+        click.echo(f"{len(chosen)} {'profile' if len(chosen) == 1 else 'profiles'}, no fault", err=True)
+    return ExitCode.BAD_INPUT if faults else ExitCode.DONE
+
+
+def _row(found: profile.Profile, file: Path, *, with_file: bool) -> Row:
+    row: dict[str, report.Cell] = {
+        "name": found.name,
+        "method": found.label,
+        "source": found.model.source,
+        "device": found.model.device,
+        "description": found.description,
+    }
+    return row | {"file": str(file.absolute())} if with_file else row

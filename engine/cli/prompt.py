@@ -1,0 +1,49 @@
+"""`quantduel prompt`: the text and token ids that a prompt becomes, as the model reads it."""
+
+import asyncio
+
+import click
+from msgspec import Struct
+
+from engine import profile, report
+from engine.cli import loading, prompts, transcript
+from engine.errors import ExitCode, GenerationError
+from engine.profile import Profile
+from engine.protocol import Failed, Message, Rendered
+
+
+class _Shown(Struct):
+    profile: str
+    text: str
+    token_ids: tuple[int, ...]
+
+
+@click.command(short_help="The prompt as the model reads it.")
+@click.argument("name", metavar="PROFILE")
+@click.option(
+    "-p", "--prompt", "text", metavar="TEXT", required=True, help="The prompt; `-` reads it from stdin."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def prompt(name: str, text: str, as_json: bool) -> ExitCode:
+    """Load PROFILE and show the text and the token ids that a prompt becomes."""
+    conversation = prompts.of_argument(text)
+    result = asyncio.run(_render(profile.find(name), conversation.prompt))
+    if isinstance(result, ExitCode):
+        return result
+    if as_json:
+        click.echo(report.json(_Shown(name, result.text, result.token_ids)))
+    else:
+        transcript.write(result.text)
+        click.echo(f"\n\n{len(result.token_ids)} tokens: {' '.join(map(str, result.token_ids))}")
+    return ExitCode.DONE
+
+
+async def _render(wanted: Profile, text: str) -> Rendered | ExitCode:
+    async with loading.loaded([wanted]) as (side,):
+        if side.failure:
+            transcript.failed_loads([side])
+            return ExitCode.NOT_LOADED
+        result = await side.session.render((Message("user", text),))
+    if isinstance(result, Failed):
+        raise GenerationError(result.message, result.hint)
+    return result

@@ -1,0 +1,129 @@
+"""A duel as text on stdout: each answer as it comes, its figures below, the comparison at the end.
+
+One answer is written at a time; what another side says meanwhile waits until its turn. On a terminal the
+model's output is made safe to show, in a pipe it is written as it is.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from engine.cli import print_error
+from engine.cli.loading import LoadedSide
+from engine.comparison import Comparison, compare
+from engine.duel import Answer, Duel
+from engine.protocol import Decoded, Event, Finished, ModelInfo
+from engine.text import visible
+from engine.units import MISSING, bytes_text, ms_text, speed_text
+
+NAMES = "AB"
+
+
+class Transcript:
+    """Writes one turn; `add` takes every event after the duel has it."""
+
+    def __init__(self, duel: Duel) -> None:
+        self._duel = duel
+        self._current: int | None = None
+        self._written: set[int] = set()
+
+    def begin(self, rendered: Sequence[str | None]) -> None:
+        """Write the prompt as each side reads it, where that is asked for; once where all read the same."""
+        shown = dict.fromkeys(text for text in rendered if text is not None)
+        for text in shown:
+            click.secho("Prompt", bold=True)
+            write(text)
+            click.echo("\n")
+
+    def end(self) -> None:
+        """Write B against A, the proof of equal input, and where the answers part, if both answered."""
+        found = compare(self._duel)
+        for line in _lines(found) if found else ():
+            click.echo(line)
+        if found:
+            click.echo()
+
+    def add(self, side: int, event: Event) -> None:
+        """Write what this event adds."""
+        if self._current is None:
+            self._begin(next(iter(self._duel.answers)))
+        elif side == self._current and isinstance(event, Decoded | Finished):
+            write(event.text)
+        while self._current is not None and self._duel.answers[self._current].ended:
+            self._end(self._current)
+
+    def _begin(self, side: int) -> None:
+        self._current = side
+        session = self._duel.sessions[side]
+        label, device = (session.info.label, session.info.device) if session.info else ("", "")
+        click.secho(f"{NAMES[side]}  {session.profile.name}  ({label}, {device})", bold=True)
+        write(self._duel.answers[side].text)
+
+    def _end(self, side: int) -> None:
+        answer, info = self._duel.answers[side], self._duel.sessions[side].info
+        click.echo()
+        if answer.failure:
+            report(answer.failure.message, answer.failure.hint, self._duel.sessions[side].profile.name)
+        if answer.token_ids and info:
+            for line in figures(answer, info):
+                click.secho(f"   {line}", dim=True)
+        click.echo()
+        self._written.add(side)
+        self._current = next((other for other in self._duel.answers if other not in self._written), None)
+        if self._current is not None:
+            self._begin(self._current)
+
+
+def write(text: str) -> None:
+    """A piece of a model's output."""
+    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def report(message: str, hint: str, name: str) -> None:
+    """A side's failure, on stderr."""
+    sys.stdout.flush()
+    print_error(f"{name}: {message}", hint)
+
+
+def failed_loads(sides: list[LoadedSide]) -> None:
+    """Tell which sides have no model."""
+    for side in sides:
+        if side.failure:
+            report(side.failure.message, side.failure.hint, side.session.profile.name)
+
+
+def figures(answer: Answer, info: ModelInfo) -> list[str]:
+    """Speeds in one line, memory in another."""
+    metrics, weights, memory = answer.metrics, info.weights, answer.memory
+    speeds = [
+        f"TTFT {ms_text(metrics.ttft_ms)}",
+        f"prefill {speed_text(metrics.prefill_tok_s)}",
+        f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
+        f"{metrics.new_tokens} tokens, {answer.finish_reason or 'unfinished'}",
+    ]
+    parts = f"linear {bytes_text(weights.linear_bytes)}, embedding {bytes_text(weights.embedding_bytes)}"
+    sizes = [f"weights {bytes_text(weights.total_bytes)} ({parts})"]
+    if memory:
+        sizes += [
+            f"KV cache {bytes_text(memory.kv_cache_bytes)}",
+            f"peak {bytes_text(memory.peak_bytes)}",
+            f"process {bytes_text(memory.process_bytes)} ({memory.process_source})",
+        ]
+    return [" · ".join(speeds), " · ".join(sizes)]
+
+
+def _lines(found: Comparison) -> list[str]:
+    ratios = {"decode": found.decode, "TTFT": found.ttft, "weights": found.weights, "peak": found.peak}
+    text = " · ".join(f"{name} {MISSING if r is None else f'{r:.2f}×'}" for name, r in ratios.items())
+    lines = [f"B against A: {text}{' (contended)' if found.contended else ''}"]
+    if found.input:
+        same = "the same" if found.input.identical else "NOT the same"
+        lines.append(f"Input: {same} {found.input.tokens} tokens, sha256 {found.input.sha256[:16]}")
+    parted = (
+        "token for token equal"
+        if found.parted_at is None
+        else f"different from token {found.parted_at + 1} on"
+    )
+    return [*lines, f"Answers: {parted}"]

@@ -1,0 +1,254 @@
+"""The engine's side of a worker: start it, load a model in it, ask it, cancel, close.
+
+A session is one worker process. Whatever happens to that process reaches the caller as an event, never as an
+exception: a dead worker is a `Failed` like any other, and a new session loads the model again.
+"""
+
+import asyncio
+import signal
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import msgspec
+
+from engine import paths
+from engine.profile import Generation, Profile
+from engine.protocol import (
+    Cancel,
+    Command,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Message,
+    ModelInfo,
+    Quantize,
+    Quantized,
+    Render,
+    Rendered,
+    decode_event,
+    encode,
+)
+
+CANCEL_TIMEOUT_S = 3.0
+LONGEST_LINE_BYTES = 1 << 26
+LOG_LIMIT_BYTES = 1 << 20
+LOG_TAIL_LINES = 20
+
+
+class Session:
+    """One worker process and the model in it."""
+
+    def __init__(self, profile: Profile, *, threads: int | None = None) -> None:
+        self.profile = profile
+        self.info: ModelInfo | None = None
+        self.log_path: Path | None = None
+        self._threads = threads
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._log_tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._requests = 0
+        self._busy = False
+        self._lost: Failed | None = None
+        self._ending: FailureKind | None = None  # why this side ended the process itself
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded and its worker lives."""
+        return self.info is not None and self._lost is None
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return self._process.pid if self._process else None
+
+    async def load(self) -> AsyncIterator[Event]:
+        """Start the worker and load the model; the last event is Loaded or Failed."""
+        await self._start()
+        self._send(Load(profile=self.profile, threads=self._threads))
+        async for event in self._until(Loaded):
+            if isinstance(event, Loaded):
+                self.info = event.info
+            yield event
+
+    async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncIterator[Event]:
+        """Start the worker and make the profile's checkpoint; the last event is Quantized or Failed."""
+        await self._start()
+        self._send(Quantize(profile=self.profile, out=out, force=force, threads=self._threads))
+        async for event in self._until(Quantized):
+            yield event
+
+    async def generate(
+        self, messages: tuple[Message, ...], generation: Generation, *, threads: int | None = None
+    ) -> AsyncGenerator[Event]:
+        """Answer a conversation; the last event is Finished or Failed."""
+        request = self._next_request()
+        self._send(Generate(request=request, messages=messages, generation=generation, threads=threads))
+        try:
+            async for event in self._until(Finished, request):
+                yield event
+        finally:
+            if self._busy:  # the reader left early
+                self._send(Cancel(request=request))
+                self._busy = False
+
+    async def render(self, messages: tuple[Message, ...]) -> Rendered | Failed:
+        """The prompt a conversation becomes."""
+        request = self._next_request()
+        self._send(Render(request=request, messages=messages))
+        async for event in self._until(Rendered, request):
+            if isinstance(event, Rendered | Failed):
+                return event
+        raise AssertionError("a request ends with its last event")
+
+    def cancel(self) -> None:
+        """Stop what the worker does now. A load ends with its process, an answer after 3 s too."""
+        if not self._busy:
+            return
+        if self.info is None:
+            self._end("cancelled")
+            return
+        request = self._requests
+        self._send(Cancel(request=request))
+        asyncio.get_running_loop().call_later(CANCEL_TIMEOUT_S, self._end_if_deaf, request)
+
+    async def close(self) -> None:
+        """End the worker; its memory is back when this returns."""
+        if self._process is None:
+            return
+        self._end("cancelled")
+        await self._process.wait()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def ended(self) -> Failed:
+        """Why the worker ended, once it has; for whoever wants to know without asking it anything."""
+        await asyncio.wait(self._tasks[:1])
+        return self._lost or Failed(kind="worker_lost", message="the worker was not started")
+
+    # the process
+
+    async def _start(self) -> None:
+        self._busy = True
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",
+            "-m",
+            "engine.worker",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LONGEST_LINE_BYTES,
+            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        )
+        self._tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._read_log())]
+
+    async def _read_events(self) -> None:
+        process = _running(self._process)
+        stdout = _stream(process.stdout)
+        while line := await stdout.readline():
+            try:
+                self._events.put_nowait(decode_event(line))
+            except msgspec.MsgspecError as error:
+                self._log_tail.append(f"unreadable event: {error}")
+        code = await process.wait()
+        if self.info is None:
+            await asyncio.to_thread(_sweep_store)
+        self._lost = self._last_words(code)
+        self._events.put_nowait(self._lost)
+
+    async def _read_log(self) -> None:
+        """Keep the worker's stderr: its tail in memory, its beginning in a bounded file."""
+        process = _running(self._process)
+        stderr = _stream(process.stderr)
+        folder = paths.logs()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.log_path = folder / f"{self.profile.name}-{process.pid}.log"
+        with self.log_path.open("wb") as log:
+            while chunk := await stderr.read(1 << 16):
+                log.write(chunk[: max(0, LOG_LIMIT_BYTES - log.tell())])
+                log.flush()
+                self._log_tail.extend(chunk.decode(errors="replace").splitlines())
+
+    def _last_words(self, code: int) -> Failed:
+        log = f"log: {self.log_path}"
+        match self._ending:
+            case "cancelled":
+                return Failed(kind="cancelled", message="cancelled")
+            case "unresponsive":
+                message = f"did not stop within {CANCEL_TIMEOUT_S:g} s and was ended"
+                return Failed(kind="unresponsive", message=message, hint="load it again")
+        if code == -signal.SIGKILL:
+            message = "the worker was killed (SIGKILL: by hand, or by the kernel for want of memory)"
+        elif code < 0:
+            message = f"the worker died of {signal.Signals(-code).name}"
+        else:
+            message = f"the worker ended with exit code {code}"
+        return Failed(kind="worker_lost", message=message, hint=f"load it again; {log}")
+
+    def _end(self, why: FailureKind) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            self._ending = why
+            process.kill()
+
+    def _end_if_deaf(self, request: int) -> None:
+        if self._busy and self._requests == request:
+            self._end("unresponsive")
+
+    # the wire
+
+    def _next_request(self) -> int:
+        if self._busy:
+            raise RuntimeError("a session does one thing at a time")
+        self._busy = True
+        self._requests += 1
+        return self._requests
+
+    def _send(self, command: Command) -> None:
+        if self._lost is None:
+            _pipe(_running(self._process).stdin).write(encode(command) + b"\n")
+
+    async def _until(self, last: type[Event], request: int | None = None) -> AsyncIterator[Event]:
+        """Events of this request up to its last, which is of type `last` or Failed."""
+        while True:
+            event = self._lost if self._lost and self._events.empty() else await self._events.get()
+            owner = getattr(event, "request", None)
+            if owner is not None and owner != request:
+                continue  # the tail of an answer whose reader left
+            ended = isinstance(event, last | Failed)
+            if ended:
+                self._busy = False
+            yield event
+            if ended:
+                return
+
+
+def _sweep_store() -> None:
+    """Remove the checkpoint that an ended worker was making."""
+    from engine import store
+
+    store.sweep()
+
+
+def _running(process: asyncio.subprocess.Process | None) -> asyncio.subprocess.Process:
+    if process is None:
+        raise RuntimeError("load() comes first")
+    return process
+
+
+def _stream(reader: asyncio.StreamReader | None) -> asyncio.StreamReader:
+    if reader is None:
+        raise RuntimeError("the worker was started without a pipe")
+    return reader
+
+
+def _pipe(writer: asyncio.StreamWriter | None) -> asyncio.StreamWriter:
+    if writer is None:
+        raise RuntimeError("the worker was started without a pipe")
+    return writer

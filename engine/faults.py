@@ -1,0 +1,156 @@
+"""What is wrong with a user's data, in the user's terms: what was expected, and the nearest spelling.
+
+Knows the declared types and the data; knows nothing of files, lines or YAML.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct, inspect
+
+Key = tuple[
+    str, ...
+]  # ("model", "dtype"): where a value stands in the document; "[2]" is a list's third item
+
+_PLAIN = {
+    "`int`": "a whole number",
+    "`float`": "a number",
+    "`str`": "text",
+    "`bool`": "true or false",
+    "`object`": "a mapping of keys",
+    "`array`": "a list",
+    "`str | array`": "text or a list",
+    "`null`": "nothing",
+    " | ": " or ",
+    " of length >= 1": " that is not empty",
+    " >= ": " of at least ",
+    " <= ": " of at most ",
+    " > ": " above ",
+    " < ": " below ",
+}
+
+
+class Fault(Struct, frozen=True):
+    """One thing that is wrong: where, what, and what might have been meant."""
+
+    key: Key
+    problem: str
+    hint: str = ""
+
+
+def explain(message: str, data: object, into: Any) -> Fault:
+    """msgspec's message about `data`, which is no `into`."""
+    problem, _, place = message.partition(" - at `$")
+    key = tuple(part for part in place.rstrip("`").replace("[", ".[").split(".") if part)
+    if unknown := re.match(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
+        return _unknown(key, unknown[1], _fields(_type_at(into, data, key)))
+    if missing := re.match(r"Object missing required field `(.*)`", problem):
+        return Fault((*key, missing[1]), "missing")
+    field, colon, rest = problem.partition(": ")
+    if colon and field in _fields(_type_at(into, data, key)):  # said by a struct's __post_init__
+        return Fault((*key, field), rest)
+    return _mismatch(key, problem, _type_at(into, data, key), item_at(data, key))
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """`did you mean …?`, or nothing when no choice is near."""
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def item_at(data: object, key: Key) -> object:
+    """The value at a key; None where there is none."""
+    for name in key:
+        data = _item(data, name)
+    return data
+
+
+def _unknown(key: Key, name: str, fields: list[str]) -> Fault:
+    return Fault((*key, name), "unknown key", nearest(name, fields) or "known here: " + ", ".join(fields))
+
+
+def _mismatch(key: Key, problem: str, expected: inspect.Type | None, value: object) -> Fault:
+    """What was expected instead of `value`, and the nearest spelling."""
+    names: list[str] = []
+    if isinstance(expected, inspect.LiteralType):
+        names = [str(choice) for choice in expected.values]
+    elif isinstance(expected, inspect.UnionType) and key and key[-1] == "method":
+        names = _tags(expected)
+    if names:
+        hint = nearest(value, names) if isinstance(value, str) else ""
+        return Fault(
+            key, f"expected {_alternatives(names)}, not {_shown(value)}", _same_text(value, names) or hint
+        )
+    if not problem.startswith("Expected"):
+        return Fault(key, problem)
+    wanted = problem.removeprefix("Expected ").split(", got")[0]
+    return Fault(key, f"expected {_plain(wanted)}, not {_shown(value)}")
+
+
+def _same_text(value: object, names: list[str]) -> str:
+    return "without the quotes" if isinstance(value, str) and value.isdigit() and value in names else ""
+
+
+def _plain(wanted: str) -> str:
+    for kind, plain in _PLAIN.items():
+        wanted = wanted.replace(kind, plain)
+    return wanted
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            text = str(value).lower()
+        case dict():
+            text = "a mapping of keys"
+        case list():
+            text = "a list"
+        case _:
+            text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _alternatives(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def _item(data: object, name: str) -> object:
+    if isinstance(data, list) and re.fullmatch(r"\[\d+\]", name):
+        return data[int(name[1:-1])]
+    return data.get(name) if isinstance(data, dict) else None
+
+
+def _type_at(into: Any, data: object, key: Key) -> inspect.Type | None:
+    """The declared type of the value at `key`; a tagged union is resolved by the data's own tag."""
+    found: inspect.Type | None = _resolve(inspect.type_info(into), data)
+    for name in key:
+        data = _item(data, name)
+        if isinstance(found, inspect.UnionType):  # `method` names no alternative: the union itself is meant
+            return found
+        fields = found.fields if isinstance(found, inspect.StructType) else ()
+        found = next((_resolve(f.type, data) for f in fields if f.encode_name == name), None)
+    return found
+
+
+def _resolve(found: inspect.Type, data: object) -> inspect.Type:
+    """The one alternative meant: the struct with the data's tag, or what stands beside `null`."""
+    if not isinstance(found, inspect.UnionType):
+        return found
+    tag = data.get("method") if isinstance(data, dict) else None
+    for option in found.types:
+        if isinstance(option, inspect.StructType) and option.tag == tag:
+            return option
+    others = [option for option in found.types if not isinstance(option, inspect.NoneType)]
+    return others[0] if len(others) == 1 else found
+
+
+def _tags(union: inspect.UnionType) -> list[str]:
+    return [str(t.tag) for t in union.types if isinstance(t, inspect.StructType) and t.tag]
+
+
+def _fields(found: inspect.Type | None) -> list[str]:
+    return [field.encode_name for field in found.fields] if isinstance(found, inspect.StructType) else []

@@ -1,0 +1,107 @@
+"""Where QuantDuel keeps its files. The only module that reads environment variables.
+
+Folders follow each system's custom (XDG on Linux); `QUANTDUEL_HOME` puts all of them below one folder.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+import profiles
+
+
+def _folder(kind: str) -> Path:
+    home = os.environ.get("QUANTDUEL_HOME")
+    if home:
+        return Path(home).expanduser() / kind
+    return Path(
+        {"cache": _dirs.user_cache_dir, "config": _dirs.user_config_dir, "state": _dirs.user_state_dir}[kind]
+    )
+
+
+_dirs = platformdirs.PlatformDirs("quantduel", appauthor=False)
+
+
+def cache() -> Path:
+    """Fetched and converted models: safe to delete, costs a download."""
+    return _folder("cache")
+
+
+def logs() -> Path:
+    """One bounded log per worker process."""
+    return _folder("state") / "logs"
+
+
+def user_profiles() -> Path:
+    """The user's own profiles."""
+    return _folder("config") / "profiles"
+
+
+def shipped_profiles() -> Path:
+    """The profiles that come with QuantDuel."""
+    return Path(profiles.__file__).parent
+
+
+def profile_folders() -> tuple[Path, ...]:
+    """Where a profile's name is looked up, first hit wins."""
+    return (Path("profiles"), user_profiles(), shipped_profiles())
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps its downloads (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME)."""
+    if explicit := os.environ.get("HF_HUB_CACHE"):
+        return Path(explicit).expanduser()
+    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
+    return Path(home).expanduser() / "hub"
+
+
+def hub_endpoint() -> str:
+    """The model hub's address (HF_ENDPOINT)."""
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def hub_is_offline() -> bool:
+    """Whether the user forbade the model hub (HF_HUB_OFFLINE, TRANSFORMERS_OFFLINE)."""
+    return any(
+        os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    )
+
+
+def hub_token_is_set() -> bool:
+    """Whether there is a token for the model hub (HF_TOKEN, HF_TOKEN_PATH, or what `hf auth login` wrote)."""
+    if os.environ.get("HF_TOKEN"):
+        return True
+    file = Path(os.environ.get("HF_TOKEN_PATH") or hub_cache().parent / "token")
+    return file.expanduser().is_file()
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What the environment says about the terminal."""
+
+    name: str
+    """TERM, such as `xterm-256color`."""
+    true_colour: bool
+    wants_colour: bool
+    inside_tmux: bool
+    over_ssh: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it knows no escape sequences."""
+        return self.name in {"", "dumb"}
+
+
+def terminal() -> Terminal:
+    """The terminal, by TERM, COLORTERM, NO_COLOR, TMUX and SSH_CONNECTION."""
+    name = os.environ.get("TERM", "")
+    return Terminal(
+        name=name,
+        true_colour=os.environ.get("COLORTERM", "") in {"truecolor", "24bit"},
+        wants_colour=not os.environ.get("NO_COLOR") and name not in {"", "dumb"},
+        inside_tmux="TMUX" in os.environ,
+        over_ssh="SSH_CONNECTION" in os.environ,
+    )

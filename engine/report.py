@@ -1,0 +1,100 @@
+"""Rows as text: an aligned table, Markdown, JSON, JSON lines, CSV. The same rows, so the same figures.
+
+Knows nothing of what the rows are about. A cell is text, a number or nothing; units are the caller's.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from engine.text import visible
+from engine.units import MISSING
+
+Cell = str | int | float | bool | None
+Row = Mapping[str, Cell]
+GAP = "  "
+
+
+def table(rows: Sequence[Row], width: int | None = None) -> str:
+    """Columns under their names, numbers to the right; where `width` is given the last column gives way."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    cells = [
+        [name.replace("_", " ") for name in names],
+        *([_shown(row.get(n)) for n in names] for row in rows),
+    ]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    right = [_is_number_column(rows, name) for name in names]
+    lines = [_line(line, widths, right) for line in cells]
+    return "\n".join(line if width is None else _cut(line, width) for line in lines)
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A Markdown table."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    rules = ["--:" if _is_number_column(rows, name) else "---" for name in names]
+    lines = [names, rules, *([_shown(row.get(n)).replace("|", "\\|") for n in names] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def json(rows: object) -> str:
+    """One indented JSON document: rows, or any other data made of msgspec structs."""
+    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
+
+
+def jsonl(rows: Sequence[Row]) -> str:
+    """One JSON object a line."""
+    return "\n".join(msgspec.json.encode(row).decode() for row in rows)
+
+
+def csv_text(rows: Sequence[Row]) -> str:
+    """Comma-separated values with a header; an absent figure is an empty cell."""
+    if not rows:
+        return ""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().rstrip("\n")
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
+    "table": table,
+    "markdown": markdown,
+    "json": json,
+    "jsonl": jsonl,
+    "csv": csv_text,
+}
+
+
+def _shown(cell: Cell) -> str:
+    match cell:
+        case None:
+            return MISSING
+        case bool():
+            return "yes" if cell else "no"
+        case float():
+            return f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
+    return visible(str(cell), keep_newlines=False)
+
+
+def _is_number_column(rows: Sequence[Row], name: str) -> bool:
+    cells = [row.get(name) for row in rows]
+    return all(cell is None or type(cell) in {int, float} for cell in cells)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = (
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    )
+    return GAP.join(padded).rstrip()
+
+
+def _cut(line: str, width: int) -> str:
+    return line if len(line) <= width else line[: max(0, width - 1)] + "…"

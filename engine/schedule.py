@@ -1,0 +1,35 @@
+"""Who answers when: one after the other on a shared device, or both at once, and whose speeds that spoils."""
+
+from typing import Literal
+
+import psutil
+
+from engine.protocol import ModelInfo
+
+Schedule = Literal["sequential", "concurrent"]
+
+
+def order(turn: int, sides: int = 2) -> list[int]:
+    """Who goes first: A B, then B A, and so on, so that nobody always has the warmer machine."""
+    forward = list(range(sides))
+    return forward if turn % 2 == 0 else forward[::-1]
+
+
+def share_a_device(infos: list[ModelInfo]) -> bool:
+    """Whether two models run on the same device, so that speeds taken at once are contended."""
+    devices = [info.device for info in infos]
+    return "split" in devices or len(set(devices)) < len(devices)
+
+
+def threads(schedule: Schedule, infos: list[ModelInfo]) -> int | None:
+    """CPU threads for one answer: all of them, or a fair part when several answer on the CPU at once."""
+    on_cpu = sum(info.device == "cpu" for info in infos)
+    if schedule == "sequential" or on_cpu < 2:
+        return None
+    return max(1, physical_cores() // on_cpu)
+
+
+def physical_cores() -> int:
+    """Cores this process may use, hyper-threads counted once."""
+    usable = len(psutil.Process().cpu_affinity() or [0])
+    return min(usable, psutil.cpu_count(logical=False) or usable)

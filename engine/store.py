@@ -1,0 +1,222 @@
+"""Quantized checkpoints on disk: one folder per recipe, complete or not there at all.
+
+A checkpoint is built in a folder beside its place, under a lock, and renamed into it. Whoever wants the same
+one meanwhile waits for the lock and can read how far the builder is. What a killed builder left is swept away
+by the next visitor. The folders are standard checkpoints; `quantduel.json` in each tells how it was made.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from filelock import FileLock, Timeout
+from msgspec import Struct
+
+from engine import paths
+from engine.errors import InputError
+from engine.protocol import Staged
+from engine.record import Recipe, Record
+
+RECORD = "quantduel.json"
+PROGRESS = "progress.json"
+BUILDING = ".building"
+REMOVED = ".removed"
+POLL_S = 0.5
+
+
+class Entry(Struct, frozen=True, kw_only=True):
+    """A checkpoint in the store."""
+
+    path: Path
+    record: Record
+    size_bytes: int
+
+    @property
+    def key(self) -> str:
+        """The recipe's short name, which is the folder's."""
+        return self.path.name
+
+
+def folder() -> Path:
+    """Where the checkpoints lie."""
+    return paths.cache() / "checkpoints"
+
+
+def find(recipe: Recipe) -> Entry | None:
+    """The checkpoint of this recipe, where it is there."""
+    return _entry(_place(recipe))
+
+
+@contextmanager
+def building(
+    recipe: Recipe, waiting: Callable[[Staged | None], None], *, anew: bool = False
+) -> Iterator["Build | None"]:
+    """The right to build a checkpoint; None where another process did meanwhile, unless `anew`.
+
+    While another process builds the same one this waits, and hands its progress to `waiting`.
+    """
+    place = _place(recipe)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(place)
+    while not _acquired(lock):
+        waiting(_progress(place))
+    try:
+        if find(recipe) and not anew:
+            yield None
+            return
+        build = Build(place)
+        try:
+            yield build
+        finally:
+            build.discard()
+    finally:
+        lock.release()
+
+
+class Build:
+    """A checkpoint in the making: write into `path`, then `publish`. Only the lock's holder has one."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self.path = _beside(place, BUILDING)
+        shutil.rmtree(self.path, ignore_errors=True)
+        self.path.mkdir(parents=True)
+
+    def report(self, stage: Staged) -> None:
+        """Tell those who wait how far this is."""
+        temporary = self.path / f"{PROGRESS}.new"
+        temporary.write_bytes(msgspec.json.encode(stage))
+        temporary.rename(self.path / PROGRESS)
+
+    def publish(self, record: Record) -> Path:
+        """Put the finished checkpoint into its place."""
+        (self.path / PROGRESS).unlink(missing_ok=True)
+        (self.path / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+        _take_away(self._place)  # one that is made anew, or that another version of this program recorded
+        self.path.rename(self._place)
+        sweep()
+        return self._place
+
+    def discard(self) -> None:
+        """Remove what was not published."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def entries() -> list[Entry]:
+    """Every checkpoint, the newest first; what killed builders left is removed on the way."""
+    sweep()
+    found = [_entry(file.parent) for file in folder().glob(f"*/{RECORD}")]
+    return sorted((entry for entry in found if entry), key=lambda entry: entry.record.created, reverse=True)
+
+
+def entry(name: str) -> Entry:
+    """The checkpoint a user means, by its key or the beginning of it."""
+    hits = [found for found in entries() if name and found.key.startswith(name)]
+    if len(hits) == 1:
+        return hits[0]
+    problem = "more than one checkpoint" if hits else "no checkpoint"
+    raise InputError(f"{problem} in the store named {name!r}", "`quantduel store list` shows all")
+
+
+def remove(found: Entry) -> None:
+    """Delete a checkpoint. Who has it loaded keeps it."""
+    with _lock(found.path):
+        _take_away(found.path)
+    sweep()
+
+
+def sweep() -> int:
+    """Remove what killed builders left; how many folders that were."""
+    swept = 0
+    for left in folder().glob(f"*{REMOVED}"):
+        shutil.rmtree(left, ignore_errors=True)
+        swept += 1
+    for left in folder().glob(f"*{BUILDING}"):
+        lock = _lock(left.with_name(left.name.removesuffix(BUILDING)))
+        try:
+            with lock.acquire(timeout=0):
+                shutil.rmtree(left, ignore_errors=True)
+                swept += 1
+        except Timeout:
+            continue  # somebody is building it now
+    return swept
+
+
+def export(checkpoint: Path, out: Path, *, replace: bool = False) -> Path:
+    """Copy a checkpoint to a folder of the user's; InputError where there is something already."""
+    out = out.expanduser().absolute()
+    is_taken = (out.is_dir() and any(out.iterdir())) or (out.exists() and not out.is_dir())
+    if is_taken and not replace:
+        raise InputError(f"{out} exists already", "--force replaces it")
+    if is_taken and not (out / RECORD).is_file():
+        raise InputError(
+            f"{out} is no checkpoint that QuantDuel wrote", "it is not replaced: name another folder"
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = _beside(out, BUILDING)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.copytree(checkpoint, unfinished)
+    shutil.rmtree(out, ignore_errors=True)
+    return unfinished.rename(out)
+
+
+def now() -> str:
+    """The time for a record, in UTC."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _place(recipe: Recipe) -> Path:
+    return folder() / recipe.key
+
+
+def _beside(place: Path, suffix: str) -> Path:
+    return place.with_name(place.name + suffix)
+
+
+def _lock(place: Path) -> FileLock:
+    return FileLock(_beside(place, ".lock"))
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=POLL_S)
+    except Timeout:
+        return False
+    return True
+
+
+def _take_away(place: Path) -> None:
+    """Rename a checkpoint to what the next sweep removes: never is a half-deleted one in its place."""
+    if place.exists():
+        doomed = _beside(place, REMOVED)
+        shutil.rmtree(doomed, ignore_errors=True)
+        place.rename(doomed)
+
+
+def _progress(place: Path) -> Staged | None:
+    try:
+        return msgspec.json.decode((_beside(place, BUILDING) / PROGRESS).read_bytes(), type=Staged)
+    except (OSError, msgspec.MsgspecError):
+        return None  # not begun, or just finished
+
+
+def _record(place: Path) -> Record | None:
+    """How a checkpoint was made; None for none, and for another version's: that is made anew."""
+    try:
+        return msgspec.json.decode((place / RECORD).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _entry(place: Path) -> Entry | None:
+    record = None if place.name.endswith((BUILDING, REMOVED)) else _record(place)
+    if record is None:
+        return None
+    try:
+        size_bytes = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+    except FileNotFoundError:  # somebody removes it now
+        return None
+    return Entry(path=place, record=record, size_bytes=size_bytes)

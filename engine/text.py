@@ -1,0 +1,29 @@
+"""Untrusted text made safe to show: what a terminal would act on becomes something a reader can see.
+
+Owns the one function through which model output, profile texts and error messages pass before they reach a
+terminal or a widget. Knows nothing of either; markup is the widget's business.
+"""
+
+_BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_SEPARATORS = (0x2028, 0x2029)
+_SURROGATES = range(0xD800, 0xE000)
+
+_PICTURES: dict[int, str] = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},  # ESC is ␛
+    0x7F: "␡",
+    **{code: "␛" + chr(code - 0x40) for code in range(0x80, 0xA0)},  # C1 is ESC and a letter: CSI is ␛[
+    **{code: f"⟨U+{code:04X}⟩" for code in (*_BIDI, *_SEPARATORS)},
+    **dict.fromkeys(_SURROGATES, "\ufffd"),
+}
+_KEPT = {ord("\n"), ord("\t")}
+_LINES = {code: picture for code, picture in _PICTURES.items() if code not in _KEPT}
+
+
+def visible(text: str, *, keep_newlines: bool = True) -> str:
+    """The text with control characters as pictures (␛), and bidi controls and lone surrogates made visible.
+
+    CR LF becomes LF. Newlines and tabs stay, unless `keep_newlines` is false: then they become ␊ and ␉.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return text.replace("\r\n", "\n").translate(_LINES if keep_newlines else _PICTURES)

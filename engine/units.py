@@ -1,0 +1,53 @@
+"""Figures as text: bytes in MiB and GiB, speeds, times, shares. The one place that decides on digits.
+
+Knows nothing of where a figure came from. A figure that was not measured is shown as `–`.
+"""
+
+MISSING = "–"
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+
+def bytes_text(count: int | None) -> str:
+    """`105.3 MiB`, `14.96 GiB`, `17 KiB`, `512 B`."""
+    if count is None:
+        return MISSING
+    size = abs(count)
+    if size >= GIB:
+        return f"{count / GIB:.2f} GiB"
+    if size >= MIB:
+        return f"{count / MIB:.1f} MiB"
+    return f"{count / KIB:.0f} KiB" if size >= KIB else f"{count} B"
+
+
+def speed_text(tok_s: float | None) -> str:
+    """`34.1 tok/s`."""
+    return MISSING if tok_s is None else f"{_three_digits(tok_s)} tok/s"
+
+
+def ms_text(ms: float | None) -> str:
+    """`83 ms`, `1.24 s`, `2 min 5 s`."""
+    if ms is None:
+        return MISSING
+    return f"{_three_digits(ms)} ms" if ms < 1000 else seconds_text(ms / 1000)
+
+
+def seconds_text(seconds: float | None) -> str:
+    """`0.42 s`, `12.3 s`, `2 min 5 s`."""
+    if seconds is None:
+        return MISSING
+    if seconds < 60:
+        return f"{_three_digits(seconds)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def share_text(done: int, total: int) -> str:
+    """`42 %`; nothing where the total is unknown."""
+    return f"{min(100, 100 * done // total)} %" if total > 0 else ""
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits below a thousand: 0.42, 3.42, 34.2, 342."""
+    if abs(value) >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 9.995 else f"{value:.2f}"

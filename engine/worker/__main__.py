@@ -1,0 +1,25 @@
+"""A worker's first moments: follow the parent, take the wire, say so, then serve. Nothing here imports torch.
+
+Started by the engine's client as `sys.executable -P -m engine.worker`.
+"""
+
+import os
+
+from engine.protocol import Started
+from engine.worker import quiet
+from engine.worker.wire import Wire, follow_parent
+
+
+def main() -> None:
+    """Serve one model until stdin ends."""
+    follow_parent()
+    wire = Wire()
+    wire.emit(Started(pid=os.getpid()))
+    quiet.set_environment()
+    from engine.worker.serve import serve
+
+    serve(wire)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Generation: read a prompt in chunks, then token after token, as a generator.
+
+Knows a loaded model and one request; must not know of processes, the wire or anybody's clock but its own.
+"""
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from engine.errors import InputError
+from engine.profile import Generation
+from engine.protocol import FinishReason
+from engine.worker import sample
+from engine.worker.detokenize import Detokenizer, StopStrings
+from engine.worker.load import LoadedModel
+
+CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
+CUDA_CHUNK = 2048  # tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """So many of the prompt's tokens have been read."""
+
+    done: int
+    total: int
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A chosen token, `ns` when its id was known here, and the text it completed."""
+
+    id: int
+    text: str
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The answer's end and the text still held back."""
+
+    reason: FinishReason
+    text: str
+
+
+Step = Prefill | Token | End
+
+
+def generate(
+    loaded: LoadedModel,
+    token_ids: Sequence[int],
+    generation: Generation,
+    cancelled: Callable[[], bool],
+    cache: DynamicCache,
+) -> Iterator[Step]:
+    """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
+
+    Greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every chunk and every
+    token. `cache` is empty at first and the caller's to measure. InputError where the prompt leaves no room.
+    """
+    limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
+    model, prompt = _Stepper(loaded.model, cache), torch.tensor([token_ids], device=loaded.device)
+    chunks = prompt.split(chunk_length(loaded.info.parameters, loaded.device.type), dim=1)
+    if not (yield from _prefill(model, chunks, cancelled)):
+        yield End("cancelled", "")
+        return
+    choose, answer = _Chooser(generation, prompt, model.logits), _Answer(loaded, generation.stop)
+    reason = yield from _decode(model, choose, answer, limit, cancelled)
+    yield End(reason, answer.flush())
+
+
+def room(context_length: int, prompt_tokens: int) -> float:
+    """How many tokens fit behind a prompt, any number where `context_length` is 0; InputError for none."""
+    if prompt_tokens == 0:
+        raise InputError("the prompt has no tokens", "this model needs at least one to begin with")
+    left = context_length - prompt_tokens if context_length else math.inf
+    if left <= 0:
+        raise InputError(
+            f"the prompt has {prompt_tokens} tokens, the context window {context_length}: no room to answer",
+            "shorten the prompt or clear the conversation",
+        )
+    return left
+
+
+def chunk_length(parameters: int, device: str) -> int:
+    """Prompt tokens read between two looks at `cancelled`; fixed per model, because rounding depends on it.
+
+    On a CPU the power of two that costs at most about 1.4e11 FLOP, two per parameter and token.
+    """
+    if device != "cpu":
+        return CUDA_CHUNK
+    affordable = max(1, int(CPU_CHUNK_FLOP / (2 * max(1, parameters))))
+    return min(2048, max(32, 1 << (affordable.bit_length() - 1)))
+
+
+def end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """Every token that ends an answer, by the model's generation config and by the tokenizer."""
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list | tuple) else [configured]
+    return frozenset(id for id in (*listed, loaded.tokenizer.eos_token_id) if id is not None)
+
+
+class _Stepper:
+    """Forward passes that grow one cache; `logits` [1, vocab], float32, are those for the next token."""
+
+    logits: Tensor
+
+    def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
+        self._model, self._cache = model, cache
+        can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._options = {"logits_to_keep": 1} if can_keep_last else {}
+
+    @torch.inference_mode()
+    def read(self, token_ids: Tensor) -> None:
+        """Go on by `token_ids` [1, n]; on a GPU the logits may still be on their way."""
+        output = self._model(
+            input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
+        )
+        self.logits = output.logits[:, -1].float()
+
+    def wait(self) -> None:
+        """Until the logits are really there."""
+        if self.logits.is_cuda:
+            torch.cuda.synchronize(self.logits.device)
+
+
+class _Chooser:
+    """Picks tokens for one answer, with its own random numbers and its own memory of what was said."""
+
+    def __init__(self, generation: Generation, prompt: Tensor, logits: Tensor) -> None:
+        self._generation, self._home = generation, prompt.device
+        self._rng = torch.Generator(logits.device).manual_seed(generation.seed)
+        penalized = generation.repetition_penalty != 1
+        self._seen = sample.seen_tokens(prompt.to(logits.device), logits.shape[-1]) if penalized else None
+
+    @torch.inference_mode()
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The next token [1, 1], on the device where the model wants it."""
+        choice = sample.pick(logits, self._generation, self._seen, self._rng)
+        if self._seen is not None:
+            self._seen.scatter_(1, choice, True)
+        return choice.to(self._home)
+
+
+class _Answer:
+    """The text of one answer, and whether a token or a stop string has ended it."""
+
+    def __init__(self, loaded: LoadedModel, stop: tuple[str, ...]) -> None:
+        self._detokenizer, self._stops = Detokenizer(loaded.tokenizer), StopStrings(stop)
+        self._ends = end_tokens(loaded)
+        self.is_over = False
+
+    def take(self, token_id: int) -> str:
+        """The text this token lets out; an end token has none."""
+        if token_id in self._ends:
+            self.is_over = True
+            return ""
+        piece = self._stops.push(self._detokenizer.push(token_id))
+        self.is_over = self._stops.reached
+        return piece
+
+    def flush(self) -> str:
+        """What was held back, as far as it may be shown."""
+        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+
+
+def _prefill(
+    model: _Stepper, chunks: Sequence[Tensor], cancelled: Callable[[], bool]
+) -> Generator[Prefill, None, bool]:
+    """Read a prompt; False where it was cancelled on the way."""
+    done, total = 0, sum(chunk.shape[1] for chunk in chunks)
+    yield Prefill(done, total, time.monotonic_ns())
+    for chunk in chunks:
+        if cancelled():
+            return False
+        model.read(chunk)
+        model.wait()
+        done += chunk.shape[1]
+        yield Prefill(done, total, time.monotonic_ns())
+    return True
+
+
+def _decode(
+    model: _Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
+) -> Generator[Token, None, FinishReason]:
+    """Write an answer of at most `limit` tokens; why it ended."""
+    for left in reversed(range(limit)):
+        if cancelled():
+            return "cancelled"
+        choice = choose(model.logits)
+        token_id, ns = int(choice), time.monotonic_ns()
+        yield Token(token_id, answer.take(token_id), ns)
+        if answer.is_over:
+            return "stop"
+        if left:
+            model.read(choice)
+    return "length"

@@ -1,0 +1,44 @@
+"""What libraries raise while a model loads, in one line with a hint.
+
+Owns the wording. The whole traceback is in the worker's log.
+"""
+
+import errno
+import re
+
+from engine.errors import LoadError, OutOfMemoryError, QuantDuelError
+from engine.profile import Profile
+from engine.worker import memory
+
+_INSTALL = re.compile(r"pip install (?:-\S+ )*['\"]?([A-Za-z][\w.-]*)")
+
+
+def explained(error: Exception, profile: Profile) -> QuantDuelError:
+    """The error as a LoadError; one that speaks to the user already stays."""
+    if isinstance(error, QuantDuelError):
+        return error
+    source, said = profile.model.source, _first_line(error)
+    if memory.is_out_of_memory(error):
+        hint = "a smaller model or fewer bits, or `device: split` over several GPUs, or `device: cpu`"
+        return OutOfMemoryError(f"{source} does not fit in memory ({profile.label})", hint)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return LoadError("the disk is full", "make room, or set QUANTDUEL_HOME or HF_HOME to another disk")
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        return LoadError(
+            f"{source} needs Python code out of its repository",
+            "read that code, then `trust_remote_code: true`",
+        )
+    if isinstance(error, ImportError):
+        return _missing_package(error, source)
+    return LoadError(f"{source} could not be loaded: {said}", "the worker's log has the details")
+
+
+def _missing_package(error: ImportError, source: str) -> LoadError:
+    package = found[1] if (found := _INSTALL.search(str(error))) else error.name
+    message = f"{source} needs a package that is missing here: {package or _first_line(error)}"
+    return LoadError(message, f"pip install {package}" if package else "")
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,70 @@
+"""Every source a profile can name, brought to a checkpoint on this disk.
+
+Owns the choice between them. Where a source is downloaded, `demo.py` or `hub.py` does it.
+"""
+
+from pathlib import Path
+
+from engine.errors import LoadError
+from engine.methods import Gguf
+from engine.models import Demo, Folder, GgufFile, Hub, Random
+from engine.profile import Profile
+from engine.protocol import Staged
+from engine.worker import demo
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.progress import Report
+
+GGUF_MAGIC = b"GGUF"
+DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
+GGUF_NOTE = "GGUF weights are dequantized while they load: they need the memory of full precision"
+
+
+def fetch(profile: Profile, report: Report) -> Checkpoint:
+    """The profile's checkpoint, downloaded and converted where needed; LoadError where there is none."""
+    report(Staged(stage="resolve", detail=profile.model.source))
+    trust = profile.model.trust_remote_code
+    match profile.source:
+        case Demo() if isinstance(profile.quantization, Gguf):
+            return Checkpoint("demo", demo.gguf(report), "gguf", notes=(GGUF_NOTE,))
+        case Demo():
+            return Checkpoint("demo", demo.folder(report), "folder", notes=(DEMO_NOTE,))
+        case Hub(repo):
+            return Checkpoint(repo, _from_hub(repo, profile, report), "folder", trust)
+        case Folder(path):
+            return Checkpoint(str(path), _checked_folder(path.expanduser()), "folder", trust)
+        case GgufFile(path):
+            return Checkpoint(path.name, _checked_gguf(path.expanduser()), "gguf", notes=(GGUF_NOTE,))
+        case Random(shape) as source:
+            note = (
+                f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
+            )
+            return Checkpoint(profile.model.source, source.config, "random", notes=(note,))
+
+
+def _from_hub(repo: str, profile: Profile, report: Report) -> Path:
+    from engine.worker import hub
+
+    wish = profile.model
+    return hub.snapshot(hub.Repository(repo, wish.revision, wish.trust_remote_code), report)
+
+
+def _checked_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise LoadError(f"no such folder: {path}")
+    if not (path / "config.json").is_file():
+        raise LoadError(
+            f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
+        )
+    if not any(path.glob("*.safetensors")):
+        hint = "pickles (.bin, .pt) can run code and are never read: convert them to safetensors"
+        raise LoadError(f"{path} has no safetensors weights", hint if any(path.glob("*.bin")) else "")
+    return path
+
+
+def _checked_gguf(path: Path) -> Path:
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    with path.open("rb") as file:
+        if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
+            raise LoadError(f"{path} is no GGUF file, whatever its name says")
+    return path

@@ -1,0 +1,161 @@
+"""GPTQModel, behind four calls: what a method's options are called there, quantize, save, load.
+
+Owns the package's quirks: its environment, its noise, its choice of kernels. Imported only where a
+method needs it: it takes seconds to import and patches transformers on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from engine.errors import LoadError
+from engine.methods import Awq, Gptq, Packed, Rtn
+from engine.record import ModuleError
+from engine.worker import kernels
+
+if TYPE_CHECKING:
+    from engine.worker.layer_progress import LayerProgress
+    from engine.worker.placement import Placement
+
+_FEWEST_WORKERS, _MOST_WORKERS = 2, 12  # below two, its thread pool refuses to start
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def package() -> Any:
+    """The package, imported quietly; LoadError where it is missing."""
+    cores = os.cpu_count() or 1
+    workers = min(_MOST_WORKERS, max(_FEWEST_WORKERS, (cores + 1) // 2))
+    settings = {"GPTQMODEL_CPU_WORKERS": str(workers), "GPTQMODEL_OFFLINE": "1", "CI": "1"}
+    for name, value in settings.items():  # CI: no animated bars
+        os.environ.setdefault(name, value)
+    try:
+        from logbar import LogBar
+
+        LogBar.shared().setLevel("ERROR")
+        import gptqmodel
+    except ImportError as error:
+        raise LoadError("this method needs GPTQModel", "pip install 'quantduel[gptq]'") from error
+    return gptqmodel
+
+
+def config(method: Packed, device: torch.device) -> Any:
+    """The method's options as GPTQModel's own configuration."""
+    gptqmodel = package()
+    shared = {
+        "bits": method.bits,
+        "group_size": method.group_size,
+        "device": str(device),
+        "offload_to_disk": False,
+    }
+    match method:
+        case Rtn():
+            return gptqmodel.RTNConfig(sym=method.sym, **shared)
+        case Awq():
+            return gptqmodel.AWQConfig(sym=not method.zero_point, format=method.version.lower(), **shared)
+        case Gptq():
+            options = {"sym": method.sym, "desc_act": method.desc_act, "damp_percent": method.damp_percent}
+            in_groups = not method.desc_act and method.group_size != -1
+            return gptqmodel.GPTQConfig(act_group_aware=in_groups, **options, **shared)
+
+
+def source(folder: Path, method: Packed, placement: Placement, trust_remote_code: bool) -> Any:
+    """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
+    return package().GPTQModel.load(
+        str(folder),
+        config(method, placement.device),
+        dtype=placement.dtype,
+        trust_remote_code=trust_remote_code,
+    )
+
+
+def quantize(
+    model: Any, method: Packed, samples: Sequence[Sequence[int]], progress: LayerProgress, logs: Path
+) -> tuple[ModuleError, ...]:
+    """Quantize `source`'s model in place, with calibration samples of token ids; what each layer lost.
+
+    `logs` is a folder for GPTQModel's own log files, which otherwise lie in the folder the user is in.
+    """
+    from gptqmodel.looper import loop_processor
+
+    loop_processor._PROJECT_LOG_DIR = logs
+    model.layer_callback = model.subset_callback = progress
+    model.prepare_dataset = partial(
+        model.prepare_dataset, calibration_data_min_length=0
+    )  # keep short samples
+    backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
+    told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
+    package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
+    return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
+
+
+def kernel(folder: Path, placement: Placement) -> kernels.Kernel:
+    """The kernel for a quantized folder, as its config says it is packed."""
+    return kernels.choose(layout(stored_quantization(folder)), placement.device, placement.dtype)
+
+
+def load(
+    folder: Path, kernel: kernels.Kernel, placement: Placement, trust_remote_code: bool
+) -> PreTrainedModel:
+    """A quantized folder with this kernel."""
+    gptqmodel = package()
+    if placement.device.type == "cpu":
+        torch._dynamo.config.disable = True  # its slow kernels would be compiled, for minutes and with g++
+    loaded = gptqmodel.GPTQModel.load(
+        str(folder),
+        backend=gptqmodel.BACKEND(kernel.backend),
+        dtype=placement.dtype,
+        trust_remote_code=trust_remote_code,
+        **placement.where,
+    )
+    model: PreTrainedModel = loaded.model
+    with suppress(OSError):  # GPTQModel leaves the folder's own generation_config unread
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model.eval()
+
+
+def stored_quantization(folder: Path) -> dict[str, Any]:
+    """The quantization_config in a folder's config.json."""
+    content: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return dict(content.get("quantization_config") or {})
+
+
+def layout(stored: dict[str, Any]) -> kernels.Layout:
+    """How weights are packed, from a quantization_config of GPTQModel, AutoGPTQ or AutoAWQ."""
+    method = str(stored.get("quant_method", "gptq"))
+    return kernels.Layout(
+        method="awq" if method == "awq" else "gptq",
+        bits=int(stored.get("bits") or stored.get("w_bit") or 4),
+        group_size=int(stored.get("group_size") or stored.get("q_group_size") or -1),
+        sym=bool(stored.get("sym", not stored.get("zero_point", False))),
+        desc_act=bool(stored.get("desc_act", False)),
+    )
+
+
+def unquantized(model: PreTrainedModel) -> str:
+    """A line on the matrices that stay as they are, with what a name repeats in every layer said once."""
+    kept: dict[str, None] = {}
+    for name, module in model.named_modules():
+        if type(module) in {nn.Linear, nn.Embedding, Conv1D}:
+            kept[re.sub(r"\.\d+\.", ".*.", name)] = None
+    dtype = str(model.dtype).removeprefix("torch.")
+    return f"not quantized, in {dtype}: {', '.join(kept)}" if kept else "everything is quantized"
+
+
+def _error(row: dict[str, Any]) -> ModuleError | None:
+    """A row of GPTQModel's log, whose loss is text such as `0.0017` or `rtn: 0.0017`."""
+    numbers = _NUMBER.findall(str(row.get("loss", "")))
+    if not numbers:
+        return None
+    return ModuleError(layer=int(row["layer"]), module=str(row["module"]), loss=float(numbers[-1]))

@@ -1,0 +1,135 @@
+"""What was loaded, as it really is: the `ModelInfo` of a model in memory.
+
+Owns labels, counts, names and versions. Changes nothing.
+"""
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from engine.methods import SHORT_DTYPES, BitsAndBytes, Stored
+from engine.profile import Profile
+from engine.protocol import ModelInfo
+from engine.worker import memory
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement
+
+PACKAGES = ("quantduel", "torch", "transformers", "bitsandbytes", "gptqmodel")
+
+
+def describe(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    profile: Profile,
+    checkpoint: Checkpoint,
+    placement: Placement,
+) -> ModelInfo:
+    """Everything the user is told of the model beside speeds."""
+    return ModelInfo(
+        label=label(profile, checkpoint, placement.dtype),
+        kernel=kernel(model),
+        architecture=type(model).__name__,
+        parameters=logical_parameters(model),
+        context_length=context_length(model),
+        dtype=str(model.dtype).removeprefix("torch."),
+        device=str(placement.device),
+        device_name=device_name(placement.device),
+        threads=torch.get_num_threads(),
+        weights=memory.weights(model),
+        tokenizer_sha256=vocabulary_sha256(tokenizer),
+        has_chat_template=bool(tokenizer.chat_template),
+        notes=(*checkpoint.notes, *placement.notes),
+        versions=versions(),
+    )
+
+
+def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
+    """The badge: the profile's method, or for `stored` what the checkpoint says of itself."""
+    name = str(dtype).removeprefix("torch.")
+    if not isinstance(profile.quantization, Stored):
+        return profile.quantization.label(name)
+    stored = checkpoint.stored_quantization
+    if not stored:
+        return SHORT_DTYPES.get(name, name)
+    how = str(stored.get("quant_method", "")).lower()
+    if how == "bitsandbytes":
+        return _bitsandbytes_label(stored)
+    return f"{how}{stored.get('bits', stored.get('w_bit', ''))}"
+
+
+def _bitsandbytes_label(stored: dict[str, object]) -> str:
+    if stored.get("load_in_8bit"):
+        return BitsAndBytes(bits=8).label("")
+    double = bool(stored.get("bnb_4bit_use_double_quant"))
+    code_book: Literal["nf4", "fp4"] = "nf4" if stored.get("bnb_4bit_quant_type") == "nf4" else "fp4"
+    return BitsAndBytes(quant_type=code_book, double_quant=double).label("")
+
+
+def kernel(model: PreTrainedModel) -> str:
+    """The class that does most matrix products, the output head aside."""
+    head = model.get_output_embeddings()
+    names = Counter(type(module).__name__ for module in _linear_like(model) if module is not head)
+    return names.most_common(1)[0][0] if names else "Linear"
+
+
+def _linear_like(model: PreTrainedModel) -> Iterator[nn.Module]:
+    for module in model.modules():
+        if hasattr(module, "in_features") and hasattr(module, "out_features"):
+            yield module
+
+
+def logical_parameters(model: PreTrainedModel) -> int:
+    """Weights as the architecture counts them: a packed one counts as many as it holds, a shared one once."""
+    packed = [module for module in _linear_like(model) if _is_packed(module)]
+    counted = {id(getattr(module, "weight", None)) for module in packed}
+    plain = sum(tensor.numel() for tensor in model.parameters() if id(tensor) not in counted)
+    return plain + sum(int(module.in_features) * int(module.out_features) for module in packed)
+
+
+def _is_packed(module: nn.Module) -> bool:
+    """Whether the weight's tensor has another shape than the matrix it stands for."""
+    weight = getattr(module, "weight", None)
+    return not isinstance(weight, nn.Parameter) or weight.numel() != module.in_features * module.out_features
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Tokens the model was made for; 0 where its config sets no limit."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
+
+
+def device_name(device: torch.device) -> str:
+    """What the maker calls it."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def vocabulary_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Of every token with its id, and of the merges where the tokenizer has some."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    merges = json.loads(backend.to_str())["model"].get("merges", []) if backend else []
+    content = json.dumps([sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]), merges])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that make the result."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,35 @@
+"""bitsandbytes: full-precision weights quantized while they are read, to LLM.int8, NF4 or FP4."""
+
+import torch
+from transformers import BitsAndBytesConfig, PreTrainedModel
+
+from engine.methods import BitsAndBytes
+from engine.protocol import Stage
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement, has_bfloat16
+
+STAGE: Stage = "quantize"
+OUTLIER_THRESHOLD = 6.0  # LLM.int8(), section 3.2
+
+
+def load(method: BitsAndBytes, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """The model with its linear layers quantized; the output head stays as it is."""
+    checkpoint.require_full_precision()
+    return checkpoint.model(placement, _config(method, placement))
+
+
+def _config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
+    if method.bits == 8:
+        threshold = OUTLIER_THRESHOLD if method.threshold is None else method.threshold
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=threshold)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=method.quant_type or "nf4",
+        bnb_4bit_use_double_quant=bool(method.double_quant),
+        bnb_4bit_compute_dtype=compute_dtype(placement.device),
+    )
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What 4-bit weights are unpacked to for the product: bf16, or fp16 on GPUs that lack it."""
+    return torch.bfloat16 if has_bfloat16(device) else torch.float16

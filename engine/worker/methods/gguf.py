@@ -1,0 +1,20 @@
+"""GGUF files through transformers, which unpacks every weight to full precision while it loads."""
+
+from transformers import GgufConfig, PreTrainedModel
+
+from engine.errors import LoadError
+from engine.methods import Gguf
+from engine.protocol import Stage
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement
+
+STAGE: Stage = "read"
+
+
+def load(method: Gguf, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """The model with dequantized weights, in the placement's dtype."""
+    if checkpoint.kind != "gguf":
+        raise LoadError(
+            f"{checkpoint.name} is no GGUF file", "method gguf needs a .gguf file as model.source"
+        )
+    return checkpoint.model(placement, GgufConfig(dequantize=True))

@@ -1,0 +1,23 @@
+"""As the checkpoint is: by its own quantization_config, or in full precision where it has none."""
+
+from transformers import PreTrainedModel
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+from engine.errors import LoadError
+from engine.methods import Stored
+from engine.protocol import Stage
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement
+
+STAGE: Stage = "read"
+
+
+def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """The model as it is stored; LoadError where nothing here can read its format."""
+    stored = checkpoint.stored_quantization
+    how = str(stored.get("quant_method", ""))
+    known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
+    if stored and not known:
+        how = how or "a method it does not name"
+        raise LoadError(f"{checkpoint.name} is quantized with {how}, which transformers cannot read")
+    return checkpoint.model(placement)

@@ -1,0 +1,68 @@
+"""Loading progress as `Staged` events, at most twenty a second.
+
+Owns the throttling, and the translation of the libraries' progress bars. Knows nothing of models.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm.std import tqdm
+
+from engine.protocol import Stage, Staged, Unit
+
+Report = Callable[[Staged], None]
+
+SHORTEST_GAP_S = 0.05
+
+
+class Progress:
+    """One stage that counts up to a total; the first and the last count are always reported."""
+
+    def __init__(self, report: Report, stage: Stage, total: int, unit: Unit, detail: str = "") -> None:
+        self._report, self._stage, self._unit, self._detail = report, stage, unit, detail
+        self._total, self._done, self._reported_s = total, -1, 0.0
+
+    def reach(self, done: int, total: int | None = None) -> None:
+        """So much is done now; a `total` that was learnt late replaces the first one."""
+        total = self._total if total is None else total
+        now_s = time.monotonic()
+        is_due = now_s - self._reported_s >= SHORTEST_GAP_S or done >= total or self._done < 0
+        if not is_due or (done, total) == (self._done, self._total):
+            return
+        self._done, self._total, self._reported_s = done, total, now_s
+        self._report(Staged(stage=self._stage, done=done, total=total, unit=self._unit, detail=self._detail))
+
+
+class ReportedBar(tqdm):
+    """A tqdm bar that draws nothing: whatever it would draw is handed to `show(done, total)`."""
+
+    monitor_interval = 0  # no thread that redraws bars
+
+    def __init__(self, *args: Any, show: Callable[[int, int], None], **options: Any) -> None:
+        self._show = show
+        quiet = {"disable": False, "file": io.StringIO(), "leave": True, "mininterval": SHORTEST_GAP_S}
+        super().__init__(*args, **(options | quiet))
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """Report instead of drawing."""
+        self._show(int(self.n), int(self.total or 0))
+
+
+@contextmanager
+def of_tensors(report: Report, stage: Stage, detail: str = "") -> Iterator[None]:
+    """Transformers' own bar over the tensors it loads, as progress of `stage`."""
+    from transformers.utils.logging import set_tqdm_hook
+
+    def hook(factory: object, args: tuple[Any, ...], options: dict[str, Any]) -> ReportedBar:
+        progress = Progress(report, stage, 0, "tensors", detail)
+        return ReportedBar(*args, show=progress.reach, **options)
+
+    report(Staged(stage=stage, detail=detail))
+    previous = set_tqdm_hook(hook)
+    try:
+        yield
+    finally:
+        set_tqdm_hook(previous)

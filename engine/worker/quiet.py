@@ -1,0 +1,26 @@
+"""Keeps libraries quiet: no progress bars, no advice; errors alone reach the log.
+
+Owns the environment variables and log levels of torch's and transformers' kin. Knows nothing of models.
+"""
+
+import logging
+import os
+
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads crawl where anything else wants a core
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+_TALKATIVE = ("bitsandbytes", "transformers", "huggingface_hub", "accelerate", "filelock", "httpx", "httpx2")
+
+
+def set_environment() -> None:
+    """Before torch and transformers are imported; a user's own setting stands."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)

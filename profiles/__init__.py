@@ -1,0 +1,1 @@
+"""The shipped profiles; a file's name is its profile's name."""

@@ -1,0 +1,73 @@
+"""What all tests share: a home of their own, profiles written on the fly, and waiting without sleeping."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine import profile
+from engine.client import Session
+from engine.profile import Profile
+from engine.protocol import Loaded
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+TEST_HOME = Path(os.environ.get("QUANTDUEL_TEST_HOME", Path.home() / ".cache" / "quantduel-test"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """QuantDuel's folders for the whole run; kept between runs so that the demo model is fetched once."""
+    before = os.environ.get("QUANTDUEL_HOME")
+    os.environ["QUANTDUEL_HOME"] = str(TEST_HOME)
+    yield TEST_HOME
+    if before is None:
+        del os.environ["QUANTDUEL_HOME"]
+    else:
+        os.environ["QUANTDUEL_HOME"] = before
+
+
+@pytest.fixture
+def make_profile(tmp_path: Path) -> Callable[..., Profile]:
+    """Writes a profile file and reads it: `make_profile("a", "model: {source: random:tiny}")`."""
+
+    def make(name: str = "tiny", text: str = "model: {source: 'random:tiny'}") -> Profile:
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(text)
+        return profile.read(file)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+async def load() -> AsyncIterator[Callable[[Profile], Awaitable[Session]]]:
+    """Loads a profile in a real worker; an equal profile gets the same worker again, while it lives."""
+    sessions: dict[bytes, Session] = {}
+
+    async def start(wanted: Profile) -> Session:
+        key = msgspec.json.encode(wanted)
+        if key not in sessions or not sessions[key].ready:
+            sessions[key] = Session(wanted)
+            events = [event async for event in sessions[key].load()]
+            assert isinstance(events[-1], Loaded), events[-1]
+        return sessions[key]
+
+    yield start
+    await asyncio.gather(*(session.close() for session in sessions.values()))
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Awaitable[None]]:
+    """Waits for a condition; fails after `timeout_s`."""
+
+    async def wait(condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                await asyncio.sleep(0.02)
+
+    return wait

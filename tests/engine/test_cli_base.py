@@ -1,0 +1,123 @@
+"""The command group: help, the default command, the error printer and the exit codes."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+
+from engine import cli
+from engine.errors import GenerationError, LoadError
+
+CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
+
+
+@click.command()
+@click.argument("sides", nargs=-1)
+@click.option("--loud", is_flag=True)
+def playing(sides: tuple[str, ...], loud: bool) -> None:
+    """Stands for the screens."""
+    click.echo(f"play {sides} {loud}")
+
+
+def test_help_fits_on_a_screen_and_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) <= 24
+    assert max(map(len, shown.splitlines())) <= 100
+    assert all(f"  {command} " in shown for command in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("command", [*cli.COMMANDS, "profiles list", "profiles show", "profiles check"])
+def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([*command.split(), "--help"]) == 0
+    assert f"Usage: quantduel {command}" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("quantduel ")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "play () False"),
+        (["smollm2-bf16", "smollm2-nf4"], "play ('smollm2-bf16', 'smollm2-nf4') False"),
+        (["--loud", "org/duell"], "play ('org/duell',) True"),
+        (["random:tiny", "--loud"], "play ('random:tiny',) True"),
+        (["no-such-thing"], "play ('no-such-thing',) False"),
+    ],
+)
+def test_what_is_no_command_goes_to_the_default_one(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(args, playing) == 0
+    assert capsys.readouterr().out.strip() == said
+
+
+@pytest.mark.parametrize("default", [None, playing])
+def test_a_misspelt_command_gets_the_nearest_one(
+    default: click.Command | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["duell", "a", "b"], default) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["quantduel: no command named 'duell'", "  did you mean the command `duel`?"]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["duel", "a"], "Missing argument 'B'"),
+        (["duel", "a", "b", "--bogus"], "No such option"),
+        (["duel", "a", "b"], "expected one of -p TEXT and --prompt-file FILE"),
+        (["duel", "smollm2-bf16", "smollm2-nf5", "-p", "x"], "no profile named 'smollm2-nf5'"),
+        (["duel", "random:tiny", "random:tiny", "-p", " "], "the prompt is empty"),
+        (["duel", "random:tiny", "random:tiny", "-p", "x", "--set", "temperature"], "expected KEY=VALUE"),
+        (
+            ["duel", "random:tiny", "random:tiny", "-p", "x", "--set", "temprature=1"],
+            "did you mean temperature?",
+        ),
+        (["duel", "random:tiny", "random:tiny", "-p", "x", "--max-new-tokens", "0"], "of at least 1, not 0"),
+        (["duel", "random:tiny", "random:tiny", "-p", "x", "--seed", "-1"], "of at least 0, not -1"),
+        (["duel", "random:tiny", "random:tiny", "--prompt-file", "/none"], "/none: No such file"),
+        (["chat", "random:nothing"], "no shape named 'nothing'"),
+        (["profiles", "show", "none.yaml"], "none.yaml: no such file"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(
+    args: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(args) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("quantduel: ") and said in err
+    assert "Traceback" not in err and len(err.splitlines()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(LoadError("no model", "try"), 3), (GenerationError("no answer"), 4), (KeyboardInterrupt(), 130)],
+)
+def test_errors_end_with_their_exit_code(error: BaseException, code: int) -> None:
+    @click.command()
+    def failing() -> None:
+        raise error
+
+    assert cli.run([], failing) == code
+
+
+def test_untrusted_text_in_an_error_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["profiles", "show", "\x1b[31mred"]) == 2
+    assert "\x1b" not in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    listing = subprocess.Popen(
+        [*CALL, "profiles", "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert listing.stdout and listing.stderr
+    listing.stdout.close()
+    assert listing.stderr.read() == ""
+    listing.stderr.close()
+    assert listing.wait() == 0

@@ -1,0 +1,142 @@
+"""`quantduel duel` and `quantduel prompt` with real workers on tiny random models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine import cli
+from engine.cli import prompts
+from engine.errors import InputError
+
+SHORT = ["--max-new-tokens", "6"]
+CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
+
+
+def test_json_is_one_document_with_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "prompts.jsonl"
+    talk = [("user", "Hi"), ("assistant", "Hello"), ("user", "How are you?")]
+    messages = [{"role": role, "content": content} for role, content in talk]
+    file.write_text(json.dumps({"prompt": "Hi"}) + "\n\n" + json.dumps({"messages": messages}) + "\n")
+    args = [
+        "duel",
+        "random-tiny-bf16",
+        "random-tiny-nf4",
+        "--prompt-file",
+        str(file),
+        "--json",
+        "--show-prompt",
+    ]
+    assert cli.run([*args, *SHORT, "--seed", "3", "--set", "temperature=0.5"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, second = json.loads(out)
+    assert first["input"]["identical"] and len(first["input"]["sha256"]) == 64
+    assert second["input"]["tokens"] > first["input"]["tokens"]
+    assert first["generation"]["seed"] == 3 and first["generation"]["temperature"] == 0.5
+    assert [side["profile"] for side in first["sides"]] == ["random-tiny-bf16", "random-tiny-nf4"]
+    for side in (*first["sides"], *second["sides"]):
+        _check_side(side)
+    a, b = (side["memory"] for side in first["sides"])
+    assert b["linear_weights_bytes"] < 0.5 * a["linear_weights_bytes"]
+    assert a["embedding_weights_bytes"] == b["embedding_weights_bytes"]
+
+
+def _check_side(side: dict[str, object]) -> None:
+    metrics, memory = side["metrics"], side["memory"]
+    assert isinstance(metrics, dict) and isinstance(memory, dict)
+    assert side["error"] is None and side["finish_reason"] in {"length", "stop"}
+    assert metrics["new_tokens"] == len(side["token_ids"]) <= 6  # type: ignore[arg-type]
+    assert metrics["ttft_ms"] > 0 and metrics["contended"] is False
+    parts = ("linear_weights_bytes", "embedding_weights_bytes", "other_weights_bytes")
+    assert memory["weights_bytes"] == sum(memory[part] for part in parts)
+    assert memory["kv_cache_bytes"] > 0 and memory["process_bytes"] > memory["weights_bytes"]
+    assert side["load_s"] and side["device"] and side["kernel"] and side["rendered_prompt"]
+    assert "torch" in side["versions"]  # type: ignore[operator]
+
+
+def test_one_side_without_a_model_leaves_the_other_working(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.yaml").write_text("model: {source: ./nothing-here}\n")
+    assert cli.run(["duel", str(tmp_path / "broken.yaml"), "random:tiny", "-p", "Hi", "--json", *SHORT]) == 3
+    out, err = capsys.readouterr()
+    failed, answered = json.loads(out)["sides"]
+    assert failed["error"]["kind"] == "not_loaded" and "nothing-here" in failed["error"]["message"]
+    assert failed["metrics"] is None and failed["text"] == ""
+    assert answered["error"] is None and answered["metrics"]["new_tokens"] > 0
+    assert err.startswith("quantduel: broken: ")
+
+
+def test_text_shows_answers_figures_and_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["duel", "random-tiny-bf16", "random-tiny-bf16", "-p", "Hi", "--schedule", "concurrent"]
+    assert cli.run([*args, *SHORT]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("A  random-tiny-bf16  (bf16, ") < shown.index("B  random-tiny-bf16  (bf16, ")
+    assert shown.count("TTFT ") == 3 and shown.count("weights ") == 3
+    assert "B against A: decode" in shown
+    assert "Input: the same" in shown
+    assert "Answers: token for token equal" in shown
+
+
+def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:
+    args = ["duel", "random:tiny", "random:tiny", "-p", "Hi", "--max-new-tokens", "100000"]
+    running = subprocess.Popen([*CALL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout and running.stderr
+    first = running.stdout.read(40)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    assert workers
+    os.kill(running.pid, signal.SIGINT)
+    running.stdout.read()
+    errors = running.stderr.read()
+    assert running.wait(30) == 130
+    running.stdout.close()
+    running.stderr.close()
+    assert first.startswith(b"A  tiny") or first.startswith(b"A  random")
+    assert b"Traceback" not in errors
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+
+
+def test_the_prompt_can_be_seen_as_the_model_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["prompt", "random:tiny", "-p", "Hi there", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert "Hi there" in shown["text"] and shown["token_ids"]
+
+
+def test_prompts_come_a_line_each(tmp_path: Path) -> None:
+    file = tmp_path / "p.txt"
+    file.write_text("one\n\n  two  \n")
+    assert [asked.prompt for asked in prompts.of_file(str(file))] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no prompt in it"),
+        ('{"prompt": 3}\n', ":1: Expected `str"),
+        ('{"prompt": "a"}\n{"promt": "b"}\n', ":2: nothing to answer"),
+        ('{"prompt": "a"}\n{"prompt"\n', ":2: "),
+        ('{"messages": [{"role": "assistant", "content": "x"}]}\n', "the user's message last"),
+        ('{"messages": [{"role": "robot", "content": "x"}]}\n', "Invalid enum value 'robot'"),
+        ('{"prompt": ""}\n', ":1: prompt is empty"),
+    ],
+)
+def test_a_bad_prompt_file_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        prompts.of_file(str(file))
+    assert said in str(caught.value) and str(file) in str(caught.value)
+
+
+def test_a_prompt_file_that_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "p.txt"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="not UTF-8"):
+        prompts.of_file(str(file))

@@ -1,0 +1,127 @@
+"""Sessions with the real worker process on a small random model."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import psutil
+import pytest
+
+from engine.client import Session
+from engine.profile import Generation, Profile
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Rendered, Staged, Started
+
+Loader = Callable[[Profile], Awaitable[Session]]
+HELLO = (Message("user", "Hello"),)
+
+
+async def collect(events: AsyncIterator[Event]) -> list[Event]:
+    return [event async for event in events]
+
+
+async def test_load_tells_its_stages_and_ends_with_what_it_loaded(
+    make_profile: Callable[..., Profile],
+) -> None:
+    session = Session(make_profile())
+    events = await collect(session.load())
+    assert isinstance(events[0], Started) and events[0].pid == session.pid
+    assert any(isinstance(event, Staged) for event in events)
+    assert isinstance(events[-1], Loaded) and session.ready
+    assert session.info == events[-1].info
+    await session.close()
+    assert not psutil.pid_exists(events[0].pid)
+
+
+async def test_an_answer_is_repeatable(load: Loader, make_profile: Callable[..., Profile]) -> None:
+    session = await load(make_profile())
+    settings = Generation(max_new_tokens=20, temperature=1.0, seed=7)
+    first, second = [await collect(session.generate(HELLO, settings)) for _ in range(2)]
+    ids = [[e.token_id for e in events if isinstance(e, Decoded)] for events in (first, second)]
+    assert ids[0] == ids[1] and len(ids[0]) > 1
+    assert isinstance(first[-1], Finished)
+
+
+async def test_rendering_shows_the_prompt(load: Loader, make_profile: Callable[..., Profile]) -> None:
+    session = await load(make_profile())
+    rendered = await session.render(HELLO)
+    assert isinstance(rendered, Rendered)
+    assert "Hello" in rendered.text and rendered.token_ids
+
+
+async def test_cancel_ends_an_answer_and_leaves_the_session_usable(
+    load: Loader, make_profile: Callable[..., Profile]
+) -> None:
+    session = await load(make_profile())
+    events: list[Event] = []
+    async for event in session.generate(HELLO, Generation(max_new_tokens=2000)):
+        events.append(event)
+        if sum(isinstance(e, Decoded) for e in events) == 3:
+            session.cancel()
+    assert isinstance(events[-1], Finished) and events[-1].reason in {"cancelled", "stop"}
+    assert sum(isinstance(e, Decoded) for e in events) < 1000
+    again = await collect(session.generate(HELLO, Generation(max_new_tokens=2)))
+    assert isinstance(again[-1], Finished)
+
+
+async def test_a_reader_that_leaves_early_does_not_disturb_the_next_answer(
+    load: Loader, make_profile: Callable[..., Profile]
+) -> None:
+    session = await load(make_profile())
+    stream = session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0))
+    async for event in stream:
+        if isinstance(event, Decoded):
+            break
+    await stream.aclose()
+    again = await collect(session.generate(HELLO, Generation(max_new_tokens=2, temperature=1.0)))
+    assert isinstance(again[-1], Finished)
+    assert sum(isinstance(e, Decoded) for e in again) <= 2
+
+
+async def test_a_killed_worker_is_an_event(load: Loader, make_profile: Callable[..., Profile]) -> None:
+    session = await load(make_profile())
+    assert session.pid
+    events: list[Event] = []
+    async for event in session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0)):
+        events.append(event)
+        if isinstance(event, Decoded) and psutil.pid_exists(session.pid):
+            os.kill(session.pid, signal.SIGKILL)
+    failed = events[-1]
+    assert isinstance(failed, Failed) and failed.kind == "worker_lost" and "SIGKILL" in failed.message
+    assert not session.ready
+    assert await collect(session.generate(HELLO, Generation())) == [failed]
+
+
+async def test_a_deaf_worker_is_ended(
+    load: Loader, make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.client.CANCEL_TIMEOUT_S", 0.3)
+    session = await load(make_profile())
+    assert session.pid
+    events: list[Event] = []
+    async for event in session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0)):
+        events.append(event)
+        if isinstance(event, Decoded) and sum(isinstance(e, Decoded) for e in events) == 1:
+            os.kill(session.pid, signal.SIGSTOP)  # it hears nothing any more
+            session.cancel()
+    failed = events[-1]
+    assert isinstance(failed, Failed) and failed.kind == "unresponsive"
+
+
+async def test_cancelling_a_load_ends_its_process(make_profile: Callable[..., Profile]) -> None:
+    session = Session(make_profile())
+    events: list[Event] = []
+    async for event in session.load():
+        events.append(event)
+        session.cancel()
+    assert isinstance(events[-1], Failed) and events[-1].kind == "cancelled"
+    await session.close()
+
+
+async def test_a_model_that_is_not_there_is_one_clear_failure(make_profile: Callable[..., Profile]) -> None:
+    session = Session(make_profile("gone", "model: {source: ./no-such-folder}"))
+    events = await collect(session.load())
+    failed = events[-1]
+    assert isinstance(failed, Failed) and failed.kind == "not_loaded"
+    assert "no-such-folder" in failed.message and "\n" not in failed.message
+    await asyncio.wait_for(session.close(), 10)

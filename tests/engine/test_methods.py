@@ -1,0 +1,30 @@
+"""The arithmetic of the methods."""
+
+import msgspec
+import pytest
+
+from engine.methods import BitsAndBytes, Full, Method, tag
+
+
+def test_bits_per_weight_counts_the_scales() -> None:
+    assert BitsAndBytes(bits=4).bits_per_weight() == 4.5  # one float32 for 64 weights
+    assert BitsAndBytes(bits=4, double_quant=True).bits_per_weight() == pytest.approx(4.127, abs=1e-3)
+    assert BitsAndBytes(bits=8).bits_per_weight() == 8
+    assert Full().bits_per_weight(32) == 32
+
+
+def test_labels() -> None:
+    assert BitsAndBytes(bits=4, quant_type="fp4", double_quant=True).label("bfloat16") == "fp4+dq"
+    assert BitsAndBytes(bits=8).label("float16") == "int8"
+    assert Full().label("float16") == "fp16"
+
+
+def test_a_method_is_chosen_by_its_tag() -> None:
+    method = msgspec.convert({"method": "bitsandbytes", "bits": 8}, Method)
+    assert tag(method) == "bitsandbytes" and method == BitsAndBytes(bits=8)
+
+
+@pytest.mark.parametrize("options", [{"bits": 8, "quant_type": "nf4"}, {"bits": 4, "threshold": 6.0}])
+def test_options_of_the_other_width_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="with `bits"):
+        msgspec.convert({"method": "bitsandbytes", **options}, Method)

@@ -1,0 +1,153 @@
+"""Profiles: finding, listing, changing and writing them; and the shipped ones."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import paths, profile
+from engine.errors import InputError, ProfileError
+from engine.methods import BitsAndBytes, Full, Gguf
+from engine.models import Demo, Folder, GgufFile, Hub, Random
+from engine.profile import Generation, Profile
+
+DEMO = "model: {source: demo}\n"
+ROOT = Path(profile.__file__).parent.parent
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder and an empty configuration."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def test_the_shipped_profiles_are_read_and_described() -> None:
+    files = list(paths.shipped_profiles().glob("*.yaml"))
+    assert len(files) >= 17
+    for file in files:
+        found = profile.read(file)
+        assert found.description and found.generation == Generation(), file
+        assert found.name == file.stem
+    labels = {profile.read(file).name: profile.read(file).label for file in files}
+    assert labels["smollm2-bf16"] == "bf16"
+    assert labels["smollm2-nf4"] == labels["llama-3.1-8b-nf4"] == "nf4"
+    assert labels["smollm2-q4-gguf"] == "gguf"
+
+
+def test_a_folder_earlier_in_the_search_order_wins(here: Path) -> None:
+    for number, folder in enumerate((here / "profiles", paths.user_profiles())):
+        folder.mkdir(parents=True)
+        (folder / "smollm2-nf4.yaml").write_text(DEMO + f"description: '{number}'\n")
+    assert profile.find("smollm2-nf4").description == "0"
+    (here / "profiles" / "smollm2-nf4.yaml").unlink()
+    assert profile.find("smollm2-nf4").description == "1"
+    assert profile.find("smollm2-bf16").source == Demo()
+
+
+def test_a_name_can_be_a_file_or_a_model(here: Path) -> None:
+    (here / "mine.yaml").write_text(DEMO)
+    (here / "model").mkdir()
+    (here / "m.gguf").write_bytes(b"GGUF")
+    assert profile.find("mine.yaml").name == "mine"
+    assert profile.find("./model").source == Folder(here / "model")
+    assert profile.find("m.gguf").source == GgufFile(here / "m.gguf")
+    assert isinstance(profile.find("m.gguf").quantization, Gguf)
+    assert profile.find("Qwen/Qwen2.5-7B-Instruct").source == Hub("Qwen/Qwen2.5-7B-Instruct")
+    assert profile.find("random:tiny").source == Random("tiny")
+    assert profile.find("demo").source == Demo()
+
+
+def test_an_unknown_name_gets_the_nearest_one(here: Path) -> None:
+    with pytest.raises(InputError, match="did you mean smollm2-nf4"):
+        profile.find("smollm2-nf5")
+    with pytest.raises(InputError, match="profiles list"):
+        profile.find("zzzzzz")
+    with pytest.raises(ProfileError, match="no such file"):
+        profile.find("absent.yaml")
+
+
+def test_paths_are_relative_to_the_file(here: Path) -> None:
+    folder = here / "deep"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "t.jinja").write_text("x")
+    (folder / "p.yaml").write_text("model: {source: ./weights}\nprompt: {template: t.jinja}\n")
+    read = profile.read(Path("deep/p.yaml"))
+    assert read.source == Folder(folder / "weights")
+    assert read.prompt.template == str(folder / "t.jinja")
+
+
+def test_what_yaml_shows_is_the_profile(here: Path) -> None:
+    for name in profile.available():
+        found = profile.find(name)
+        copy = here / f"{name}.yaml"
+        copy.write_text(profile.to_yaml(found))
+        assert profile.read(copy) == found
+
+
+def test_settings_change_a_profile() -> None:
+    nf4 = profile.find("smollm2-nf4")
+    changed = profile.changed(
+        nf4, {"temperature": 0.5, "model.device": "cpu", "quantization.double_quant": True}
+    )
+    assert changed.generation.temperature == 0.5
+    assert changed.model.device == "cpu"
+    assert changed.label == "nf4+dq"
+    assert nf4.generation.temperature == 0
+
+
+def test_another_method_starts_from_its_own_defaults() -> None:
+    nf4 = profile.find("smollm2-nf4")
+    assert profile.changed(nf4, {"quantization.method": "full"}).quantization == Full()
+    eight = profile.changed(
+        profile.find("smollm2-bf16"), {"quantization.method": "bitsandbytes", "quantization.bits": 8}
+    )
+    assert eight.quantization == BitsAndBytes(bits=8)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("tempreature", "generation.tempreature: unknown key .did you mean temperature"),
+        ("model.dtyp", "model.dtyp: unknown key"),
+        ("nothing.here", "nothing: unknown key"),
+        ("model.source.deep", "source has no keys of its own"),
+    ],
+)
+def test_a_setting_nobody_knows_is_refused(key: str, said: str) -> None:
+    with pytest.raises(ProfileError, match=said):
+        profile.changed(profile.find("smollm2-nf4"), {key: 1})
+
+
+def test_a_profile_survives_the_wire() -> None:
+    import msgspec
+
+    found = profile.find("smollm2-int8")
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Profile) == found
+
+
+def test_the_vicuna_template_writes_what_the_model_was_trained_on() -> None:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    text = (paths.shipped_profiles() / "templates" / "vicuna.jinja").read_text()
+    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
+    turns = [("user", "Hello!"), ("assistant", "Hello!"), ("user", "How are you?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    shown = template.render(messages=messages, add_generation_prompt=True, eos_token="</s>")
+    assert shown.startswith("A chat between a curious user and an artificial intelligence assistant.")
+    assert shown.endswith(
+        " questions. USER: Hello! ASSISTANT: Hello!</s>USER: How are you? ASSISTANT:".lstrip()
+    )
+    own = template.render(
+        messages=[{"role": "system", "content": "Be brief."}, *messages[:1]], eos_token="</s>"
+    )
+    assert own == "Be brief. USER: Hello! "
+
+
+def test_the_profile_page_is_current() -> None:
+    code = "import sys; sys.path.insert(0, 'docs'); import write_profiles as w; "
+    code += "sys.exit(w.page() != w.PAGE.read_text())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert result.returncode == 0, "run: python docs/write_profiles.py"

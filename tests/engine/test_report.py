@@ -1,0 +1,53 @@
+"""Rows and figures as text."""
+
+import csv
+import json
+
+import pytest
+
+from engine import report, units
+
+ROWS = [
+    {"name": "a|b", "tok_s": 12.345, "contended": False, "n": 3},
+    {"name": "\x1b[31m", "tok_s": None, "contended": True, "n": 12},
+]
+
+
+def test_a_table_is_aligned_and_harmless() -> None:
+    assert report.table(ROWS).splitlines() == [
+        "name   tok s  contended   n",
+        "a|b     12.3  no          3",
+        "␛[31m      –  yes        12",
+    ]
+    assert report.table(ROWS, width=10).splitlines()[0] == "name   to…"
+    assert report.table([]) == ""
+
+
+def test_every_format_holds_the_same_rows() -> None:
+    assert json.loads(report.json(ROWS)) == ROWS
+    assert [json.loads(line) for line in report.jsonl(ROWS).splitlines()] == ROWS
+    assert [row["n"] for row in csv.DictReader(report.csv_text(ROWS).splitlines())] == ["3", "12"]
+    assert report.markdown(ROWS).splitlines()[1:3] == [
+        "| --- | --: | --- | --: |",
+        "| a\\|b | 12.3 | no | 3 |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (units.bytes_text(269_060_000), "256.6 MiB"),
+        (units.bytes_text(16 * units.GIB), "16.00 GiB"),
+        (units.bytes_text(2000), "2 KiB"),
+        (units.bytes_text(None), "–"),
+        (units.speed_text(24.31), "24.3 tok/s"),
+        (units.speed_text(1234.5), "1234 tok/s"),
+        (units.ms_text(83.21), "83.2 ms"),
+        (units.ms_text(2070), "2.07 s"),
+        (units.seconds_text(125), "2 min 5 s"),
+        (units.share_text(3, 7), "42 %"),
+        (units.share_text(3, 0), ""),
+    ],
+)
+def test_figures_have_their_unit_and_three_digits(shown: str, expected: str) -> None:
+    assert shown == expected

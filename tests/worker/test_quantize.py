@@ -1,0 +1,189 @@
+"""Quantizing tiny models for real: every method, its options, what is kept, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from engine import store
+from engine.errors import LoadError
+from engine.profile import Profile
+from engine.protocol import Staged
+from engine.worker import gptqmodel_api, heldout, info, kernels, methods, quantize
+from engine.worker.placement import Placement, place
+
+pytest.importorskip("gptqmodel")
+
+CPU = torch.device("cpu")
+CALIBRATION = "calibration: {samples: 4, length: 64}"
+METHODS = {
+    "rtn4": "method: rtn, group_size: 64",
+    "rtn8": "method: rtn, group_size: 64, bits: 8",
+    "rtn3": "method: rtn, group_size: 32, bits: 3, sym: false",
+    "rtn4-row": "method: rtn, group_size: -1",
+    "gptq4": f"method: gptq, group_size: 64, {CALIBRATION}",
+    "gptq4-row": f"method: gptq, group_size: -1, {CALIBRATION}",
+    "gptq2-act": f"method: gptq, group_size: 64, bits: 2, desc_act: true, {CALIBRATION}",
+    "awq4": f"method: awq, group_size: 64, {CALIBRATION}",
+}
+KERNELS = {
+    "rtn4": "TorchAtenLinear",
+    "rtn8": "TorchInt8Linear",
+    "rtn3": "TorchLinear",
+    "rtn4-row": "TorchFusedLinear",
+    "gptq4": "TorchAtenLinear",
+    "gptq4-row": "TorchFusedLinear",
+    "gptq2-act": "TorchInt8Linear",
+    "awq4": "TorchAtenAwqLinear",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of this module's own, shared by its tests."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QUANTDUEL_HOME", str(home))
+        yield home
+
+
+@pytest.fixture
+def tiny(make_profile: Callable[..., Profile]) -> Callable[[str], Profile]:
+    """The tiny model of random weights with a method."""
+
+    def make(options: str) -> Profile:
+        text = f"{{model: {{source: 'random:tiny', device: cpu}}, quantization: {{{options}}}}}"
+        return make_profile("tiny", text)
+
+    return make
+
+
+def ignore(_: Staged) -> None:
+    """Progress that nobody reads."""
+
+
+def greedy(model: PreTrainedModel) -> list[int]:
+    ids = torch.arange(40, 60)[None]
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+    return out[0].tolist()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
+    name: str, tiny: Callable[[str], Profile]
+) -> None:
+    profile = tiny(METHODS[name])
+    made = quantize.ensure(profile, ignore)
+    assert not made.was_there and quantize.ensure(profile, ignore).was_there
+    check = made.record.check
+    assert check is not None and 0.9 < check.ratio < 1.3
+    assert len(made.record.errors) >= 12 and all(error.loss >= 0 for error in made.record.errors)
+    assert made.record.calibration_tokens == (0 if name.startswith("rtn") else 256)
+
+    checkpoint = quantize.ready(profile, ignore)
+    placement = place(profile.model, checkpoint.dtype)
+    model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, placement)
+    assert info.kernel(model) == KERNELS[name]
+    assert "not quantized, in bfloat16: model.embed_tokens, lm_head" in checkpoint.notes
+
+
+def test_the_folder_loads_in_plain_transformers_and_in_gptqmodel_with_the_same_greedy_text(
+    tiny: Callable[[str], Profile],
+) -> None:
+    for name in ("rtn4", "gptq4", "awq4"):
+        path = quantize.ensure(tiny(METHODS[name]), ignore).path
+        ours = gptqmodel_api.load(path, gptqmodel_api.kernel(path, BF16), BF16, trust_remote_code=False)
+        theirs = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16, device_map={"": "cpu"})
+        automatic = gptqmodel_api.package().GPTQModel.load(str(path), device="cpu", dtype=torch.bfloat16)
+        assert greedy(ours) == greedy(theirs) == greedy(automatic.model)
+
+
+BF16 = Placement(CPU, torch.bfloat16, {"device_map": {"": "cpu"}})
+
+
+def test_what_lies_in_the_store_is_a_standard_checkpoint(tiny: Callable[[str], Profile]) -> None:
+    path = quantize.ensure(tiny(METHODS["gptq4"]), ignore).path
+    names = {file.name for file in path.iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= names
+    assert not {"progress.json", "source", "logs"} & names
+    assert "do_sample" not in json.loads((path / "generation_config.json").read_text())
+    stored = json.loads((path / "config.json").read_text())["quantization_config"]
+    assert (stored["quant_method"], stored["bits"], stored["group_size"]) == ("gptq", 4, 64)
+
+
+def test_rtn_and_gptq_are_stored_alike(tiny: Callable[[str], Profile]) -> None:
+    sizes = [
+        (quantize.ensure(tiny(METHODS[name]), ignore).path / "model.safetensors").stat().st_size
+        for name in ("rtn4", "gptq4")
+    ]
+    assert abs(sizes[0] - sizes[1]) < 1000  # headers
+
+
+def test_nothing_is_written_where_the_user_is(
+    tiny: Callable[[str], Profile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    quantize.ensure(tiny("method: rtn, group_size: 32"), ignore)
+    assert not list(here.iterdir())
+
+
+def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Profile]) -> None:
+    told: list[Staged] = []
+    quantize.ensure(tiny(METHODS["gptq4"]), told.append, anew=True)
+    layers = [staged for staged in told if staged.unit == "layers"]
+    assert [staged.done for staged in layers] == sorted(staged.done for staged in layers)
+    assert layers[0].done == 0 and layers[-1].done == layers[-1].total == 2
+    assert "so far" in layers[-1].detail and "peak" in layers[-1].detail
+
+
+def test_a_group_size_that_does_not_divide_is_told_before_anything_is_fetched(
+    make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "fetch", lambda *_: pytest.fail("it was fetched"))
+    profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 128}}")
+    with pytest.raises(LoadError, match="128 does not divide demo's layers, which are 576 wide") as caught:
+        quantize.ensure(profile, ignore)
+    assert caught.value.hint == "these do: 64, 32, 16, -1 (-1 is a whole row)"
+
+
+def test_a_broken_result_is_refused_with_its_figures_and_not_kept(
+    tiny: Callable[[str], Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heldout, "BROKEN_RATIO", 0.5)  # twice as good as the source would be needed
+    before = store.entries()
+    with pytest.raises(LoadError, match=r"came out broken: perplexity \d+.*the source has \d+"):
+        quantize.ensure(tiny("method: rtn, group_size: 16"), ignore)
+    assert store.entries() == before and not list(store.folder().glob("*.building"))
+
+
+def test_one_short_sentence_calibrates_with_a_warning(tiny: Callable[[str], Profile]) -> None:
+    options = "method: gptq, group_size: 64, calibration: {dataset: [Hello.]}"
+    record = quantize.ensure(tiny(options), ignore).record
+    assert 0 < record.calibration_tokens < 11  # fewer than GPTQModel would take by itself
+    assert any("the model will know this text and lose others" in note for note in record.notes)
+
+
+@pytest.mark.parametrize(
+    ("layout", "dtype", "backend"),
+    [
+        (kernels.Layout("gptq", 4, 64), torch.bfloat16, "gptq_torch_aten"),
+        (kernels.Layout("gptq", 4, 64), torch.float32, "gptq_torch_fused"),
+        (kernels.Layout("gptq", 8, 64), torch.bfloat16, "gptq_torch_int8"),
+        (
+            kernels.Layout("gptq", 4, 16),
+            torch.bfloat16,
+            "gptq_torch_int8",
+        ),  # ATen's product refuses groups of 16
+        (kernels.Layout("awq", 4, 64), torch.float16, "awq_torch_aten"),
+        (kernels.Layout("awq", 4, -1), torch.bfloat16, "awq_torch_fused"),
+    ],
+)
+def test_the_kernel_is_chosen_by_layout_and_dtype(
+    layout: kernels.Layout, dtype: torch.dtype, backend: str
+) -> None:
+    assert kernels.choose(layout, CPU, dtype).backend == backend

@@ -1,0 +1,1 @@
+"""QuantDuel on a screen: shows what the engine does. Nothing here loads, runs or measures a model."""

@@ -1,0 +1,175 @@
+"""The one place that awaits the engine: it turns events into messages, at most 20 a second and side.
+
+Knows sessions and the duel, and a function that posts a message. Knows no widget.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from textual.message import Message
+
+from engine import schedule as scheduling
+from engine.client import Session
+from engine.duel import Duel
+from engine.profile import Profile
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged
+from engine.schedule import Schedule
+from tui.comparison import compare
+from tui.figures import figures_of
+from tui.messages import (
+    AnswerEnded,
+    AnswerGrew,
+    LoadAdvanced,
+    LoadBegan,
+    LoadEnded,
+    SideAsked,
+    SideLost,
+    TurnEnded,
+)
+from tui.pacer import Pacer
+
+Open = Callable[[Profile], Session]
+
+
+class Bridge:
+    """Two sessions in a duel, driven for a screen."""
+
+    def __init__(
+        self, profiles: Sequence[Profile], post: Callable[[Message], object], open_session: Open | None = None
+    ) -> None:
+        self._open: Open = open_session or Session
+        self.duel = Duel([self._open(profile) for profile in profiles])
+        self._post = post
+        self._settled = [asyncio.Event() for _ in profiles]
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    @property
+    def answering(self) -> bool:
+        """Whether a turn is under way."""
+        return not self._idle.is_set()
+
+    @property
+    def schedule(self) -> Schedule:
+        """Whether the sides answer one after the other or at once."""
+        return self.duel.schedule
+
+    @property
+    def contended(self) -> bool:
+        """Whether answers would take speed from each other now."""
+        return self.duel.contended(range(len(self.duel.sessions)))
+
+    async def load(self, side: int) -> None:
+        """Load a side's model. The last message is LoadEnded, unless another session takes the side."""
+        session = self.duel.sessions[side]
+        self._settled[side].clear()
+        self._post(LoadBegan(side, session.profile))
+        pacer = Pacer()
+        async for event in session.load():
+            if self.duel.sessions[side] is not session:
+                return
+            match event:
+                case Staged():
+                    pacer.due(partial(self._post, LoadAdvanced(side, event)))
+                case Loaded() | Failed():
+                    pacer.stop()
+                    self._post(LoadEnded(side, event))
+        if session.ready:
+            self._watch(side, session)
+        self._settled[side].set()
+
+    async def replace(self, side: int, profile: Profile) -> None:
+        """Put a profile on a side and load it. An answer that this side still owes is cancelled first."""
+        self._settled[side].clear()
+        if self._owes_answer(side):
+            self.duel.cancel()
+            await self._idle.wait()
+        await self.duel.sessions[side].close()
+        self.duel.replace(side, self._open(profile))
+        await self.load(side)
+
+    async def ask(self, prompt: str) -> None:
+        """Put a prompt to both sides, as soon as neither is loading any more."""
+        await asyncio.gather(*(settled.wait() for settled in self._settled))
+        self._idle.clear()
+        try:
+            await self._turn(prompt)
+        finally:
+            self._idle.set()
+
+    def cancel(self) -> None:
+        """Stop both sides, whatever they do."""
+        self.duel.cancel()
+
+    def forget(self) -> None:
+        """Start the conversations anew."""
+        self.duel.forget()
+
+    def toggle_schedule(self) -> None:
+        """From one after the other to both at once, or back; holds from the next prompt on."""
+        self.duel.schedule = "concurrent" if self.duel.schedule == "sequential" else "sequential"
+
+    async def close(self) -> None:
+        """End both workers."""
+        self._closing = True
+        await asyncio.gather(*(session.close() for session in self.duel.sessions))
+
+    async def _turn(self, prompt: str) -> None:
+        sides = scheduling.order(self.duel.turns, len(self.duel.sessions))
+        asked = [side for side in sides if self.duel.sessions[side].ready]
+        for side in asked:
+            first = side == asked[0] or self.schedule == "concurrent"
+            self._post(SideAsked(side, prompt, first))
+        feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
+        async for side, event in self.duel.ask(prompt):
+            feeds[side].take(event)
+        self._post(TurnEnded(compare(self.duel, {side: feed.pieces for side, feed in feeds.items()})))
+
+    def _owes_answer(self, side: int) -> bool:
+        answer = self.duel.answers.get(side)
+        return self.answering and answer is not None and not answer.ended
+
+    def _watch(self, side: int, session: Session) -> None:
+        """Report a worker that ends while it has nothing to do; one that answers reports itself."""
+
+        async def watch() -> None:
+            failure = await session.ended()
+            current = self.duel.sessions[side] is session
+            if current and not self._closing and not self._owes_answer(side):
+                self._post(SideLost(side, failure))
+
+        task = asyncio.create_task(watch())
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+
+
+class _Feed:
+    """One side's answer on its way to the screen."""
+
+    def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
+        self._side, self._duel, self._post = side, duel, post
+        self.pieces: list[str] = []
+        """The text of each token."""
+        self._text = ""
+        self._pacer = Pacer()
+
+    def take(self, event: Event) -> None:
+        """Take one event; the last one is passed on at once, with everything that waited."""
+        match event:
+            case Finished() | Failed():
+                self._pacer.stop()
+                answer = self._duel.answers[self._side]
+                self._post(AnswerEnded(self._side, answer, figures_of(answer)))
+            case Decoded(text=text):
+                self.pieces.append(text)
+                self._text += text
+                self._pacer.due(self._grow)
+            case _:
+                self._pacer.due(self._grow)
+
+    def _grow(self) -> None:
+        text, self._text = self._text, ""
+        self._post(AnswerGrew(self._side, text, figures_of(self._duel.answers[self._side])))

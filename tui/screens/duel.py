@@ -1,0 +1,265 @@
+"""The duel: two panes, what B gains over A, and the prompt. Routes messages; measures and decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer
+from textual.worker import Worker
+
+from engine.profile import Profile
+from engine.text import visible
+from tui.messages import SideAsked, SideMessage, TurnEnded
+from tui.side import Side
+from tui.widgets.delta import Delta
+from tui.widgets.memory_bars import MemoryBars, scale_of
+from tui.widgets.pane import Pane
+from tui.widgets.prompt import HINT, Prompt
+from tui.widgets.side_tabs import SideTabs
+from tui.widgets.top_bar import TopBar
+from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:
+    from tui.bridge import Bridge, Open
+
+TALL_FROM = 30  # rows
+WAITING = "Sent as soon as both are loaded; Esc takes it back"
+
+
+class DuelScreen(Screen[None]):
+    """One prompt, two answers."""
+
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
+    BINDINGS = [
+        Binding("escape", "stop", "Stop", priority=True),
+        Binding("ctrl+o", "pick", "Pick"),
+        Binding("ctrl+t", "toggle_schedule", "Turns"),
+        Binding("ctrl+n", "other_side", "Side"),
+        Binding("ctrl+r", "reload", "Reload"),
+        Binding("ctrl+g", "copy", "Copy"),
+        Binding("f1", "app.help", "Help"),
+        Binding("question_mark", "app.help", "Help", show=False),
+        Binding("ctrl+d", "app.quit", "Quit"),
+        Binding("ctrl+l", "clear", "Clear"),
+    ]
+
+    def __init__(self, profiles: tuple[Profile, Profile], open_session: Open | None = None) -> None:
+        super().__init__()
+        self._profiles = profiles
+        self._open_session = open_session
+        self._bridge: Bridge | None = None
+        self._waiting = ""  # a prompt that waits for a model to load
+        self._turn: Worker[None] | None = None
+
+    def compose(self) -> ComposeResult:
+        panes = [Pane(index, profile) for index, profile in enumerate(self._profiles)]
+        panes[0].add_class("-active")
+        yield TopBar()
+        yield SideTabs([pane.side for pane in panes])
+        with Horizontal(id="panes"):
+            yield from panes
+        yield Delta()
+        yield Prompt()
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Prompt).focus()
+        self.call_after_refresh(self._start)
+
+    async def close(self) -> None:
+        """End the workers."""
+        if self._bridge is not None:
+            await self._bridge.close()
+
+    @property
+    def bridge(self) -> Bridge:
+        """The engine's side; there from the first picture on."""
+        if self._bridge is None:
+            raise RuntimeError("the engine starts after the first picture")
+        return self._bridge
+
+    @property
+    def sides(self) -> list[Side]:
+        """What is known of A and B."""
+        return [pane.side for pane in self.panes]
+
+    @property
+    def panes(self) -> list[Pane]:
+        """A and B."""
+        return list(self.query(Pane))
+
+    # what happened
+
+    @on(SideMessage)
+    def _take(self, message: SideMessage) -> None:
+        if isinstance(message, SideAsked):
+            self._wait("")
+            self.query_one(Delta).comparison = None
+        self.panes[message.side].take(message)
+        scale = scale_of([side.memory for side in self.sides])
+        for bars in self.query(MemoryBars):
+            bars.scale_bytes = scale
+        self.query_one(SideTabs).refresh()
+        self._show_settings()
+
+    @on(TurnEnded)
+    def _turn_ended(self, message: TurnEnded) -> None:
+        self.query_one(Delta).comparison = message.comparison
+        if self._waiting:  # no side was there to take it
+            self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
+
+    @on(SideTabs.Chosen)
+    def _tab_chosen(self, message: SideTabs.Chosen) -> None:
+        self._activate(message.index)
+
+    @on(Prompt.Scrolled)
+    def _scroll(self, message: Prompt.Scrolled) -> None:
+        for pane in self.panes:
+            transcript = pane.transcript
+            transcript.scroll_relative(
+                y=message.direction * max(1, transcript.size.height - 2), animate=False
+            )
+
+    # what the user wants
+
+    @on(Prompt.Sent)
+    def _sent(self, message: Prompt.Sent) -> None:
+        if self._turn is not None and not self._turn.is_finished:
+            self.notify("Still answering: Esc stops it", markup=False)
+            return
+        self.query_one(Prompt).remember(message.text)
+        self._wait(message.text)
+        self._turn = self.run_worker(self.bridge.ask(message.text), group="turn")
+
+    @on(Pane.Asked)
+    def _pane_asked(self, message: Pane.Asked) -> None:
+        match message.wish:
+            case "reload":
+                self.reload(message.index)
+            case "copy":
+                self._copy([message.index])
+            case "pick":
+                self.pick(message.index)
+
+    def action_stop(self) -> None:
+        """Take a waiting prompt back; otherwise stop both sides."""
+        if self._waiting and self._turn is not None:
+            self._turn.cancel()
+            self._take_back("Taken back")
+        else:
+            self.bridge.cancel()
+
+    def action_pick(self) -> None:
+        """Put another profile on the side that is in view."""
+        self.pick(self._active())
+
+    def action_toggle_schedule(self) -> None:
+        """One after the other, or both at once; holds from the next prompt on."""
+        self.bridge.toggle_schedule()
+        self._show_settings()
+
+    def action_other_side(self) -> None:
+        """Turn to the other side."""
+        index = 1 - self._active()
+        in_pane = isinstance(self.focused, Transcript)
+        self._activate(index)
+        if in_pane or not self.has_class("-narrow"):
+            self.panes[index].transcript.focus()
+
+    def action_reload(self) -> None:
+        """Load again what failed or was cancelled."""
+        lost = [index for index, side in enumerate(self.sides) if not side.loaded and not side.is_loading]
+        for index in lost:
+            self.reload(index)
+        if not lost:
+            self.notify("Both sides are there: r in a pane loads it again", markup=False)
+
+    def action_copy(self) -> None:
+        """Copy the answer of the pane in focus; both answers from the prompt."""
+        self._copy([self._active()] if isinstance(self.focused, Transcript) else [0, 1])
+
+    def action_clear(self) -> None:
+        """New conversations on an empty screen."""
+        if self.bridge.answering:
+            self.notify("Still answering: Esc stops it", markup=False)
+            return
+        self.bridge.forget()
+        for pane in self.panes:
+            pane.wipe()
+        self.query_one(Delta).comparison = None
+
+    def reload(self, side: int) -> None:
+        """Load a side's model again, in a new worker."""
+        self._replace(side, self.sides[side].profile)
+
+    def pick(self, side: int) -> None:
+        """Open the picker for a side."""
+        from tui.screens.profiles import Choice, ProfilePicker
+
+        def put(choice: Choice | None) -> None:
+            if choice is not None:
+                self._replace(choice.side, choice.profile)
+
+        names = [pane.side.profile.name for pane in self.panes]
+        self.app.push_screen(ProfilePicker(side, (names[0], names[1])), put)
+
+    # how
+
+    def _start(self) -> None:
+        """Start the engine, once the first picture is on the screen."""
+        from tui.bridge import Bridge
+
+        self._bridge = Bridge(self._profiles, self.post_message, self._open_session)
+        for index in range(len(self._profiles)):
+            self._run_load(index, self._bridge.load(index))
+        self._show_settings()
+
+    def _replace(self, side: int, profile: Profile) -> None:
+        self._run_load(side, self.bridge.replace(side, profile))
+
+    def _run_load(self, side: int, load: Coroutine[None, None, None]) -> None:
+        self.run_worker(load, group=f"load-{side}", exclusive=True)
+
+    def _wait(self, text: str) -> None:
+        """Say in the empty prompt what waits for a model to load."""
+        self._waiting = text
+        loading = any(side.is_loading for side in self.sides)
+        self.query_one(Prompt).placeholder = Content(WAITING if text and loading else HINT)
+
+    def _take_back(self, why: str) -> None:
+        prompt = self.query_one(Prompt)
+        if not prompt.text:
+            prompt.give_back(self._waiting)
+        self._wait("")
+        self.notify(why, markup=False)
+
+    def _copy(self, indices: list[int]) -> None:
+        answers = [(self.sides[index].profile.name, self.panes[index].answer) for index in indices]
+        texts = [
+            f"## {name}\n\n{answer}" if len(indices) > 1 else answer for name, answer in answers if answer
+        ]
+        if texts:
+            self.app.copy_to_clipboard(visible("\n\n".join(texts)))
+        self.notify("Copied" if texts else "Nothing to copy yet", markup=False)
+
+    def _active(self) -> int:
+        return next((pane.index for pane in self.panes if pane.has_class("-active")), 0)
+
+    def _activate(self, index: int) -> None:
+        for pane in self.panes:
+            pane.set_class(pane.index == index, "-active")
+        self.query_one(SideTabs).active = index
+
+    def _show_settings(self) -> None:
+        bar = self.query_one(TopBar)
+        bar.generation = self.sides[0].profile.generation
+        bar.schedule = self.bridge.schedule
+        bar.contended = self.bridge.contended

@@ -1,0 +1,61 @@
+"""Keys and the meaning of every figure."""
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+KEYS = [
+    ("Enter", "ask both"),
+    ("Ctrl+J, Shift+Enter", "new line in the prompt"),
+    ("Up, Down", "earlier prompts, from the first or last line"),
+    ("Page Up, Page Down", "scroll the answers"),
+    ("Esc", "stop both sides"),
+    ("Ctrl+O", "put another profile on a side"),
+    ("Ctrl+T", "answer one after the other, or both at once"),
+    ("Ctrl+N", "the other side (the other tab below 100 columns)"),
+    ("Ctrl+R", "load a failed or cancelled side again"),
+    ("Ctrl+G", "copy the answers (terminal clipboard, works over SSH)"),
+    ("Ctrl+L", "clear: new conversations"),
+    ("Tab", "prompt, pane A, pane B; in a pane: r reload, c copy, p profile"),
+    ("Ctrl+P", "every command by name"),
+    ("Ctrl+D, Ctrl+Q", "quit (Ctrl+D in an empty prompt)"),
+]
+FIGURES = [
+    ("TTFT", "from the worker's receipt of the prompt to its first token"),
+    ("prefill", "the prompt's tokens over the time to read them"),
+    ("decode", "(n − 1) tokens over the time from the first to the last; never includes the prefill"),
+    ("decode now", "the same over the last second of tokens"),
+    ("tokens", "the prompt's + the answer's"),
+    ("weights", "bytes of parameters and buffers as stored"),
+    ("KV cache", "bytes allocated for it"),
+    ("peak", "the highest since the prompt was sent: the allocator's on a GPU, the resident set's on a CPU"),
+    ("process", "what the driver or the system reports for the worker"),
+    ("contended", "the device was shared with the other answer while the speed was taken"),
+    ("same input", "both sides read the same token ids; the hash proves it"),
+]
+
+
+class HelpScreen(ModalScreen[None]):
+    """What the keys do and what the figures mean."""
+
+    BINDINGS = [Binding("escape,f1,question_mark,q", "dismiss", "Close")]
+
+    def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog") as dialog:
+            dialog.border_title = "Help"
+            dialog.border_subtitle = "Esc closes"
+            yield Static(_table("Keys", KEYS))
+            yield Static(_table("Figures", FIGURES))
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> Content:
+    width = max(len(name) for name, _ in rows) + 2
+    lines = [Content.assemble((title, "bold $text-primary"))]
+    lines += [Content.assemble((name.ljust(width), "bold"), (text, "$quiet")) for name, text in rows]
+    return Content("\n").join([*lines, Content("")])

@@ -1,0 +1,164 @@
+"""The picker: another profile for one side, found by a few letters. Reads profiles; loads nothing."""
+
+import asyncio
+from typing import NamedTuple
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.content import Content
+from textual.fuzzy import Matcher
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from engine import profile as profiles
+from engine.errors import InputError
+from engine.profile import Profile
+from engine.text import visible
+from tui.side import LETTERS
+
+NAME_WIDTH, BADGE_WIDTH = 24, 9
+
+
+class Choice(NamedTuple):
+    """What the user picked, and for whom."""
+
+    side: int
+    profile: Profile
+
+
+class Entry(NamedTuple):
+    """One profile in the list; `fault` says why it cannot be used."""
+
+    name: str
+    badge: str
+    description: str
+    fault: str = ""
+
+
+class ProfilePicker(ModalScreen[Choice | None]):
+    """Fuzzy search over all profiles; Tab changes the side."""
+
+    BINDINGS = [
+        Binding("escape", "dismiss", "Close"),
+        Binding("tab,shift+tab", "other_side", "Other side", priority=True),
+        Binding("up", "move(-1)", show=False, priority=True),
+        Binding("down", "move(1)", show=False, priority=True),
+    ]
+
+    def __init__(self, side: int, current: tuple[str, str]) -> None:
+        super().__init__()
+        self.side = side
+        self._current = current
+        self._entries: list[Entry] = []
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Static(id="picker-side")
+            yield Input(placeholder="profile, folder, .gguf file, org/model or random:shape", compact=True)
+            yield OptionList(compact=True)
+            yield Static(id="picker-fault")
+
+    async def on_mount(self) -> None:
+        self.query_one(OptionList).can_focus = False
+        self.query_one(Input).focus()
+        self._show_side()
+        self._entries = await asyncio.to_thread(read_entries)
+        self._search("")
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._search(event.value)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        options = self.query_one(OptionList)
+        if options.highlighted is not None:
+            self._choose(options.get_option_at_index(options.highlighted).id or "")
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        self._choose(event.option.id or "")
+
+    def action_move(self, step: int) -> None:
+        """Walk through the list while the search keeps the focus."""
+        options = self.query_one(OptionList)
+        if step < 0:
+            options.action_cursor_up()
+        else:
+            options.action_cursor_down()
+
+    def action_other_side(self) -> None:
+        """Pick for the other side."""
+        self.side = 1 - self.side
+        self._show_side()
+
+    def _show_side(self) -> None:
+        self.set_class(self.side == 1, "-side-b")
+        colour = ("$primary", "$accent")[self.side]
+        current = visible(self._current[self.side], keep_newlines=False)
+        words = Content.assemble(
+            (f"Side {LETTERS[self.side]}", f"bold {colour}"),
+            (f"  instead of {current}", "$quiet"),
+            ("   Tab: the other side", "$quiet"),
+        )
+        self.query_one("#picker-side", Static).update(words)
+
+    def _search(self, query: str) -> None:
+        options = self.query_one(OptionList)
+        found = matching(self._entries, query)
+        options.clear_options()
+        options.add_options([Option(entry_content(entry), id=entry.name) for entry in found])
+        text = query.strip()
+        if text and not any(entry.name == text for entry in found):
+            shown = visible(text, keep_newlines=False)
+            options.add_option(Option(Content.assemble(("model  ", "$quiet"), shown), id=text))
+        options.highlighted = 0 if options.option_count else None
+        self._say("")
+
+    def _say(self, fault: str) -> None:
+        line = self.query_one("#picker-fault", Static)
+        line.update(Content(visible(fault)))
+        line.display = bool(fault)
+
+    def _choose(self, name: str) -> None:
+        try:
+            self.dismiss(Choice(self.side, profiles.find(name)))
+        except InputError as error:
+            self._say(str(error))
+
+
+def read_entries() -> list[Entry]:
+    """Every profile that can be found, also the faulty ones."""
+    return [_entry(name) for name in profiles.available()]
+
+
+def matching(entries: list[Entry], query: str) -> list[Entry]:
+    """The entries that match, best first; all of them for an empty query."""
+    if not query.strip():
+        return entries
+    matcher = Matcher(query.strip())
+    scored = [
+        (max(matcher.match(entry.name), matcher.match(entry.description) / 2), entry) for entry in entries
+    ]
+    return [entry for score, entry in sorted(scored, key=lambda pair: -pair[0]) if score > 0]
+
+
+def entry_content(entry: Entry) -> Content:
+    """One line: name, badge, description or fault."""
+    name, badge, description, fault = (visible(part, keep_newlines=False) for part in entry)
+    return Content.assemble(
+        (name.ljust(NAME_WIDTH) + " ", "bold" if not fault else "$quiet"),
+        (badge.ljust(BADGE_WIDTH) + " ", "$text-primary"),
+        (fault or description, "$text-error" if fault else "$quiet"),
+    )
+
+
+def _entry(name: str) -> Entry:
+    try:
+        profile = profiles.find(name)
+    except InputError as error:
+        return Entry(name, "", "", str(error))
+    return Entry(name, profile.label, profile.description)

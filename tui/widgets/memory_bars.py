@@ -1,0 +1,82 @@
+"""What a model holds in memory: a bar a figure where there is room, two lines where there is not.
+
+Weights, cache, peak and process share one scale with the other side, so that the bars of both panes compare;
+the device's bar has its own.
+"""
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from engine.protocol import Memory
+from engine.units import bytes_text
+from tui.figures import bar
+from tui.side import Side
+
+ALL_ROWS = 5
+LABEL_WIDTH = 9
+VALUE_WIDTH = 11
+
+
+class MemoryBars(Static):
+    """Weights, KV cache, peak, process, device."""
+
+    DEFAULT_CSS = """
+    MemoryBars { height: 5; padding: 0 2; text-wrap: nowrap; }
+    """
+
+    scale_bytes: reactive[int] = reactive(0)
+    """What a full bar is."""
+
+    def __init__(self, side: Side, colour: str) -> None:
+        super().__init__()
+        self._side = side
+        self._colour = colour
+
+    def render(self) -> Content:
+        """A bar a figure; in two lines, the figures and the device's bar."""
+        memory = self._side.memory
+        figures = self._bars(memory) if self.size.height >= ALL_ROWS else [_line(memory)]
+        return Content("\n").join([*figures, self._device(memory)])
+
+    def _bars(self, memory: Memory | None) -> list[Content]:
+        return [
+            self._row(label, value, bytes_text(value), self.scale_bytes) for label, value in rows_of(memory)
+        ]
+
+    def _device(self, memory: Memory | None) -> Content:
+        used, total = (memory.device_used_bytes, memory.device_total_bytes) if memory else (0, 0)
+        device = f"{bytes_text(used)} of {bytes_text(total)}" if memory else "–"
+        return self._row("device", used, device, total)
+
+    def _row(self, label: str, value: int | None, text: str, scale: int) -> Content:
+        width = max(4, self.size.width - LABEL_WIDTH - max(VALUE_WIDTH, len(text)) - 2)
+        filled, empty = bar((value or 0) / scale if scale else 0.0, width)
+        return Content.assemble(
+            (label.ljust(LABEL_WIDTH), "$quiet"),
+            (filled, self._colour),
+            (empty, "$faint"),
+            "  " + text.rjust(VALUE_WIDTH),
+        )
+
+
+def rows_of(memory: Memory | None) -> list[tuple[str, int | None]]:
+    """The figures that share a scale."""
+    if memory is None:
+        return [(label, None) for label in ("weights", "KV cache", "peak", "process")]
+    return [
+        ("weights", memory.weights_bytes),
+        ("KV cache", memory.kv_cache_bytes),
+        ("peak", memory.peak_bytes),
+        ("process", memory.process_bytes),
+    ]
+
+
+def scale_of(memories: list[Memory | None]) -> int:
+    """The highest figure of all sides."""
+    return max((value or 0 for memory in memories for _, value in rows_of(memory)), default=0)
+
+
+def _line(memory: Memory | None) -> Content:
+    parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows_of(memory)]
+    return Content("  ").join(parts)

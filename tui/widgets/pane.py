@@ -1,0 +1,137 @@
+"""One side of the screen: header, conversation, progress, speeds and memory. Reacts to messages."""
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+
+from engine.profile import Profile
+from engine.protocol import Failed, Loaded, ModelInfo
+from tui.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, SideMessage
+from tui.side import Side
+from tui.widgets.load_progress import LoadProgress
+from tui.widgets.memory_bars import MemoryBars
+from tui.widgets.pane_header import PaneHeader
+from tui.widgets.speed_strip import SpeedStrip
+from tui.widgets.transcript import Transcript
+
+COLOURS = ("$primary", "$accent")
+
+
+class Pane(Vertical):
+    """Everything about one side."""
+
+    DEFAULT_CSS = """
+    Pane { width: 1fr; height: 1fr; }
+    Pane:focus-within PaneHeader { background: $panel; }
+    Pane .figures { height: auto; border-top: solid $panel; }
+    """
+    BINDINGS = [
+        Binding("r", "reload", "Reload"),
+        Binding("c", "copy", "Copy answer"),
+        Binding("p", "pick", "Profile"),
+    ]
+
+    class Asked(Message):
+        """The user wants something for this side: `reload`, `copy` or `pick`."""
+
+        def __init__(self, index: int, wish: str) -> None:
+            super().__init__()
+            self.index, self.wish = index, wish
+
+    def __init__(self, index: int, profile: Profile) -> None:
+        super().__init__(id="pane-" + "ab"[index])
+        self.index = index
+        self.side = Side(profile)
+
+    def compose(self) -> ComposeResult:
+        colour = COLOURS[self.index]
+        yield PaneHeader(self.side, self.index)
+        yield Transcript()
+        yield LoadProgress(self.side, colour)
+        with Vertical(classes="figures"):
+            yield SpeedStrip(self.side, colour)
+            yield MemoryBars(self.side, colour)
+
+    @property
+    def transcript(self) -> Transcript:
+        """The conversation."""
+        return self.query_one(Transcript)
+
+    @property
+    def answer(self) -> str:
+        """The latest answer, as the model wrote it."""
+        reply = self.transcript.reply
+        return reply.text if reply else ""
+
+    def take(self, message: SideMessage) -> None:
+        """Show what happened."""
+        had_model = self.side.info is not None
+        self.side.take(message)
+        match message:
+            case LoadBegan(profile=profile):
+                self._begin(profile, had_model)
+            case LoadEnded(result=Loaded(info=info)):
+                self.transcript.note(model_text(info))
+                for note in info.notes:
+                    self.transcript.warn(note)
+            case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
+                self._fail(failed)
+            case SideAsked(prompt=prompt):
+                self.transcript.ask(prompt)
+            case AnswerGrew(text=text):
+                self.transcript.grow(text)
+            case AnswerEnded(answer=answer):
+                self.transcript.finish(answer.text)
+                if answer.failure:
+                    self._fail(answer.failure)
+        self.show_figures()
+
+    def wipe(self) -> None:
+        """Forget the conversation and its figures."""
+        self.side.figures = None
+        self.transcript.wipe()
+        self.show_figures()
+
+    def show_figures(self) -> None:
+        """Repaint everything but the conversation."""
+        self.query_one(LoadProgress).show_side()
+        self.query_one(PaneHeader).refresh()
+        self.query_one(SpeedStrip).refresh()
+        self.query_one(MemoryBars).refresh()
+
+    def _begin(self, profile: Profile, had_model: bool) -> None:
+        self.query_one(LoadProgress).begin()
+        again = "── a new conversation with " if had_model or self.transcript.reply else ""
+        self.transcript.note(
+            again + profile.name + (f": {profile.description}" if profile.description else "")
+        )
+
+    def _fail(self, failed: Failed) -> None:
+        if failed.kind == "cancelled":
+            self.transcript.note("cancelled" if self.side.loaded else "cancelled · ctrl+r loads it again")
+        else:
+            self.transcript.fail(failed)
+
+    def action_reload(self) -> None:
+        """Load this side's model again."""
+        self.post_message(self.Asked(self.index, "reload"))
+
+    def action_copy(self) -> None:
+        """Copy this side's answer."""
+        self.post_message(self.Asked(self.index, "copy"))
+
+    def action_pick(self) -> None:
+        """Put another profile here."""
+        self.post_message(self.Asked(self.index, "pick"))
+
+
+def model_text(info: ModelInfo) -> str:
+    """What was loaded, as it really is, in a line."""
+    parts = [
+        info.architecture,
+        f"{info.parameters / 1e6:,.0f} M parameters",
+        f"context {info.context_length}",
+    ]
+    parts += [info.kernel, info.device_name, f"{info.threads} threads" if info.device == "cpu" else ""]
+    return " · ".join(part for part in parts if part)

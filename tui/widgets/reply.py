@@ -1,0 +1,68 @@
+"""One answer in a transcript: Markdown that follows a stream.
+
+Text is appended as fast as the document can be painted and no faster, so a long answer costs its reader and
+the engine no more than a short one. At the end the whole document is built once more, from the whole text.
+"""
+
+import asyncio
+
+from engine.text import visible
+from tui.widgets.markdown import ModelMarkdown
+
+REST = 4.0  # after painting, rest so many times as long as it took: at most a fifth of one core
+LONGEST_REST_S = 1.0
+
+
+class Reply(ModelMarkdown):
+    """An answer, while it comes and afterwards."""
+
+    DEFAULT_CSS = """
+    Reply { padding: 0 1; background: transparent; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = ""
+        """The answer so far, as the model wrote it."""
+        self._unwritten = ""
+        self._ended = asyncio.Event()
+        self._changed = asyncio.Event()
+
+    def on_mount(self) -> None:
+        self.run_worker(self._follow())
+
+    def write(self, text: str) -> None:
+        """Append text."""
+        self.text += text
+        self._unwritten += text
+        self._changed.set()
+
+    def finish(self, text: str) -> None:
+        """The answer is complete: this is all of it."""
+        self.text = text
+        self._ended.set()
+        self._changed.set()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the whole answer is shown."""
+        return self._ended.is_set() and self.source == visible(self.text)
+
+    async def _follow(self) -> None:
+        while not self._ended.is_set():
+            await self._changed.wait()
+            self._changed.clear()
+            text, self._unwritten = self._unwritten, ""
+            if text and not self._ended.is_set():
+                await self._append(text)
+        await self.update(visible(self.text))
+
+    async def _append(self, text: str) -> None:
+        clock = asyncio.get_running_loop().time
+        began_s = clock()
+        await self.append(visible(text))
+        rest_s = min(LONGEST_REST_S, (clock() - began_s) * REST)
+        try:
+            await asyncio.wait_for(self._ended.wait(), rest_s)
+        except TimeoutError:
+            return

@@ -1,0 +1,72 @@
+"""The speeds of an answer, live and final. Every figure is the engine's; the strip only lays them out."""
+
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.metrics import Metrics
+from engine.units import ms_text, speed_text
+from tui.figures import Figures, sparkline
+from tui.side import Side
+
+ALL_ROWS = 5
+
+
+class SpeedStrip(Static):
+    """TTFT, prefill, decode with its sparkline, tokens."""
+
+    DEFAULT_CSS = """
+    SpeedStrip { height: 2; padding: 0 2; text-wrap: nowrap; }
+    """
+
+    def __init__(self, side: Side, colour: str) -> None:
+        super().__init__()
+        self._side = side
+        self._colour = colour
+
+    def render(self) -> Content:
+        """Labels above, figures below, in columns that do not move; the sparkline where there is room."""
+        figures, live = self._side.figures, self._side.state == "answering"
+        labels, values = Content(""), Content("")
+        for label, value, width in cells(figures, live=live):
+            labels += Content.assemble((label.ljust(width), "$quiet"))
+            values += Content.assemble((value.ljust(width), "bold" if figures else "$quiet"))
+        if figures is None:
+            return labels + "\n" + values
+        if figures.metrics.contended:
+            labels += Content.assemble(("contended", "$text-warning"))
+        if self.size.height >= ALL_ROWS:
+            return Content("\n").join([labels, values, Content(""), *self._course(figures)])
+        return labels + "\n" + values + self._spark(figures, self.size.width - values.cell_length)
+
+    def _course(self, figures: Figures) -> list[Content]:
+        """How the speed went, in a line of its own, and the gaps between tokens."""
+        return [
+            self._spark(figures, self.size.width),
+            Content.assemble((gaps_text(figures.metrics), "$quiet")),
+        ]
+
+    def _spark(self, figures: Figures, room: int) -> Content:
+        spark = sparkline(figures.speeds_tok_s, room) if room > 3 else ""
+        return Content.assemble((spark, self._colour))
+
+
+def cells(figures: Figures | None, *, live: bool) -> list[tuple[str, str, int]]:
+    """(label, value, width) of each column."""
+    metrics = figures.metrics if figures else None
+    decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None
+    return [
+        ("TTFT", ms_text(metrics.ttft_ms if metrics else None), 9),
+        ("prefill", speed_text(metrics.prefill_tok_s if metrics else None), 12),
+        ("decode now" if live else "decode", speed_text(decode), 12),
+        ("tokens", tokens_text(metrics), 11),
+    ]
+
+
+def tokens_text(metrics: Metrics | None) -> str:
+    """`38 + 42`: the prompt's and the answer's."""
+    return f"{metrics.prompt_tokens} + {metrics.new_tokens}" if metrics else "–"
+
+
+def gaps_text(metrics: Metrics) -> str:
+    """Median and 95th percentile of the time between two tokens."""
+    return f"gaps p50 {ms_text(metrics.itl_p50_ms)}, p95 {ms_text(metrics.itl_p95_ms)}"

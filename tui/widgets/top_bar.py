@@ -1,0 +1,46 @@
+"""The first line: who we are, how the sides take turns, and with what settings they answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widgets import Static
+
+from engine.profile import Generation
+
+if TYPE_CHECKING:
+    from engine.schedule import Schedule
+
+SCHEDULES: dict[Schedule, str] = {"sequential": "⇢ one after the other", "concurrent": "⇉ both at once"}
+
+
+class TopBar(Static):
+    """Name, schedule, sampling."""
+
+    DEFAULT_CSS = """
+    TopBar { height: 1; padding: 0 1; color: $foreground 55%; }
+    """
+
+    schedule: reactive[Schedule] = reactive("sequential")
+    generation: reactive[Generation] = reactive(Generation())
+    contended: reactive[bool] = reactive(False)
+    """Whether the sides would take speed from each other."""
+
+    def render(self) -> Content:
+        """Name at the left, the rest at the right."""
+        left = Content.assemble(("quantduel", "bold $foreground"))
+        mode = Content.assemble((SCHEDULES[self.schedule], "$foreground"))
+        if self.contended:
+            mode += Content.assemble((" · speeds contended", "$text-warning"))
+        right = mode + Content.assemble(("   " + sampling_text(self.generation), "$quiet"))
+        return left + " " * max(1, self.size.width - left.cell_length - right.cell_length) + right
+
+
+def sampling_text(generation: Generation) -> str:
+    """`greedy · 256 tokens at most`, or the temperature and the seed."""
+    how = "greedy"
+    if generation.temperature > 0:
+        how = f"temperature {generation.temperature:g} · seed {generation.seed}"
+    return f"{how} · {generation.max_new_tokens} tokens at most"

@@ -1,0 +1,92 @@
+"""One side's conversation. Follows the answer while its reader is at the bottom, and stays put otherwise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.protocol import Failed
+from engine.text import visible
+
+if TYPE_CHECKING:
+    from tui.widgets.reply import Reply
+
+
+class Transcript(VerticalScroll):
+    """User turns, answers, and what went wrong between them."""
+
+    DEFAULT_CSS = """
+    Transcript {
+        height: 1fr; background: transparent;
+    }
+    Transcript .turns { height: auto; min-height: 100%; padding: 0 1; }  /* short ones begin at the top */
+    Transcript .turn {
+        background: $panel; border-left: outer $secondary; padding: 0 1; margin: 1 0; height: auto;
+    }
+    Transcript .note { color: $foreground 55%; margin: 0 1; height: auto; }
+    Transcript .note.-warning { color: $text-warning; }
+    Transcript .failure {
+        border-left: outer $error; background: $error 10%; padding: 0 1; margin: 0 0 1 0; height: auto;
+    }
+    """
+    BINDINGS = [
+        Binding("up,k", "scroll_up", "Up", show=False),
+        Binding("down,j", "scroll_down", "Down", show=False),
+        Binding("g", "scroll_home", "Top", show=False),
+        Binding("G", "scroll_end", "Bottom", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reply: Reply | None = None
+        self._turns = Vertical(classes="turns")
+
+    def compose(self) -> ComposeResult:
+        yield self._turns
+
+    def on_mount(self) -> None:
+        self.anchor()
+
+    def ask(self, prompt: str) -> None:
+        """Begin a turn: the prompt, and a place for the answer."""
+        from tui.widgets.reply import Reply  # Markdown is not needed for the first picture
+
+        self.reply = Reply()
+        self._turns.mount_all([Static(Content(visible(prompt)), classes="turn"), self.reply])
+        self.anchor()
+
+    def grow(self, text: str) -> None:
+        """Append to the answer."""
+        if self.reply is not None:
+            self.reply.write(text)
+
+    def finish(self, text: str) -> None:
+        """The answer is complete."""
+        if self.reply is not None:
+            self.reply.finish(text)
+
+    def fail(self, failed: Failed) -> None:
+        """Say what went wrong, below what was shown so far."""
+        words = Content.assemble((visible(failed.message), "bold"))
+        if failed.hint:
+            words += Content.assemble("\n", (visible(failed.hint), "$quiet"))
+        words += Content.assemble("\n", ("ctrl+r", "bold $text-error"), (" loads it again", "$quiet"))
+        self._turns.mount(Static(words, classes="failure"))
+
+    def note(self, text: str) -> None:
+        """A quiet line between turns."""
+        self._turns.mount(Static(Content(visible(text)), classes="note"))
+
+    def warn(self, text: str) -> None:
+        """A line that the user should not overlook."""
+        self._turns.mount(Static(Content(visible(text)), classes="note -warning"))
+
+    def wipe(self) -> None:
+        """Forget everything shown."""
+        self.reply = None
+        self._turns.remove_children()
