@@ -11,11 +11,11 @@ from textual.message import Message
 
 from engine import schedule as scheduling
 from engine.client import Session
+from engine.comparison import compare
 from engine.duel import Duel
 from engine.profile import Profile
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged
 from engine.schedule import Schedule
-from tui.comparison import compare
 from tui.figures import figures_of
 from tui.messages import (
     AnswerEnded,
@@ -28,6 +28,8 @@ from tui.messages import (
     TurnEnded,
 )
 from tui.pacer import Pacer
+
+LONGEST_CHARACTER = 4  # tokens: one for each byte
 
 Open = Callable[[Profile], Session]
 
@@ -115,6 +117,8 @@ class Bridge:
     async def close(self) -> None:
         """End both workers."""
         self._closing = True
+        for watch in self._watches:
+            watch.cancel()
         await asyncio.gather(*(session.close() for session in self.duel.sessions))
 
     async def _turn(self, prompt: str) -> None:
@@ -126,7 +130,10 @@ class Bridge:
         feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
         async for side, event in self.duel.ask(prompt):
             feeds[side].take(event)
-        self._post(TurnEnded(compare(self.duel, {side: feed.pieces for side, feed in feeds.items()})))
+        comparison = compare(self.duel)
+        parted_at = comparison.parted_at if comparison else None
+        a, b = (feeds[side].text_at(parted_at) if side in feeds else "" for side in (0, 1))
+        self._post(TurnEnded(comparison, (a, b)))
 
     def _owes_answer(self, side: int) -> bool:
         answer = self.duel.answers.get(side)
@@ -137,8 +144,9 @@ class Bridge:
 
         async def watch() -> None:
             failure = await session.ended()
-            current = self.duel.sessions[side] is session
-            if current and not self._closing and not self._owes_answer(side):
+            answer = self.duel.answers.get(side)
+            told = self._owes_answer(side) or (answer is not None and answer.failure is failure)
+            if self.duel.sessions[side] is session and not self._closing and not told:
                 self._post(SideLost(side, failure))
 
         task = asyncio.create_task(watch())
@@ -151,8 +159,7 @@ class _Feed:
 
     def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
         self._side, self._duel, self._post = side, duel, post
-        self.pieces: list[str] = []
-        """The text of each token."""
+        self._pieces: list[str] = []  # the text of each token
         self._text = ""
         self._pacer = Pacer()
 
@@ -164,11 +171,16 @@ class _Feed:
                 answer = self._duel.answers[self._side]
                 self._post(AnswerEnded(self._side, answer, figures_of(answer)))
             case Decoded(text=text):
-                self.pieces.append(text)
+                self._pieces.append(text)
                 self._text += text
                 self._pacer.due(self._grow)
             case _:
                 self._pacer.due(self._grow)
+
+    def text_at(self, index: int | None) -> str:
+        """What was said there: the first text from this token on (a token need not complete a character)."""
+        pieces = self._pieces[index : index + LONGEST_CHARACTER] if index is not None else []
+        return next((piece for piece in pieces if piece), "")
 
     def _grow(self) -> None:
         text, self._text = self._text, ""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 if TYPE_CHECKING:  # the first picture does not wait for the engine
+    from engine.comparison import Comparison
     from engine.duel import Answer
     from engine.profile import Profile
     from engine.protocol import Failed, Loaded, Staged
-    from tui.comparison import Comparison
     from tui.figures import Figures
 
 
@@ -82,3 +82,5 @@ class TurnEnded(Message):
     """Every side has answered; `comparison` is None unless both did."""
 
     comparison: Comparison | None
+    parted_texts: tuple[str, str]
+    """What A and B said where they part; empty where they do not."""

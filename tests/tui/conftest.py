@@ -1,121 +1,15 @@
-"""What the screens' tests share: sessions that play recorded runs, an app on them, and waiting."""
+"""The application on recorded sessions, for one test."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from pathlib import Path
 
 import pytest
-from textual.pilot import Pilot
 
 from engine import profile
 from engine.client import Session
-from engine.profile import Generation, Profile
-from engine.protocol import Event, Failed, Loaded, Message, decode_event
+from engine.profile import Profile
+from tests.tui.replay import Replay, Stage, wait_until
 from tui.app import QuantDuelApp
-
-RECORDINGS = Path(__file__).parents[1] / "recordings"
-DEADLINE_S = 60.0
-
-
-def recording(name: str) -> list[Event]:
-    """A recorded stream, such as `smollm2-nf4.answer`."""
-    return [decode_event(line) for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines()]
-
-
-async def wait_until(condition: Callable[[], object], why: str = "") -> None:
-    """Return as soon as the condition holds."""
-    deadline = asyncio.get_running_loop().time() + DEADLINE_S
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"never happened: {why or condition}"
-        await asyncio.sleep(0.01)
-
-
-class Replay(Session):
-    """A session that says what a real one said.
-
-    `answers` names the streams of its answers, in order; each waits at its `hold`th event until `go` is set.
-    """
-
-    def __init__(self, wanted: Profile, *answers: str, stream: str = "load", hold: int | None = None) -> None:
-        super().__init__(wanted)
-        self.asked: list[tuple[Message, ...]] = []
-        self.go, self.died, self.closed = asyncio.Event(), asyncio.Event(), False
-        self._answers = list(answers) or ["answer"]
-        self._stream, self._hold, self._cancelling = stream, hold, False
-
-    async def load(self) -> AsyncGenerator[Event]:
-        for event in recording(f"{self.profile.name}.{self._stream}"):
-            await asyncio.sleep(0)
-            if isinstance(event, Loaded):
-                self.info = event.info
-            yield event
-
-    async def generate(
-        self, messages: tuple[Message, ...], generation: Generation, *, threads: int | None = None
-    ) -> AsyncGenerator[Event]:
-        self.asked.append(messages)
-        self._cancelling = False
-        name = self._answers[min(len(self.asked), len(self._answers)) - 1]
-        for index, event in enumerate(recording(f"{self.profile.name}.{name}")):
-            if index == self._hold:
-                await self.go.wait()
-            await asyncio.sleep(0)
-            if self._cancelling:
-                yield recording(f"{self.profile.name}.cancelled")[-1]
-                return
-            if isinstance(event, Failed) and event.kind == "worker_lost":
-                self._lost = event
-            yield event
-
-    def cancel(self) -> None:
-        self._cancelling = True
-        self.go.set()
-
-    async def close(self) -> None:
-        self.closed = True
-
-    async def ended(self) -> Failed:
-        await self.died.wait()
-        failure = recording(f"{self.profile.name}.killed")[-1]
-        assert isinstance(failure, Failed)
-        self._lost = failure
-        return failure
-
-
-class Stage:
-    """An app on recorded sessions, and the sessions it opened."""
-
-    def __init__(self, app: QuantDuelApp, pilot: Pilot[None], sessions: list[Replay]) -> None:
-        self.app, self.pilot, self.sessions = app, pilot, sessions
-        self.duel = app.duel_screen
-
-    async def ready(self) -> None:
-        """Wait until nothing loads."""
-        await wait_until(lambda: not any(side.is_loading for side in self.duel.sides), "both loaded")
-
-    async def ask(self, prompt: str) -> None:
-        """Type a prompt and send it."""
-        self.duel.query_one("Prompt").text = prompt  # type: ignore[attr-defined]
-        await self.pilot.press("enter")
-
-    async def settled(self) -> None:
-        """Wait until both answers are complete on the screen."""
-        replies = [pane.transcript.reply for pane in self.duel.panes]
-        await wait_until(
-            lambda: not self.duel.bridge.answering and not any(side.is_turning for side in self.duel.sides),
-            "both answered",
-        )
-        await wait_until(lambda: all(reply is None or reply.settled for reply in replies), "answers painted")
-
-    def text(self, side: int) -> str:
-        """Everything a pane's conversation shows, as plain text."""
-        return "\n".join(
-            strip.text.rstrip()
-            for widget in self.duel.panes[side].transcript.query("Static, MarkdownBlock, Label")
-            for strip in widget.render_lines(widget.size.region)
-        )
-
 
 Stager = Callable[..., AbstractAsyncContextManager[Stage]]
 
@@ -129,15 +23,14 @@ def stage() -> Stager:
         sessions: list[Replay] = []
 
         def open_session(wanted: Profile) -> Session:
-            letter = "a" if wanted.name == "smollm2-bf16" else "b"
-            options = dict(replays.get(letter, {}))
+            options = dict(replays.get("a" if wanted.name == "smollm2-bf16" else "b", {}))
             answers = options.pop("answers", [])
             sessions.append(Replay(wanted, *answers, **options))  # type: ignore[misc, arg-type]
             return sessions[-1]
 
         app = QuantDuelApp(profile.find("smollm2-bf16"), profile.find("smollm2-nf4"), open_session)
         async with app.run_test(size=size) as pilot:
-            await wait_until(lambda: len(sessions) == 2)
+            await wait_until(lambda: len(sessions) == 2, "sessions opened")
             yield Stage(app, pilot, sessions)
 
     return start

@@ -16,7 +16,7 @@ from textual.worker import Worker
 
 from engine.profile import Profile
 from engine.text import visible
-from tui.messages import SideAsked, SideMessage, TurnEnded
+from tui.messages import AnswerGrew, SideAsked, SideMessage, TurnEnded
 from tui.side import Side
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars, scale_of
@@ -74,6 +74,9 @@ class DuelScreen(Screen[None]):
         self.query_one(Prompt).focus()
         self.call_after_refresh(self._start)
 
+    async def on_unmount(self) -> None:
+        await self.close()
+
     async def close(self) -> None:
         """End the workers."""
         if self._bridge is not None:
@@ -104,15 +107,21 @@ class DuelScreen(Screen[None]):
             self._wait("")
             self.query_one(Delta).comparison = None
         self.panes[message.side].take(message)
+        if not isinstance(message, AnswerGrew):
+            self._show_settings()
+
+    @on(Pane.FiguresShown)
+    def _show_both(self) -> None:
+        """What depends on both sides: the tabs, and the memory bars' common scale."""
         scale = scale_of([side.memory for side in self.sides])
         for bars in self.query(MemoryBars):
             bars.scale_bytes = scale
         self.query_one(SideTabs).refresh()
-        self._show_settings()
 
     @on(TurnEnded)
     def _turn_ended(self, message: TurnEnded) -> None:
-        self.query_one(Delta).comparison = message.comparison
+        delta = self.query_one(Delta)
+        delta.comparison, delta.parted_texts = message.comparison, message.parted_texts
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
 

@@ -11,7 +11,7 @@ from textual.widgets import Static
 from engine.text import visible
 
 if TYPE_CHECKING:
-    from tui.comparison import Comparison
+    from engine.comparison import Comparison
 
 SHA_LENGTH = 8
 HINT = "B against A: decode, TTFT and memory appear here once both have answered"
@@ -25,12 +25,13 @@ class Delta(Static):
     """
 
     comparison: reactive[Comparison | None] = reactive(None)
+    parted_texts: reactive[tuple[str, str]] = reactive(("", ""))
 
     def render(self) -> Content:
         """Ratios, then proof and divergence."""
         if self.comparison is None:
             return Content.assemble((HINT, "$quiet"))
-        return ratios(self.comparison) + "\n" + proof(self.comparison)
+        return ratios(self.comparison) + "\n" + proof(self.comparison, self.parted_texts)
 
 
 def ratios(comparison: Comparison) -> Content:
@@ -46,17 +47,17 @@ def ratios(comparison: Comparison) -> Content:
     return Content("   ").join(parts)
 
 
-def proof(comparison: Comparison) -> Content:
+def proof(comparison: Comparison, parted_texts: tuple[str, str]) -> Content:
     """The proof of equal input, and where the answers part."""
     words = Content.assemble(("different input: the speeds do not compare", "$text-warning"))
     given = comparison.input
     if given and given.identical:
         sha = given.sha256[:SHA_LENGTH]
         words = Content.assemble(("same input: ", "$quiet"), f"{given.tokens} tokens, sha {sha}")
-    return words + Content.assemble(("   ", ""), (parting_text(comparison), "$quiet"))
+    return words + Content.assemble(("   ", ""), (parting_text(comparison, parted_texts), "$quiet"))
 
 
-def parting_text(comparison: Comparison) -> str:
+def parting_text(comparison: Comparison, parted_texts: tuple[str, str]) -> str:
     """Where the answers part, in tokens; says so where tokens do not compare."""
     if not comparison.same_tokenizer:
         return "different tokenizers: tokens do not compare"
@@ -64,8 +65,8 @@ def parting_text(comparison: Comparison) -> str:
         return f"same answer: all {comparison.tokens[0]} tokens"
     if comparison.parted_at == min(comparison.tokens):
         return f"the same for {comparison.parted_at} tokens, where one ends"
-    a, b = (visible(text, keep_newlines=False) for text in comparison.parted_texts)
-    return f"the answers part after {comparison.parted_at} tokens: “{a}” | “{b}”"
+    a, b = (visible(text, keep_newlines=False) for text in parted_texts)
+    return f"parted after {comparison.parted_at} tokens: “{a}” | “{b}”"
 
 
 def _figure(label: str, text: str, *, good: bool | None) -> Content:

@@ -1,29 +1,25 @@
 """Markdown from a model: shown, never acted on, and cheap to extend.
 
-Links do not open, HTML is text, images are their description, and table cells have no tooltips (Textual reads
-those as markup). Lists grow item by item, so a long list does not rebuild itself with each word.
+Links do not open, HTML is text, images are their description, and nothing has a tooltip (Textual reads those
+as markup). Lists and tables are one widget each.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
+
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from textual.app import ComposeResult
-from textual.containers import Horizontal
 from textual.widgets import Markdown
-from textual.widgets._markdown import (
-    MarkdownBlock,
-    MarkdownBullet,
-    MarkdownBulletList,
-    MarkdownOrderedList,
-    MarkdownTable,
-    MarkdownTableContent,
-)
+from textual.widgets._markdown import MarkdownBlock, MarkdownTable, MarkdownTableContent
+
+from engine.text import visible
+from tui.widgets.markdown_list import list_rows
+from tui.widgets.markdown_table import table_rows
+from tui.widgets.text_block import Row, TextBlock
 
 
-def _parser() -> MarkdownIt:
-    return MarkdownIt("gfm-like", {"html": False})
-
-
-class _TableContent(MarkdownTableContent):
-    """A table without tooltips."""
+class _InnerTableContent(MarkdownTableContent):
+    """Cells without tooltips."""
 
     def compose(self) -> ComposeResult:
         for cell in super().compose():
@@ -31,59 +27,64 @@ class _TableContent(MarkdownTableContent):
             yield cell
 
 
-class _Table(MarkdownTable):
-    """A table whose cells are text and nothing else."""
+class _InnerTable(MarkdownTable):
+    """A table inside a list or a quotation."""
 
     def compose(self) -> ComposeResult:
         self._headers, self._rows = self._get_headers_and_rows()
-        yield _TableContent(self._headers, self._rows)
-
-
-class _BulletList(MarkdownBulletList):
-    """A bullet list that grows."""
-
-    async def _update_from_block(self, block: MarkdownBlock) -> None:
-        if not await _grow(self, block):
-            await super()._update_from_block(block)
-
-
-class _OrderedList(MarkdownOrderedList):
-    """A numbered list that grows."""
-
-    async def _update_from_block(self, block: MarkdownBlock) -> None:
-        if not await _grow(self, block):
-            await super()._update_from_block(block)
-
-
-async def _grow(block: MarkdownBlock, longer: MarkdownBlock) -> bool:
-    """Keep a list's finished items when text arrives: only the last can still change. False: no list."""
-    rows = list(block.query_children(Horizontal))
-    if type(longer) is not type(block) or not rows:
-        return False
-    fresh = list(longer.compose())[len(rows) - 1 :]
-    await rows[-1].remove()
-    await block.mount_all(fresh)
-    _align_bullets(block)
-    return True
-
-
-def _align_bullets(block: MarkdownBlock) -> None:
-    """Give every bullet the width of the widest."""
-    bullets = [row.query_one(MarkdownBullet) for row in block.query_children(Horizontal)]
-    width = max((len(bullet.symbol) for bullet in bullets), default=0)
-    for bullet in bullets:
-        bullet.symbol = bullet.symbol.rjust(width)
+        yield _InnerTableContent(self._headers, self._rows)
 
 
 class ModelMarkdown(Markdown):
     """Markdown that a model wrote."""
 
-    BLOCKS = {
-        **Markdown.BLOCKS,
-        "table_open": _Table,
-        "bullet_list_open": _BulletList,
-        "ordered_list_open": _OrderedList,
-    }
+    BLOCKS = {**Markdown.BLOCKS, "table_open": _InnerTable}
 
-    def __init__(self, markdown: str | None = None, *, classes: str | None = None) -> None:
-        super().__init__(markdown, classes=classes, parser_factory=_parser, open_links=False)
+    def __init__(self) -> None:
+        super().__init__(parser_factory=_parser, open_links=False)
+
+    def _parse_markdown(self, tokens: Iterable[Token]) -> Iterable[MarkdownBlock]:
+        """Blocks as Textual makes them, but for lists and tables."""
+        for group in _groups(tokens):
+            block = TextBlock(self, group[0])
+            rows = _rows(block, group)
+            if rows is None:
+                yield from super()._parse_markdown(group)
+            else:
+                block.rows = rows
+                yield block
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("gfm-like", {"html": False})
+    parser.core.ruler.push("visible", lambda state: _make_visible(state.tokens))
+    return parser
+
+
+def _make_visible(tokens: Sequence[Token]) -> None:
+    """A character reference such as `&#x202e;` may name what no longer stands in the source."""
+    for token in tokens:
+        if token.children:
+            _make_visible(token.children)
+        elif token.type == "text":
+            token.content = visible(token.content)
+
+
+def _groups(tokens: Iterable[Token]) -> Iterator[list[Token]]:
+    """The tokens of each block at the top level."""
+    group: list[Token] = []
+    for token in tokens:
+        group.append(token)
+        if token.level == 0 and token.nesting <= 0:
+            yield group
+            group = []
+
+
+def _rows(block: TextBlock, group: Sequence[Token]) -> Sequence[Row] | None:
+    """The rows of a list or a table; None for every other block."""
+    match group[0].type:
+        case "bullet_list_open" | "ordered_list_open":
+            return list_rows(group, block._token_to_content)
+        case "table_open":
+            return table_rows(group, block._token_to_content)
+    return None

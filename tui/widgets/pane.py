@@ -8,6 +8,7 @@ from textual.message import Message
 from engine.profile import Profile
 from engine.protocol import Failed, Loaded, ModelInfo
 from tui.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, SideMessage
+from tui.pacer import Pacer
 from tui.side import Side
 from tui.widgets.load_progress import LoadProgress
 from tui.widgets.memory_bars import MemoryBars
@@ -16,6 +17,7 @@ from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.transcript import Transcript
 
 COLOURS = ("$primary", "$accent")
+FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read
 
 
 class Pane(Vertical):
@@ -32,6 +34,9 @@ class Pane(Vertical):
         Binding("p", "pick", "Profile"),
     ]
 
+    class FiguresShown(Message):
+        """The side's state or figures are new."""
+
     class Asked(Message):
         """The user wants something for this side: `reload`, `copy` or `pick`."""
 
@@ -43,6 +48,7 @@ class Pane(Vertical):
         super().__init__(id="pane-" + "ab"[index])
         self.index = index
         self.side = Side(profile)
+        self._figures = Pacer(FIGURES_EVERY_S)
 
     def compose(self) -> ComposeResult:
         colour = COLOURS[self.index]
@@ -85,7 +91,11 @@ class Pane(Vertical):
                 self.transcript.finish(answer.text)
                 if answer.failure:
                     self._fail(answer.failure)
-        self.show_figures()
+        if isinstance(message, AnswerGrew):
+            self._figures.due(self.show_figures)
+        else:
+            self._figures.stop()
+            self.show_figures()
 
     def wipe(self) -> None:
         """Forget the conversation and its figures."""
@@ -95,6 +105,7 @@ class Pane(Vertical):
 
     def show_figures(self) -> None:
         """Repaint everything but the conversation."""
+        self.post_message(self.FiguresShown())
         self.query_one(LoadProgress).show_side()
         self.query_one(PaneHeader).refresh()
         self.query_one(SpeedStrip).refresh()
@@ -133,5 +144,10 @@ def model_text(info: ModelInfo) -> str:
         f"{info.parameters / 1e6:,.0f} M parameters",
         f"context {info.context_length}",
     ]
-    parts += [info.kernel, info.device_name, f"{info.threads} threads" if info.device == "cpu" else ""]
+    parts += [
+        info.kernel,
+        "lean decode" if info.decode == "lean" else "",
+        info.device_name,
+        f"{info.threads} threads" if info.device == "cpu" else "",
+    ]
     return " · ".join(part for part in parts if part)

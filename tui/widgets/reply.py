@@ -58,9 +58,12 @@ class Reply(ModelMarkdown):
         await self.update(visible(self.text))
 
     async def _append(self, text: str) -> None:
-        clock = asyncio.get_running_loop().time
+        """Append, and rest in proportion to what layout and painting took."""
+        clock, painted = asyncio.get_running_loop().time, asyncio.Event()
         began_s = clock()
         await self.append(visible(text))
+        self.call_after_refresh(painted.set)
+        await painted.wait()
         rest_s = min(LONGEST_REST_S, (clock() - began_s) * REST)
         try:
             await asyncio.wait_for(self._ended.wait(), rest_s)

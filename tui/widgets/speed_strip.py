@@ -63,8 +63,11 @@ def cells(figures: Figures | None, *, live: bool) -> list[tuple[str, str, int]]:
 
 
 def tokens_text(metrics: Metrics | None) -> str:
-    """`38 + 42`: the prompt's and the answer's."""
-    return f"{metrics.prompt_tokens} + {metrics.new_tokens}" if metrics else "–"
+    """`38 + 42`: the prompt's and the answer's; `38 (30 kept) + 42` where the cache still held a part."""
+    if metrics is None:
+        return "–"
+    kept = f" ({metrics.reused_tokens} kept)" if metrics.reused_tokens else ""
+    return f"{metrics.prompt_tokens}{kept} + {metrics.new_tokens}"
 
 
 def gaps_text(metrics: Metrics) -> str:

@@ -1,0 +1,134 @@
+"""Sessions that play recorded runs, the application on top of them, and waiting on conditions."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from engine.client import Session
+from engine.profile import Generation, Profile
+from engine.protocol import Event, Failed, Loaded, Message, decode_event
+from tui.app import QuantDuelApp
+from tui.widgets.delta import Delta
+from tui.widgets.prompt import Prompt
+
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+DEADLINE_S = 60.0
+
+
+def recording(name: str) -> list[Event]:
+    """A recorded stream, such as `smollm2-nf4.answer`."""
+    return [decode_event(line) for line in (RECORDINGS / f"{name}.jsonl").read_bytes().splitlines()]
+
+
+async def wait_until(condition: Callable[[], object], why: str = "") -> None:
+    """Return as soon as the condition holds."""
+    deadline = asyncio.get_running_loop().time() + DEADLINE_S
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"never happened: {why or condition}"
+        await asyncio.sleep(0.01)
+
+
+class Replay(Session):
+    """A session that says what a real one said.
+
+    `answers` names the streams of its answers, in order; each waits at its `hold`th
+    event, and a load at its `load_hold`th, until `go` is set.
+    """
+
+    def __init__(
+        self, wanted: Profile, *answers: str, hold: int | None = None, load_hold: int | None = None
+    ) -> None:
+        super().__init__(wanted)
+        self.asked: list[tuple[Message, ...]] = []
+        self.go, self.died, self.closed = asyncio.Event(), asyncio.Event(), False
+        self._answers = list(answers) or ["answer"]
+        self._hold, self._load_hold, self._cancelling = hold, load_hold, False
+
+    async def load(self) -> AsyncGenerator[Event]:
+        for index, event in enumerate(recording(f"{self.profile.name}.load")):
+            if index == self._load_hold:
+                await self.go.wait()
+            await asyncio.sleep(0)
+            if isinstance(event, Loaded):
+                self.info = event.info
+            yield event
+
+    async def generate(
+        self,
+        messages: tuple[Message, ...],
+        generation: Generation,
+        *,
+        threads: int | None = None,
+        cold: bool = False,
+    ) -> AsyncGenerator[Event]:
+        self.asked.append(messages)
+        self._cancelling = False
+        name = self._answers[min(len(self.asked), len(self._answers)) - 1]
+        for index, event in enumerate(recording(f"{self.profile.name}.{name}")):
+            if index == self._hold:
+                await self.go.wait()
+            await asyncio.sleep(0)
+            if self._cancelling:
+                yield recording(f"{self.profile.name}.cancelled")[-1]
+                return
+            if isinstance(event, Failed) and event.kind == "worker_lost":
+                self._lost = event
+                self.died.set()
+            yield event
+
+    def cancel(self) -> None:
+        self._cancelling = True
+        self.go.set()
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def ended(self) -> Failed:
+        await self.died.wait()
+        if self._lost:
+            return self._lost
+        failure = recording(f"{self.profile.name}.killed")[-1]
+        assert isinstance(failure, Failed)
+        self._lost = failure
+        return failure
+
+
+class Stage:
+    """An app on recorded sessions, and the sessions it opened."""
+
+    def __init__(self, app: QuantDuelApp, pilot: Pilot[None], sessions: list[Replay]) -> None:
+        self.app, self.pilot, self.sessions = app, pilot, sessions
+        self.duel = app.duel_screen
+
+    async def ready(self) -> None:
+        """Wait until nothing loads."""
+        await wait_until(lambda: not any(side.is_loading for side in self.duel.sides), "both loaded")
+
+    async def ask(self, prompt: str) -> None:
+        """Type a prompt and send it."""
+        self.duel.query_one(Prompt).text = prompt
+        await self.pilot.press("enter")
+
+    async def settled(self) -> None:
+        """Wait until both answers are complete on the screen."""
+        replies = [pane.transcript.reply for pane in self.duel.panes]
+        await wait_until(
+            lambda: not self.duel.bridge.answering and not any(side.is_turning for side in self.duel.sides),
+            "both answered",
+        )
+        await wait_until(lambda: all(reply is None or reply.settled for reply in replies), "answers painted")
+
+    def text(self, side: int) -> str:
+        """Everything a pane's conversation shows, as plain text."""
+        return "\n".join(
+            strip.text.rstrip()
+            for widget in self.duel.panes[side].transcript.query("Static, MarkdownBlock, Label")
+            for strip in widget.render_lines(widget.size.region)
+        )
+
+    @property
+    def delta(self) -> str:
+        """The comparison as plain text."""
+        return self.duel.query_one(Delta).render().plain

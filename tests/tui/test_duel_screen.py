@@ -1,0 +1,308 @@
+"""The duel's screen on recorded runs."""
+
+import re
+
+import pytest
+from textual.binding import Binding
+from textual.dom import DOMNode
+from textual.widgets import Input, OptionList
+
+from engine import profile
+from engine.protocol import Failed
+from tests.tui.conftest import Stager
+from tests.tui.replay import wait_until
+from tui.screens.duel import DuelScreen
+from tui.screens.help import HelpScreen
+from tui.screens.profiles import ProfilePicker
+from tui.widgets.delta import Delta
+from tui.widgets.memory_bars import MemoryBars
+from tui.widgets.pane import Pane
+from tui.widgets.pane_header import PaneHeader
+from tui.widgets.prompt import HINT, Prompt
+from tui.widgets.side_tabs import SideTabs
+from tui.widgets.speed_strip import SpeedStrip
+from tui.widgets.top_bar import TopBar
+from tui.widgets.transcript import Transcript
+
+
+async def test_both_answer_and_are_compared(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("Three facts about Paris")
+        await play.settled()
+        await wait_until(lambda: play.duel.query_one(Delta).comparison)
+        assert "capital of France" in play.text(0)
+        assert "Louvre" in play.text(1)
+        assert "nf4 against bf16" in play.delta
+        assert re.search(r"decode ×\d\.\d\d   TTFT ×\d\.\d\d   weights 42 %", play.delta)
+        assert "same input: 50 tokens, sha a3ceb4c8" in play.delta
+        assert "parted after 4 tokens: “ the” | “ a”" in play.delta
+
+
+async def test_the_figures_are_the_engines(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        answer = play.duel.bridge.duel.answers[0]
+        strip = play.duel.panes[0].query_one(SpeedStrip).render().plain
+        assert f"{answer.metrics.decode_tok_s:.2f} tok/s" in strip
+        assert "50 + 187" in strip
+        bars = play.duel.panes[0].query_one(MemoryBars).render().plain
+        for figure in ("256.6 MiB", "5.2 MiB", "680.9 MiB", "of 23.54 GiB"):
+            assert figure in bars
+
+
+async def test_load_progress_is_shown_and_goes(stage: Stager) -> None:
+    async with stage(b={"load_hold": 40}) as play:
+        await wait_until(lambda: play.duel.sides[1].state == "quantizing" and play.duel.sides[1].staged.total)
+        progress = play.duel.panes[1].query_one("LoadProgress")
+        await wait_until(lambda: progress.has_class("-loading"))
+        assert re.search(r"quantizing · .* of .* · \d+ %", progress.render().plain)
+        play.sessions[1].go.set()
+        await play.ready()
+        await wait_until(lambda: not progress.has_class("-loading"))
+        assert "ready" in play.duel.panes[1].query_one(PaneHeader).render().plain
+
+
+async def test_a_prompt_waits_for_loading_and_can_be_taken_back(stage: Stager) -> None:
+    async with stage(b={"load_hold": 40}) as play:
+        await wait_until(lambda: play.duel.sides[0].state == "ready")
+        prompt = play.duel.query_one(Prompt)
+        await play.ask("early")
+        assert prompt.text == ""
+        await wait_until(lambda: str(prompt.placeholder) != HINT)
+        await play.pilot.press("escape")
+        assert prompt.text == "early"
+        assert str(prompt.placeholder) == HINT
+        play.sessions[1].go.set()
+        await play.ready()
+        assert play.duel.sides[1].loaded
+        assert not play.sessions[0].asked
+
+
+async def test_a_lost_side_says_so_and_comes_back(stage: Stager) -> None:
+    async with stage(a={"answers": ["killed"]}) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        assert play.duel.sides[0].state == "failed"
+        assert play.duel.sides[1].state == "ready"
+        await wait_until(lambda: "the worker was killed (SIGKILL" in play.text(0))
+        assert "load it again; log:" in play.text(0)
+        assert "Paris is the capital" in play.text(0)
+        await play.pilot.press("ctrl+r")
+        await wait_until(lambda: len(play.sessions) == 3)
+        await play.ready()
+        assert play.duel.sides[0].loaded
+        assert "Paris is the capital" in play.text(0)
+
+
+async def test_a_worker_lost_while_idle(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        play.sessions[1].died.set()
+        await wait_until(lambda: play.duel.sides[1].state == "failed")
+        await wait_until(lambda: "SIGKILL" in play.text(1))
+        await play.ask("hi")
+        await play.settled()
+        assert len(play.sessions[0].asked) == 1
+        assert play.duel.query_one(Delta).comparison is None
+
+
+async def test_nobody_loaded_gives_the_prompt_back(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        for session in play.sessions:
+            session.died.set()
+        await wait_until(lambda: all(side.state == "failed" for side in play.duel.sides))
+        await play.ask("anyone?")
+        await wait_until(lambda: play.duel.query_one(Prompt).text == "anyone?")
+
+
+async def test_escape_stops_both(stage: Stager) -> None:
+    async with stage(a={"hold": 30}) as play:
+        await play.ready()
+        await play.ask("hi")
+        await wait_until(lambda: play.duel.sides[0].state == "answering")
+        await play.pilot.press("escape")
+        await play.settled()
+        assert [side.state for side in play.duel.sides] == ["cancelled", "cancelled"]
+        assert all(side.loaded for side in play.duel.sides)
+
+
+async def test_a_second_prompt_while_answering_stays_in_the_prompt(stage: Stager) -> None:
+    async with stage(a={"hold": 30}) as play:
+        await play.ready()
+        await play.ask("one")
+        await wait_until(lambda: play.duel.sides[0].state == "answering")
+        await play.ask("two")
+        await play.pilot.pause()
+        assert play.duel.query_one(Prompt).text == "two"
+        play.sessions[0].go.set()
+        await play.settled()
+        assert len(play.sessions[0].asked) == 1
+
+
+async def test_the_picker_swaps_a_side(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(play.app.screen, ProfilePicker))
+        options = play.app.screen.query_one(OptionList)
+        await wait_until(lambda: options.option_count > 5)
+        await play.pilot.press("tab", *"smbf16")
+        await wait_until(lambda: options.get_option_at_index(0).id == "smollm2-bf16", "fuzzy search")
+        await play.pilot.press("enter")
+        await wait_until(lambda: len(play.sessions) == 3)
+        await play.ready()
+        assert [side.profile.name for side in play.duel.sides] == ["smollm2-bf16", "smollm2-bf16"]
+        assert play.sessions[1].closed
+        await wait_until(lambda: "a new conversation with smollm2-bf16" in play.text(1))
+
+
+async def test_a_wrong_profile_is_refused_in_the_picker(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(play.app.screen, ProfilePicker))
+        play.app.screen.query_one(Input).value = "random:no-such-shape"
+        await play.pilot.pause()
+        await play.pilot.press("enter")
+        fault = play.app.screen.query_one("#picker-fault")
+        await wait_until(lambda: fault.display)
+        assert "no shape named" in fault.render().plain
+        await play.pilot.press("escape")
+        assert len(play.sessions) == 2
+
+
+async def test_schedule_is_a_visible_choice(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        bar = play.duel.query_one(TopBar)
+        assert "one after the other" in bar.render().plain
+        await play.pilot.press("ctrl+t")
+        assert "both at once · speeds contended" in bar.render().plain
+        await play.ask("hi")
+        await play.settled()
+        for pane in play.duel.panes:
+            assert "contended" in pane.query_one(SpeedStrip).render().plain
+        await wait_until(lambda: "contended" in play.delta)
+
+
+async def test_clear_forgets_the_conversation(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("one")
+        await play.settled()
+        await play.ask("two")
+        await play.settled()
+        assert len(play.sessions[0].asked[-1]) == 3
+        await play.pilot.press("ctrl+l")
+        await play.ask("three")
+        await play.settled()
+        assert len(play.sessions[0].asked[-1]) == 1
+        assert "▌ three" in play.text(0)
+        assert "▌ two" not in play.text(0)
+
+
+async def test_copy_puts_the_answers_on_the_clipboard(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        await play.pilot.press("ctrl+g")
+        assert "## smollm2-bf16" in play.app.clipboard
+        assert "Louvre" in play.app.clipboard
+        play.duel.panes[1].transcript.focus()
+        await play.pilot.press("c")
+        assert "## " not in play.app.clipboard
+        assert play.app.clipboard.startswith("1. Paris is a city")
+
+
+@pytest.mark.parametrize(
+    ("size", "panes", "tabs"),
+    [((80, 24), 1, True), ((99, 40), 1, True), ((100, 30), 2, False), ((200, 50), 2, False)],
+)
+async def test_panes_become_tabs_where_it_is_narrow(
+    stage: Stager, size: tuple[int, int], panes: int, tabs: bool
+) -> None:
+    async with stage(size=size) as play:
+        await play.ready()
+        await play.pilot.pause()
+        assert sum(pane.region.width > 0 for pane in play.duel.panes) == panes
+        assert (play.duel.query_one(SideTabs).region.height > 0) is tabs
+        assert play.duel.query_one(Prompt).region.height >= 1
+        assert play.duel.panes[0].transcript.region.height >= 8
+
+
+async def test_tabs_tell_about_the_hidden_side(stage: Stager) -> None:
+    async with stage(size=(80, 24), b={"answers": ["killed"]}) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        tabs = play.duel.query_one(SideTabs)
+        assert "A smollm2-bf16  bf16 cpu  ● 0.98 tok/s" in tabs.render().plain
+        assert "✗ failed" in tabs.render().plain
+        await play.pilot.press("ctrl+n")
+        assert [pane.region.width > 0 for pane in play.duel.panes] == [False, True]
+        await play.pilot.click(SideTabs, offset=(2, 0))
+        await wait_until(lambda: play.duel.panes[0].has_class("-active"))
+
+
+async def test_resizing_keeps_everything(stage: Stager) -> None:
+    async with stage(size=(120, 36)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        before = play.text(0)
+        await play.pilot.resize_terminal(80, 24)
+        await play.pilot.resize_terminal(120, 36)
+        await play.pilot.pause()
+        assert play.text(0) == before
+
+
+async def test_engine_text_is_shown_not_interpreted(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        pane = play.duel.panes[0]
+        pane.transcript.fail(Failed(kind="generation", message="[bold]boom[/] \x1b[31m", hint="[/x] \u202e"))
+        await play.pilot.pause()
+        assert "[bold]boom[/] ␛[31m" in play.text(0)
+        assert "[/x] ⟨U+202E⟩" in play.text(0)
+
+
+@pytest.mark.parametrize("key", ["f1", "ctrl+p"])
+async def test_help_and_palette_open_from_the_prompt(stage: Stager, key: str) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press(key)
+        await wait_until(lambda: play.app.screen is not play.duel)
+        if key == "f1":
+            assert isinstance(play.app.screen, HelpScreen)
+        await play.pilot.press("escape")
+        await wait_until(lambda: play.app.screen is play.duel)
+
+
+@pytest.mark.parametrize("owner", [DuelScreen, Pane, Prompt, Transcript, ProfilePicker, HelpScreen])
+def test_every_binding_survives_ssh_and_tmux(owner: type[DOMNode]) -> None:
+    """No chord that a terminal, tmux or flow control swallows or sends as another key."""
+    taken = {"i", "m", "h", "s", "q", "b", "a", "z", "[", "\\"}
+    bindings = [binding for binding in owner.BINDINGS if isinstance(binding, Binding)]
+    keys = [key for binding in bindings for key in binding.key.split(",")]
+    assert keys
+    assert not [key for key in keys if key.removeprefix("ctrl+") in taken and "ctrl+" in key]
+    assert not [key for key in keys if "ctrl+shift" in key or "alt+" in key or "super+" in key]
+
+
+async def test_ctrl_c_twice_quits_and_ends_the_workers(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("ctrl+c")
+        assert play.app.is_running
+        await play.pilot.press("ctrl+c")
+        await wait_until(lambda: all(session.closed for session in play.sessions))
+
+
+def test_recorded_profiles_are_shipped() -> None:
+    assert {"smollm2-bf16", "smollm2-nf4"} <= set(profile.available())

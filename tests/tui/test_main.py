@@ -1,0 +1,42 @@
+"""The console script: what happens before the screen opens."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TUI = [sys.executable, "-m", "tui"]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["smollm2-bf61"], "smollm2-bf16"),
+        (["smollm2-bf16", "no/such/profile.yaml"], "no/such/profile.yaml"),
+        (["random:nothing"], "no shape named"),
+    ],
+)
+def test_a_wrong_name_ends_before_the_screen_opens(names: list[str], says: str) -> None:
+    result = subprocess.run([*TUI, *names], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert result.stdout == ""
+    assert "\x1b" not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_help_shows_the_screen_and_the_commands() -> None:
+    result = subprocess.run([*TUI, "--help"], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "the duel on the screen" in result.stdout
+    assert "doctor" in result.stdout
+
+
+def test_the_first_picture_needs_no_torch_and_no_engine_process() -> None:
+    code = "import sys, tui.app; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    late = {"torch", "pynvml", "psutil", "markdown_it", "engine.client", "engine.duel", "tui.bridge"}
+    assert not late & set(result.stdout.split())

@@ -1,0 +1,189 @@
+"""What a model writes is shown and never acted on, however it arrives."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from textual import events
+from textual.app import App, ComposeResult
+from textual.pilot import Pilot
+from textual.widgets import Markdown
+
+from engine.protocol import Decoded, Finished
+from tests.tui.replay import recording, wait_until
+from tui.widgets.reply import Reply
+from tui.widgets.text_block import TextBlock
+from tui.widgets.transcript import Transcript
+
+
+class Page(App[None]):
+    """A transcript and nothing else; remembers the links that were opened."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[str] = []
+
+    def compose(self) -> ComposeResult:
+        yield Transcript()
+
+    def open_url(self, url: str, *, new_tab: bool = True) -> None:
+        self.opened.append(url)
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Pilot[None]]:
+    async with Page().run_test(size=(60, 20)) as pilot:
+        pilot.app.query_one(Transcript).ask("go")
+        yield pilot
+
+
+def reply_of(page: Pilot[None]) -> Reply:
+    return page.app.query(Reply).last()
+
+
+def shown(page: Pilot[None]) -> str:
+    """The screen as plain text."""
+    width, height = page.app.size
+    lines = page.app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in line) for line in lines)[: (width + 1) * height]
+
+
+async def stream(page: Pilot[None], text: str, step: int = 3) -> None:
+    """Write in small pieces, then finish."""
+    reply = reply_of(page)
+    for start in range(0, len(text), step):
+        reply.write(text[start : start + step])
+        await asyncio.sleep(0)
+    reply.finish(text)
+    await wait_until(lambda: reply.settled, "the answer is complete on the screen")
+    await page.pause()
+
+
+@pytest.mark.parametrize(
+    "raw", ["[bold red]x[/]", "[@click=app.quit]x[/]", "[/nothing]", "[link='http://a']x[/link]"]
+)
+async def test_markup_is_text(page: Pilot[None], raw: str) -> None:
+    await stream(page, raw)
+    assert raw in shown(page)
+
+
+async def test_escapes_are_pictures(page: Pilot[None]) -> None:
+    await stream(page, "a\x1b]0;title\x07 b\x1b]52;c;aGk=\x07 c\x9b31m d\u202ee")
+    screen = shown(page)
+    assert "␛]0;title␇" in screen
+    assert "␛]52;c;aGk=␇" in screen
+    assert "␛[31m" in screen
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(screen)
+
+
+async def test_character_references_do_not_bring_controls_back(page: Pilot[None]) -> None:
+    await stream(
+        page, "a &#x202e; b &#27; c &#x9b; d\n\n- e &#x2066; f\n\n| g &#x202e; |\n|---|\n| h &#8238; |\n"
+    )
+    assert not {"\x1b", "\x9b", "\u202e", "\u2066"} & set(shown(page))
+    assert shown(page).count("⟨U+202E⟩") == 3
+
+
+async def test_html_is_text(page: Pilot[None]) -> None:
+    await stream(page, "<script>alert(1)</script> and <b>bold</b>\n\n<div>block</div>\n")
+    for tag in ("<script>", "<b>bold</b>", "<div>block</div>"):
+        assert tag in shown(page)
+
+
+async def test_links_do_not_open(page: Pilot[None]) -> None:
+    await stream(page, "[click me](http://example.com/evil)")
+    clicked: list[str] = []
+    reply = reply_of(page)
+    paragraph = reply.children[0]
+    await paragraph.action_link("http://example.com/evil")  # type: ignore[attr-defined]
+    await page.click(paragraph, offset=(3, 0))
+    await page.pause()
+    assert page.app.opened == clicked == []  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "| a |\n|---|\n| [/x] [bold]y |\n",
+        "- in a list\n\n  | a |\n  |---|\n  | [/x] [bold]y |\n",
+        "> | a |\n> |---|\n> | [/x] [bold]y |\n",
+    ],
+)
+async def test_cells_have_no_tooltips(page: Pilot[None], table: str) -> None:
+    await stream(page, table)
+    assert "[/x] [bold]y" in shown(page)
+    assert not [widget for widget in reply_of(page).query("*") if widget.tooltip]
+
+
+async def test_the_last_token_and_the_code_are_there(page: Pilot[None]) -> None:
+    events_ = recording("smollm2-bf16.answer")
+    reply = reply_of(page)
+    for event in events_:
+        if isinstance(event, Decoded):
+            reply.write(event.text)
+            await asyncio.sleep(0)
+    text = reply.text + "".join(event.text for event in events_ if isinstance(event, Finished))
+    reply.finish(text)
+    await wait_until(lambda: reply.settled)
+    await page.pause()
+    assert "print(add_two_numbers_list([1, 2, 3]))" in shown(page)
+    assert reply.source == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1. one\n2. two\n   - inner\n   - *two*\n10. ten\n\ntext\n",
+        "```python\nopen fence",
+        "| a | b |\n|---|---|\n| long cell " + "x " * 40 + "| 2 |\n",
+        "- a\n  ```\n  code\n  ```\n- b\n",
+        "#\n\n-\n\n1.\n\n>\n",
+        "[y]: http://z\n",
+        ">" * 60 + " deep",
+        "Setext\n===\nagain\n---\n",
+        "\r\n\r\nmixed\rlines\x0b\x0c\x1c\x85end",
+    ],
+)
+async def test_streamed_and_at_once_look_the_same(page: Pilot[None], text: str) -> None:
+    await stream(page, text, step=2)
+    streamed = shown(page)
+    await reply_of(page).update("")
+    await reply_of(page).update(reply_of(page).source)
+    page.app.query_one(Transcript).wipe()
+    await page.pause()
+    page.app.query_one(Transcript).ask("go")
+    await page.pause()
+    reply_of(page).finish(text)
+    await wait_until(lambda: reply_of(page).settled)
+    await page.pause()
+    assert shown(page) == streamed
+
+
+async def test_a_long_list_is_one_widget(page: Pilot[None]) -> None:
+    await stream(page, "\n".join(f"{number}. item" for number in range(1, 200)), step=200)
+    assert len(list(reply_of(page).query("*"))) == 1
+    assert isinstance(reply_of(page).children[0], TextBlock)
+
+
+async def test_a_reader_above_the_bottom_stays_there(page: Pilot[None]) -> None:
+    transcript, reply = page.app.query_one(Transcript), reply_of(page)
+    reply.write("line\n\n" * 60)
+    await wait_until(
+        lambda: transcript.max_scroll_y > 0 and transcript.scroll_y == transcript.max_scroll_y, "follows"
+    )
+    transcript.post_message(events.MouseScrollUp(transcript, 5, 5, 0, -1, 0, False, False, False))
+    await wait_until(lambda: transcript.scroll_y < transcript.max_scroll_y, "scrolled up")
+    await page.pause()
+    place = transcript.scroll_y
+    reply.finish(reply.text + "more\n\n" * 30)
+    await wait_until(lambda: reply.settled)
+    await page.pause()
+    assert transcript.scroll_y == place
+    transcript.scroll_end(animate=False)
+    await page.pause()
+    assert transcript.scroll_y == transcript.max_scroll_y
+
+
+def test_no_block_makes_links_open() -> None:
+    assert Reply()._open_links is False
+    assert issubclass(Reply, Markdown)
