@@ -2,27 +2,40 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALLED := $(VENV)/.installed
 
-.PHONY: play test check install clean
+.PHONY: play test check install quantizers clean
 
-play: $(INSTALLED)
+play: $(VENV)/.play
 	$(BIN)/quantduel
 
 test: check
 	$(BIN)/pytest
 
-check: $(INSTALLED)
+check: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-install: $(INSTALLED)
+install: $(VENV)/.play
 
-$(INSTALLED): pyproject.toml constraints.txt
+quantizers: $(VENV)/.quantizers
+
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+$(VENV)/.play: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
+	$(INSTALL) -e '.[local]'
+	touch $@
+
+# GPTQModel comes as source and needs a C compiler.
+$(VENV)/.quantizers: $(VENV)/.play
+	$(INSTALL) -e '.[local,gptq]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.play
+	$(INSTALL) -e '.[local,dev]'
+	$(INSTALL) -e '.[local,gptq]' || echo 'No GPTQModel: its tests will be skipped. It needs a C compiler.'
 	touch $@
 
 clean:

@@ -82,8 +82,8 @@ def _packages() -> Iterator[Check]:
         return
     for requirement in wanted:
         name, oldest, extra = parse_requirement(requirement)
-        if extra in {"", "local"}:
-            yield _package(name, oldest)
+        if extra in {"", "local", "gptq"}:
+            yield _package(name, oldest, extra)
 
 
 def parse_requirement(text: str) -> tuple[str, str, str]:
@@ -95,10 +95,13 @@ def parse_requirement(text: str) -> tuple[str, str, str]:
     return name[0] if name else spec, oldest[1] if oldest else "", extra[1] if extra else ""
 
 
-def _package(name: str, oldest: str) -> Check:
+def _package(name: str, oldest: str, extra: str) -> Check:
     try:
         found = version(name)
     except PackageNotFoundError:
+        if extra == "gptq":
+            detail = "not installed: no rtn, gptq and awq, nor texts from the hub"
+            return Check("packages", name, "note", detail, install_command(extra))
         return Check("packages", name, "missing", "not installed", install_command())
     if _numbers(found) < _numbers(oldest):
         return Check("packages", name, "missing", f"{found}, needs {oldest} or newer", install_command())

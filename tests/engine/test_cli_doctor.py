@@ -60,6 +60,6 @@ def test_the_doctor_imports_no_torch() -> None:
 
 
 def test_a_missing_package_comes_with_the_command_that_mends_it() -> None:
-    check = diagnosis._package("no-such-package-at-all", "1.0")
+    check = diagnosis._package("no-such-package-at-all", "1.0", "local")
     assert check.state == "missing" and "pip install" in check.mend and "[local]" in check.mend
-    assert diagnosis._package("msgspec", "9999").detail.endswith("needs 9999 or newer")
+    assert diagnosis._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")
