@@ -1,0 +1,176 @@
+"""A bench as a document: what was measured where, row by row; written beside its place and renamed into it.
+
+Owns the file: reading it again, and refusing to go on with one that was made elsewhere or otherwise.
+"""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+import psutil
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine import hardware
+from engine.bench import gpus
+from engine.bench.checks import Check
+from engine.bench.gpus import GpuState
+from engine.bench.plan import Settings, Shape
+from engine.bench.rows import Row
+from engine.errors import InputError
+from engine.hardware import Hardware
+from engine.protocol import ModelInfo
+
+RESULTS = frozenset({"out_of_memory", "bad_input"})  # errors that would only come again
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """The machine when a bench began or went on."""
+
+    at: str
+    """ISO 8601, UTC."""
+    cpu_mhz: float | None
+    cpu_busy_share: float
+    """Of all processors, over a fifth of a second."""
+    load_1min: float
+    gpus: tuple[GpuState, ...]
+
+
+class Header(Struct, frozen=True, kw_only=True):
+    """What all rows have in common."""
+
+    settings: Settings
+    hardware: Hardware
+    versions: dict[str, str] = {}
+    """Of Python and the packages that the workers run."""
+    models: dict[str, ModelInfo] = {}
+    """What was loaded, by profile."""
+    starts: tuple[Start, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Document(Struct, frozen=True, kw_only=True):
+    """A whole bench, finished or not."""
+
+    header: Header
+    rows: tuple[Row, ...] = ()
+    checks: tuple[Check, ...] = ()
+
+    def missing(self) -> list[tuple[Shape, str]]:
+        """Shapes and profiles without a row, in the order of the matrix."""
+        settings = self.header.settings
+        done = {(row.shape, row.profile) for row in self.rows if _is_final(row)}
+        cells = [(shape, profile.name) for shape in settings.shapes for profile in settings.profiles]
+        return [cell for cell in cells if cell not in done]
+
+    def with_row(self, row: Row) -> "Document":
+        """The document with this row in its place."""
+        settings = self.header.settings
+        shapes, names = list(settings.shapes), [profile.name for profile in settings.profiles]
+        others = [other for other in self.rows if (other.shape, other.profile) != (row.shape, row.profile)]
+        rows = sorted([*others, row], key=lambda row: (shapes.index(row.shape), names.index(row.profile)))
+        return replace(self, rows=tuple(rows))
+
+    def with_model(self, name: str, info: ModelInfo) -> "Document":
+        """The document with what was loaded for a profile."""
+        models = self.header.models | {name: info}
+        return replace(self, header=replace(self.header, models=models, versions=info.versions))
+
+    def with_note(self, note: str) -> "Document":
+        """The document with a remark for its reader."""
+        notes = tuple(dict.fromkeys((*self.header.notes, note)))
+        return replace(self, header=replace(self.header, notes=notes))
+
+
+def begun(settings: Settings) -> Document:
+    """The empty document of a bench that begins now, here."""
+    return Document(header=Header(settings=settings, hardware=hardware.detect(), starts=(_start(),)))
+
+
+def resumed(document: Document, settings: Settings) -> Document:
+    """A document to go on with; InputError where another bench, version or machine made it.
+
+    Contexts and batch sizes may differ: rows that are wanted no more are left out.
+    """
+    _require_equal_settings(document.header.settings, settings)
+    _require_equal_versions(document.header.versions)
+    here = hardware.detect()
+    then = document.header.hardware
+    if (here.host.name, [g.name for g in here.gpus]) != (then.host.name, [g.name for g in then.gpus]):
+        raise _refusal("it comes from another machine", then.host.name)
+    header = replace(document.header, settings=settings, starts=(*document.header.starts, _start()))
+    wanted = tuple(row for row in document.rows if row.shape in settings.shapes)
+    return replace(document, header=header, rows=wanted, checks=())
+
+
+def read(file: Path) -> Document:
+    """The document in a JSON file; InputError where there is none."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Document)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "--resume reads what --out wrote") from error
+    except msgspec.MsgspecError as error:
+        raise InputError(f"{file} is no bench of this version: {error}", "begin a new one") from error
+
+
+def write(text: str, file: Path) -> None:
+    """Put a text into a file: all of it, or what was there before."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text + "\n")
+        unfinished.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "name another file with --out") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _is_final(row: Row) -> bool:
+    return row.error is None or row.error.kind in RESULTS
+
+
+def _start() -> Start:
+    busy_percent, clock = psutil.cpu_percent(interval=0.2), psutil.cpu_freq()
+    return Start(
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        cpu_mhz=clock.current if clock else None,
+        cpu_busy_share=busy_percent / 100,
+        load_1min=psutil.getloadavg()[0],
+        gpus=gpus.states(),
+    )
+
+
+def _require_equal_settings(then: Settings, now: Settings) -> None:
+    fixed = [name for name in Settings.__struct_fields__ if name not in {"contexts", "batches", "profiles"}]
+    for name in fixed:
+        old, new = getattr(then, name), getattr(now, name)
+        if old != new:
+            raise _refusal(f"its {name} is {old}, not {new}", "call it with the same settings")
+    old_names, new_names = ([profile.name for profile in s.profiles] for s in (then, now))
+    if old_names != new_names:
+        raise _refusal(f"its profiles are {', '.join(old_names)}", "name the same, in the same order")
+    for old_profile, new_profile in zip(then.profiles, now.profiles, strict=True):
+        if old_profile != new_profile:
+            raise _refusal(f"the profile {old_profile.name} has changed", "begin a new one")
+
+
+def _require_equal_versions(then: dict[str, str]) -> None:
+    for package, version in then.items():
+        if (now := _installed(package)) != version:
+            raise _refusal(f"{package} was {version} then and is {now} now", "begin a new one")
+
+
+def _installed(package: str) -> str:
+    if package == "python":
+        return platform.python_version()
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _refusal(why: str, hint: str) -> InputError:
+    return InputError(f"the bench cannot be resumed: {why}", hint)

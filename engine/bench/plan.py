@@ -1,0 +1,86 @@
+"""What a bench will measure: its settings, the matrix they span, and how much work each part of it is.
+
+Pure. Knows neither sessions nor results.
+"""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.errors import InputError
+from engine.profile import Profile
+from engine.protocol import Generator, Pass
+
+CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)
+FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts behind the context
+WARM_UP_STEPS = 8
+PREFILL_COST = 1 / 8  # of a prompt's token, in decoded tokens; only the estimate of the time left uses it
+
+
+class Shape(Struct, frozen=True, order=True):
+    """One cell of the matrix."""
+
+    context: int
+    batch: int
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything a row depends on besides the machine."""
+
+    profiles: tuple[Profile, ...]
+    """Their names are distinct."""
+    contexts: tuple[int, ...] = CONTEXTS
+    batches: tuple[int, ...] = (1,)
+    steps: int = 128
+    """Decoded tokens a sequence."""
+    repeat: int = 5
+    depth: bool = False
+    """Read `context` tokens off the clock, and measure a prompt of FOLLOW_UP_TOKENS behind them."""
+    generator: Generator = "engine"
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The matrix, batch after batch."""
+        return tuple(Shape(context, batch) for batch in self.batches for context in self.contexts)
+
+    def run(self, shape: Shape) -> Pass:
+        """A timed run of this shape."""
+        prompt = FOLLOW_UP_TOKENS if self.depth else shape.context
+        return Pass(
+            context=prompt,
+            batch=shape.batch,
+            steps=self.steps,
+            depth=shape.context if self.depth else 0,
+            generator=self.generator,
+        )
+
+    def warm_up(self, shape: Shape) -> Pass:
+        """The same with fewer steps."""
+        return replace(self.run(shape), steps=min(self.steps, WARM_UP_STEPS))
+
+    def runs(self, shape: Shape) -> tuple[Pass, ...]:
+        """All of a row's runs: warm-up, memory, then the timed ones."""
+        timed = self.run(shape)
+        return (self.warm_up(shape), replace(timed, with_memory=True), *[timed] * self.repeat)
+
+    def row_work(self, shape: Shape) -> float:
+        """How much a row is, in decoded tokens."""
+        return sum(work(run) for run in self.runs(shape))
+
+
+def work(run: Pass) -> float:
+    """How much a run is, in decoded tokens: a rough guess, for the estimate of the time left."""
+    return run.batch * (run.depth + run.context) * PREFILL_COST + run.steps
+
+
+def distinct(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
+    """The profiles with names that tell them apart: `a`, `a #2`. InputError where there are none."""
+    if not profiles:
+        raise InputError("no profile named", "such as: quantduel bench smollm2-bf16 smollm2-nf4")
+    names = [profile.name for profile in profiles]
+    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
+    return tuple(
+        replace(profile, name=f"{profile.name} #{count}") if count > 1 else profile
+        for profile, count in zip(profiles, counts, strict=True)
+    )

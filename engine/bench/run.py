@@ -1,0 +1,210 @@
+"""Runs a bench: loads the profiles, measures shape after shape, fills the document, tells what happens.
+
+Owns sessions and order. The repeats of a shape go A B, B A, …, so that a drift hits all profiles alike; where
+the profiles do not fit into memory together, they come one after the other. One worker works at a time.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+
+from msgspec.structs import replace
+
+from engine import schedule
+from engine.bench import rows
+from engine.bench.checks import checks
+from engine.bench.document import Document
+from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
+from engine.bench.pace import Pace
+from engine.bench.plan import Shape, work
+from engine.bench.rows import Row
+from engine.bench.trial import Open, Trial
+from engine.bench.watch import Watch
+from engine.client import Session
+from engine.protocol import Failed, Loaded, Memory, Pass, Staged
+
+ALONE = "the profiles do not fit into memory together: they were measured one after the other"
+
+Cell = tuple[Shape, str]
+"""A row to be: its shape and its profile."""
+
+
+class Bench:
+    """One bench on its way; `document` holds every row so far, also when `run` is left early."""
+
+    def __init__(self, document: Document, *, self_check: bool = False) -> None:
+        self.document = document
+        self._settings = document.header.settings
+        self._self_check = self_check
+        self._profiles = {profile.name: profile for profile in self._settings.profiles}
+        self._together = True
+        self._open: dict[str, Open] = {}
+        self._memory: dict[str, Memory] = {}
+        self._unloadable: dict[str, Failed] = {}
+        self._pace = Pace()
+        self._events: asyncio.Queue[BenchEvent | None] = asyncio.Queue()
+
+    async def run(self) -> AsyncGenerator[BenchEvent]:
+        """Measure what the document lacks, and tell how it goes; whoever leaves early stops the bench."""
+        working = asyncio.create_task(self._work())
+        working.add_done_callback(lambda _: self._events.put_nowait(None))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _work(self) -> None:
+        """The matrix; with the self-check all of it once more, backwards."""
+        missing = self.document.missing()
+        everything = [(shape, name) for shape in self._settings.shapes for name in self._profiles]
+        again = everything[::-1] if self._self_check else []
+        try:
+            await self._matrix(missing, self._keep, later=again)
+            if self._self_check:
+                await self._check(again)
+        finally:
+            await self._close(list(self._open))
+
+    async def _check(self, cells: Sequence[Cell]) -> None:
+        measured: list[Row] = []
+
+        def keep(row: Row) -> None:
+            measured.append(row)
+            self._events.put_nowait(Filled(row, again=True))
+
+        await self._matrix(cells, keep)
+        verdicts = checks(self._settings, self.document.rows, measured)
+        self.document = replace(self.document, checks=verdicts)
+        self._events.put_nowait(Checked(verdicts))
+
+    def _keep(self, row: Row) -> None:
+        self.document = self.document.with_row(row)
+        self._events.put_nowait(Filled(row))
+
+    async def _matrix(
+        self, cells: Sequence[Cell], keep: Callable[[Row], None], later: Sequence[Cell] = ()
+    ) -> None:
+        """Measure these cells; those of `later` count as work that is left."""
+        left = list(cells)
+        while left:
+            self._pace.left = sum(self._settings.row_work(shape) for shape, _ in (*left, *later))
+            shape, names = self._next(left)
+            await self._load_all(names)
+            if len(names) > 1 and not self._together:
+                continue
+            trials = [Trial(self._open[name], self._settings, shape) for name in names if name in self._open]
+            await self._time(trials)
+            crowded = [trial for trial in trials if self._is_crowded(trial)]
+            if crowded:
+                self._part()
+            finished = [trial.row() for trial in trials if trial not in crowded]
+            for row in (*finished, *self._hopeless(left)):
+                left.remove((row.shape, row.profile))
+                keep(row)
+
+    def _next(self, left: Sequence[Cell]) -> tuple[Shape, list[str]]:
+        """A shape and who is measured at it: all, or everything of one profile and then of another."""
+        if self._together:
+            shape = left[0][0]
+            return shape, [name for other, name in left if other == shape]
+        loaded = [cell for cell in left if cell[1] in self._open]
+        shape, name = (loaded or left)[0]
+        return shape, [name]
+
+    def _hopeless(self, left: Sequence[Cell]) -> list[Row]:
+        """The rows of profiles that could not be loaded."""
+        found = [(shape, name, self._unloadable.get(name)) for shape, name in left]
+        return [
+            rows.failed(rows.empty(name, shape, None), failure) for shape, name, failure in found if failure
+        ]
+
+    def _is_crowded(self, trial: Trial) -> bool:
+        """Whether it ran out of memory beside other models: alone it may not."""
+        out = trial.failure is not None and trial.failure.kind == "out_of_memory"
+        return out and len(self._open) > 1
+
+    def _part(self) -> None:
+        """From now on one model at a time."""
+        self._together = False
+        self.document = self.document.with_note(ALONE)
+        self._events.put_nowait(Noted(ALONE))
+
+    # loading
+
+    async def _load_all(self, names: Sequence[str]) -> None:
+        """Load what is not loaded yet; where others are in the way, part."""
+        others = [name for name in self._open if not self._together and name not in names]
+        dead = [name for name in self._open if not self._open[name].session.ready]
+        await self._close({*others, *dead})
+        for name in names:
+            if name in self._open or name in self._unloadable:
+                continue
+            failure = await self._load(name) if self._has_room(name) else _no_room()
+            if failure and self._open and failure.kind in {"out_of_memory", "worker_lost"}:
+                self._part()
+                return
+            if failure:
+                self._unloadable[name] = failure
+
+    async def _load(self, name: str) -> Failed | None:
+        session = Session(self._profiles[name])
+        try:
+            async for event in session.load():
+                match event:
+                    case Staged():
+                        self._events.put_nowait(Loading(name, event))
+                    case Loaded(info=info, memory=memory):
+                        self._open[name], self._memory[name] = Open(name, session, info), memory
+                        self.document = self.document.with_model(name, info)
+                    case Failed():
+                        return event
+        finally:
+            if name not in self._open:
+                await session.close()
+        return None
+
+    def _has_room(self, name: str) -> bool:
+        """Whether one more model as large as the largest loaded one fits beside them, on their device."""
+        device = self._profiles[name].model.device
+        there = [self._memory[other] for other in self._open if self._profiles[other].model.device == device]
+        if not there:
+            return True
+        free_bytes = there[-1].device_total_bytes - there[-1].device_used_bytes
+        return free_bytes >= max(memory.process_bytes for memory in there)
+
+    async def _close(self, names: Collection[str]) -> None:
+        await asyncio.gather(*(self._open.pop(name).session.close() for name in names))
+
+    # measuring
+
+    async def _time(self, trials: Sequence[Trial]) -> None:
+        """Warm-up and memory of each, then the repeats: A B, B A, …"""
+        for trial in trials:
+            warm_up, peak, *_ = self._settings.runs(trial.shape)
+            await self._do(trial, "warm-up", trial.warm_up, warm_up)
+            await self._do(trial, "memory", trial.take_peak, peak)
+        async with Watch([side.worker for side in self._open.values()]) as watch:
+            for repeat in range(self._settings.repeat):
+                for index in schedule.order(repeat, len(trials)):
+                    trial = trials[index]
+                    doing = f"repeat {repeat + 1} of {self._settings.repeat}"
+                    await self._do(trial, doing, trial.time, self._settings.run(trial.shape))
+        for trial in trials:
+            trial.marks = watch.marks(trial.side.worker)
+
+    async def _do(self, trial: Trial, doing: str, step: Callable[[Pass], Awaitable[None]], run: Pass) -> None:
+        """One run of a trial that has not failed, announced and counted."""
+        if trial.failure:
+            return
+        share, left_s = self._pace.share, self._pace.left_s
+        self._events.put_nowait(Advanced(trial.side.name, trial.shape, doing, share, left_s))
+        started_s = time.monotonic()
+        await step(run)
+        self._pace.add(work(run), time.monotonic() - started_s)
+
+
+def _no_room() -> Failed:
+    return Failed(kind="out_of_memory", message="no room beside the other models")

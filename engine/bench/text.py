@@ -1,0 +1,177 @@
+"""A bench as text: table, Markdown, CSV, JSON, JSON lines. The same rows, so the same figures.
+
+Tables are for reading, with units in the cells; CSV has bare numbers, bytes as bytes; JSON has everything.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from engine import report
+from engine.bench.document import Document, Start
+from engine.bench.gpus import GpuState
+from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
+from engine.bench.rows import Figure, Row
+from engine.errors import InputError
+from engine.report import Cell
+from engine.units import MISSING, bytes_text
+
+Format = Literal["table", "json", "jsonl", "csv", "md"]
+SUFFIXES: Mapping[str, Format] = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".csv": "csv",
+    ".md": "md",
+    ".txt": "table",
+}
+
+
+def text(document: Document, form: Format) -> str:
+    """The document in this format."""
+    return _WRITERS[form](document)
+
+
+def format_of(file: Path) -> Format:
+    """What a file's name asks for; InputError for a name that asks for nothing known."""
+    if file.suffix not in SUFFIXES:
+        raise InputError(f"{file}: which format?", "the name ends in " + ", ".join(SUFFIXES))
+    return SUFFIXES[file.suffix]
+
+
+def heading(document: Document) -> list[str]:
+    """What holds for all rows: machine, versions, settings, and how busy the machine was."""
+    header = document.header
+    host = header.hardware.host
+    machine = f"{host.name}, {host.cores} cores, {bytes_text(host.total_bytes)}"
+    versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
+    starts = [line for start in header.starts for line in _start(start)]
+    lines = [machine, versions, _how(header.settings), *starts, *header.notes]
+    return [line for line in lines if line]
+
+
+def cells(row: Row, *, with_batches: bool = True) -> dict[str, Cell]:
+    """A row for reading."""
+    itl, share = row.itl_ms, row.bandwidth_share
+    speeds: dict[str, Cell] = {
+        "prefill tok/s": _figure(row.prefill_tok_s),
+        "decode tok/s": _figure(row.decode_tok_s),
+    }
+    batch: dict[str, Cell] = {"batch": row.batch} if with_batches else {}
+    if with_batches:
+        speeds["per sequence"] = row.decode_tok_s_per_sequence
+    return {
+        "profile": row.profile,
+        "method": row.label,
+        "context": row.context,
+        **batch,
+        **speeds,
+        "TTFT ms": _figure(row.ttft_ms),
+        "ITL p50, p95 ms": f"{itl.p50:.3g}, {itl.p95:.3g}" if itl else MISSING,
+        "weights": bytes_text(row.weights_bytes),
+        "peak": bytes_text(row.peak_bytes),
+        "bandwidth": MISSING if share is None else f"{share:.0%}",
+        "remarks": row.error.message if row.error else ", ".join(row.marks),
+    }
+
+
+def numbers(row: Row) -> dict[str, Cell]:
+    """A row for machines that cannot read JSON."""
+    return {
+        "profile": row.profile,
+        "label": row.label,
+        "kernel": row.kernel,
+        "context": row.context,
+        "batch": row.batch,
+        **_columns("prefill_tok_s", row.prefill_tok_s),
+        **_columns("decode_tok_s", row.decode_tok_s),
+        "decode_tok_s_per_sequence": row.decode_tok_s_per_sequence,
+        **_columns("ttft_ms", row.ttft_ms),
+        "itl_p50_ms": row.itl_ms.p50 if row.itl_ms else None,
+        "itl_p95_ms": row.itl_ms.p95 if row.itl_ms else None,
+        "weights_bytes": row.weights_bytes,
+        "kv_cache_bytes": row.kv_cache_bytes,
+        "peak_bytes": row.peak_bytes,
+        "step_bytes": row.step_bytes,
+        "copy_bytes_s": row.copy_bytes_s,
+        "bandwidth_share": row.bandwidth_share,
+        "marks": "; ".join(row.marks),
+        "error": row.error.message if row.error else "",
+    }
+
+
+def verdicts(document: Document) -> list[str]:
+    """The self-check, a line a question."""
+    return [f"{check.verdict}: {check.name} ({check.detail})" for check in document.checks]
+
+
+def _table(document: Document) -> str:
+    shown = report.table(_readable(document))
+    return "\n".join((*heading(document), "", shown, "", *verdicts(document))).rstrip()
+
+
+def _markdown(document: Document) -> str:
+    above, below = ([f"- {line}" for line in part(document)] for part in (heading, verdicts))
+    return "\n".join((*above, "", report.markdown(_readable(document)), "", *below)).rstrip()
+
+
+def _jsonl(document: Document) -> str:
+    return "\n".join(msgspec.json.encode(row).decode() for row in document.rows)
+
+
+def _csv(document: Document) -> str:
+    return report.csv_text([numbers(row) for row in document.rows])
+
+
+_WRITERS: Mapping[Format, Callable[[Document], str]] = {
+    "table": _table,
+    "json": report.json,
+    "jsonl": _jsonl,
+    "csv": _csv,
+    "md": _markdown,
+}
+FORMATS: Sequence[Format] = get_args(Format)
+
+
+def _readable(document: Document) -> list[dict[str, Cell]]:
+    with_batches = any(row.batch > 1 for row in document.rows)
+    return [cells(row, with_batches=with_batches) for row in document.rows]
+
+
+def _how(settings: Settings) -> str:
+    who = "the engine's loop" if settings.generator == "engine" else "transformers' generate"
+    times = "once" if settings.repeat == 1 else f"{settings.repeat} times: mean ± standard deviation"
+    what = "a prompt of `context` tokens"
+    if settings.depth:
+        what = f"a prompt of {FOLLOW_UP_TOKENS} tokens behind `context` cached ones"
+    return f"{who}: {what}, {settings.steps} greedy tokens, {times}; decode is that of all sequences together"
+
+
+def _start(start: Start) -> list[str]:
+    clock = f", {start.cpu_mhz:.0f} MHz" if start.cpu_mhz else ""
+    cpu = f"{start.at}: CPU {start.cpu_busy_share:.0%} busy, load {start.load_1min:.2f}{clock}"
+    return [cpu, *(_gpu(state) for state in start.gpus)]
+
+
+def _gpu(state: GpuState) -> str:
+    sm = f"SM {state.sm_mhz or MISSING} of {state.sm_max_mhz or MISSING} MHz"
+    power = f"power cap {MISSING if state.power_cap_w is None else f'{state.power_cap_w:.0f} W'}"
+    parts = (f"{state.name}: {sm}", power, f"{len(state.pids)} processes", *state.slowdowns)
+    return ", ".join(parts)
+
+
+def _figure(figure: Figure | None) -> str:
+    """`34.1 ± 0.5`: three digits of the mean, the deviation to the same place."""
+    if figure is None:
+        return MISSING
+    places = 0 if figure.mean >= 99.95 else 1 if figure.mean >= 9.995 else 2
+    deviation = "" if figure.stdev is None else f" ± {figure.stdev:.{places}f}"
+    return f"{figure.mean:.{places}f}{deviation}"
+
+
+def _columns(name: str, figure: Figure | None) -> dict[str, Cell]:
+    return {
+        name: figure.mean if figure else None,
+        f"{name}_stdev": figure.stdev if figure else None,
+    }

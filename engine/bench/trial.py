@@ -1,0 +1,77 @@
+"""One profile at one shape: its runs in one worker, and the row they make. Knows no other profile."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.bench import rows
+from engine.bench.plan import Settings, Shape
+from engine.bench.rows import Row, Runs
+from engine.bench.watch import Worker
+from engine.client import Session
+from engine.protocol import CopyMeasured, Failed, Measured, ModelInfo, Pass
+
+
+class Open(Struct, frozen=True):
+    """A session whose model is loaded."""
+
+    name: str
+    session: Session
+    info: ModelInfo
+
+    @property
+    def worker(self) -> Worker:
+        """Its process, for whoever watches the machine."""
+        return Worker(self.session.pid or 0, self.info.device)
+
+
+class Trial:
+    """The runs of a row; after a failure nothing more is run."""
+
+    def __init__(self, side: Open, settings: Settings, shape: Shape) -> None:
+        self.side, self.shape = side, shape
+        self.failure = _outside_window(side.info, settings.run(shape))
+        self.marks: tuple[str, ...] = ()
+        self._settings = settings
+        self._timed: list[Measured] = []
+        self._peak: Measured | None = None
+        self._copy: CopyMeasured | None = None
+
+    async def warm_up(self, run: Pass) -> None:
+        """A run whose figures nobody wants; then the copy speed, which a full memory may forbid."""
+        if await self._measured(run):
+            copied = await self.side.session.measure_copy()
+            self._copy = copied if isinstance(copied, CopyMeasured) else None
+
+    async def take_peak(self, run: Pass) -> None:
+        """The run that takes the memory's peak."""
+        self._peak = await self._measured(run)
+
+    async def time(self, run: Pass) -> None:
+        """One repeat."""
+        if measured := await self._measured(run):
+            self._timed.append(measured)
+
+    def row(self) -> Row:
+        """What the runs tell."""
+        row = rows.empty(self.side.name, self.shape, self.side.info)
+        if self.failure or self._peak is None:
+            return rows.failed(row, self.failure or Failed(kind="generation", message="nothing was measured"))
+        prompt_tokens = self._settings.run(self.shape).context
+        runs = Runs(timed=tuple(self._timed), peak=self._peak, copy=self._copy)
+        return replace(rows.filled(row, prompt_tokens, runs), marks=self.marks)
+
+    async def _measured(self, run: Pass) -> Measured | None:
+        result = await self.side.session.measure(run)
+        if isinstance(result, Failed):
+            self.failure = result
+            return None
+        return result
+
+
+def _outside_window(info: ModelInfo, run: Pass) -> Failed | None:
+    """Told before a long prompt has been read in vain."""
+    tokens, window = run.depth + run.context + run.steps, info.context_length
+    if not window or tokens <= window:
+        return None
+    message = f"{tokens} tokens do not fit the model's context window of {window}"
+    return Failed(kind="bad_input", message=message)

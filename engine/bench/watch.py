@@ -1,0 +1,104 @@
+"""Watches the machine while a shape is timed: who else uses the processors and the GPUs, and what slows them.
+
+Owns the marks on a row. Knows sessions only as process ids and devices.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Collection, Sequence
+from types import TracebackType
+
+import psutil
+from msgspec import Struct
+
+from engine.bench import gpus
+from engine.bench.gpus import GpuState
+
+POLL_S = 0.5
+BUSY_SHARE = 0.1  # of all processors, used by others
+SHORTEST_S = 0.2  # the kernel counts processor time in hundredths of a second
+
+
+class Worker(Struct, frozen=True):
+    """A process of ours and the device its model is on, as torch names it."""
+
+    pid: int
+    device: str
+
+
+class Watch:
+    """From entering to leaving; then `marks` tells for each worker what spoiled its speeds."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = list(workers)
+        self._seen: dict[int, set[str]] = {}  # marks by GPU
+        self._places: dict[int, set[int]] = {}  # GPUs by process, where the driver shows it
+        self._others_share = 0.0
+        self._poll: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Watch":
+        self._started_s, self._before = time.monotonic(), self._others_s()
+        if any(worker.device != "cpu" for worker in self._workers):
+            self._poll = asyncio.create_task(self._look_on())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        elapsed_s = time.monotonic() - self._started_s
+        if elapsed_s >= SHORTEST_S:
+            used_s = self._others_s() - self._before
+            self._others_share = used_s / elapsed_s / (psutil.cpu_count() or 1)
+        if self._poll:
+            self._poll.cancel()
+            await asyncio.gather(self._poll, return_exceptions=True)
+
+    def marks(self, worker: Worker) -> tuple[str, ...]:
+        """What spoiled this worker's speeds, in words; a busy processor slows models on GPUs too."""
+        busy = [f"busy CPU: others {self._others_share:.0%}"] if self._others_share > BUSY_SHARE else []
+        return (*busy, *sorted({mark for gpu in self._gpus(worker) for mark in self._seen.get(gpu, ())}))
+
+    def _others_s(self) -> float:
+        """Processor seconds used so far by everybody but us."""
+        return busy_s() - sum(map(used_s, (os.getpid(), *(worker.pid for worker in self._workers))))
+
+    async def _look_on(self) -> None:
+        while True:
+            for state in await asyncio.to_thread(gpus.states):
+                self.note(state)
+            await asyncio.sleep(POLL_S)
+
+    def note(self, state: GpuState) -> None:
+        """What one look at a device tells."""
+        pids = [worker.pid for worker in self._workers]
+        for pid in {*pids} & {*state.pids}:
+            self._places.setdefault(pid, set()).add(state.index)
+        marks = self._seen.setdefault(state.index, set())
+        own_here = sum(state.index in self._gpus(worker) for worker in self._workers)
+        if gpus.foreign(state, pids, own_here):
+            marks.add("another process on the GPU")
+        marks.update(f"clocks held back: {word}" for word in state.slowdowns)
+
+    def _gpus(self, worker: Worker) -> Collection[int]:
+        """NVML's indices: where the driver shows the process, else torch's index, else (split) all."""
+        kind, _, index = worker.device.partition(":")
+        if kind == "cpu":
+            return ()
+        return self._places.get(worker.pid) or ([int(index)] if index else list(self._seen))
+
+
+def busy_s() -> float:
+    """Seconds that all processors together have worked, for anybody; stolen by a hypervisor counts."""
+    times = psutil.cpu_times()
+    names = ("user", "nice", "system", "irq", "softirq", "steal")
+    return float(sum(getattr(times, name, 0.0) for name in names))
+
+
+def used_s(pid: int) -> float:
+    """Seconds a process and its ended children have worked; 0 for one that is gone."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)

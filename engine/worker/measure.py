@@ -1,0 +1,130 @@
+"""One measured run: made-up prompts, greedy tokens behind them, the stamps of both and what was in memory.
+
+Every run begins with an empty cache. Repeats, order and averages are the engine's business: a run knows of no
+other. `hf` differs from `engine` in the loop and the cache that belongs to it, and in nothing else.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from engine.errors import InputError
+from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
+from engine.worker import decode, hf_generate, leftovers, memory, traffic
+from engine.worker.decode import Stepper
+from engine.worker.growing_cache import growing_cache
+from engine.worker.load import LoadedModel
+from engine.worker.stamps import CancelledError, Stamps
+
+SEED = 0
+
+
+def measured(loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool]) -> Measured | Failed:
+    """Do what the command asks for. InputError where the run is longer than the model's context window."""
+    torch.set_num_threads(command.threads or loaded.info.threads)
+    run = command.run
+    _require_room(loaded, run)
+    at_reset = _reset_peak(loaded) if run.with_memory else None
+    config = loaded.model.config
+    cache = growing_cache(config) if run.generator == "engine" else DynamicCache(config=config)
+    try:
+        stamps = _generated(loaded, run, cache, cancelled)
+    except CancelledError:
+        return Failed(kind="cancelled", message="cancelled", request=command.request)
+    prompt_tokens = run.depth + run.context
+    return Measured(
+        request=command.request,
+        started_ns=stamps.started_ns,
+        prefilled_ns=stamps.prefilled_ns,
+        token_ns=stamps.token_ns,
+        cached_tokens=cache.get_seq_length(),
+        kv_cache_bytes=memory.cache_bytes(cache),
+        step_bytes=traffic.step_bytes(loaded.model, cache, run.batch, prompt_tokens + run.steps // 2),
+        memory=memory.read(loaded.model, loaded.device, cache) if run.with_memory else None,
+        memory_at_reset=at_reset,
+    )
+
+
+def copied(loaded: LoadedModel, command: MeasureCopy) -> CopyMeasured:
+    """The copy speed of the model's device, with the threads that the model runs on."""
+    torch.set_num_threads(command.threads or loaded.info.threads)
+    buffer_bytes, bytes_s = traffic.copy_speed(loaded.device)
+    return CopyMeasured(request=command.request, buffer_bytes=buffer_bytes, bytes_s=bytes_s)
+
+
+def made_up(loaded: LoadedModel, batch: int, length: int) -> Tensor:
+    """Random ordinary token ids [batch, length]: the same for every model with this vocabulary.
+
+    No special and no added token is among them, and every sequence of a batch is another one.
+    """
+    rng = torch.Generator().manual_seed(SEED)
+    ordinary = torch.tensor(ordinary_tokens(loaded))
+    picks = torch.randint(len(ordinary), (batch, length), generator=rng)
+    return ordinary[picks].to(loaded.device)
+
+
+def ordinary_tokens(loaded: LoadedModel) -> list[int]:
+    """Every id that tokenizer and model both know and that is plain text."""
+    known = min(len(loaded.tokenizer), loaded.model.get_input_embeddings().num_embeddings)
+    added = set(loaded.tokenizer.added_tokens_decoder) | set(loaded.tokenizer.all_special_ids)
+    excluded = added | decode.end_tokens(loaded)
+    return [id for id in range(known) if id not in excluded]
+
+
+def engine_generate(
+    loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
+) -> Stamps:
+    """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
+    model = Stepper(loaded.model, cache)
+    started_ns = time.monotonic_ns()
+    _read(loaded, model, prompt[:, cache.get_seq_length() :], cancelled)
+    prefilled_ns, token_ns = time.monotonic_ns(), []
+    for left in reversed(range(steps)):
+        _stop_if(cancelled)
+        choice = model.logits.argmax(dim=-1, keepdim=True)
+        choice.tolist()  # on the host: known to whoever asked
+        token_ns.append(time.monotonic_ns())
+        if left:
+            model.read(choice.to(prompt.device))
+    return Stamps(started_ns, prefilled_ns, tuple(token_ns))
+
+
+GENERATORS = {"engine": engine_generate, "hf": hf_generate.generate}
+
+
+def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: Callable[[], bool]) -> Stamps:
+    """Fill the cache as deep as the run wants it, off the clock; then generate."""
+    prompt = made_up(loaded, run.batch, run.depth + run.context)
+    if run.depth:
+        _read(loaded, Stepper(loaded.model, cache), prompt[:, : run.depth], cancelled)
+    return GENERATORS[run.generator](loaded, prompt, cache, run.steps, cancelled)
+
+
+def _read(loaded: LoadedModel, model: Stepper, prompt: Tensor, cancelled: Callable[[], bool]) -> None:
+    """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
+    for chunk in prompt.split(decode.chunk_length(loaded.info.parameters, loaded.device.type), dim=1):
+        _stop_if(cancelled)
+        model.read(chunk)
+        model.wait()
+
+
+def _stop_if(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise CancelledError
+
+
+def _require_room(loaded: LoadedModel, run: Pass) -> None:
+    needed, window = run.depth + run.context + run.steps, loaded.info.context_length
+    if window and needed > window:
+        raise InputError(f"{needed} tokens do not fit the model's context window of {window}")
+
+
+def _reset_peak(loaded: LoadedModel) -> Memory:
+    """Begin a new peak, after what earlier runs left was given back."""
+    if loaded.device.type == "cpu":
+        leftovers.give_back(loaded.model)
+    memory.reset_peak(loaded.device)
+    return memory.read(loaded.model, loaded.device, None)

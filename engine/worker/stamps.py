@@ -1,0 +1,16 @@
+"""What a measured run leaves: when it started, when the prompt was read, when each token was known."""
+
+from dataclasses import dataclass
+
+
+class CancelledError(Exception):
+    """The run was cancelled on the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """Nanoseconds of the worker's monotonic clock."""
+
+    started_ns: int
+    prefilled_ns: int
+    token_ns: tuple[int, ...]

@@ -1,0 +1,82 @@
+"""Memory traffic: the bytes that a decode step must read, and how fast the device copies.
+
+The first is arithmetic on what is held, the second a measurement. Must not know requests.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
+
+from engine.worker import memory
+
+MIB, GIB = 1 << 20, 1 << 30
+COPIES = 5
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+
+
+def step_bytes(model: PreTrainedModel, cache: Cache, batch: int, length: int) -> int | None:
+    """Bytes of weights and cache that one decode step of a batch reads, at `length` tokens a sequence.
+
+    None for a mixture of experts: which weights are read depends on the tokens.
+    """
+    config = model.config.get_text_config()
+    if any(getattr(config, name, 0) for name in _EXPERTS):
+        return None
+    return weights_read_bytes(model, batch) + sum(_layer_bytes(layer, length) for layer in cache.layers)
+
+
+def weights_read_bytes(model: PreTrainedModel, batch: int) -> int:
+    """All weights; but of an embedding only a row a sequence, unless its table is the output head too."""
+    head = getattr(model.get_output_embeddings(), "weight", None)
+    tables = {
+        module.weight.data_ptr(): module.weight
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+    }
+    if isinstance(head, Tensor):
+        tables.pop(head.data_ptr(), None)
+    unread = sum(table.nbytes - batch * table[0].nbytes for table in tables.values())
+    return memory.weights(model).total_bytes - unread
+
+
+def copy_speed(device: torch.device) -> tuple[int, tuple[float, ...]]:
+    """A buffer's bytes, and how many a second were read plus written while it was copied, each time anew.
+
+    The buffer is far larger than the device's caches. One copy before them touches every page.
+    """
+    size = GIB if device.type == "cuda" else min(GIB, max(256 * MIB, 4 * _last_level_cache_bytes()))
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = source.clone()
+    return size, tuple(2 * size / _copy_s(source, target) for _ in range(COPIES))
+
+
+def _copy_s(source: Tensor, target: Tensor) -> float:
+    _wait(source.device)
+    started_ns = time.monotonic_ns()
+    target.copy_(source)
+    _wait(source.device)
+    return (time.monotonic_ns() - started_ns) / 1e9
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _last_level_cache_bytes() -> int:
+    """Of the processor; 0 where the kernel does not say."""
+    sizes = [file.read_text().strip() for file in _CPU_CACHES.glob("index*/size")]
+    return max((int(size[:-1]) << 10 for size in sizes if size.endswith("K")), default=0)
+
+
+def _layer_bytes(layer: object, length: int) -> int:
+    """Keys and values of `length` tokens, or of the window where that is less; a recurrent state whole."""
+    keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
+    if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
+        return sum(value.nbytes for value in vars(layer).values() if isinstance(value, Tensor))
+    window = getattr(layer, "sliding_window", None) or length
+    return (keys.nbytes + values.nbytes) // max(1, keys.shape[-2]) * min(length, window)
