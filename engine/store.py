@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -121,6 +122,11 @@ def entry(name: str) -> Entry:
     raise InputError(f"{problem} in the store named {name!r}", "`quantduel store list` shows all")
 
 
+def is_current(found: Entry) -> bool:
+    """Whether the installed packages are those that made it: others never look for it."""
+    return all(_version(name) == version for name, version in found.record.recipe.versions.items())
+
+
 def remove(found: Entry) -> None:
     """Delete a checkpoint. Who has it loaded keeps it."""
     with _lock(found.path):
@@ -145,8 +151,8 @@ def sweep() -> int:
     return swept
 
 
-def export(checkpoint: Path, out: Path, *, replace: bool = False) -> Path:
-    """Copy a checkpoint to a folder of the user's; InputError where there is something already."""
+def require_free(out: Path, *, replace: bool) -> None:
+    """InputError where `export` would refuse this folder: told before anything is made."""
     out = out.expanduser().absolute()
     is_taken = (out.is_dir() and any(out.iterdir())) or (out.exists() and not out.is_dir())
     if is_taken and not replace:
@@ -155,12 +161,31 @@ def export(checkpoint: Path, out: Path, *, replace: bool = False) -> Path:
         raise InputError(
             f"{out} is no checkpoint that QuantDuel wrote", "it is not replaced: name another folder"
         )
+
+
+def export(checkpoint: Path, out: Path, *, replace: bool = False) -> Path:
+    """Copy a checkpoint to a folder of the user's; InputError where there is something already."""
+    require_free(out, replace=replace)
+    out = out.expanduser().absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = _beside(out, BUILDING)
     shutil.rmtree(unfinished, ignore_errors=True)
     shutil.copytree(checkpoint, unfinished)
     shutil.rmtree(out, ignore_errors=True)
     return unfinished.rename(out)
+
+
+def size_bytes(place: Path) -> int:
+    """Of all files in a checkpoint."""
+    return sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+
+
+def record(place: Path) -> Record | None:
+    """How a checkpoint was made; None for none, and for another version's: that is made anew."""
+    try:
+        return msgspec.json.decode((place / RECORD).read_bytes(), type=Record)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 def now() -> str:
@@ -203,20 +228,18 @@ def _progress(place: Path) -> Staged | None:
         return None  # not begun, or just finished
 
 
-def _record(place: Path) -> Record | None:
-    """How a checkpoint was made; None for none, and for another version's: that is made anew."""
-    try:
-        return msgspec.json.decode((place / RECORD).read_bytes(), type=Record)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def _entry(place: Path) -> Entry | None:
-    record = None if place.name.endswith((BUILDING, REMOVED)) else _record(place)
-    if record is None:
+    found = None if place.name.endswith((BUILDING, REMOVED)) else record(place)
+    if found is None:
         return None
     try:
-        size_bytes = sum(file.stat().st_size for file in place.rglob("*") if file.is_file())
+        return Entry(path=place, record=found, size_bytes=size_bytes(place))
     except FileNotFoundError:  # somebody removes it now
         return None
-    return Entry(path=place, record=record, size_bytes=size_bytes)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

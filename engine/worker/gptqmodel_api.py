@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from engine.errors import LoadError
 from engine.methods import Awq, Gptq, Packed, Rtn
 from engine.record import ModuleError
-from engine.worker import kernels
+from engine.worker import awq_clip, kernels
 
 if TYPE_CHECKING:
     from engine.worker.layer_progress import LayerProgress
@@ -95,14 +95,16 @@ def quantize(
         model.prepare_dataset, calibration_data_min_length=0
     )  # keep short samples
     backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
-    told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
+    with awq_clip.used():
+        told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
     package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
     return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
 
 
 def kernel(folder: Path, placement: Placement) -> kernels.Kernel:
     """The kernel for a quantized folder, as its config says it is packed."""
-    return kernels.choose(layout(stored_quantization(folder)), placement.device, placement.dtype)
+    stored = json.loads((folder / "config.json").read_text())["quantization_config"]
+    return kernels.suited(stored, placement)
 
 
 def load(
@@ -123,24 +125,6 @@ def load(
     with suppress(OSError):  # GPTQModel leaves the folder's own generation_config unread
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model.eval()
-
-
-def stored_quantization(folder: Path) -> dict[str, Any]:
-    """The quantization_config in a folder's config.json."""
-    content: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return dict(content.get("quantization_config") or {})
-
-
-def layout(stored: dict[str, Any]) -> kernels.Layout:
-    """How weights are packed, from a quantization_config of GPTQModel, AutoGPTQ or AutoAWQ."""
-    method = str(stored.get("quant_method", "gptq"))
-    return kernels.Layout(
-        method="awq" if method == "awq" else "gptq",
-        bits=int(stored.get("bits") or stored.get("w_bit") or 4),
-        group_size=int(stored.get("group_size") or stored.get("q_group_size") or -1),
-        sym=bool(stored.get("sym", not stored.get("zero_point", False))),
-        desc_act=bool(stored.get("desc_act", False)),
-    )
 
 
 def unquantized(model: PreTrainedModel) -> str:

@@ -28,7 +28,7 @@ from engine.worker.progress import Progress, Report, ReportedBar
 
 TIMEOUT_S = 10.0
 _SETTINGS = ("*.json", "*.jinja", "*.model", "*.tiktoken", "merges.txt", "vocab.txt")
-_WEIGHTS = ("model.safetensors", "model-*.safetensors")
+_WEIGHTS = ("model.safetensors", "model-*.safetensors", "gptq_model-*.safetensors")
 _CODE = ("*.py",)
 _LOG_IN = "`hf auth login`, or set HF_TOKEN"
 
@@ -60,6 +60,18 @@ def snapshot(repository: Repository, report: Report) -> Path:
         if _is_unreachable(error) and (folder := _cached(repository)):
             return folder
         raise _explained(error, repository) from error
+
+
+def commit(repository: Repository) -> str | None:
+    """What the revision is now: the hub says, or the last download; None where neither does."""
+    if not paths.hub_is_offline():
+        try:
+            return _api().model_info(repository.name, revision=repository.revision, timeout=TIMEOUT_S).sha
+        except Exception as error:
+            if not _is_unreachable(error):
+                return None  # why is told by the download, which follows
+    config = try_to_load_from_cache(repository.name, "config.json", revision=repository.revision)
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def _online(repository: Repository, report: Report) -> Path:
@@ -97,11 +109,14 @@ def _byte_bar(show: Callable[[int, int], None]) -> type[ReportedBar]:
 
 def _listing(repository: Repository) -> dict[str, int]:
     """Every file at the repository's root with its size in bytes."""
-    api = HfApi(library_name="quantduel")
-    info = api.model_info(
+    info = _api().model_info(
         repository.name, revision=repository.revision, files_metadata=True, timeout=TIMEOUT_S
     )
     return {file.rfilename: file.size or 0 for file in info.siblings or [] if "/" not in file.rfilename}
+
+
+def _api() -> HfApi:
+    return HfApi(library_name="quantduel")
 
 
 def _wanted(names: Iterable[str], repository: Repository) -> list[str]:

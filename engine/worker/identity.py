@@ -12,12 +12,25 @@ import msgspec
 from engine import paths
 from engine.models import Demo, Folder, Hub, Random
 from engine.profile import Profile
-from engine.worker import demo
+from engine.worker import demo, hub
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.progress import Progress, Report
 
 _CONTENT = ("*.safetensors", "config.json", "tokenizer*", "*.model", "vocab.json", "merges.txt")
 _Memo = dict[str, str]  # a folder's files with sizes and times: the SHA-256 of their content
+
+
+def early(profile: Profile) -> str | None:
+    """The same as `identity` says later, before the source is here; None where that cannot be known."""
+    wish = profile.model
+    match profile.source:
+        case Demo():
+            return f"demo@{demo.GGUF_SHA256[:16]}"
+        case Hub(repo):
+            commit = hub.commit(hub.Repository(repo, wish.revision, wish.trust_remote_code))
+            return f"{repo}@{commit}" if commit else None
+        case _:
+            return None
 
 
 def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:

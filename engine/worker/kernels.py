@@ -4,10 +4,15 @@ Owns the table. Names are GPTQModel's backends; knows nothing of models. Measure
 is the fastest at 4 bits; the automatic choice for 8 bits unpacks every weight for every product.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement
+
+PACKED = ("gptq", "awq")  # the quantization methods whose layouts these kernels read
 _INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 product takes on a CPU
 _ATEN_DTYPES = (torch.float16, torch.bfloat16)
 
@@ -30,6 +35,29 @@ class Kernel:
 
     backend: str
     notes: tuple[str, ...] = ()
+
+
+def notes(checkpoint: Checkpoint, placement: Placement) -> tuple[str, ...]:
+    """What the user should know of the kernel that a packed checkpoint will get."""
+    if checkpoint.kind != "folder" or checkpoint.stored_quantization.get("quant_method") not in PACKED:
+        return ()
+    return suited(checkpoint.stored_quantization, placement).notes
+
+
+def suited(stored: Mapping[str, object], placement: Placement) -> Kernel:
+    """The kernel for a folder with this quantization_config."""
+    return choose(layout(stored), placement.device, placement.dtype)
+
+
+def layout(stored: Mapping[str, object]) -> Layout:
+    """How weights are packed, from a quantization_config of GPTQModel, AutoGPTQ or AutoAWQ."""
+    return Layout(
+        method="awq" if stored.get("quant_method") == "awq" else "gptq",
+        bits=int(str(stored.get("bits") or 4)),
+        group_size=int(str(stored.get("group_size") or -1)),
+        sym=bool(stored.get("sym", not stored.get("zero_point", False))),
+        desc_act=bool(stored.get("desc_act", False)),
+    )
 
 
 def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:

@@ -1,10 +1,14 @@
 """How far a quantizer is, layer by layer, from the calls it makes on the way.
 
-Owns the arithmetic of what is left. GPTQModel calls `subset_event` and `layer_complete` by name.
+Owns the arithmetic of what is left, and a clock that ticks while a layer takes long. GPTQModel calls
+`subset_event` and `layer_complete` by name, from threads of its own too.
 """
 
 import resource
+import threading
 import time
+from types import TracebackType
+from typing import Self
 
 import torch
 
@@ -13,6 +17,7 @@ from engine.units import bytes_text
 from engine.worker.progress import Report
 
 PARTS = {"forward_start": 0.0, "forward_end": 0.4, "quant_start": 0.4, "quant_complete": 1.0}
+TICK_S = 1.0
 
 
 class LayerProgress:
@@ -20,43 +25,53 @@ class LayerProgress:
 
     def __init__(self, report: Report, total: int, label: str, device: torch.device) -> None:
         self._report, self._total, self._label, self._device = report, total, label, device
-        self._started_s = time.monotonic()
-        self._layers = 0
+        self._reached = 0.0
+        self._last_report_s = 0.0
+        self._telling = threading.Lock()
+        self._is_over = threading.Event()
+        self._clock = threading.Thread(target=self._tick, name="layer progress", daemon=True)
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Quantizing begins: the clock too."""
         self._started_s = time.monotonic()
         self._tell(0.0)
+        self._clock.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """It is over; `seconds` stands still."""
+        self.seconds = time.monotonic() - self._started_s
+        self._is_over.set()
+        self._clock.join()
 
     def subset_event(
         self, *, stage: str, layer_idx: int, subset_index: int, subset_total: int, **_: object
     ) -> None:
         """A group of a layer's matrices has come this far."""
         part = (subset_index + PARTS.get(stage, 0.0)) / max(1, subset_total)
-        self._tell(layer_idx + min(part, 1.0))
+        self._tell(min(layer_idx + part, layer_idx + 0.99))
 
     def layer_complete(self, *, layer_idx: int, submodule_finalized: bool) -> None:
         """A layer is done; `submodule_finalized` when it is packed as well, maybe out of order."""
         if not submodule_finalized:
-            self._layers = max(self._layers, layer_idx + 1)
-            self._tell(float(self._layers))
+            self._tell(layer_idx + 1.0)
 
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._started_s
+    def _tick(self) -> None:
+        while not self._is_over.wait(TICK_S):
+            if time.monotonic() - self._last_report_s >= TICK_S:
+                self._tell(self._reached)
 
     def _tell(self, layers: float) -> None:
-        parts = [self._label, f"{_clock(self.seconds)} so far", self._left(layers)]
-        parts.append(f"peak {bytes_text(peak_bytes(self._device))}")
-        done = min(int(layers), self._total)
-        detail = ", ".join(part for part in parts if part)
-        self._report(Staged(stage="quantize", done=done, total=self._total, unit="layers", detail=detail))
-
-    def _left(self, layers: float) -> str:
-        if layers < 0.5 or layers >= self._total:  # too early to say, or done
-            return ""
-        return f"about {_clock(self.seconds * (self._total / layers - 1))} left"
+        with self._telling:
+            self._reached = max(self._reached, layers)
+            self._last_report_s = time.monotonic()
+            passed_s = self._last_report_s - self._started_s
+            left = _left(passed_s, self._reached, self._total)
+            parts = (self._label, f"{_rounded(passed_s)} so far", left, f"peak {_peak_text(self._device)}")
+            done, detail = min(int(self._reached), self._total), ", ".join(part for part in parts if part)
+            self._report(Staged(stage="quantize", done=done, total=self._total, unit="layers", detail=detail))
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -66,5 +81,15 @@ def peak_bytes(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _clock(seconds: float) -> str:
+def _peak_text(device: torch.device) -> str:
+    return bytes_text(peak_bytes(device))
+
+
+def _left(passed_s: float, layers: float, total: int) -> str:
+    if layers < 1 or layers >= total:  # too early to say, or done
+        return ""
+    return f"about {_rounded(passed_s * (total / layers - 1))} left"
+
+
+def _rounded(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

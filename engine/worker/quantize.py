@@ -1,6 +1,6 @@
 """A profile's quantized checkpoint: out of the store, or made and put there.
 
-Owns the order: group size, source, recipe, lock. How one is made and checked is in `making.py`.
+Owns the order: group size, recipe, store, source, lock. How one is made and checked is in `making.py`.
 """
 
 import time
@@ -14,21 +14,21 @@ from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
 from engine import store
-from engine.errors import LoadError
-from engine.methods import Awq, Gptq, Packed, tag
+from engine.errors import InputError, LoadError
+from engine.methods import Awq, BitsAndBytes, Gptq, Packed, Savable, tag
 from engine.models import SHAPES, Demo, Hub
 from engine.profile import Profile
 from engine.protocol import Quantize, Quantized, Staged
 from engine.record import Recipe, Record
 from engine.schedule import physical_cores
-from engine.worker import calibration_texts, failures, gptqmodel_api, making, widths
+from engine.worker import calibration_texts, failures, making, widths
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import fetch
-from engine.worker.identity import identity
-from engine.worker.placement import Placement, place
+from engine.worker.identity import early, identity
+from engine.worker.placement import place
 from engine.worker.progress import Report
 
-PACKAGES = ("gptqmodel", "torch", "transformers")
+PACKAGES = ("torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,14 @@ class Made:
     path: Path
     record: Record
     was_there: bool
-    source: Checkpoint
 
 
 def done(command: Quantize, report: Report) -> Quantized:
     """What the command asks for: the checkpoint in the store, and a copy of it where the user wants one."""
     torch.set_num_threads(command.threads or physical_cores())
     try:
+        if command.out:
+            store.require_free(Path(command.out), replace=command.force)
         made = ensure(command.profile, report, anew=command.force)
         path = made.path
         if command.out:
@@ -57,30 +58,46 @@ def done(command: Quantize, report: Report) -> Quantized:
 def ready(profile: Profile, report: Report) -> Checkpoint:
     """The profile's quantized checkpoint, to be loaded: made now where the store has none."""
     made = ensure(profile, report)
-    kernel = gptqmodel_api.kernel(made.path, place(profile.model, made.source.dtype))
-    notes = (*made.source.notes, *made.record.notes, *kernel.notes)
-    return Checkpoint(made.source.name, made.path, "folder", made.source.trust_remote_code, notes)
+    wish = profile.model
+    return Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
 
 
 def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
-    """The profile's quantized checkpoint; LoadError or OutOfMemoryError says why there is none."""
-    if (config := _early_config(profile)) is not None:
-        _require_group_size(profile, config)
+    """The profile's quantized checkpoint; LoadError or OutOfMemoryError says why there is none.
+
+    Where the store has it, the source is not needed: it is neither fetched nor converted again.
+    """
     method = profile.quantization
-    if not isinstance(method, Packed):
-        raise LoadError(f"{tag(method)} makes no checkpoint")
+    if not isinstance(method, Savable):
+        raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
+    config = _early_config(profile)
+    if config is not None:
+        _require_group_size(profile, config)
+    if not anew and (made := _without_source(profile, config)):
+        return made
     source = fetch(profile, report)
     source.require_full_precision()
     _require_group_size(profile, source.config)
-    placement = place(profile.model, source.dtype)
-    recipe = _recipe(profile, source, placement, report)
+    recipe = _recipe(profile, identity(profile, source, report), source.dtype)
     while True:
-        if not anew and (entry := store.find(recipe)):
-            return Made(entry.path, entry.record, was_there=True, source=source)
+        if not anew and (made := _found(recipe)):
+            return made
         with store.building(recipe, _waiting(report), anew=anew) as build:
             if build is not None:
-                record = making.Making(profile, method, source, placement).into(build, recipe, report)
-                return Made(build.publish(record), record, was_there=False, source=source)
+                record = making.Making(profile, method, source).into(build, recipe, report)
+                return Made(build.publish(record), record, was_there=False)
+
+
+def _without_source(profile: Profile, config: PreTrainedConfig | None) -> Made | None:
+    """Out of the store, by what can be known before the source is here."""
+    dtype = getattr(config, "dtype", None)
+    name = early(profile) if dtype is not None else None
+    return _found(_recipe(profile, name, dtype)) if name else None
+
+
+def _found(recipe: Recipe) -> Made | None:
+    entry = store.find(recipe)
+    return Made(entry.path, entry.record, was_there=True) if entry else None
 
 
 def _early_config(profile: Profile) -> PreTrainedConfig | None:
@@ -116,16 +133,25 @@ def _require_group_size(profile: Profile, config: PreTrainedConfig) -> None:
         widths.require_divisible(method.group_size, found, profile.model.source)
 
 
-def _recipe(profile: Profile, source: Checkpoint, placement: Placement, report: Report) -> Recipe:
+def _recipe(profile: Profile, model: str, stored: torch.dtype) -> Recipe:
     method = profile.quantization
     calibration = method.calibration if isinstance(method, Gptq | Awq) else None
+    quantizer = "bitsandbytes" if isinstance(method, BitsAndBytes) else "gptqmodel"
     return Recipe(
-        model=identity(profile, source, report),
-        dtype=str(placement.dtype).removeprefix("torch."),
+        model=model,
+        dtype=str(place(profile.model, stored).dtype).removeprefix("torch."),
         method=method,
         calibration_sha256=calibration_texts.sha256(calibration) if calibration else "",
-        versions={name: metadata.version(name) for name in PACKAGES},
+        versions={name: _version(name) for name in (quantizer, *PACKAGES)},
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError as error:
+        extra = "gptq" if package == "gptqmodel" else "local"
+        raise LoadError(f"this method needs {package}", f"pip install 'quantduel[{extra}]'") from error
 
 
 def _waiting(report: Report) -> Callable[[Staged | None], None]:

@@ -12,7 +12,9 @@ from engine import store
 from engine.errors import LoadError
 from engine.profile import Profile
 from engine.protocol import Staged
-from engine.worker import gptqmodel_api, heldout, info, kernels, methods, quantize
+from engine.record import Check, Record
+from engine.worker import gptqmodel_api, heldout, identity, info, kernels, methods, quantize
+from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement, place
 
 pytest.importorskip("gptqmodel")
@@ -85,6 +87,8 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
 
     checkpoint = quantize.ready(profile, ignore)
     placement = place(profile.model, checkpoint.dtype)
+    if name == "rtn3":
+        assert "every weight is unpacked for every product" in kernels.notes(checkpoint, placement)[0]
     model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, placement)
     assert info.kernel(model) == KERNELS[name]
     assert "not quantized, in bfloat16: model.embed_tokens, lm_head" in checkpoint.notes
@@ -149,6 +153,28 @@ def test_a_group_size_that_does_not_divide_is_told_before_anything_is_fetched(
     with pytest.raises(LoadError, match="128 does not divide demo's layers, which are 576 wide") as caught:
         quantize.ensure(profile, ignore)
     assert caught.value.hint == "these do: 64, 32, 16, -1 (-1 is a whole row)"
+
+
+def test_what_is_in_the_store_needs_no_source(
+    make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 64}}")
+    recipe = quantize._recipe(profile, identity.identity(profile, NOWHERE, ignore), torch.bfloat16)
+    check = Check(text="", tokens=1, source_perplexity=1.0, perplexity=1.0)
+    record = Record(
+        recipe=recipe, profile="p", created="", seconds=0, total_seconds=0, peak_bytes=0, check=check
+    )
+    with store.building(recipe, lambda _: None) as build:
+        assert build is not None
+        path = build.publish(record)
+    monkeypatch.setattr(quantize, "fetch", lambda *_: pytest.fail("the source was fetched"))
+    made = quantize.ensure(profile, ignore)
+    assert made.was_there and made.path == path
+    checkpoint = quantize.ready(profile, ignore)
+    assert (checkpoint.name, checkpoint.path) == ("demo", path)
+
+
+NOWHERE = Checkpoint("demo", Path("/nowhere"), "folder")
 
 
 def test_a_broken_result_is_refused_with_its_figures_and_not_kept(

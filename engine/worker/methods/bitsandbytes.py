@@ -15,10 +15,11 @@ OUTLIER_THRESHOLD = 6.0  # LLM.int8(), section 3.2
 def load(method: BitsAndBytes, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     """The model with its linear layers quantized; the output head stays as it is."""
     checkpoint.require_full_precision()
-    return checkpoint.model(placement, _config(method, placement))
+    return checkpoint.model(placement, config(method, placement))
 
 
-def _config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
+def config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
+    """The options as transformers takes them."""
     if method.bits == 8:
         threshold = OUTLIER_THRESHOLD if method.threshold is None else method.threshold
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=threshold)

@@ -6,6 +6,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from engine.errors import LoadError
 from engine.methods import Stored
 from engine.protocol import Stage
+from engine.worker import gptqmodel_api, kernels
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement
 
@@ -13,9 +14,15 @@ STAGE: Stage = "read"
 
 
 def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """The model as it is stored; LoadError where nothing here can read its format."""
+    """The model as it is stored; LoadError where nothing here can read its format.
+
+    GPTQ's and AWQ's layouts get the same kernels as the methods of that name.
+    """
     stored = checkpoint.stored_quantization
     how = str(stored.get("quant_method", ""))
+    if how in kernels.PACKED:
+        kernel = gptqmodel_api.kernel(checkpoint.path, placement)
+        return gptqmodel_api.load(checkpoint.path, kernel, placement, checkpoint.trust_remote_code)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
     if stored and not known:
         how = how or "a method it does not name"

@@ -1,0 +1,119 @@
+"""How each quantizer makes a checkpoint out of a folder in full precision, and loads it to be checked.
+
+A maker knows one library. It writes weights and config; what else belongs to a checkpoint comes along later.
+"""
+
+import gc
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedModel
+
+from engine.methods import BitsAndBytes, Packed
+from engine.protocol import Staged
+from engine.record import ModuleError
+from engine.worker import gptqmodel_api, widths
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.layer_progress import LayerProgress
+from engine.worker.methods import bitsandbytes
+from engine.worker.placement import Placement
+from engine.worker.progress import Report
+
+Perplexity = Callable[[PreTrainedModel, torch.device, str], float]
+"""Of a model on a device, called so in the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What quantizing told."""
+
+    source_perplexity: float
+    seconds: float
+    errors: tuple[ModuleError, ...] = ()
+
+
+class Maker(Protocol):
+    """One quantizer with its options."""
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """Write the quantized weights; the source's perplexity is taken on the way, while it is loaded."""
+
+    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+        """What was written, as it will be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """RTN, GPTQ and AWQ through GPTQModel, with calibration samples of token ids."""
+
+    method: Packed
+    label: str
+    samples: list[list[int]]
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
+        device, logs = self.placement.device, into / "logs"
+        work = gptqmodel_api.source(source.path, self.method, self.placement, source.trust_remote_code)
+        with _on(device, work.model) as fitting:
+            before = perplexity(work.model, fitting, "the source")
+        with LayerProgress(tell, widths.layers(source.config), self.label, device) as progress:
+            errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
+        shutil.rmtree(logs, ignore_errors=True)
+        tell(Staged(stage="quantize", detail="writing the checkpoint"))
+        work.save(str(into))
+        return Told(before, progress.seconds, errors)
+
+    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+        """With the kernel chosen for it."""
+        kernel = gptqmodel_api.kernel(folder, self.placement)
+        return gptqmodel_api.load(folder, kernel, self.placement, trust_remote_code)
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """bitsandbytes through transformers: quantized while it is read, and saved before it is ever used.
+
+    On CPUs with AVX512_BF16 the first forward pass repacks 4-bit weights, and ruins them for saving.
+    """
+
+    method: BitsAndBytes
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """The source is loaded twice: in full precision to be measured, then quantized."""
+        before = perplexity(source.model(self.placement), self.placement.device, "the source")
+        gc.collect()
+        tell(Staged(stage="quantize", detail="bitsandbytes, while it is read"))
+        started_s = time.monotonic()
+        model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
+        seconds = time.monotonic() - started_s
+        model.save_pretrained(into)
+        return Told(before, seconds)
+
+    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+        """As `stored` does."""
+        return Checkpoint(name, folder, "folder", trust_remote_code).model(self.placement)
+
+
+@contextmanager
+def _on(device: torch.device, model: PreTrainedModel) -> Iterator[torch.device]:
+    """The model on that device for a while, if it fits there; the device it is on."""
+    cpu = torch.device("cpu")
+    if device.type == "cpu":
+        yield cpu
+        return
+    try:
+        model.to(device)
+    except torch.OutOfMemoryError:
+        device = cpu
+    try:
+        yield device
+    finally:
+        model.to(cpu)

@@ -1,0 +1,166 @@
+"""Calibration text: where it comes from, and how it is cut and packed into samples."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+from transformers import PreTrainedTokenizerBase
+
+from engine.calibration import PYTHON_DOCS, Calibration
+from engine.errors import LoadError
+from engine.worker import calibrate, calibration_texts
+from engine.worker.calibration_texts import Texts
+from engine.worker.random_tokenizer import random_tokenizer
+
+WINDOW = 256
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """One token a byte, and a window of 256."""
+    return random_tokenizer(512, WINDOW)
+
+
+def samples(tokenizer: PreTrainedTokenizerBase, text: str, **options: int) -> calibrate.Samples:
+    asked = Calibration(dataset=(text,), **options)
+    return calibrate.samples(asked, calibration_texts.texts(asked), tokenizer, WINDOW)
+
+
+def test_samples_are_packed_full_and_nothing_is_skipped(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "The quick brown fox. " * 30
+    found = samples(tokenizer, text, samples=100, length=64)
+    begin = calibrate.beginning(tokenizer)
+    body = [token for sample in found.token_ids for token in sample[len(begin) :]]
+    assert all(len(sample) == 64 for sample in found.token_ids[:-1])
+    assert all(sample[: len(begin)] == begin for sample in found.token_ids)
+    assert tokenizer.decode(body).rstrip() == text.rstrip()
+    assert found.tokens == sum(map(len, found.token_ids)) < found.asked == 6400
+
+
+def test_no_more_than_asked_for(tokenizer: PreTrainedTokenizerBase) -> None:
+    found = samples(tokenizer, "word " * 1000, samples=3, length=32)
+    assert [len(sample) for sample in found.token_ids] == [32, 32, 32] and found.tokens == found.asked
+
+
+def test_the_tokenizer_never_sees_more_than_the_window(
+    tokenizer: PreTrainedTokenizerBase, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[int] = []
+
+    def watched(text: str, **options: bool) -> object:
+        encoded = tokenizer(text, **options)
+        seen.append(len(encoded["input_ids"]))
+        return encoded
+
+    caplog.set_level(logging.DEBUG)
+    texts = ["wide " * 5000, "x" * 5000, "é" * 500]
+    ids = list(calibrate.token_stream(texts, "\n\n", watched, WINDOW))  # type: ignore[arg-type]
+    assert max(seen) <= WINDOW < len(ids)
+    assert "longer than the specified maximum" not in caplog.text
+    assert tokenizer.decode(ids) == "\n\n".join(texts) + "\n\n"
+
+
+def test_the_seed_orders_the_texts(tokenizer: PreTrainedTokenizerBase) -> None:
+    texts = Texts([f"text number {number}. " for number in range(50)])
+    asked = [Calibration(dataset=("x",), samples=4, length=64, seed=seed) for seed in (1, 1, 2)]
+    found = [calibrate.samples(one, texts, tokenizer, WINDOW).sha256 for one in asked]
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_length_beyond_the_window_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(LoadError, match=r"calibration.length is 512, and the model's window has 256 tokens"):
+        samples(tokenizer, "Hello.", length=512)
+
+
+def test_text_without_tokens_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(LoadError, match="has no tokens"):
+        calibrate.samples(Calibration(dataset=("x",), length=64), Texts([]), tokenizer, WINDOW)
+
+
+def test_the_note_tells_the_tokens_and_warns_of_too_few(tokenizer: PreTrainedTokenizerBase) -> None:
+    few = samples(tokenizer, "One sentence.", samples=1, length=64)
+    asked = Calibration(dataset=("One sentence.",), samples=1, length=64)
+    warned = calibrate.note(few, asked, widest=1536)
+    assert warned == (
+        f"calibrated with {few.tokens} tokens of 1 text, fewer than the widest layer has inputs (1536): "
+        "the model will know this text and lose others"
+    )
+    assert calibrate.note(few, asked, widest=8).endswith(f"of 1 text; {few.asked} were asked for")
+
+
+def test_python_docs_are_there_and_the_held_out_part_is_kept_apart() -> None:
+    used = calibration_texts.texts(Calibration(dataset=PYTHON_DOCS)).texts
+    held_out = calibration_texts.python_docs(held_out=True)
+    assert sum(map(len, used)) > 300_000 and sum(map(len, held_out)) > 20_000
+    assert not set(used) & set(held_out)
+
+
+@pytest.mark.parametrize("kind", ["txt", "jsonl", "parquet"])
+def test_files(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / f"texts.{kind}"
+    if kind == "txt":
+        file.write_text("One.\nTwo.", encoding="utf-8")
+    elif kind == "jsonl":
+        chat = {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}
+        file.write_text("\n".join(map(json.dumps, ({"text": "One."}, "Two.", {"text": " "}, chat))) + "\n")
+    else:
+        parquet.write_table(pyarrow.table({"text": ["One.", None, "Two."]}), file)
+    asked = Calibration(dataset=str(file))
+    expected = {"txt": ["One.\nTwo."], "jsonl": ["One.", "Two.", "Hi\nHello"], "parquet": ["One.", "Two."]}
+    assert list(calibration_texts.texts(asked).texts) == expected[kind]
+    before = calibration_texts.sha256(asked)
+    file.write_bytes(file.read_bytes() + b" ")
+    assert len(before) == 64 and calibration_texts.sha256(asked) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("none.txt", None, "no such calibration file"),
+        ("empty.txt", b" \n", "has no text in it"),
+        ("latin.txt", b"\xff\xfe", "cannot be read"),
+        ("rows.jsonl", b'{"text": "a"}\n{"txet": "b"}\n', "line 2 is neither text nor a row with `text`"),
+        ("broken.parquet", b"PAR1", "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(LoadError, match=said):
+        calibration_texts.texts(Calibration(dataset=str(tmp_path / name)))
+
+
+HUB_SET = """
+import sys
+from engine.calibration import Calibration
+from engine.errors import LoadError
+from engine.worker import calibration_texts
+try:
+    calibration_texts.texts(Calibration(dataset=sys.argv[1]))
+except LoadError as error:
+    print(error.message); print(error.hint)
+"""
+
+
+def test_a_hub_set_that_is_not_here_is_one_clear_line(tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_SET, "wikitext2"],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "the calibration set wikitext2 is not on this disk, and the model hub is switched off",
+        "`dataset: python-docs` needs no network",
+    ]
