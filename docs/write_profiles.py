@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
-from engine import methods, models, profile  # noqa: E402
+from engine import calibration, methods, models, profile  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -68,6 +68,8 @@ def page() -> str:
     )
     for method in methods.METHODS:
         parts.append(_method(method))
+    about = python_inspect.getdoc(calibration.Calibration)
+    parts.append(f"### `calibration` of `gptq` and `awq`\n\n{about}\n\n{_table(calibration.Calibration)}")
     shapes = ", ".join(f"`random:{shape}`" for shape in models.shapes())
     parts.append(f"## Random models\n\n{python_inspect.getdoc(models.Random)} Known are {shapes}.\n")
     return "\n".join(parts)
@@ -93,9 +95,10 @@ def _rows(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _docstrings(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """The string below each field; msgspec does not keep it, the source does."""
+    """The string below each field, inherited ones too; msgspec does not keep it, the source does."""
+    base = struct.__base__
+    found = _docstrings(base) if base is not None and base.__module__.startswith("engine.") else {}
     body = ast.parse(python_inspect.getsource(struct)).body[0].body
-    found = {}
     for statement, following in pairwise(body):
         is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
         if isinstance(statement, ast.AnnAssign) and is_text:
@@ -131,6 +134,8 @@ def _plain(value: object) -> str:
             return "–"
         case bool():
             return f"`{str(value).lower()}`"
+        case msgspec.Struct():
+            return "see below"
     return f"`{value}`"
 
 

@@ -23,9 +23,12 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Text whose activations decide how weights are rounded: `samples` pieces of `length` tokens."""
 
     dataset: str | tuple[Text, ...] = PYTHON_DOCS
-    """A named set, a file (.txt, .jsonl, .parquet), or a list of texts. python-docs comes with Python."""
+    """`wikitext2`, `c4`, `c4-new`, `ptb`, `ptb-new` from the hub; `python-docs`, which comes with Python;
+    a file (.txt, .jsonl, .parquet); or a list of texts."""
     samples: Annotated[int, Meta(ge=1, le=100_000)] = 128
+    """Pieces of text."""
     length: Annotated[int, Meta(ge=16, le=131_072)] = 512
+    """Tokens in a piece; not more than the model's window."""
     seed: Annotated[int, Meta(ge=0, le=2**62)] = 0
     """Of the order in which texts are taken."""
 

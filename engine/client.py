@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from engine.profile import Generation, Profile
 from engine.protocol import (
     Cancel,
     Command,
+    CopyMeasured,
     Event,
     Failed,
     FailureKind,
@@ -25,8 +27,12 @@ from engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Measure,
+    MeasureCopy,
+    Measured,
     Message,
     ModelInfo,
+    Pass,
     Quantize,
     Quantized,
     Render,
@@ -39,6 +45,8 @@ CANCEL_TIMEOUT_S = 3.0
 LONGEST_LINE_BYTES = 1 << 26
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_LINES = 20
+
+Result = TypeVar("Result", Measured, CopyMeasured)
 
 
 class Session:
@@ -85,11 +93,18 @@ class Session:
             yield event
 
     async def generate(
-        self, messages: tuple[Message, ...], generation: Generation, *, threads: int | None = None
+        self,
+        messages: tuple[Message, ...],
+        generation: Generation,
+        *,
+        threads: int | None = None,
+        cold: bool = False,
     ) -> AsyncGenerator[Event]:
-        """Answer a conversation; the last event is Finished or Failed."""
+        """Answer a conversation; the last event is Finished or Failed. `cold` reads the whole prompt anew."""
         request = self._next_request()
-        self._send(Generate(request=request, messages=messages, generation=generation, threads=threads))
+        self._send(
+            Generate(request=request, messages=messages, generation=generation, threads=threads, cold=cold)
+        )
         try:
             async for event in self._until(Finished, request):
                 yield event
@@ -106,6 +121,16 @@ class Session:
             if isinstance(event, Rendered | Failed):
                 return event
         raise AssertionError("a request ends with its last event")
+
+    async def measure(self, run: Pass) -> Measured | Failed:
+        """Run once with made-up prompts, and what was stamped."""
+        request = self._next_request()
+        return await self._result(Measure(request=request, run=run), Measured, request)
+
+    async def measure_copy(self) -> CopyMeasured | Failed:
+        """How fast the model's device copies."""
+        request = self._next_request()
+        return await self._result(MeasureCopy(request=request), CopyMeasured, request)
 
     def cancel(self) -> None:
         """Stop what the worker does now. A load ends with its process, an answer after 3 s too."""
@@ -213,6 +238,19 @@ class Session:
     def _send(self, command: Command) -> None:
         if self._lost is None:
             _pipe(_running(self._process).stdin).write(encode(command) + b"\n")
+
+    async def _result(self, command: Command, last: type[Result], request: int) -> Result | Failed:
+        """The one event that answers a command; a reader that leaves early cancels it."""
+        self._send(command)
+        try:
+            async for event in self._until(last, request):
+                if isinstance(event, last | Failed):
+                    return event
+        finally:
+            if self._busy:
+                self._send(Cancel(request=request))
+                self._busy = False
+        raise AssertionError("a request ends with its last event")
 
     async def _until(self, last: type[Event], request: int | None = None) -> AsyncIterator[Event]:
         """Events of this request up to its last, which is of type `last` or Failed."""

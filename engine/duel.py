@@ -133,7 +133,8 @@ class Duel:
         messages = (*conversation, Message("user", prompt))
         infos = [info for other in asked if (info := self.sessions[other].info)]
         threads = scheduling.threads(self.schedule, infos)
-        async with aclosing(session.generate(messages, settings, threads=threads)) as events:
+        first = not conversation  # what was asked before must not change an answer, not even by rounding
+        async with aclosing(session.generate(messages, settings, threads=threads, cold=first)) as events:
             async for event in events:
                 yield side, event
         answer = self.answers[side]

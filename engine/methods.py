@@ -168,6 +168,7 @@ class Awq(_Grouped, frozen=True, tag="awq"):
 
 
 Packed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
+Savable = Packed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
 Method = Full | BitsAndBytes | Packed | Gguf | Stored
 METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Rtn, Gptq, Awq, Gguf, Stored)
 

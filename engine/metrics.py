@@ -1,8 +1,8 @@
 """Events folded into speeds. Pure: the worker's stamps are the only clock, however late they are read.
 
 Definitions (docs/measuring.md): TTFT is the first token's stamp minus the receipt of the request. Prefill
-tok/s is prompt tokens over prefill time. Decode tok/s is (n - 1) / (last - first) over n tokens, so it never
-includes the prefill. ITL is the gap between two tokens.
+tok/s is the prompt tokens that were really read over prefill time. Decode tok/s is (n - 1) / (last - first)
+over n tokens, so it never includes the prefill. ITL is the gap between two tokens.
 """
 
 from collections.abc import Sequence
@@ -25,6 +25,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     itl_p50_ms: float | None
     itl_p95_ms: float | None
     prompt_tokens: int
+    reused_tokens: int = 0
+    """Prompt tokens that the cache still held from the turn before, and that were not read again."""
     new_tokens: int
     contended: bool
     """The device was shared with another answer meanwhile."""
@@ -35,6 +37,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self.prompt_tokens = 0
+        self.reused_tokens = 0
         self.prefilled_tokens = 0
         self.received_ns: int | None = None
         self.prefill_ns: list[int] = []
@@ -43,8 +46,8 @@ class Timeline:
     def add(self, event: Event) -> None:
         """Take what this event says about time."""
         match event:
-            case Prompted(tokens=tokens, ns=ns):
-                self.prompt_tokens, self.received_ns = tokens, ns
+            case Prompted(tokens=tokens, reused_tokens=reused, ns=ns):
+                self.prompt_tokens, self.reused_tokens, self.received_ns = tokens, reused, ns
             case Prefilled(done=done, ns=ns):
                 self.prefilled_tokens = done
                 self.prefill_ns.append(ns)
@@ -61,6 +64,7 @@ class Timeline:
             itl_p50_ms=percentile(gaps_ms, 50),
             itl_p95_ms=percentile(gaps_ms, 95),
             prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused_tokens,
             new_tokens=len(self.token_ns),
             contended=contended,
         )

@@ -15,6 +15,8 @@ from engine.record import Record
 
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
+Generator = Literal["engine", "hf"]
+Decode = Literal["lean", "forward"]
 FinishReason = Literal["stop", "length", "cancelled"]
 FailureKind = Literal[
     "bad_input", "not_loaded", "out_of_memory", "generation", "cancelled", "worker_lost", "unresponsive"
@@ -58,6 +60,8 @@ class Generate(_Command, frozen=True, tag="generate"):
     messages: tuple[Message, ...]
     generation: Generation
     threads: int | None = None
+    cold: bool = False
+    """Read the whole prompt, even where the cache still holds its beginning."""
 
 
 class Render(_Command, frozen=True, tag="render"):
@@ -67,13 +71,42 @@ class Render(_Command, frozen=True, tag="render"):
     messages: tuple[Message, ...]
 
 
+class Pass(Struct, frozen=True, kw_only=True):
+    """One measured run: read prompts of `context` tokens, write `steps` greedy ones, end tokens or not."""
+
+    context: int
+    batch: int = 1
+    """Sequences at once, all of them equally long."""
+    steps: int = 128
+    depth: int = 0
+    """Tokens that lie in the cache before the clock starts."""
+    generator: Generator = "engine"
+    with_memory: bool = False
+    """Take the memory's peak; speeds of such a pass are not to be used."""
+
+
+class Measure(_Command, frozen=True, tag="measure"):
+    """Run once, with an empty cache and made-up prompts, and stamp what happens."""
+
+    request: int
+    run: Pass
+    threads: int | None = None
+
+
+class MeasureCopy(_Command, frozen=True, tag="measure copy"):
+    """Copy a buffer on the model's device, several times."""
+
+    request: int
+    threads: int | None = None
+
+
 class Cancel(_Command, frozen=True, tag="cancel"):
     """Stop this request before its next token (during prefill: before its next chunk)."""
 
     request: int
 
 
-Command = Load | Quantize | Generate | Render | Cancel
+Command = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cancel
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -120,6 +153,8 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     device: str
     device_name: str
     threads: int
+    decode: Decode = "forward"
+    """How a token is computed: `lean` is the engine's own step, `forward` the model's forward pass."""
     weights: Weights
     tokenizer_sha256: str
     """Of the vocabulary and merges: equal means that equal ids are equal text."""
@@ -181,6 +216,8 @@ class Prompted(_Event, frozen=True, tag="prompted"):
     tokens: int
     sha256: str
     """Of the prompt's token ids, as little-endian 32-bit integers."""
+    reused_tokens: int = 0
+    """How many of them the cache still held; only the others are read."""
 
 
 class Prefilled(_Event, frozen=True, tag="prefilled"):
@@ -208,6 +245,33 @@ class Finished(_Event, frozen=True, tag="finished"):
     text: str = ""
 
 
+class Measured(_Event, frozen=True, tag="measured"):
+    """A run's stamps, and what it held and had to read. The worker's clock, in nanoseconds."""
+
+    request: int
+    started_ns: int
+    prefilled_ns: int
+    """When the logits of the prompts' last tokens were there."""
+    token_ns: tuple[int, ...]
+    """When each token's id was known on the host; in a batch that of all sequences."""
+    cached_tokens: int
+    """Tokens in the cache at the end, of each sequence."""
+    kv_cache_bytes: int
+    step_bytes: int | None
+    """Weights and cache that the average decode step must read; None where the prompt decides (experts)."""
+    memory: Memory | None = None
+    memory_at_reset: Memory | None = None
+    """What was in use when the peak began anew."""
+
+
+class CopyMeasured(_Event, frozen=True, tag="copy measured"):
+    """How fast the model's device copies: bytes read plus bytes written, a second."""
+
+    request: int
+    buffer_bytes: int
+    bytes_s: tuple[float, ...]
+
+
 class Failed(_Event, frozen=True, tag="failed"):
     """A load or a request that ended badly; `request` is None for a load and for the whole worker."""
 
@@ -217,7 +281,20 @@ class Failed(_Event, frozen=True, tag="failed"):
     request: int | None = None
 
 
-Event = Started | Staged | Loaded | Quantized | Rendered | Prompted | Prefilled | Decoded | Finished | Failed
+Event = (
+    Started
+    | Staged
+    | Loaded
+    | Quantized
+    | Rendered
+    | Prompted
+    | Prefilled
+    | Decoded
+    | Finished
+    | Measured
+    | CopyMeasured
+    | Failed
+)
 
 encode = msgspec.json.Encoder().encode
 decode_command = msgspec.json.Decoder(Command).decode

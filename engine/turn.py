@@ -13,7 +13,7 @@ from engine.client import Session
 from engine.duel import Answer, Duel, Input, first_divergence
 from engine.metrics import Metrics
 from engine.profile import Generation
-from engine.protocol import Failed, FailureKind, FinishReason, Memory, ModelInfo
+from engine.protocol import Decode, Failed, FailureKind, FinishReason, Memory, ModelInfo
 from engine.schedule import Schedule
 
 
@@ -55,6 +55,7 @@ class Side(Struct, frozen=True, kw_only=True):
     device_name: str | None = None
     dtype: str | None = None
     kernel: str | None = None
+    decode: Decode | None = None
     threads: int | None = None
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = {}
@@ -137,6 +138,7 @@ def _loaded(record: Side, info: ModelInfo | None) -> Side:
         device_name=info.device_name,
         dtype=info.dtype,
         kernel=info.kernel,
+        decode=info.decode,
         threads=info.threads,
         notes=info.notes,
         versions=info.versions,

@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import click
@@ -24,6 +23,9 @@ COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
     "chat": "Talk to one model; also in a pipe.",
     "prompt": "The text and token ids that a prompt becomes.",
+    "bench": "Speed and memory over context lengths and batch sizes.",
+    "quantize": "Make a profile's quantized checkpoint and keep it.",
+    "store": "List, show and remove the kept checkpoints.",
     "profiles": "List, show and check profiles.",
     "doctor": "What this machine can run, and what is missing.",
 }
@@ -95,7 +97,15 @@ def build_group(default: click.Command | None = None) -> click.Group:
         },
     )
     group.default = default
-    return click.version_option(_version(), prog_name="quantduel", message="%(prog)s %(version)s")(group)
+    version = click.option(
+        "--version",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_print_version,
+        help="Show the version and exit.",
+    )
+    return version(group)
 
 
 def run(args: Sequence[str], default: click.Command | None = None) -> int:
@@ -145,7 +155,15 @@ def _means_a_model(word: str) -> bool:
     return "/" in word or ":" in word or Path(word).exists() or word in profile.available()
 
 
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"quantduel {_version()}")
+        ctx.exit()
+
+
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # 40 ms that only --version pays
+
     try:
         return version("quantduel")
     except PackageNotFoundError:

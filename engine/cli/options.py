@@ -11,16 +11,17 @@ from engine.profile import Profile
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
+set_option = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be repeated.",
+)
 _OPTIONS = (
     click.option("--max-new-tokens", type=int, metavar="N", help="Longest answer, in tokens."),
     click.option("--seed", type=int, metavar="S", help="Seed of the sampling."),
-    click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be repeated.",
-    ),
+    set_option,
 )
 
 

@@ -16,8 +16,9 @@ from transformers import DynamicCache, PreTrainedModel
 from engine.errors import InputError
 from engine.profile import Generation
 from engine.protocol import FinishReason
-from engine.worker import sample
+from engine.worker import lean, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
+from engine.worker.lean import LeanStep
 from engine.worker.load import LoadedModel
 
 CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
@@ -63,11 +64,13 @@ def generate(
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
     Greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every chunk and every
-    token. `cache` is empty at first and the caller's to measure. InputError where the prompt leaves no room.
+    token. `cache` is the caller's, and may hold the first of `token_ids` already, but not all of them.
+    InputError where the prompt leaves no room.
     """
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
-    model, prompt = _Stepper(loaded.model, cache), torch.tensor([token_ids], device=loaded.device)
-    chunks = prompt.split(chunk_length(loaded.info.parameters, loaded.device.type), dim=1)
+    model, prompt = Stepper(loaded.model, cache), torch.tensor([token_ids], device=loaded.device)
+    unread = prompt[:, cache.get_seq_length() :]
+    chunks = unread.split(chunk_length(loaded.info.parameters, loaded.device.type), dim=1)
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
@@ -107,23 +110,27 @@ def end_tokens(loaded: LoadedModel) -> frozenset[int]:
     return frozenset(id for id in (*listed, loaded.tokenizer.eos_token_id) if id is not None)
 
 
-class _Stepper:
-    """Forward passes that grow one cache; `logits` [1, vocab], float32, are those for the next token."""
+class Stepper:
+    """Forward passes that grow one cache; `logits` [batch, vocab], float32, are those for the next token."""
 
     logits: Tensor
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
         self._model, self._cache = model, cache
+        self._lean = LeanStep(model) if lean.suits(model) else None
         can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options = {"logits_to_keep": 1} if can_keep_last else {}
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor) -> None:
-        """Go on by `token_ids` [1, n]; on a GPU the logits may still be on their way."""
-        output = self._model(
-            input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
-        )
-        self.logits = output.logits[:, -1].float()
+        """Go on by `token_ids` [batch, n]; on a GPU the logits may still be on their way."""
+        if self._lean is not None and token_ids.shape[1] == 1:
+            logits = self._lean(token_ids, self._cache)  # [batch, 1, vocab]
+        else:
+            logits = self._model(
+                input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
+            ).logits
+        self.logits = logits[:, -1].float()
 
     def wait(self) -> None:
         """Until the logits are really there."""
@@ -172,7 +179,7 @@ class _Answer:
 
 
 def _prefill(
-    model: _Stepper, chunks: Sequence[Tensor], cancelled: Callable[[], bool]
+    model: Stepper, chunks: Sequence[Tensor], cancelled: Callable[[], bool]
 ) -> Generator[Prefill, None, bool]:
     """Read a prompt; False where it was cancelled on the way."""
     done, total = 0, sum(chunk.shape[1] for chunk in chunks)
@@ -188,7 +195,7 @@ def _prefill(
 
 
 def _decode(
-    model: _Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
+    model: Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
 ) -> Generator[Token, None, FinishReason]:
     """Write an answer of at most `limit` tokens; why it ended."""
     for left in reversed(range(limit)):

@@ -16,10 +16,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.methods import SHORT_DTYPES, BitsAndBytes, Stored
+from engine import store
+from engine.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.profile import Profile
 from engine.protocol import ModelInfo
-from engine.worker import memory
+from engine.worker import lean, memory
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement
 
@@ -40,6 +41,7 @@ def describe(
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
         context_length=context_length(model),
+        decode="lean" if lean.suits(model) else "forward",
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(placement.device),
         device_name=device_name(placement.device),
@@ -61,9 +63,15 @@ def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
     if not stored:
         return SHORT_DTYPES.get(name, name)
     how = str(stored.get("quant_method", "")).lower()
+    if record := store.record(checkpoint.path):
+        return record.recipe.method.label(name)
     if how == "bitsandbytes":
         return _bitsandbytes_label(stored)
-    return f"{how}{stored.get('bits', stored.get('w_bit', ''))}"
+    return f"{how}{stored.get('bits', '')}" + _group_suffix(stored.get("group_size"))
+
+
+def _group_suffix(size: object) -> str:
+    return "" if size in {None, USUAL_GROUP_SIZE} else "-row" if size == -1 else f"-g{size}"
 
 
 def _bitsandbytes_label(stored: dict[str, object]) -> str:

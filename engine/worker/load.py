@@ -3,17 +3,29 @@
 Owns the order of the stages. The source's, the method's and the device's part are in modules of their own.
 """
 
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.methods import Packed
+from engine.methods import Packed, Stored
 from engine.profile import Profile
 from engine.protocol import ModelInfo, Staged
 from engine.schedule import physical_cores
-from engine.worker import failures, gguf_reading, info, leftovers, methods, progress, quiet
+from engine.worker import (
+    failures,
+    foreign,
+    gguf_reading,
+    info,
+    kernels,
+    leftovers,
+    methods,
+    packed_linear,
+    progress,
+    quiet,
+)
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import fetch
 from engine.worker.placement import place
@@ -37,31 +49,37 @@ def load(profile: Profile, threads: int | None, report: Report) -> LoadedModel:
     quiet.set_environment()
     torch.set_num_threads(threads or physical_cores())
     try:
-        checkpoint = _checkpoint(profile, report)
-        is_gguf = checkpoint.kind == "gguf"
-        with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
-            loaded = _read(profile, checkpoint, report)
+        with _checkpoint(profile, report) as checkpoint:
+            is_gguf = checkpoint.kind == "gguf"
+            with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
+                return _read(profile, checkpoint, report)
     except Exception as error:
         raise failures.explained(error, profile) from error
-    return loaded
 
 
-def _checkpoint(profile: Profile, report: Report) -> Checkpoint:
+@contextmanager
+def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
     """What the method reads: the source, or for some methods a checkpoint made of it once."""
-    if not isinstance(profile.quantization, Packed):
-        return fetch(profile, report)
-    from engine.worker import quantize
+    if isinstance(profile.quantization, Packed):
+        from engine.worker import quantize
 
-    return quantize.ready(profile, report)
+        yield quantize.ready(profile, report)
+    elif isinstance(profile.quantization, Stored):
+        with foreign.readable(fetch(profile, report)) as checkpoint:
+            yield checkpoint
+    else:
+        yield fetch(profile, report)
 
 
 def _read(profile: Profile, checkpoint: Checkpoint, report: Report) -> LoadedModel:
     placement = place(profile.model, checkpoint.dtype)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *kernels.notes(checkpoint, placement)))
     tokenizer = checkpoint.tokenizer()
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
     report(Staged(stage="warm up"))
+    packed_linear.pack(model)
     warm_up(model, placement.device)  # before the weights are counted: it may repack them
     leftovers.give_back(model)
     description = info.describe(model, tokenizer, profile, checkpoint, placement)

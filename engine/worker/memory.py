@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.protocol import Memory, Weights
 from engine.worker.host_memory import host_memory
+from engine.worker.packed_linear import PackedLinear
 
 _PROC = Path("/proc/self")
 _EXHAUSTED = re.compile(
@@ -35,7 +36,7 @@ def weights(model: nn.Module) -> Weights:
     parts = _parts(model)
     for module in sorted(parts, key=lambda module: order.index(parts[module])):
         for tensor in _held(module):
-            place = (str(tensor.device), tensor.data_ptr())
+            place = (str(tensor.device), _address(tensor))
             if tensor.nbytes and place not in counted:
                 counted.add(place)
                 sums[parts[module]] += tensor.nbytes
@@ -76,11 +77,11 @@ def reset_peak(device: torch.device) -> None:
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
-    """Bytes of all keys and values, and of the states that recurrent layers keep instead."""
+    """Bytes allocated for keys and values, and for the states that recurrent layers keep instead."""
     layers = cache.layers if cache is not None else ()
-    return sum(
-        value.nbytes for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)
-    )
+    tensors = [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]
+    storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, tensors)}
+    return sum(storages.values())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -99,6 +100,11 @@ def shortage(error: BaseException) -> str:
     return ": ".join(("out of memory", ", ".join(filter(None, parts)))) if any(parts) else "out of memory"
 
 
+def _address(tensor: Tensor) -> int:
+    """Of its data; a packed tensor, which keeps that to itself, is nobody's view."""
+    return id(tensor) if tensor.is_mkldnn else tensor.data_ptr()
+
+
 def _parts(model: nn.Module) -> dict[nn.Module, str]:
     """What each module is; what lies inside a linear layer is part of it."""
     parts: dict[nn.Module, str] = {}
@@ -112,13 +118,16 @@ def _parts(model: nn.Module) -> dict[nn.Module, str]:
 def _part(module: nn.Module) -> str:
     if isinstance(module, nn.Embedding):
         return "embedding"
-    return "linear" if isinstance(module, nn.Linear | Conv1D) or hasattr(module, "qweight") else "other"
+    is_linear = isinstance(module, nn.Linear | Conv1D | PackedLinear) or hasattr(module, "qweight")
+    return "linear" if is_linear else "other"
 
 
 def _held(module: nn.Module) -> Iterator[Tensor]:
     """Every tensor a module itself keeps."""
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
+    if isinstance(module, PackedLinear):
+        yield module.packed
     weight = getattr(module, "weight", None)
     state_4bit = getattr(weight, "quant_state", None)
     for holder in (weight, getattr(module, "state", None), state_4bit, getattr(state_4bit, "state2", None)):

@@ -20,13 +20,16 @@ from engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Measure,
+    MeasureCopy,
     Prefilled,
     Prompted,
     Quantize,
     Render,
     Rendered,
 )
-from engine.worker import decode, memory, prompt
+from engine.worker import decode, measure, memory, prompt
+from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.wire import Wire
 
@@ -34,6 +37,7 @@ from engine.worker.wire import Wire
 def serve(wire: Wire) -> None:
     """Serve for as long as the process lives: the wire ends it."""
     loaded: LoadedModel | None = None
+    kept = KeptCache()
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
@@ -44,9 +48,13 @@ def serve(wire: Wire) -> None:
             wire.emit(Failed(kind="bad_input", message="no model is loaded", request=command.request))
         elif isinstance(command, Render):
             _render(wire, loaded, command)
+        elif isinstance(command, Measure | MeasureCopy):
+            kept.drop()
+            _measure(wire, loaded, command)
         else:
-            _Request(wire, loaded, command, received_ns).answer()
-        _release()
+            _Request(wire, loaded, command, received_ns, kept).answer()
+        if not isinstance(command, Measure):  # a repeat should not pay for what its warm-up allocated
+            _release()
 
 
 def _load(wire: Wire, command: Load) -> LoadedModel | None:
@@ -77,6 +85,14 @@ def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
         wire.emit(Rendered(request=command.request, text=text, token_ids=tuple(token_ids)))
 
 
+def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy) -> None:
+    with _failures_reported(wire, "generation", command.request):
+        if isinstance(command, MeasureCopy):
+            wire.emit(measure.copied(loaded, command))
+        else:
+            wire.emit(measure.measured(loaded, command, lambda: wire.is_cancelled(command.request)))
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     """One Generate command under way."""
@@ -85,24 +101,42 @@ class _Request:
     loaded: LoadedModel
     command: Generate
     received_ns: int
+    kept: KeptCache
 
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
             torch.set_num_threads(self.command.threads or self.loaded.info.threads)
             memory.reset_peak(self.loaded.device)
-            cache = DynamicCache(config=self.loaded.model.config)
+            _, token_ids = prompt.render(
+                self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
+            )
+            cache = self._cache(token_ids)
+            self._tell_prompt(token_ids, cache.get_seq_length())
             for step in decode.generate(
-                self.loaded, self._prompt(), self.command.generation, self._cancelled, cache
+                self.loaded, token_ids, self.command.generation, self._cancelled, cache
             ):
+                if isinstance(step, decode.Token):
+                    token_ids.append(step.id)
                 self._tell(step, cache)
+            self.kept.keep(cache, token_ids)
 
-    def _prompt(self) -> list[int]:
-        number, profile = self.command.request, self.loaded.profile
-        _, token_ids = prompt.render(self.loaded.tokenizer, profile.prompt, self.command.messages)
-        digest = prompt.sha256(token_ids)
-        self.wire.emit(Prompted(request=number, tokens=len(token_ids), sha256=digest, ns=self.received_ns))
-        return token_ids
+    def _cache(self, token_ids: list[int]) -> DynamicCache:
+        """What is still held of the prompt; nothing for a cold request."""
+        if self.command.cold:
+            self.kept.drop()
+        return self.kept.take(token_ids, self.loaded.model.config)
+
+    def _tell_prompt(self, token_ids: list[int], reused: int) -> None:
+        self.wire.emit(
+            Prompted(
+                request=self.command.request,
+                tokens=len(token_ids),
+                sha256=prompt.sha256(token_ids),
+                reused_tokens=reused,
+                ns=self.received_ns,
+            )
+        )
 
     def _cancelled(self) -> bool:
         return self.wire.is_cancelled(self.command.request)

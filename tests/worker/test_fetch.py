@@ -23,7 +23,7 @@ from engine.profile import Model, Profile
 from engine.protocol import Staged
 from engine.worker import demo
 from engine.worker.fetch import fetch
-from tests.worker.hub_server import Repo, serving
+from tests.worker.hub_server import COMMIT, Repo, serving
 
 CLOSED = "http://127.0.0.1:9"  # nobody listens on the discard port
 WEIGHTS = os.urandom(1_500_000)
@@ -97,6 +97,32 @@ def test_what_is_cached_is_not_downloaded_again_nor_needs_the_hub(tmp_path: Path
     offline = snapshot(tmp_path, CLOSED, HF_HUB_OFFLINE="1")
     assert first["folder"] == again["folder"] == unplugged["folder"] == offline["folder"]
     assert {stage for said in (again, unplugged, offline) for stage, *_ in said["staged"]} == {"resolve"}
+
+
+COMMIT_NOW = """
+import sys
+from engine.worker import hub
+print(hub.commit(hub.Repository(sys.argv[1], "main")))
+"""
+
+
+def commit(home: Path, endpoint: str, repo: str = "org/model", **env: str) -> str:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "NO_PROXY": "*"}
+    command = [sys.executable, "-c", COMMIT_NOW, repo]
+    done = subprocess.run(
+        command, env=inherited | settings | env, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_commit_is_known_from_the_hub_or_from_the_last_download(tmp_path: Path) -> None:
+    with serving({"org/model": REPO}) as hub:
+        assert commit(tmp_path, hub.url) == COMMIT
+        assert commit(tmp_path, hub.url, "org/none") == "None"
+        assert commit(tmp_path, hub.url, HF_HUB_OFFLINE="1") == "None"
+        snapshot(tmp_path, hub.url)
+    assert commit(tmp_path, CLOSED) == commit(tmp_path, CLOSED, HF_HUB_OFFLINE="1") == COMMIT
 
 
 def test_code_comes_along_only_when_it_is_trusted(tmp_path: Path) -> None:

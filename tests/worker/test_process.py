@@ -35,6 +35,7 @@ from engine.protocol import (
     Started,
 )
 from engine.worker import prompt
+from engine.worker.growing_cache import ROOM_TOKENS
 
 COMMAND = [sys.executable, "-P", "-m", "engine.worker"]
 PATIENCE_S = 120  # for imports on a busy machine
@@ -78,8 +79,8 @@ class Worker:
         """Everything up to the end of the stream."""
         return list(iter(lambda: self._events.get(timeout=PATIENCE_S), None))
 
-    def load(self, source: str) -> list[Event]:
-        self.send(Load(profile=profile.of_model(source), threads=1))
+    def load(self, source: str, dtype: str = "auto") -> list[Event]:
+        self.send(Load(profile=profile.Profile(model=profile.Model(source=source, dtype=dtype)), threads=1))
         self.loading = self.until(Loaded)
         return self.loading
 
@@ -126,7 +127,7 @@ def tiny() -> Iterator[Worker]:
 def middling() -> Iterator[Worker]:
     """A model slow enough to be caught at work."""
     worker = Worker()
-    assert isinstance(worker.load("random:smollm2-135m")[-1], Loaded)
+    assert isinstance(worker.load("random:smollm2-135m", "float32")[-1], Loaded)  # not packed: no free heap
     yield worker
     worker.close()
 
@@ -157,7 +158,8 @@ def test_an_answer_from_prompted_to_finished(tiny: Worker) -> None:
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.reason == "length"
-    assert finished.memory.kv_cache_bytes == (5 + 4) * 2 * 2 * 64 * 2  # K, V; two layers of 64 in bf16
+    room = ROOM_TOKENS * 2 * 2 * 64 * 2  # K, V; two layers of 64 in bf16
+    assert finished.memory.kv_cache_bytes == room
 
 
 def test_the_rendered_prompt(tiny: Worker) -> None:

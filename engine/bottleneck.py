@@ -1,0 +1,35 @@
+"""Why decoding is not faster: one line, where it reaches little of the device's bandwidth. Pure.
+
+A step reads every weight and the whole cache once, so a copy's speed bounds the steps a second. Far below it
+something else takes the time; what, is concluded from what is known of kernel and device, not measured.
+"""
+
+from engine.protocol import ModelInfo
+
+ENOUGH = 0.4  # of the bandwidth; from there on only a faster memory or fewer bytes help much
+STEP_OVERHEAD_S = 0.01  # Python and the launches of some hundred kernels, by order of magnitude
+UNPACKING = ("TorchLinear", "AwqTorchLinear", "AwqGEMMTritonLinear", "Linear8bitLt", "Linear4bit")
+"""Kernels that widen weights before they multiply, on one device at least."""
+FUSED_ON_CPU = ("Linear4bit",)  # bitsandbytes has a matrix-vector kernel there
+
+
+def explain(info: ModelInfo, step_bytes: int, copy_bytes_s: float, share: float) -> str | None:
+    """What probably bounds a model, and what to do; None from 40 % of the bandwidth on.
+
+    `share` is that of the bandwidth: `step_bytes` × steps a second, over the bytes a second of a copy.
+    """
+    if share >= ENOUGH:
+        return None
+    return f"{share:.0%} of the bandwidth: {_cause(info, step_bytes / copy_bytes_s)}"
+
+
+def _cause(info: ModelInfo, ideal_step_s: float) -> str:
+    on_cpu = info.device == "cpu"
+    if info.kernel in UNPACKING and not (on_cpu and info.kernel in FUSED_ON_CPU):
+        return f"{info.kernel} unpacks weights before it multiplies; try another method or group size"
+    if ideal_step_s < STEP_OVERHEAD_S:
+        step = f"a step moves data for {ideal_step_s * 1000:.1f} ms only"
+        return f"{step}, so Python and kernel launches bound it; a larger model or batch reaches more"
+    if on_cpu:
+        return f"{info.kernel} computes on {info.threads} threads slower than the memory delivers; add cores"
+    return f"{info.kernel} has no fast product for a single row at this shape; a larger batch reaches more"

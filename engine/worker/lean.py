@@ -1,0 +1,136 @@
+"""One token through a Llama-like model on a CPU: the model's own weights, without its Python.
+
+Owns the arithmetic of a decode step, in transformers' order and with its roundings. The linear layers are
+modules, called without hooks: whatever packs or quantizes them works. A single token needs no mask, and the
+rotation has its sign in the sine, which changes no bit. Heads that share keys are rows of one attention: many
+times as fast, with sums in another order, so a bf16 result may differ in its last bit. Knows no requests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+
+ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+
+Linear = Callable[[Tensor], Tensor]
+
+
+def suits(model: PreTrainedModel) -> bool:
+    """Whether this model is computed just as here: a known class, on a CPU, without windows or hooks."""
+    return (
+        type(model).__name__ in ARCHITECTURES
+        and model.device.type == "cpu"
+        and model.config._attn_implementation == "sdpa"
+        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+        and not any(hasattr(module, "_hf_hook") for module in model.modules())
+    )
+
+
+class LeanStep:
+    """A model that `suits`, as a function of the next token."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        body: Any = model.model
+        self._embed, self._rotary, self._head = (
+            body.embed_tokens,
+            body.rotary_emb,
+            model.get_output_embeddings(),
+        )
+        self._layers = [_Layer.of(layer) for layer in body.layers]
+        self._norm = _Norm.of(body.norm)
+
+    def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
+        """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next token."""
+        x = self._embed(token_ids)  # [batch, 1, hidden]
+        turn = self._turn(x, cache.get_seq_length())
+        for layer, past in zip(self._layers, cache.layers, strict=True):
+            x = x + layer.attend(layer.before_attention(x), turn, past)
+            x = x + layer.feed(layer.before_feed(x))
+        logits: Tensor = self._head(self._norm(x))
+        return logits
+
+    def _turn(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this position."""
+        cosine, sine = self._rotary(x, torch.tensor([[position]]))  # [1, 1, size] each
+        first, second = sine.chunk(2, dim=-1)
+        return cosine[None], torch.cat((-first, second), dim=-1)[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Norm:
+    """Root mean square norm: in float32, rounded, and then scaled."""
+
+    weight: Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, norm: Any) -> "_Norm":
+        return cls(norm.weight.detach(), norm.variance_epsilon)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.epsilon).to(x.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One decoder layer; tensors are [batch, 1, hidden] between its parts."""
+
+    before_attention: _Norm
+    query: Linear
+    key: Linear
+    value: Linear
+    out: Linear
+    before_feed: _Norm
+    gate: Linear
+    up: Linear
+    down: Linear
+    activate: Callable[[Tensor], Tensor]
+    head_size: int
+    scale: float
+
+    @classmethod
+    def of(cls, layer: Any) -> "_Layer":
+        attention, mlp = layer.self_attn, layer.mlp
+        return cls(
+            before_attention=_Norm.of(layer.input_layernorm),
+            query=attention.q_proj.forward,
+            key=attention.k_proj.forward,
+            value=attention.v_proj.forward,
+            out=attention.o_proj.forward,
+            before_feed=_Norm.of(layer.post_attention_layernorm),
+            gate=mlp.gate_proj.forward,
+            up=mlp.up_proj.forward,
+            down=mlp.down_proj.forward,
+            activate=F.silu if isinstance(mlp.act_fn, nn.SiLU) else mlp.act_fn,
+            head_size=attention.head_dim,
+            scale=attention.scaling,
+        )
+
+    def attend(self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin) -> Tensor:
+        """Attention of one token to itself and to all in `past`, which gets it."""
+        batch = len(x)
+        query = self.query(x).view(batch, -1, 1, self.head_size)  # [batch, heads, 1, size]
+        key = self.key(x).view(batch, -1, 1, self.head_size)  # [batch, kv heads, 1, size]
+        value = self.value(x).view(batch, -1, 1, self.head_size)
+        heads, kv_heads = query.shape[1], key.shape[1]
+        query, key = rotated(torch.cat((query, key), dim=1), turn).split((heads, kv_heads), dim=1)
+        keys, values = past.update(key, value)  # [batch, kv heads, n, size]
+        rows = query.reshape(batch, kv_heads, heads // kv_heads, self.head_size)
+        mixed = F.scaled_dot_product_attention(rows, keys, values, scale=self.scale)
+        return self.out(mixed.reshape(batch, 1, -1))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """SwiGLU."""
+        return self.down(self.activate(self.gate(x)) * self.up(x))
+
+
+def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
+    cosine, sine = turn
+    return x * cosine + x.roll(x.shape[-1] // 2, -1) * sine

@@ -1,0 +1,49 @@
+"""One line on what bounds a model, from its kernel, its device and the share of bandwidth it reaches."""
+
+import pytest
+
+from engine.bottleneck import explain
+from engine.protocol import ModelInfo, Weights
+
+GB = 10**9
+
+
+def info(kernel: str, device: str) -> ModelInfo:
+    return ModelInfo(
+        label="",
+        kernel=kernel,
+        architecture="",
+        parameters=0,
+        context_length=0,
+        dtype="bfloat16",
+        device=device,
+        device_name="",
+        threads=2,
+        weights=Weights(linear_bytes=0, embedding_bytes=0, other_bytes=0),
+        tokenizer_sha256="",
+        has_chat_template=False,
+        versions={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "device", "step_bytes", "copy_bytes_s", "said"),
+    [
+        ("TorchLinear", "cpu", GB, 20 * GB, "unpacks weights"),
+        ("Linear4bit", "cuda:0", 5 * GB, 2000 * GB, "unpacks weights"),
+        ("Linear4bit", "cpu", GB, 20 * GB, "on 2 threads"),
+        ("PackedLinear", "cpu", GB, 20 * GB, "on 2 threads"),
+        ("PackedLinear", "cpu", GB // 10, 20 * GB, "5.0 ms only, so Python"),
+        ("Linear", "cuda:0", GB, 2000 * GB, "0.5 ms only, so Python"),
+        ("Linear", "cuda:0", 140 * GB, 2000 * GB, "no fast product"),
+    ],
+)
+def test_what_bounds_a_slow_model(
+    kernel: str, device: str, step_bytes: int, copy_bytes_s: float, said: str
+) -> None:
+    line = explain(info(kernel, device), step_bytes, copy_bytes_s, 0.25)
+    assert line and line.startswith("25% of the bandwidth: ") and said in line
+
+
+def test_a_model_at_the_memorys_speed_needs_no_reason() -> None:
+    assert explain(info("TorchLinear", "cpu"), GB, 20 * GB, 0.4) is None

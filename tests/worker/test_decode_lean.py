@@ -1,0 +1,209 @@
+"""The engine's own decode step, its packed layers and its cache, against what transformers computes."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import (
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+from transformers.cache_utils import DynamicLayer
+
+from engine.worker import growing_cache as growing
+from engine.worker import lean, memory, packed_linear
+from engine.worker.growing_cache import growing_cache
+from engine.worker.kept_cache import KeptCache, common_prefix
+from engine.worker.packed_linear import PackedLinear
+
+SHAPE = {
+    "vocab_size": 512,
+    "hidden_size": 96,
+    "intermediate_size": 160,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "llama": (
+        LlamaForCausalLM,
+        LlamaConfig,
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 5e4}},
+    ),
+    "llama, scaled": (
+        LlamaForCausalLM,
+        LlamaConfig,
+        {
+            "rope_parameters": {
+                "rope_type": "llama3",
+                "rope_theta": 5e5,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            }
+        },
+    ),
+    "llama, biases, untied": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
+    "mistral": (MistralForCausalLM, MistralConfig, {"sliding_window": None, "head_dim": 32}),
+    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
+}
+packs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16 products"
+)
+
+
+def model_of(kind: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    torch.manual_seed(0)
+    model_class, config_class, options = KINDS[kind]
+    return model_class(config_class(**SHAPE, **options)).to(dtype).eval()
+
+
+def prompt(batch: int, length: int = 20) -> Tensor:
+    return torch.randint(512, (batch, length), generator=torch.Generator().manual_seed(1))
+
+
+@torch.inference_mode()
+def logits_of(model: PreTrainedModel, batch: int, steps: int, *, is_lean: bool) -> Tensor:
+    """Of `steps` given tokens behind a prompt [batch, steps, vocab]."""
+    cache = growing_cache(model.config) if is_lean else DynamicCache(config=model.config)
+    model(prompt(batch), past_key_values=cache)
+    step = lean.LeanStep(model)
+    tokens = prompt(batch, steps).split(1, dim=1)
+    if is_lean:
+        return torch.cat([step(token, cache) for token in tokens], dim=1)
+    return torch.cat([model(token, past_key_values=cache).logits for token in tokens], dim=1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_are_those_of_the_models_forward_pass(kind: str, batch: int) -> None:
+    model = model_of(kind)
+    assert lean.suits(model)
+    theirs = logits_of(model, batch, 30, is_lean=False)
+    ours = logits_of(model, batch, 30, is_lean=True)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    assert theirs.std() > 0.01  # the bound above means something
+    assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_logits_differ_by_rounding_only(kind: str) -> None:
+    model, exact = model_of(kind, torch.bfloat16), model_of(kind)
+    exact.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    reference = logits_of(exact, 1, 30, is_lean=False)
+    theirs = (logits_of(model, 1, 30, is_lean=False).float() - reference).abs().mean()
+    ours = (logits_of(model, 1, 30, is_lean=True).float() - reference).abs().mean()
+    assert 0 < ours < 1.1 * theirs
+
+
+def test_other_architectures_are_left_to_their_forward_pass() -> None:
+    opt = OPTConfig(vocab_size=512, hidden_size=64, ffn_dim=64, num_hidden_layers=1, num_attention_heads=2)
+    windowed = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16))
+    assert not lean.suits(OPTForCausalLM(opt))
+    assert not lean.suits(windowed)
+    packed_linear.pack(windowed.to(torch.bfloat16))
+    assert not any(isinstance(module, PackedLinear) for module in windowed.modules())
+
+
+@packs_bf16
+@pytest.mark.parametrize("rows", [1, 2, 40])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
+    x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        ours, theirs = PackedLinear(plain)(x), F.linear(x, plain.weight, plain.bias)
+    assert ours.shape == (1, rows, 200)
+    torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
+
+
+@packs_bf16
+@pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
+def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
+    plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
+    packed_linear.pack(packed)
+    tied = bool(plain.config.tie_word_embeddings)
+    assert isinstance(packed.get_output_embeddings(), PackedLinear) is not tied
+    assert not any(type(m) is nn.Linear for name, m in packed.named_modules() if name != "lm_head")
+    assert memory.weights(packed) == memory.weights(plain)
+    ours, theirs = packed.state_dict(), plain.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    difference = logits_of(packed, 1, 5, is_lean=True) - logits_of(plain, 1, 5, is_lean=True)
+    assert difference.abs().max() < 0.01
+
+
+def test_float32_is_not_packed() -> None:
+    model = model_of("llama")
+    packed_linear.pack(model)
+    assert not any(isinstance(module, PackedLinear) for module in model.modules())
+
+
+@pytest.mark.parametrize("prompt_tokens", [1, 5, growing.ROOM_TOKENS - 1, growing.ROOM_TOKENS + 1])
+def test_the_cache_holds_what_transformers_own_holds(prompt_tokens: int) -> None:
+    ours, theirs = growing.GrowingLayer(), DynamicLayer()
+    for new in (prompt_tokens, 1, 2, 1):
+        keys, values = torch.randn(2, 3, new, 8), torch.randn(2, 3, new, 8)
+        for mine, reference in zip(ours.update(keys, values), theirs.update(keys, values), strict=True):
+            assert torch.equal(mine, reference)
+        assert ours.get_seq_length() == theirs.get_seq_length()
+
+
+def test_a_cropped_cache_goes_on_from_there() -> None:
+    layer = growing.GrowingLayer()
+    keys = torch.randn(1, 2, 10, 8)
+    layer.update(keys, keys)
+    layer.crop(-4)
+    new = torch.randn(1, 2, 1, 8)
+    held, _ = layer.update(new, new)
+    assert torch.equal(held, torch.cat((keys[:, :, :6], new), dim=2))
+
+
+def test_the_cache_counts_the_room_it_has_allocated() -> None:
+    model = model_of("llama")
+    cache = growing_cache(model.config)
+    with torch.inference_mode():
+        model(prompt(1), past_key_values=cache)
+    a_tensor = 2 * growing.ROOM_TOKENS * 16 * 4  # kv heads, tokens, size, float32
+    assert memory.cache_bytes(cache) == 2 * 2 * a_tensor
+
+
+def test_a_common_prefix() -> None:
+    assert common_prefix([1, 2, 3], [1, 2, 4, 5]) == 2
+    assert common_prefix([1, 2], [1, 2, 3]) == 2
+    assert common_prefix([], [1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "reused"), [([1, 2, 3, 4, 9], 4), ([1, 2, 3, 4], 3), ([1, 2, 8, 9], 2), ([7, 8], 0), ([1], 0)]
+)
+def test_the_kept_cache_is_cropped_to_what_is_common(asked: list[int], reused: int) -> None:
+    model, kept = model_of("llama"), KeptCache()
+    cache = kept.take([1, 2, 3, 4, 5], model.config)
+    with torch.inference_mode():
+        model(torch.tensor([[1, 2, 3, 4]]), past_key_values=cache)
+    kept.keep(cache, [1, 2, 3, 4, 5])  # the last token was never read
+    assert kept.take(asked, model.config).get_seq_length() == reused
+    assert kept.take(asked, model.config).get_seq_length() == 0  # it is away
+
+
+def test_a_dropped_cache_is_gone() -> None:
+    model, kept = model_of("llama"), KeptCache()
+    cache = kept.take([1, 2, 3], model.config)
+    with torch.inference_mode():
+        model(torch.tensor([[1, 2]]), past_key_values=cache)
+    kept.keep(cache, [1, 2])
+    kept.drop()
+    assert kept.take([1, 2, 3], model.config).get_seq_length() == 0
