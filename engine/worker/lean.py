@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
+from engine.worker.packed_linear import side_by_side
+
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 
 Linear = Callable[[Tensor], Tensor]
@@ -82,15 +84,14 @@ class _Layer:
     """One decoder layer; tensors are [batch, 1, hidden] between its parts."""
 
     before_attention: _Norm
-    query: Linear
-    key: Linear
-    value: Linear
+    query_key_value: Linear
     out: Linear
     before_feed: _Norm
-    gate: Linear
-    up: Linear
+    gate_up: Linear
     down: Linear
     activate: Callable[[Tensor], Tensor]
+    heads: int
+    kv_heads: int
     head_size: int
     scale: float
 
@@ -99,15 +100,14 @@ class _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         return cls(
             before_attention=_Norm.of(layer.input_layernorm),
-            query=attention.q_proj.forward,
-            key=attention.k_proj.forward,
-            value=attention.v_proj.forward,
+            query_key_value=side_by_side(attention.q_proj, attention.k_proj, attention.v_proj),
             out=attention.o_proj.forward,
             before_feed=_Norm.of(layer.post_attention_layernorm),
-            gate=mlp.gate_proj.forward,
-            up=mlp.up_proj.forward,
+            gate_up=side_by_side(mlp.gate_proj, mlp.up_proj),
             down=mlp.down_proj.forward,
             activate=F.silu if isinstance(mlp.act_fn, nn.SiLU) else mlp.act_fn,
+            heads=attention.config.num_attention_heads,
+            kv_heads=attention.config.num_key_value_heads,
             head_size=attention.head_dim,
             scale=attention.scaling,
         )
@@ -115,19 +115,18 @@ class _Layer:
     def attend(self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin) -> Tensor:
         """Attention of one token to itself and to all in `past`, which gets it."""
         batch = len(x)
-        query = self.query(x).view(batch, -1, 1, self.head_size)  # [batch, heads, 1, size]
-        key = self.key(x).view(batch, -1, 1, self.head_size)  # [batch, kv heads, 1, size]
-        value = self.value(x).view(batch, -1, 1, self.head_size)
-        heads, kv_heads = query.shape[1], key.shape[1]
-        query, key = rotated(torch.cat((query, key), dim=1), turn).split((heads, kv_heads), dim=1)
+        all_heads = self.query_key_value(x).view(batch, -1, 1, self.head_size)  # [batch, all heads, 1, size]
+        query_key, value = all_heads.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
+        query, key = rotated(query_key, turn).split((self.heads, self.kv_heads), dim=1)
         keys, values = past.update(key, value)  # [batch, kv heads, n, size]
-        rows = query.reshape(batch, kv_heads, heads // kv_heads, self.head_size)
+        rows = query.reshape(batch, self.kv_heads, -1, self.head_size)
         mixed = F.scaled_dot_product_attention(rows, keys, values, scale=self.scale)
         return self.out(mixed.reshape(batch, 1, -1))
 
     def feed(self, x: Tensor) -> Tensor:
         """SwiGLU."""
-        return self.down(self.activate(self.gate(x)) * self.up(x))
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(self.activate(gate) * up)
 
 
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from engine.worker import (
     gguf_reading,
     info,
     kernels,
+    lean,
     leftovers,
     methods,
     packed_linear,
@@ -79,7 +80,8 @@ def _read(profile: Profile, checkpoint: Checkpoint, report: Report) -> LoadedMod
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
     report(Staged(stage="warm up"))
-    packed_linear.pack(model)
+    if lean.suits(model):
+        packed_linear.pack(model)
     warm_up(model, placement.device)  # before the weights are counted: it may repack them
     leftovers.give_back(model)
     description = info.describe(model, tokenizer, profile, checkpoint, placement)

@@ -127,7 +127,7 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
     if isinstance(module, PackedLinear):
-        yield module.packed
+        yield from (part for part in (module.packed.tensor, module.packed.bias) if part is not None)
     weight = getattr(module, "weight", None)
     state_4bit = getattr(weight, "quant_state", None)
     for holder in (weight, getattr(module, "state", None), state_4bit, getattr(state_4bit, "state2", None)):

@@ -22,7 +22,10 @@ def test_the_list_is_a_table_and_json_of_the_same_rows(capsys: pytest.CaptureFix
     assert table[0].split() == ["name", "method", "source", "device", "description"]
     assert cli.run(["profiles", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [line.split()[:2] for line in table[1:]] == [[row["name"], row["method"]] for row in rows]
+    for line, row in zip(table[1:], rows, strict=True):
+        assert (
+            line.split() == f"{row['name']} {row['method']} {row['source']} auto {row['description']}".split()
+        )
     wanted = {"name": "smollm2-nf4", "method": "nf4", "source": "demo"}
     assert any(wanted.items() <= row.items() for row in rows)
 

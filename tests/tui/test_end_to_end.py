@@ -8,7 +8,7 @@ from engine.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 150
+TOKENS = 1200  # some seconds: time enough to act in
 PROFILE = f"model: {{source: 'random:tiny'}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
 
 

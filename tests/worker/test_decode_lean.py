@@ -113,8 +113,6 @@ def test_other_architectures_are_left_to_their_forward_pass() -> None:
     windowed = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16))
     assert not lean.suits(OPTForCausalLM(opt))
     assert not lean.suits(windowed)
-    packed_linear.pack(windowed.to(torch.bfloat16))
-    assert not any(isinstance(module, PackedLinear) for module in windowed.modules())
 
 
 @packs_bf16
@@ -125,7 +123,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
     plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
     x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
     with torch.inference_mode():
-        ours, theirs = PackedLinear(plain)(x), F.linear(x, plain.weight, plain.bias)
+        ours, theirs = packed_linear.Packed([plain]).product(x), F.linear(x, plain.weight, plain.bias)
     assert ours.shape == (1, rows, 200)
     torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
 
@@ -141,8 +139,18 @@ def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     assert memory.weights(packed) == memory.weights(plain)
     ours, theirs = packed.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    difference = logits_of(packed, 1, 5, is_lean=True) - logits_of(plain, 1, 5, is_lean=True)
-    assert difference.abs().max() < 0.01
+    for is_lean in (True, False):
+        difference = logits_of(packed, 2, 5, is_lean=is_lean) - logits_of(plain, 2, 5, is_lean=is_lean)
+        assert difference.abs().max() < 0.01
+
+
+@packs_bf16
+def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
+    model = model_of("llama", torch.bfloat16)
+    packed_linear.pack(model)
+    logits_of(model, 1, 2, is_lean=False)
+    wholes = {module.packed for module in model.modules() if isinstance(module, PackedLinear)}
+    assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
 
 
 def test_float32_is_not_packed() -> None:
