@@ -43,6 +43,7 @@ async def _reload(play: Stage) -> None:
 
 
 async def _cancel(play: Stage) -> None:
+    await play.pilot.press("ctrl+l")  # the long answers would fill the context
     await play.ask("again")
     await wait_until(lambda: any(side.is_turning for side in play.duel.sides), "asked")
     await wait_until(
