@@ -36,6 +36,7 @@ class SpeedStrip(Static):
             labels += Content.assemble(("contended", "$text-warning"))
         if self.size.height >= ALL_ROWS:
             return Content("\n").join([labels, values, Content(""), *self._course(figures)])
+        values += " "
         return labels + "\n" + values + self._spark(figures, self.size.width - values.cell_length)
 
     def _course(self, figures: Figures) -> list[Content]:
