@@ -9,7 +9,7 @@ play: $(VENV)/.play
 	$(BIN)/quantduel
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -19,6 +19,8 @@ from engine.worker.checkpoint import Checkpoint
 Settings = dict[str, Any]  # a quantization_config, as JSON
 
 OWN_FILES = {"gptq": "quantize_config.json", "awq": "quant_config.json"}  # older folders say it only there
+COMPRESSED = "compressed-tensors"
+UNPACKED = "compressed-tensors: the weights were unpacked on load; memory and speed are full precision's"
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -39,7 +41,8 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
         view = Path(folder)
         _link(checkpoint.path, view, renamed)
         _write(view, config, mended)
-        yield replace(checkpoint, path=view)
+        notes = (UNPACKED,) if mended and mended.get("dequantize") else ()
+        yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *notes))
 
 
 def _said(folder: Path, config: Settings) -> Settings | None:
@@ -54,6 +57,8 @@ def _said(folder: Path, config: Settings) -> Settings | None:
 
 def _mended(said: Settings | None, name: str) -> Settings | None:
     """The settings in the words that GPTQModel and transformers have for them today."""
+    if said is not None and said.get("quant_method") == COMPRESSED:
+        return said | {"dequantize": True}  # else the first forward pass does it, after all was counted
     if said is None or said.get("quant_method") not in kernels.PACKED:
         return said
     if said.get("is_marlin_format"):
