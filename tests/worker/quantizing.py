@@ -1,4 +1,7 @@
-"""Quantizing in processes of their own, started quickly and killed: a fork server has the imports."""
+"""Quantizing in processes of their own, started quickly and killed: a fork server has the imports.
+
+All but GPTQModel's, which starts threads: a fork would inherit their locks, and wait on them for ever.
+"""
 
 import multiprocessing
 import os
@@ -9,7 +12,12 @@ from pathlib import Path
 from engine.profile import Profile
 from engine.protocol import Staged
 
-PRELOADED = ["engine.worker.quantize", "gptqmodel", "engine.worker.random_weights"]
+PRELOADED = [
+    "engine.worker.quantize",
+    "engine.worker.random_weights",
+    *("bitsandbytes", "datasets", "gguf", "networkx", "requests", "setuptools"),
+    *("torch._dynamo", "torch._inductor"),
+]
 
 
 def context() -> ForkServerContext:
