@@ -25,14 +25,12 @@ from transformers.generation.streamers import BaseStreamer  # noqa: E402
 from engine import profile  # noqa: E402
 from engine.profile import Generation  # noqa: E402
 from engine.protocol import Message  # noqa: E402
-from engine.worker import decode, demo, methods, prompt  # noqa: E402
-from engine.worker.fetch import fetch  # noqa: E402
+from engine.worker import decode, demo, prompt  # noqa: E402
 from engine.worker.growing_cache import growing_cache  # noqa: E402
 from engine.worker.load import LoadedModel, load  # noqa: E402
 from engine.worker.packed_linear import PackedLinear  # noqa: E402
-from engine.worker.placement import place  # noqa: E402
 
-PROFILES = ("smollm2-bf16", "smollm2-nf4", "smollm2-rtn4")
+PROFILES = ("smollm2-bf16", "smollm2-nf4", "smollm2-rtn4", "smollm2-gptq4")
 QUESTION = "Write a long story about a lighthouse keeper and the sea."
 TIMEOUT_S = 60.0
 
@@ -144,9 +142,7 @@ def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
     """The model without the engine's packing: loaded anew where it was packed."""
     if not any(isinstance(module, PackedLinear) for module in loaded.model.modules()):
         return loaded.model
-    wanted, checkpoint = loaded.profile, fetch(loaded.profile, lambda staged: None)
-    placement = place(wanted.model, checkpoint.dtype)
-    return methods.loader(wanted.quantization).load(wanted.quantization, checkpoint, placement)
+    return load(loaded.profile, loaded.info.threads, lambda staged: None, packed=False).model
 
 
 def race(field: dict[str, Write], threads: int) -> list[Contestant]:

@@ -4,6 +4,8 @@ A step reads every weight and the whole cache once, so a copy's speed bounds the
 something else takes the time; what, is concluded from what is known of kernel and device, not measured.
 """
 
+from msgspec import Struct
+
 from engine.protocol import ModelInfo
 
 ENOUGH = 0.4  # of the bandwidth; from there on only a faster memory or fewer bytes help much
@@ -11,6 +13,27 @@ STEP_OVERHEAD_S = 0.01  # Python and the launches of some hundred kernels, by or
 UNPACKING = ("TorchLinear", "AwqTorchLinear", "AwqGEMMTritonLinear", "Linear8bitLt", "Linear4bit")
 """Kernels that widen weights before they multiply, on one device at least."""
 FUSED_ON_CPU = ("Linear4bit",)  # bitsandbytes has a matrix-vector kernel there
+
+
+class Reached(Struct, frozen=True, kw_only=True):
+    """How much of the device's bandwidth decoding reached."""
+
+    share: float
+    """step bytes × steps a second, of the bytes a second of a copy (read plus written)."""
+    bytes_s: float
+    reason: str | None
+    """What bounds it, and what to do; None from 40 % on."""
+
+
+def reached(
+    info: ModelInfo, step_bytes: int | None, steps_s: float | None, copy_bytes_s: float | None
+) -> Reached | None:
+    """How far an answer got; None where a part of the figure is missing."""
+    if not (step_bytes and steps_s and copy_bytes_s):
+        return None
+    share = step_bytes * steps_s / copy_bytes_s
+    reason = explain(info, step_bytes, copy_bytes_s, share)
+    return Reached(share=share, bytes_s=step_bytes * steps_s, reason=reason)
 
 
 def explain(info: ModelInfo, step_bytes: int, copy_bytes_s: float, share: float) -> str | None:
@@ -31,5 +54,6 @@ def _cause(info: ModelInfo, ideal_step_s: float) -> str:
         step = f"a step moves data for {ideal_step_s * 1000:.1f} ms only"
         return f"{step}, so Python and kernel launches bound it; a larger model or batch reaches more"
     if on_cpu:
-        return f"{info.kernel} computes on {info.threads} threads slower than the memory delivers; add cores"
+        threads = f"{info.threads} thread{'' if info.threads == 1 else 's'}"
+        return f"{info.kernel} computes on {threads} slower than the memory delivers; add cores"
     return f"{info.kernel} has no fast product for a single row at this shape; a larger batch reaches more"

@@ -14,12 +14,13 @@ from typing import TypeVar
 
 import msgspec
 
-from engine import paths
+from engine import oom_kill, paths
 from engine.profile import Generation, Profile
 from engine.protocol import (
     Cancel,
     Command,
     CopyMeasured,
+    Cut,
     Event,
     Failed,
     FailureKind,
@@ -27,16 +28,22 @@ from engine.protocol import (
     Generate,
     Load,
     Loaded,
+    Logits,
     Measure,
     MeasureCopy,
     Measured,
     Message,
     ModelInfo,
     Pass,
+    Passage,
+    Place,
     Quantize,
     Quantized,
     Render,
     Rendered,
+    Score,
+    Scored,
+    TextCut,
     decode_event,
     encode,
 )
@@ -46,14 +53,23 @@ LONGEST_LINE_BYTES = 1 << 26
 LOG_LIMIT_BYTES = 1 << 20
 LOG_TAIL_LINES = 20
 
-Result = TypeVar("Result", Measured, CopyMeasured)
+Result = TypeVar("Result", Measured, CopyMeasured, TextCut, Scored)
 
 
 class Session:
     """One worker process and the model in it."""
 
-    def __init__(self, profile: Profile, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        threads: int | None = None,
+        memory_limit_bytes: int | None = None,
+        packed: bool = True,
+    ) -> None:
         self.profile = profile
+        self.packed = packed
+        self.memory_limit_bytes = memory_limit_bytes
         self.info: ModelInfo | None = None
         self.log_path: Path | None = None
         self._threads = threads
@@ -64,7 +80,13 @@ class Session:
         self._requests = 0
         self._busy = False
         self._lost: Failed | None = None
+        self._oom_kills: int | None = None  # the kernel's count when the worker was started
         self._ending: FailureKind | None = None  # why this side ended the process itself
+
+    def again(self) -> "Session":
+        """A new session like this one, not started."""
+        limit, packed = self.memory_limit_bytes, self.packed
+        return Session(self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
 
     @property
     def ready(self) -> bool:
@@ -79,7 +101,8 @@ class Session:
     async def load(self) -> AsyncIterator[Event]:
         """Start the worker and load the model; the last event is Loaded or Failed."""
         await self._start()
-        self._send(Load(profile=self.profile, threads=self._threads))
+        limit, packed = self.memory_limit_bytes, self.packed
+        self._send(Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed))
         async for event in self._until(Loaded):
             if isinstance(event, Loaded):
                 self.info = event.info
@@ -122,15 +145,28 @@ class Session:
                 return event
         raise AssertionError("a request ends with its last event")
 
-    async def measure(self, run: Pass) -> Measured | Failed:
+    async def measure(self, run: Pass, *, threads: int | None = None) -> Measured | Failed:
         """Run once with made-up prompts, and what was stamped."""
         request = self._next_request()
-        return await self._result(Measure(request=request, run=run), Measured, request)
+        return await self._result(Measure(request=request, run=run, threads=threads), Measured, request)
 
     async def measure_copy(self) -> CopyMeasured | Failed:
         """How fast the model's device copies."""
         request = self._next_request()
         return await self._result(MeasureCopy(request=request), CopyMeasured, request)
+
+    async def cut(self, text: str, tokens: int | None = None) -> TextCut | Failed:
+        """An evaluation text as token ids, so many from its beginning."""
+        request = self._next_request()
+        return await self._result(Cut(request=request, text=text, tokens=tokens), TextCut, request)
+
+    async def score(
+        self, passage: Passage, *, write: Place | None = None, reference: Logits | None = None
+    ) -> Scored | Failed:
+        """What the model says of given tokens; its logits go to `write` and are compared with `reference`."""
+        request = self._next_request()
+        command = Score(request=request, passage=passage, write=write, reference=reference)
+        return await self._result(command, Scored, request)
 
     def cancel(self) -> None:
         """Stop what the worker does now. A load ends with its process, an answer after 3 s too."""
@@ -160,6 +196,7 @@ class Session:
 
     async def _start(self) -> None:
         self._busy = True
+        self._oom_kills = oom_kill.count()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
@@ -178,13 +215,16 @@ class Session:
         stdout = _stream(process.stdout)
         while line := await stdout.readline():
             try:
-                self._events.put_nowait(decode_event(line))
+                event = decode_event(line)
+                self._events.put_nowait(
+                    await self._with_advice(event) if isinstance(event, Failed) else event
+                )
             except msgspec.MsgspecError as error:
                 self._log_tail.append(f"unreadable event: {error}")
         code = await process.wait()
         if self.info is None:
             await asyncio.to_thread(_sweep_store)
-        self._lost = self._last_words(code)
+        self._lost = await self._with_advice(self._last_words(code))
         self._events.put_nowait(self._lost)
 
     async def _read_log(self) -> None:
@@ -208,13 +248,32 @@ class Session:
             case "unresponsive":
                 message = f"did not stop within {CANCEL_TIMEOUT_S:g} s and was ended"
                 return Failed(kind="unresponsive", message=message, hint="load it again")
+        if self._ran_out(code):
+            message = "the worker was ended for want of memory"
+            return Failed(kind="out_of_memory", message=message, hint=f"load it again; {log}")
         if code == -signal.SIGKILL:
-            message = "the worker was killed (SIGKILL: by hand, or by the kernel for want of memory)"
+            by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
+            both = "by hand, or by the kernel for want of memory"
+            message = f"the worker was killed (SIGKILL: {both if self._oom_kills is None else by_hand})"
         elif code < 0:
             message = f"the worker died of {signal.Signals(-code).name}"
         else:
             message = f"the worker ended with exit code {code}"
         return Failed(kind="worker_lost", message=message, hint=f"load it again; {log}")
+
+    def _ran_out(self, code: int) -> bool:
+        """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
+        if code == -signal.SIGKILL and self._oom_kills is not None:
+            return (oom_kill.count() or 0) > self._oom_kills
+        return code == -signal.SIGABRT and any("bad_alloc" in line for line in self._log_tail)
+
+    async def _with_advice(self, failed: Failed) -> Failed:
+        """A shortage with what to try, by name; every other failure as it is."""
+        if failed.kind != "out_of_memory":
+            return failed
+        from engine.plan import advice
+
+        return await asyncio.to_thread(advice.advised, failed, self.profile, self.memory_limit_bytes)
 
     def _end(self, why: FailureKind) -> None:
         process = self._process

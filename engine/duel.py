@@ -5,17 +5,31 @@ the side they belong to, and keeps what came in an `Answer` a side.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 
 from msgspec import Struct
 
+from engine import bottleneck
 from engine import schedule as scheduling
+from engine.bottleneck import Reached
 from engine.client import Session
 from engine.metrics import Metrics, Timeline
 from engine.profile import Generation
-from engine.protocol import Decoded, Event, Failed, Finished, FinishReason, Memory, Message, Prompted
+from engine.protocol import (
+    Decoded,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Loaded,
+    Memory,
+    Message,
+    ModelInfo,
+    Prompted,
+)
 from engine.schedule import Schedule
+from engine.swap import Swap
 
 
 class Input(Struct, frozen=True, kw_only=True):
@@ -29,13 +43,19 @@ class Input(Struct, frozen=True, kw_only=True):
 class Answer:
     """One side's answer, folded from its events."""
 
-    def __init__(self, *, contended: bool = False) -> None:
+    def __init__(self, *, contended: bool = False, info: ModelInfo | None = None) -> None:
         self.timeline = Timeline()
+        self.info = info
+        """The model that answers; its worker may have ended since."""
         self.token_ids: list[int] = []
         self.text = ""
+        self.messages: tuple[Message, ...] = ()
+        """What was asked: the conversation with its last message."""
         self.prompt_sha256 = ""
+        self.prompt_notes: tuple[str, ...] = ()
         self.finish_reason: FinishReason | None = None
         self.memory: Memory | None = None
+        self.step_bytes: int | None = None
         self.failure: Failed | None = None
         self._contended = contended
 
@@ -43,14 +63,16 @@ class Answer:
         """Take one event of this side."""
         self.timeline.add(event)
         match event:
-            case Prompted(sha256=sha256):
-                self.prompt_sha256 = sha256
+            case Prompted(sha256=sha256, notes=notes):
+                self.prompt_sha256, self.prompt_notes = sha256, notes
             case Decoded(token_id=token_id, text=text):
                 self.token_ids.append(token_id)
                 self.text += text
-            case Finished(reason=reason, memory=memory, text=text):
-                self.finish_reason, self.memory = reason, memory
+            case Finished(reason=reason, memory=memory, text=text, step_bytes=step_bytes):
+                self.finish_reason, self.memory, self.step_bytes = reason, memory, step_bytes
                 self.text += text
+            case Loaded(info=info):
+                self.info = info
             case Failed():
                 self.failure = event
 
@@ -64,6 +86,10 @@ class Answer:
         """The figures so far."""
         return self.timeline.metrics(contended=self._contended)
 
+    def reached(self, info: ModelInfo) -> Reached | None:
+        """The share of the bandwidth that the decoding reached, and what bounds it."""
+        return bottleneck.reached(info, self.step_bytes, self.metrics.decode_tok_s, info.copy_bytes_s)
+
 
 class Duel:
     """Several sessions in conversation with one user. The first side's sampling settings hold for all."""
@@ -75,18 +101,23 @@ class Duel:
         self.answers: dict[int, Answer] = {}
         self._conversations: list[list[Message]] = [[] for _ in sessions]
         self._cancelled = False
+        self.swap = Swap(self.sessions)
+        self.refused: set[int] = set()
+        """Sides that are not to be loaded: swapping leaves them out."""
 
     async def ask(
         self, prompt: str, generation: Generation | None = None
     ) -> AsyncGenerator[tuple[int, Event]]:
         """Put a prompt to every side that is ready; yields (side, event), and `answers` holds what came."""
         self._cancelled = False
-        asked = [
-            side for side in scheduling.order(self.turns, len(self.sessions)) if self.sessions[side].ready
-        ]
+        order, swaps = scheduling.order(self.turns, len(self.sessions)), self.schedule == "swap"
+        asked = [side for side in order if self.sessions[side].ready or (swaps and side not in self.refused)]
+        self.swap.returns.clear()
         settings = generation or self.sessions[0].profile.generation
         contended = self.contended(asked)
-        self.answers = {side: Answer(contended=contended) for side in sorted(asked)}
+        self.answers = {
+            side: Answer(contended=contended, info=self.sessions[side].info) for side in sorted(asked)
+        }
         self.turns += 1
         streams = [self._answer(side, prompt, settings, asked) for side in asked]
         merged = _merged(streams) if self.schedule == "concurrent" else _chained(streams)
@@ -103,6 +134,16 @@ class Duel:
     def forget(self, history: Sequence[Message] = ()) -> None:
         """Start the conversations anew, or from what was said before."""
         self._conversations = [list(history) for _ in self.sessions]
+
+    @contextmanager
+    def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
+        """Turns with a history of their own; what was said and answered before stands again afterwards."""
+        before = self._conversations, self.answers
+        self.forget(history)
+        try:
+            yield
+        finally:
+            self._conversations, self.answers = before
 
     def replace(self, side: int, session: Session) -> None:
         """Put another session on a side; its conversation starts anew."""
@@ -129,8 +170,16 @@ class Duel:
         if self._cancelled:
             yield side, Failed(kind="cancelled", message="cancelled before its turn")
             return
+        if self.schedule == "swap":
+            async with aclosing(self.swap.bring(side)) as loading:
+                async for event in loading:
+                    yield side, event
+            if not self.sessions[side].ready:
+                return
+            self.swap.read_ahead(side)
         session, conversation = self.sessions[side], self._conversations[side]
         messages = (*conversation, Message("user", prompt))
+        self.answers[side].messages = messages
         infos = [info for other in asked if (info := self.sessions[other].info)]
         threads = scheduling.threads(self.schedule, infos)
         first = not conversation  # what was asked before must not change an answer, not even by rounding

@@ -4,7 +4,9 @@ QuantDuelError
 ├── InputError            2   bad input: a flag, a prompt file, a name
 │   └── ProfileError      2   a profile that cannot be used; names file, line and key
 ├── LoadError             3   a model that cannot be loaded
-│   └── OutOfMemoryError  3   … because it does not fit
+│   ├── OutOfMemoryError  3   … because it does not fit
+│   └── ShapeError        3   … or one whose headers cannot be had, so that nothing can be planned
+├── HistoryError          2   the history cannot be read or written; what needs no history goes on
 └── GenerationError       4   an answer that failed on the way
 """
 
@@ -59,6 +61,14 @@ class LoadError(QuantDuelError):
 
 class OutOfMemoryError(LoadError):
     """A model or a request that does not fit in the memory there is."""
+
+
+class ShapeError(LoadError):
+    """A model whose tensors cannot be told before it is loaded."""
+
+
+class HistoryError(QuantDuelError):
+    """The history cannot be read or written."""
 
 
 class GenerationError(QuantDuelError):

@@ -75,6 +75,12 @@ class Hardware:
     """Why an NVIDIA device that is there cannot be asked."""
 
 
+def free_by_device() -> dict[str, int]:
+    """Bytes that are free now on `cpu`, `cuda:0`, …"""
+    gpus = {f"cuda:{gpu.index}": gpu.free_bytes for gpu in _nvidia()[0]}
+    return {"cpu": _host().available_bytes, **gpus}
+
+
 def detect() -> Hardware:
     """The machine as it is now."""
     gpus, driver, problem = _nvidia()
@@ -83,7 +89,7 @@ def detect() -> Hardware:
 
 def memory_limit(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:
     """A container's memory limit and what of it is used, in bytes; None where there is no limit."""
-    found = [_limit(folder) for folder in _cgroup_folders(root, own)]
+    found = [_limit(folder) for folder in cgroup_folders(root, own)]
     limits = [limit for limit in found if limit]
     return min(limits) if limits else None
 
@@ -140,7 +146,7 @@ def cpu(info: Path) -> tuple[str, tuple[str, ...]]:
     return (name[1].strip() if name else "unknown processor"), tuple(f for f in USEFUL_FLAGS if f in known)
 
 
-def _cgroup_folders(root: Path, own: Path) -> list[Path]:
+def cgroup_folders(root: Path, own: Path) -> list[Path]:
     """The process's cgroup and those above it: version 2 has one tree, version 1 one for memory."""
     lines = own.read_text().splitlines() if own.is_file() else []
     folders = [root, root / "memory"]

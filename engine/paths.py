@@ -16,9 +16,13 @@ def _folder(kind: str) -> Path:
     home = os.environ.get("QUANTDUEL_HOME")
     if home:
         return Path(home).expanduser() / kind
-    return Path(
-        {"cache": _dirs.user_cache_dir, "config": _dirs.user_config_dir, "state": _dirs.user_state_dir}[kind]
-    )
+    folders = {
+        "cache": _dirs.user_cache_dir,
+        "config": _dirs.user_config_dir,
+        "data": _dirs.user_data_dir,
+        "state": _dirs.user_state_dir,
+    }
+    return Path(folders[kind])
 
 
 _dirs = platformdirs.PlatformDirs("quantduel", appauthor=False)
@@ -27,6 +31,11 @@ _dirs = platformdirs.PlatformDirs("quantduel", appauthor=False)
 def cache() -> Path:
     """Fetched and converted models: safe to delete, costs a download."""
     return _folder("cache")
+
+
+def history() -> Path:
+    """The file that keeps turns, votes and runs: not to be had again."""
+    return _folder("data") / "history.sqlite3"
 
 
 def logs() -> Path:

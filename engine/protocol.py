@@ -39,7 +39,11 @@ class Load(_Command, frozen=True, tag="load"):
 
     profile: Profile
     threads: int | None = None
-    """CPU threads; None is every physical core."""
+    """CPU threads; None is as many as were fastest at load, every physical core at most."""
+    memory_limit_bytes: int | None = None
+    """What the worker may take of the host's memory, libraries included; None is whatever there is."""
+    packed: bool = True
+    """Repack the weights for the engine's own step; otherwise the model stays as transformers loads it."""
 
 
 class Quantize(_Command, frozen=True, tag="quantize"):
@@ -100,13 +104,65 @@ class MeasureCopy(_Command, frozen=True, tag="measure copy"):
     threads: int | None = None
 
 
+class Cut(_Command, frozen=True, tag="cut"):
+    """Tokenize an evaluation text."""
+
+    request: int
+    text: str
+    """A set's name or a file: see engine.evaluation.settings."""
+    tokens: int | None = None
+    """So many from its beginning; None is all of them."""
+
+
+class Place(Struct, frozen=True):
+    """A stretch of a file that two workers open by this path: shared memory, or a file on disk."""
+
+    path: str
+    offset_bytes: int = 0
+
+
+class Logits(Struct, frozen=True, kw_only=True):
+    """Logits [positions, vocabulary] as the model gave them, at a place."""
+
+    place: Place
+    positions: int
+    vocabulary: int
+    dtype: str
+    """`bfloat16`, `float16` or `float32`."""
+
+
+class Passage(Struct, frozen=True, kw_only=True):
+    """Tokens to be scored: those from `first` on, each behind all that stand before it."""
+
+    token_ids: tuple[int, ...]
+    first: int
+    continues: bool = False
+    """These tokens begin with those of the last passage, which need not be read again."""
+    chunk: int | None = None
+    """Tokens a forward pass; None reads all at once."""
+    top: int = 0
+    """How many of the likeliest tokens are told at each position."""
+
+
+class Score(_Command, frozen=True, tag="score"):
+    """Log-probabilities of given tokens."""
+
+    request: int
+    passage: Passage
+    write: Place | None = None
+    """Put the logits here."""
+    reference: Logits | None = None
+    """Compare with these, which another model gave for the same tokens."""
+    threads: int | None = None
+
+
 class Cancel(_Command, frozen=True, tag="cancel"):
     """Stop this request before its next token (during prefill: before its next chunk)."""
 
     request: int
 
 
-Command = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cancel
+Command = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cut | Score | Cancel
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -136,6 +192,10 @@ class Memory(Struct, frozen=True, kw_only=True):
     device_total_bytes: int
     process_source: str
     """How `process_bytes` was read: `NVML`, `resident set`, or `allocator` where the driver hides it."""
+    activations_bytes: int | None = None
+    """The peak, less weights and cache; on a CPU what the resident set grew by, less the cache."""
+    reserved_bytes: int | None = None
+    """What CUDA's allocator holds, in use or not; None on a CPU, which has no such allocator."""
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
@@ -153,6 +213,12 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     device: str
     device_name: str
     threads: int
+    vocabulary: int = 0
+    """Logits a position."""
+    logit_bytes: int = 0
+    """Of one logit, as the model gives it."""
+    copy_bytes_s: float | None = None
+    """How fast the device copied when the model was loaded, read plus written; None where that failed."""
     decode: Decode = "forward"
     """How a token is computed: `lean` is the engine's own step, `forward` the model's forward pass."""
     weights: Weights
@@ -218,6 +284,8 @@ class Prompted(_Event, frozen=True, tag="prompted"):
     """Of the prompt's token ids, as little-endian 32-bit integers."""
     reused_tokens: int = 0
     """How many of them the cache still held; only the others are read."""
+    notes: tuple[str, ...] = ()
+    """What happened to the conversation on its way, such as a system message that the template leaves out."""
 
 
 class Prefilled(_Event, frozen=True, tag="prefilled"):
@@ -243,6 +311,8 @@ class Finished(_Event, frozen=True, tag="finished"):
     reason: FinishReason
     memory: Memory
     text: str = ""
+    step_bytes: int | None = None
+    """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
 
 
 class Measured(_Event, frozen=True, tag="measured"):
@@ -272,6 +342,37 @@ class CopyMeasured(_Event, frozen=True, tag="copy measured"):
     bytes_s: tuple[float, ...]
 
 
+class TextCut(_Event, frozen=True, tag="text cut"):
+    """A text as token ids."""
+
+    request: int
+    token_ids: tuple[int, ...]
+    beginning: tuple[int, ...]
+    """What the tokenizer puts before any text, such as BOS; not part of `token_ids`."""
+
+
+class Scored(_Event, frozen=True, tag="scored"):
+    """What a model says of given tokens, a value a position. Logarithms are natural, taken in float32."""
+
+    request: int
+    log_probs: tuple[float, ...]
+    first_choices: tuple[int, ...]
+    """The likeliest token at each position."""
+    klds: tuple[float, ...] = ()
+    """KL(reference ‖ this model) over the vocabulary, in nats, where a reference was given."""
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    top_log_probs: tuple[tuple[float, ...], ...] = ()
+    pieces: dict[int, str] = {}
+    """The text of every token that is told of, where the likeliest were asked for."""
+    rounding: tuple[float, ...] = ()
+    """One rounding step of the likeliest token's logit at each position, where they were asked for."""
+    logits: Logits | None = None
+    """What was written."""
+    read_tokens: int = 0
+    read_ns: int = 0
+    """Spent in forward passes."""
+
+
 class Failed(_Event, frozen=True, tag="failed"):
     """A load or a request that ended badly; `request` is None for a load and for the whole worker."""
 
@@ -293,6 +394,8 @@ Event = (
     | Finished
     | Measured
     | CopyMeasured
+    | TextCut
+    | Scored
     | Failed
 )
 

@@ -1,14 +1,19 @@
-"""Rows as text: an aligned table, Markdown, JSON, JSON lines, CSV. The same rows, so the same figures.
+"""Rows as text: an aligned table, Markdown, JSON, JSON lines, CSV; and text into a file. The same rows, so
+the same figures.
 
 Knows nothing of what the rows are about. A cell is text, a number or nothing; units are the caller's.
 """
 
 import csv
 import io
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
+from engine.errors import InputError
 from engine.text import visible
 from engine.units import MISSING
 
@@ -61,6 +66,19 @@ def csv_text(rows: Sequence[Row]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().rstrip("\n")
+
+
+def write(text: str, file: Path) -> None:
+    """Put a text into a file: all of it, or what was there before; InputError where that cannot be."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text + "\n", encoding="utf-8")
+        unfinished.replace(file)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "name another file") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {

@@ -1,4 +1,4 @@
-"""Who answers when: one after the other on a shared device, or both at once, and whose speeds that spoils."""
+"""Who answers when: one after the other on a shared device, both at once, or one loaded at a time (swap)."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ import psutil
 
 from engine.protocol import ModelInfo
 
-Schedule = Literal["sequential", "concurrent"]
+Schedule = Literal["sequential", "concurrent", "swap"]
 
 
 def order(turn: int, sides: int = 2) -> list[int]:
@@ -24,7 +24,7 @@ def share_a_device(infos: list[ModelInfo]) -> bool:
 def threads(schedule: Schedule, infos: list[ModelInfo]) -> int | None:
     """CPU threads for one answer: all of them, or a fair part when several answer on the CPU at once."""
     on_cpu = sum(info.device == "cpu" for info in infos)
-    if schedule == "sequential" or on_cpu < 2:
+    if schedule != "concurrent" or on_cpu < 2:
         return None
     return max(1, physical_cores() // on_cpu)
 

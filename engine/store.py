@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from engine import paths
 from engine.errors import InputError
+from engine.profile import Profile
 from engine.protocol import Staged
 from engine.record import Recipe, Record
 
@@ -111,6 +112,20 @@ def entries() -> list[Entry]:
     sweep()
     found = [_entry(file.parent) for file in folder().glob(f"*/{RECORD}")]
     return sorted((entry for entry in found if entry), key=lambda entry: entry.record.created, reverse=True)
+
+
+def made_of(profile: Profile) -> Entry | None:
+    """The newest checkpoint that the profile may have made; told without hashing the model's content.
+
+    A changed folder has the same name here, so whoever loads looks again by the recipe.
+    """
+    for found in entries():
+        recipe = found.record.recipe
+        same = recipe.method == profile.quantization and profile.model.dtype in {"auto", recipe.dtype}
+        named = recipe.model.partition("@")[0] in {profile.model.source, "folder"}
+        if same and named and is_current(found):
+            return found
+    return None
 
 
 def entry(name: str) -> Entry:

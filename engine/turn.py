@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from engine.bottleneck import Reached
 from engine.client import Session
 from engine.duel import Answer, Duel, Input, first_divergence
+from engine.lens import Lens, NoLens
 from engine.metrics import Metrics
 from engine.profile import Generation
 from engine.protocol import Decode, Failed, FailureKind, FinishReason, Memory, ModelInfo
 from engine.schedule import Schedule
+from engine.swap import MemoryReturn
 
 
 class MemoryRecord(Struct, frozen=True, kw_only=True):
@@ -30,6 +33,8 @@ class MemoryRecord(Struct, frozen=True, kw_only=True):
     process_source: str
     device_used_bytes: int
     device_total_bytes: int
+    activations_bytes: int | None = None
+    reserved_bytes: int | None = None
 
 
 class ErrorRecord(Struct, frozen=True, kw_only=True):
@@ -56,6 +61,8 @@ class Side(Struct, frozen=True, kw_only=True):
     dtype: str | None = None
     kernel: str | None = None
     decode: Decode | None = None
+    bandwidth: Reached | None = None
+    """What the decoding reached of the device's copy speed, and what bounds it."""
     threads: int | None = None
     notes: tuple[str, ...] = ()
     versions: dict[str, str] = {}
@@ -73,6 +80,10 @@ class Turn(Struct, frozen=True, kw_only=True):
     schedule: Schedule
     generation: Generation
     sides: tuple[Side, ...]
+    memory_returns: tuple[MemoryReturn, ...] = ()
+    """With `--schedule swap`: for each worker that ended, what its device had free before and after."""
+    lens: Lens | NoLens | None = None
+    """Where it was asked for."""
 
 
 def record(duel: Duel, prompt: str, generation: Generation, sides: Sequence[Side]) -> Turn:
@@ -88,6 +99,7 @@ def record(duel: Duel, prompt: str, generation: Generation, sides: Sequence[Side
         schedule=duel.schedule,
         generation=generation,
         sides=tuple(sides),
+        memory_returns=tuple(duel.swap.returns),
     )
 
 
@@ -109,7 +121,8 @@ def side(
         rendered_prompt=rendered_prompt,
         error=error,
     )
-    return _answered(_loaded(empty, session.info), session.info, answer)
+    info = answer.info if answer and answer.info else session.info
+    return _answered(_loaded(empty, info), info, answer)
 
 
 def memory(info: ModelInfo, in_use: Memory) -> MemoryRecord:
@@ -125,6 +138,8 @@ def memory(info: ModelInfo, in_use: Memory) -> MemoryRecord:
         process_source=in_use.process_source,
         device_used_bytes=in_use.device_used_bytes,
         device_total_bytes=in_use.device_total_bytes,
+        activations_bytes=in_use.activations_bytes,
+        reserved_bytes=in_use.reserved_bytes,
     )
 
 
@@ -154,5 +169,7 @@ def _answered(record: Side, info: ModelInfo | None, answer: Answer | None) -> Si
         token_ids=tuple(answer.token_ids),
         finish_reason=answer.finish_reason,
         metrics=answer.metrics,
+        bandwidth=answer.reached(info),
         memory=memory(info, answer.memory) if answer.memory else None,
+        notes=(*record.notes, *answer.prompt_notes),
     )

@@ -3,6 +3,8 @@
 Knows nothing of where a figure came from. A figure that was not measured is shown as `–`.
 """
 
+import re
+
 MISSING = "–"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -17,6 +19,15 @@ def bytes_text(count: int | None) -> str:
     if size >= MIB:
         return f"{count / MIB:.1f} MiB"
     return f"{count / KIB:.0f} KiB" if size >= KIB else f"{count} B"
+
+
+def parse_bytes(text: str) -> int:
+    """`400MiB`, `1.5 GiB`, `800M`, `1073741824` in bytes, by powers of 1024; ValueError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip(), re.IGNORECASE)
+    if not found:
+        raise ValueError(f"{text!r} is no size such as 400MiB or 1.5GiB")
+    power = "_kmgt".index(found[2].lower() or "_")
+    return int(float(found[1]) * 1024**power)
 
 
 def speed_text(tok_s: float | None) -> str:

@@ -3,7 +3,6 @@
 Owns the file: reading it again, and refusing to go on with one that was made elsewhere or otherwise.
 """
 
-import os
 import platform
 from datetime import UTC, datetime
 from importlib import metadata
@@ -114,18 +113,6 @@ def read(file: Path) -> Document:
         raise InputError(f"{file}: {error.strerror}", "--resume reads what --out wrote") from error
     except msgspec.MsgspecError as error:
         raise InputError(f"{file} is no bench of this version: {error}", "begin a new one") from error
-
-
-def write(text: str, file: Path) -> None:
-    """Put a text into a file: all of it, or what was there before."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text + "\n")
-        unfinished.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}", "name another file with --out") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _is_final(row: Row) -> bool:

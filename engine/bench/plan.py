@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from engine.errors import InputError
 from engine.profile import Profile
 from engine.protocol import Generator, Pass
+from engine.schedule import Schedule
 
 CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)
 FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts behind the context
@@ -38,6 +39,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     depth: bool = False
     """Read `context` tokens off the clock, and measure a prompt of FOLLOW_UP_TOKENS behind them."""
     generator: Generator = "engine"
+    schedule: Schedule = "sequential"
+    """`concurrent` runs the repeats of all profiles at once, `swap` has one of them loaded at a time."""
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

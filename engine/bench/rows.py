@@ -10,6 +10,7 @@ from statistics import fmean, median, stdev
 from msgspec import Struct
 from msgspec.structs import replace
 
+from engine import bottleneck
 from engine.bench.plan import Shape
 from engine.metrics import NS, percentile
 from engine.protocol import CopyMeasured, Failed, FailureKind, Measured, ModelInfo
@@ -75,9 +76,11 @@ class Row(Struct, frozen=True, kw_only=True):
     step_bytes: int | None = None
     """Weights and cache that a decode step must read."""
     copy_bytes_s: float | None = None
-    """What the device copies, read plus written: the median of several copies taken beside this row."""
+    """What the device copies, read plus written: the median of several copies after loading."""
     bandwidth_share: float | None = None
     """step_bytes × steps a second, of copy_bytes_s."""
+    bottleneck: str | None = None
+    """Why the share is low and what to do, below 40 %."""
     marks: tuple[str, ...] = ()
     """What spoiled the speeds."""
     error: RowError | None = None
@@ -98,6 +101,15 @@ class Runs(Struct, frozen=True, kw_only=True):
     """The run that took the memory's peak."""
     copy: CopyMeasured | None
     """None where there was no memory left to copy."""
+
+
+def explained(row: Row, info: ModelInfo) -> Row:
+    """The row with what bounds its decoding, where it reaches little of the bandwidth."""
+    if row.bandwidth_share is None or not row.step_bytes or not row.copy_bytes_s:
+        return row
+    return replace(
+        row, bottleneck=bottleneck.explain(info, row.step_bytes, row.copy_bytes_s, row.bandwidth_share)
+    )
 
 
 def empty(profile: str, shape: Shape, info: ModelInfo | None) -> Row:

@@ -21,8 +21,9 @@ from engine.bench.rows import Row
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch
 from engine.client import Session
-from engine.protocol import Failed, Loaded, Memory, Pass, Staged
+from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Pass, Staged
 
+CONTENDED = "contended: another profile was measured at once"
 ALONE = "the profiles do not fit into memory together: they were measured one after the other"
 
 Cell = tuple[Shape, str]
@@ -37,7 +38,7 @@ class Bench:
         self._settings = document.header.settings
         self._self_check = self_check
         self._profiles = {profile.name: profile for profile in self._settings.profiles}
-        self._together = True
+        self._together = self._settings.schedule != "swap"
         self._open: dict[str, Open] = {}
         self._memory: dict[str, Memory] = {}
         self._unloadable: dict[str, Failed] = {}
@@ -150,21 +151,28 @@ class Bench:
                 self._unloadable[name] = failure
 
     async def _load(self, name: str) -> Failed | None:
-        session = Session(self._profiles[name])
+        session = Session(self._profiles[name], packed=self._settings.generator == "engine")
         try:
             async for event in session.load():
                 match event:
                     case Staged():
                         self._events.put_nowait(Loading(name, event))
                     case Loaded(info=info, memory=memory):
-                        self._open[name], self._memory[name] = Open(name, session, info), memory
-                        self.document = self.document.with_model(name, info)
+                        await self._opened(name, session, info)
+                        self._memory[name] = memory
                     case Failed():
                         return event
         finally:
             if name not in self._open:
                 await session.close()
         return None
+
+    async def _opened(self, name: str, session: Session, info: ModelInfo) -> None:
+        """Take a loaded model in; its device's copy speed is measured now, once."""
+        copied = await session.measure_copy()
+        copy = copied if isinstance(copied, CopyMeasured) else None
+        self._open[name] = Open(name, session, info, copy)
+        self.document = self.document.with_model(name, info)
 
     def _has_room(self, name: str) -> bool:
         """Whether one more model as large as the largest loaded one fits beside them, on their device."""
@@ -188,12 +196,25 @@ class Bench:
             await self._do(trial, "memory", trial.take_peak, peak)
         async with Watch([side.worker for side in self._open.values()]) as watch:
             for repeat in range(self._settings.repeat):
-                for index in schedule.order(repeat, len(trials)):
-                    trial = trials[index]
-                    doing = f"repeat {repeat + 1} of {self._settings.repeat}"
-                    await self._do(trial, doing, trial.time, self._settings.run(trial.shape))
+                await self._repeat(repeat, [trials[index] for index in schedule.order(repeat, len(trials))])
+        shared = self._settings.schedule == "concurrent" and schedule.share_a_device(_infos(trials))
         for trial in trials:
-            trial.marks = watch.marks(trial.side.worker)
+            contended = (CONTENDED,) if shared else ()
+            trial.marks = (*contended, *watch.marks(trial.side.worker))
+
+    async def _repeat(self, repeat: int, trials: Sequence[Trial]) -> None:
+        """A timed run of each: in turn, or all at once on their parts of the processor."""
+        doing, at_once = f"repeat {repeat + 1} of {self._settings.repeat}", asyncio.Semaphore(1)
+        if self._settings.schedule == "concurrent":
+            at_once = asyncio.Semaphore(len(trials))
+            for trial in trials:
+                trial.threads = schedule.threads("concurrent", _infos(trials))
+
+        async def timed(trial: Trial) -> None:
+            async with at_once:
+                await self._do(trial, doing, trial.time, self._settings.run(trial.shape))
+
+        await asyncio.gather(*(timed(trial) for trial in trials))
 
     async def _do(self, trial: Trial, doing: str, step: Callable[[Pass], Awaitable[None]], run: Pass) -> None:
         """One run of a trial that has not failed, announced and counted."""
@@ -204,6 +225,10 @@ class Bench:
         started_s = time.monotonic()
         await step(run)
         self._pace.add(work(run), time.monotonic() - started_s)
+
+
+def _infos(trials: Sequence[Trial]) -> list[ModelInfo]:
+    return [trial.side.info for trial in trials]
 
 
 def _no_room() -> Failed:

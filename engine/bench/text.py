@@ -15,6 +15,7 @@ from engine.bench.gpus import GpuState
 from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
 from engine.bench.rows import Figure, Row
 from engine.errors import InputError
+from engine.protocol import Generator, ModelInfo
 from engine.report import Cell
 from engine.units import MISSING, bytes_text
 
@@ -47,8 +48,25 @@ def heading(document: Document) -> list[str]:
     machine = f"{host.name}, {host.cores} cores, {bytes_text(host.total_bytes)}"
     versions = ", ".join(f"{name} {version}" for name, version in header.versions.items())
     starts = [line for start in header.starts for line in _start(start)]
-    lines = [machine, versions, _how(header.settings), *starts, *header.notes]
+    models = [_model(name, info, header.settings.generator) for name, info in header.models.items()]
+    lines = [machine, versions, *models, _how(header.settings), *starts, *header.notes]
     return [line for line in lines if line]
+
+
+def reasons(document: Document) -> list[str]:
+    """Why decoding reaches little of the bandwidth: of each profile, at its slowest shape."""
+    slow = [row for row in document.rows if row.bottleneck]
+    names = dict.fromkeys(row.profile for row in slow)
+    of_each = ([row for row in slow if row.profile == name] for name in names)
+    worst = [min(rows, key=lambda row: row.bandwidth_share or 0.0) for rows in of_each]
+    return [f"{row.profile} {row.context}×{row.batch}: {row.bottleneck}" for row in worst]
+
+
+def _model(name: str, info: ModelInfo, generator: Generator) -> str:
+    copied = f", copies {info.copy_bytes_s / 1e9:.1f} GB/s" if info.copy_bytes_s else ""
+    decode = info.decode if generator == "engine" else "transformers, nothing repacked"
+    how = f"kernel {info.kernel}, decode {decode}, {info.threads} threads"
+    return f"{name}: {info.label}, {how} on {info.device}{copied}"
 
 
 def cells(row: Row, *, with_batches: bool = True) -> dict[str, Cell]:
@@ -96,6 +114,7 @@ def numbers(row: Row) -> dict[str, Cell]:
         "step_bytes": row.step_bytes,
         "copy_bytes_s": row.copy_bytes_s,
         "bandwidth_share": row.bandwidth_share,
+        "bottleneck": row.bottleneck,
         "marks": "; ".join(row.marks),
         "error": row.error.message if row.error else "",
     }
@@ -108,11 +127,12 @@ def verdicts(document: Document) -> list[str]:
 
 def _table(document: Document) -> str:
     shown = report.table(_readable(document))
-    return "\n".join((*heading(document), "", shown, "", *verdicts(document))).rstrip()
+    return "\n".join((*heading(document), "", shown, "", *reasons(document), *verdicts(document))).rstrip()
 
 
 def _markdown(document: Document) -> str:
-    above, below = ([f"- {line}" for line in part(document)] for part in (heading, verdicts))
+    above = [f"- {line}" for line in heading(document)]
+    below = [f"- {line}" for line in (*reasons(document), *verdicts(document))]
     return "\n".join((*above, "", report.markdown(_readable(document)), "", *below)).rstrip()
 
 
@@ -145,7 +165,11 @@ def _how(settings: Settings) -> str:
     what = "a prompt of `context` tokens"
     if settings.depth:
         what = f"a prompt of {FOLLOW_UP_TOKENS} tokens behind `context` cached ones"
-    return f"{who}: {what}, {settings.steps} greedy tokens, {times}; decode is that of all sequences together"
+    order = {"concurrent": "; all profiles at once", "swap": "; one profile loaded at a time"}
+    decode = "decode is that of all sequences together"
+    return (
+        f"{who}: {what}, {settings.steps} greedy tokens, {times}; {decode}{order.get(settings.schedule, '')}"
+    )
 
 
 def _start(start: Start) -> list[str]:

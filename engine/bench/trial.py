@@ -17,6 +17,8 @@ class Open(Struct, frozen=True):
     name: str
     session: Session
     info: ModelInfo
+    copy: CopyMeasured | None
+    """How fast its device copies; None where there was no memory left for it."""
 
     @property
     def worker(self) -> Worker:
@@ -29,18 +31,17 @@ class Trial:
 
     def __init__(self, side: Open, settings: Settings, shape: Shape) -> None:
         self.side, self.shape = side, shape
+        self.threads: int | None = None
+        """Of the timed runs, where others run at once; None is the worker's own."""
         self.failure = _outside_window(side.info, settings.run(shape))
         self.marks: tuple[str, ...] = ()
         self._settings = settings
         self._timed: list[Measured] = []
         self._peak: Measured | None = None
-        self._copy: CopyMeasured | None = None
 
     async def warm_up(self, run: Pass) -> None:
-        """A run whose figures nobody wants; then the copy speed, which a full memory may forbid."""
-        if await self._measured(run):
-            copied = await self.side.session.measure_copy()
-            self._copy = copied if isinstance(copied, CopyMeasured) else None
+        """A run whose figures nobody wants."""
+        await self._measured(run)
 
     async def take_peak(self, run: Pass) -> None:
         """The run that takes the memory's peak."""
@@ -48,7 +49,7 @@ class Trial:
 
     async def time(self, run: Pass) -> None:
         """One repeat."""
-        if measured := await self._measured(run):
+        if measured := await self._measured(run, self.threads):
             self._timed.append(measured)
 
     def row(self) -> Row:
@@ -57,11 +58,13 @@ class Trial:
         if self.failure or self._peak is None:
             return rows.failed(row, self.failure or Failed(kind="generation", message="nothing was measured"))
         prompt_tokens = self._settings.run(self.shape).context
-        runs = Runs(timed=tuple(self._timed), peak=self._peak, copy=self._copy)
-        return replace(rows.filled(row, prompt_tokens, runs), marks=self.marks)
+        runs = Runs(timed=tuple(self._timed), peak=self._peak, copy=self.side.copy)
+        return replace(
+            rows.explained(rows.filled(row, prompt_tokens, runs), self.side.info), marks=self.marks
+        )
 
-    async def _measured(self, run: Pass) -> Measured | None:
-        result = await self.side.session.measure(run)
+    async def _measured(self, run: Pass, threads: int | None = None) -> Measured | None:
+        result = await self.side.session.measure(run, threads=threads)
         if isinstance(result, Failed):
             self.failure = result
             return None

@@ -17,6 +17,7 @@ from engine.bench.gpus import GpuState
 
 POLL_S = 0.5
 BUSY_SHARE = 0.1  # of all processors, used by others
+BUSY_PROCESSORS = 0.5  # for a model on the CPU, where a step waits for the thread that was held up
 SHORTEST_S = 0.2  # the kernel counts processor time in hundredths of a second
 
 
@@ -34,7 +35,8 @@ class Watch:
         self._workers = list(workers)
         self._seen: dict[int, set[str]] = {}  # marks by GPU
         self._places: dict[int, set[int]] = {}  # GPUs by process, where the driver shows it
-        self._others_share = 0.0
+        self._processors = psutil.cpu_count() or 1
+        self._others = 0.0  # processors that others used, on average
         self._poll: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Watch":
@@ -48,15 +50,15 @@ class Watch:
     ) -> None:
         elapsed_s = time.monotonic() - self._started_s
         if elapsed_s >= SHORTEST_S:
-            used_s = self._others_s() - self._before
-            self._others_share = used_s / elapsed_s / (psutil.cpu_count() or 1)
+            self._others = (self._others_s() - self._before) / elapsed_s
         if self._poll:
             self._poll.cancel()
             await asyncio.gather(self._poll, return_exceptions=True)
 
     def marks(self, worker: Worker) -> tuple[str, ...]:
         """What spoiled this worker's speeds, in words; a busy processor slows models on GPUs too."""
-        busy = [f"busy CPU: others {self._others_share:.0%}"] if self._others_share > BUSY_SHARE else []
+        is_busy = self._others > busy_processors(worker.device, self._processors)
+        busy = [f"busy CPU: others {self._others / self._processors:.0%}"] if is_busy else []
         return (*busy, *sorted({mark for gpu in self._gpus(worker) for mark in self._seen.get(gpu, ())}))
 
     def _others_s(self) -> float:
@@ -88,6 +90,12 @@ class Watch:
         return self._places.get(worker.pid) or ([int(index)] if index else list(self._seen))
 
 
+def busy_processors(device: str, processors: int) -> float:
+    """How many processors others may use untold: a tenth; beside a model on the CPU half of one at most."""
+    share = BUSY_SHARE * processors
+    return min(share, BUSY_PROCESSORS) if device == "cpu" else share
+
+
 def busy_s() -> float:
     """Seconds that all processors together have worked, for anybody; stolen by a hypervisor counts."""
     times = psutil.cpu_times()
@@ -96,7 +104,7 @@ def busy_s() -> float:
 
 
 def used_s(pid: int) -> float:
-    """Seconds a process and its ended children have worked; 0 for one that is gone."""
+    """Seconds a process and its children that it has waited for have worked; 0 for one that is gone."""
     try:
         times = psutil.Process(pid).cpu_times()
     except psutil.NoSuchProcess:

@@ -4,18 +4,21 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, Unpack, get_args
 
 import click
 
+from engine import report
 from engine.bench import document, plan
 from engine.bench import text as texts
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.run import Bench
-from engine.cli.loading import ProgressLine, stage_text
+from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen
 from engine.errors import ExitCode
 from engine.protocol import Generator
+from engine.schedule import Schedule
+from engine.stages import stage_text
 from engine.units import seconds_text
 
 
@@ -42,6 +45,7 @@ class _Options(TypedDict):
     repeat: int
     depth: bool
     generator: Generator
+    schedule: Schedule
     form: texts.Format
     out: Path | None
     resume: Path | None
@@ -72,6 +76,14 @@ class _Options(TypedDict):
     show_default=True,
     help="The engine's own loop, or transformers' generate.",
 )
+@click.option(
+    "--schedule",
+    type=click.Choice(get_args(Schedule)),
+    default="sequential",
+    show_default=True,
+    help="Repeats in turn; all profiles at once (speeds on a shared device are then marked); or one profile "
+    "loaded at a time.",
+)
 @click.option("--format", "form", type=click.Choice(texts.FORMATS), default="table", help="What stdout gets.")
 @click.option(
     "--out",
@@ -99,7 +111,7 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     form = texts.format_of(out) if out else None
     found = _document(_settings(names, options), options["resume"])
     if out and form:
-        document.write(texts.text(found, form), out)  # a file that cannot be written is told now
+        report.write(texts.text(found, form), out)  # a file that cannot be written is told now
     running, interrupted = Bench(found, self_check=options["self_check"]), False
     try:
         asyncio.run(_run(running, out, form))
@@ -129,6 +141,7 @@ def _settings(names: Sequence[str], options: _Options) -> plan.Settings:
         repeat=options["repeat"],
         depth=options["depth"],
         generator=options["generator"],
+        schedule=options["schedule"],
     )
 
 
@@ -143,7 +156,7 @@ async def _run(running: Bench, out: Path | None, form: texts.Format | None) -> N
             async for event in events:
                 progress.show(_shown(event))
                 if out and form and isinstance(event, Filled | Checked):
-                    document.write(texts.text(running.document, form), out)
+                    report.write(texts.text(running.document, form), out)
     finally:
         progress.clear()
 

@@ -1,4 +1,4 @@
-"""A quantized checkpoint as text: where it lies, how it was made, what it lost."""
+"""A quantized checkpoint, printed: its facts, and what it lost layer by layer."""
 
 import shutil
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from engine import layer_errors, report
+from engine.checkpoint_text import summary
 from engine.record import Record
-from engine.units import bytes_text, seconds_text
 
 
 def show(record: Record, path: Path, size_bytes: int) -> None:
@@ -19,33 +19,3 @@ def show(record: Record, path: Path, size_bytes: int) -> None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo("\nLoss of each matrix, in the method's own measure; less is better")
         click.echo(report.table(layer_errors.rows(record.errors), width))
-
-
-def summary(record: Record, path: Path, size_bytes: int) -> list[str]:
-    """One fact a line."""
-    recipe = record.recipe
-    versions = ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
-    facts = {
-        "checkpoint": f"{path} ({bytes_text(size_bytes)})",
-        "method": f"{recipe.method.label(recipe.dtype)}, of {recipe.model} in {recipe.dtype}",
-        "perplexity": perplexity_text(record),
-        "quantizing": f"{seconds_text(record.seconds)}; with reading, saving and checking "
-        f"{seconds_text(record.total_seconds)}",
-        "peak memory": bytes_text(record.peak_bytes),
-        "made": f"{record.created}, from profile {record.profile}, with {versions}",
-    }
-    width = max(map(len, facts))
-    return [*(f"{name:<{width}}  {fact}" for name, fact in facts.items()), *_notes(record)]
-
-
-def perplexity_text(record: Record) -> str:
-    """`19.39 (source 17.74, × 1.093) on python-docs, …`."""
-    check = record.check
-    if check is None:
-        return "not taken"
-    figures = f"{check.perplexity:.2f} (source {check.source_perplexity:.2f}, × {check.ratio:.3f})"
-    return f"{figures} on {check.text}"
-
-
-def _notes(record: Record) -> list[str]:
-    return [f"note: {note}" for note in record.notes if not note.startswith("perplexity")]

@@ -3,20 +3,25 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Unpack
+from typing import Literal, Unpack
 
 import click
+from msgspec.structs import replace
 
 from engine import report, turn
 from engine.cli import loading, prompts, transcript
 from engine.cli.loading import LoadedSide
-from engine.cli.options import Settings, chosen, settings_options
+from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
+from engine.cli.options import Settings, anyway_option, chosen, settings_options
 from engine.cli.prompts import Conversation
 from engine.duel import Duel
 from engine.errors import ExitCode, InputError
+from engine.lens import look
 from engine.profile import Profile
-from engine.protocol import Message, Rendered
+from engine.protocol import Loaded, Message, Rendered, Staged, Started
 from engine.schedule import Schedule
+from engine.stages import stage_text
+from engine.swap import return_text
 from engine.turn import Side, Turn
 
 
@@ -24,8 +29,11 @@ class _Options(Settings):
     prompt: str | None
     prompt_file: str | None
     as_json: bool
-    schedule: Schedule
+    schedule: Schedule | Literal["auto"]
     show_prompt: bool
+    lens: bool
+    anyway: bool
+    memory_limits: tuple[SideLimit, ...]
 
 
 @click.command(short_help="One prompt, two models.")
@@ -43,31 +51,54 @@ class _Options(Settings):
 @settings_options
 @click.option(
     "--schedule",
-    type=click.Choice(["sequential", "concurrent"]),
-    default="sequential",
+    type=click.Choice(["auto", "sequential", "concurrent", "swap"]),
+    default="auto",
     show_default=True,
-    help="One after the other, or both at once: speeds on a shared device are then marked contended.",
+    help="One after the other; both at once: speeds on a shared device are then marked contended; or swap: "
+    "one loaded at a time. auto is sequential, or swap where both do not fit.",
 )
+@click.option(
+    "--memory-limit",
+    "memory_limits",
+    type=SideMemorySize(),
+    multiple=True,
+    metavar="[A=|B=]SIZE",
+    help="What a worker may take of the host's memory, libraries included, such as 900MiB or A=400MiB.",
+)
+@anyway_option
 @click.option("--show-prompt", is_flag=True, help="Show the text that the model reads, too.")
+@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they part.")
 def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     """Put the same prompt to A and B. The sampling settings of A hold for both.
 
     Exit code 3 where a model could not be loaded, 4 where an answer failed; the other side still answers.
     """
     conversations = _conversations(options["prompt"], options["prompt_file"])
-    turns = asyncio.run(_duel([chosen(a, options), chosen(b, options)], conversations, options))
+    profiles = [chosen(a, options), chosen(b, options)]
+    limits = side_limits(options["memory_limits"])
+    schedule = chosen_schedule(options["schedule"], profiles, limits)
+    turns = asyncio.run(_duel(profiles, conversations, options, schedule, limits))
     if options["as_json"]:
         click.echo(report.json(turns if options["prompt_file"] else turns[0]))
     return exit_code(turns)
 
 
 async def _duel(
-    profiles: Sequence[Profile], conversations: Sequence[Conversation], options: _Options
+    profiles: Sequence[Profile],
+    conversations: Sequence[Conversation],
+    options: _Options,
+    schedule: Schedule,
+    limits: Sequence[int | None],
 ) -> list[Turn]:
-    async with loading.loaded(profiles) as sides:
+    swaps = schedule == "swap"
+    async with loading.loaded(profiles, limits, anyway=options["anyway"], later=swaps) as sides:
         transcript.failed_loads(sides)
-        duel = Duel([side.session for side in sides], options["schedule"])
-        return [await _turn(duel, sides, asked, options) for asked in conversations]
+        duel = Duel([side.session for side in sides], schedule)
+        duel.refused = {number for number, side in enumerate(sides) if side.failure}
+        try:
+            return [await _turn(duel, sides, asked, options) for asked in conversations]
+        finally:
+            _follow(duel, sides)  # so that the last worker is ended too
 
 
 async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, options: _Options) -> Turn:
@@ -77,15 +108,39 @@ async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, option
     if page:
         page.begin(rendered)
     duel.forget(asked.history)
+    progress = loading.ProgressLine()
     async with aclosing(duel.ask(asked.prompt, generation)) as events:
         async for number, event in events:
-            if page:
+            if isinstance(event, Started | Staged | Loaded):
+                progress.show(_loading_text(duel, number, event))
+            elif page:
                 page.add(number, event)
     if page:
         page.end()
+    lens = await look(duel) if options["lens"] else None
+    if page and lens:
+        page.add_lens(lens)
+    _follow(duel, sides)
+    for found in duel.swap.returns:
+        click.echo(return_text(found), err=True)
     records = _records(duel, sides, rendered)
     _note_lost_workers(duel, sides)
-    return turn.record(duel, asked.prompt, generation, records)
+    return replace(turn.record(duel, asked.prompt, generation, records), lens=lens)
+
+
+def _loading_text(duel: Duel, number: int, event: Started | Staged | Loaded) -> str:
+    """How far a side is that is loaded within a turn; nothing once it is."""
+    if isinstance(event, Loaded):
+        return ""
+    doing = stage_text(event) if isinstance(event, Staged) else "starting"
+    return f"{duel.sessions[number].profile.name}: {doing}"
+
+
+def _follow(duel: Duel, sides: list[LoadedSide]) -> None:
+    """Take over the sessions that swapping put into the duel."""
+    for number, session in enumerate(duel.sessions):
+        sides[number].session = session
+        sides[number].load_s = duel.swap.load_s.get(number, sides[number].load_s)
 
 
 def _note_lost_workers(duel: Duel, sides: list[LoadedSide]) -> None:

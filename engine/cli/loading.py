@@ -12,8 +12,8 @@ from engine import paths
 from engine.client import Session
 from engine.profile import Profile
 from engine.protocol import Failed, Loaded, Staged
+from engine.stages import stage_text
 from engine.text import visible
-from engine.units import bytes_text, share_text
 
 
 class ProgressLine:
@@ -44,18 +44,41 @@ class LoadedSide:
 
 
 @asynccontextmanager
-async def loaded(profiles: Sequence[Profile]) -> AsyncIterator[list[LoadedSide]]:
-    """Sessions of these profiles, loaded one after the other so that no load slows another."""
-    sides = [LoadedSide(Session(profile)) for profile in profiles]
+async def loaded(
+    profiles: Sequence[Profile],
+    limits: Sequence[int | None] = (),
+    *,
+    anyway: bool = True,
+    later: bool = False,
+) -> AsyncIterator[list[LoadedSide]]:
+    """Sessions of these profiles, loaded one after the other so that no load slows another.
+
+    `limits` are bytes a worker may take. Unless `anyway`, one that cannot fit is refused before it begins.
+    `later` leaves loading to the duel; whoever changes a side's session is to leave the new one here.
+    """
+    allowed = [*limits, *[None] * len(profiles)]
+    sides = [
+        LoadedSide(Session(profile, memory_limit_bytes=limit))
+        for profile, limit in zip(profiles, allowed, strict=False)
+    ]
     progress = ProgressLine()
     try:
         for side in sides:
-            await _load(side, progress)
+            side.failure = None if anyway else await refused(side.session)
+            if side.failure is None and not later:
+                await _load(side, progress)
         progress.clear()
         yield sides
     finally:
         progress.clear()
         await asyncio.gather(*(side.session.close() for side in sides))
+
+
+async def refused(session: Session) -> Failed | None:
+    """Why this load cannot possibly succeed; None where it might."""
+    from engine.plan import advice
+
+    return await asyncio.to_thread(advice.refusal, session.profile, session.memory_limit_bytes)
 
 
 async def _load(side: LoadedSide, progress: ProgressLine) -> None:
@@ -70,16 +93,3 @@ async def _load(side: LoadedSide, progress: ProgressLine) -> None:
                 side.load_s = (ns - started_ns) / 1e9
             case Failed():
                 side.failure = event
-
-
-def stage_text(event: Staged) -> str:
-    """`read 42 %, 108.2 MiB of 256.6 MiB`."""
-    done, total = str(event.done), str(event.total)
-    if event.unit == "bytes":
-        done, total = bytes_text(event.done), bytes_text(event.total)
-    amount = (
-        f"{done} of {total} {event.unit}" if event.total else f"{done} {event.unit}" if event.done else ""
-    )
-    amount = amount.removesuffix(" bytes")
-    parts = (share_text(event.done, event.total), amount, event.detail)
-    return " ".join((event.stage, ", ".join(part for part in parts if part))).rstrip()

@@ -8,6 +8,7 @@ import click
 from engine import profile, strict_yaml
 from engine.errors import InputError
 from engine.profile import Profile
+from engine.units import parse_bytes
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -17,6 +18,23 @@ set_option = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be repeated.",
+)
+
+
+class MemorySize(click.ParamType[int]):
+    """`400MiB`, `1.5GiB`: bytes."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_bytes(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+anyway_option = click.option(
+    "--anyway", is_flag=True, help="Load a model also where the plan says that it cannot fit."
 )
 _OPTIONS = (
     click.option("--max-new-tokens", type=int, metavar="N", help="Longest answer, in tokens."),

@@ -7,13 +7,14 @@ import click
 
 from engine import report, store
 from engine.cli import checkpoint_text, print_error
-from engine.cli.loading import ProgressLine, stage_text
+from engine.cli.loading import ProgressLine
 from engine.cli.options import Settings, chosen, set_option
 from engine.client import Session
 from engine.errors import ExitCode, InputError
 from engine.methods import Savable, tag
 from engine.profile import Profile
 from engine.protocol import Failed, FailureKind, Quantized, Staged
+from engine.stages import stage_text
 
 EXIT_CODES: dict[FailureKind, ExitCode] = {
     "bad_input": ExitCode.BAD_INPUT,

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 import click
 
-from engine.cli import print_error
+from engine.cli import lens_text, print_error
 from engine.cli.loading import LoadedSide
 from engine.comparison import Comparison, compare
 from engine.duel import Answer, Duel
+from engine.lens import Lens, NoLens
 from engine.protocol import Decoded, Event, Finished, ModelInfo
 from engine.text import visible
 from engine.units import MISSING, bytes_text, ms_text, speed_text
@@ -44,10 +45,16 @@ class Transcript:
         if found:
             click.echo()
 
+    def add_lens(self, found: Lens | NoLens) -> None:
+        """Write why and where the answers part."""
+        for line in lens_text.lines(found):
+            click.echo(line)
+        click.echo()
+
     def add(self, side: int, event: Event) -> None:
         """Write what this event adds."""
         if self._current is None:
-            self._begin(next(iter(self._duel.answers)))
+            self._begin(side if self._duel.schedule == "swap" else next(iter(self._duel.answers)))
         elif side == self._current and isinstance(event, Decoded | Finished):
             write(event.text)
         while self._current is not None and self._duel.answers[self._current].ended:
@@ -61,7 +68,7 @@ class Transcript:
         write(self._duel.answers[side].text)
 
     def _end(self, side: int) -> None:
-        answer, info = self._duel.answers[side], self._duel.sessions[side].info
+        answer, info = self._duel.answers[side], self._duel.answers[side].info
         click.echo()
         if answer.failure:
             report(answer.failure.message, answer.failure.hint, self._duel.sessions[side].profile.name)
@@ -70,9 +77,10 @@ class Transcript:
                 click.secho(f"   {line}", dim=True)
         click.echo()
         self._written.add(side)
-        self._current = next((other for other in self._duel.answers if other not in self._written), None)
-        if self._current is not None:
-            self._begin(self._current)
+        self._current = None
+        following = next((other for other in self._duel.answers if other not in self._written), None)
+        if following is not None and self._duel.schedule != "swap":  # there it is not loaded yet
+            self._begin(following)
 
 
 def write(text: str) -> None:
@@ -111,7 +119,17 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
             f"peak {bytes_text(memory.peak_bytes)}",
             f"process {bytes_text(memory.process_bytes)} ({memory.process_source})",
         ]
-    return [" · ".join(speeds), " · ".join(sizes)]
+    return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.prompt_notes]
+
+
+def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
+    """What computes, how much of the bandwidth it reaches, and what bounds it where that is little."""
+    found = answer.reached(info)
+    kernel = f"kernel {info.kernel}, decode {info.decode}"
+    if found is None:
+        return [kernel]
+    speed = f"{found.bytes_s / 1e9:.1f} GB/s, {found.share:.0%} of what a copy reaches"
+    return [f"{kernel} · {speed}", *([found.reason] if found.reason else [])]
 
 
 def _lines(found: Comparison) -> list[str]:
@@ -120,7 +138,8 @@ def _lines(found: Comparison) -> list[str]:
     lines = [f"B against A: {text}{' (contended)' if found.contended else ''}"]
     if found.input:
         same = "the same" if found.input.identical else "NOT the same"
-        lines.append(f"Input: {same} {found.input.tokens} tokens, sha256 {found.input.sha256[:16]}")
+        why = f" ({found.input_difference})" if found.input_difference else ""
+        lines.append(f"Input: {same} {found.input.tokens} tokens, sha256 {found.input.sha256[:16]}{why}")
     parted = (
         "token for token equal"
         if found.parted_at is None

@@ -28,6 +28,7 @@ class HubSet:
     config: str | None = None
     files: str | None = None
     revision: str | None = None
+    split: str = "train"
 
 
 _PARQUET = "refs/convert/parquet"  # the hub's own conversion of sets that are written as Python code
@@ -61,8 +62,10 @@ def texts(calibration: Calibration) -> Texts:
     if calibration.dataset == PYTHON_DOCS:
         return Texts(python_docs(held_out=False))
     if calibration.file is not None:
-        return Texts(_of_file(calibration.file))
-    return _of_hub(calibration.dataset)
+        return Texts(of_file(calibration.file))
+    wanted = HUB[calibration.dataset]
+    rows = hub_rows(f"the calibration set {calibration.dataset}", wanted)
+    return Texts([text for text in rows if text.strip()], wanted.between)
 
 
 def python_docs(*, held_out: bool) -> list[str]:
@@ -84,14 +87,15 @@ def sha256(calibration: Calibration) -> str:
     return ""
 
 
-def _of_file(file: Path) -> list[str]:
+def of_file(file: Path) -> list[str]:
+    """The texts in a .txt, .jsonl or .parquet file, the empty ones left out."""
     _require_file(file)
     try:
         found = list(_READERS[file.suffix](file))
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise LoadError(f"the calibration file {file} cannot be read: {error}") from error
+        raise LoadError(f"the text file {file} cannot be read: {error}") from error
     if not (filled := [text for text in found if text.strip()]):
-        raise LoadError(f"the calibration file {file} has no text in it")
+        raise LoadError(f"the text file {file} has no text in it")
     return filled
 
 
@@ -138,28 +142,25 @@ def _parquet(file: Path) -> Iterator[str]:
 _READERS = {".txt": _paragraphs, ".jsonl": _json_lines, ".parquet": _parquet}
 
 
-def _of_hub(name: str) -> Texts:
+def hub_rows(what: str, wanted: HubSet) -> Sequence[str]:
+    """A data set's texts, row by row; LoadError, which begins with `what`, where it cannot be had."""
     try:
         import datasets
     except ImportError:
-        raise LoadError(
-            f"the calibration set {name} needs the package datasets", "pip install datasets"
-        ) from None
-    wanted = HUB[name]
+        raise LoadError(f"{what} needs the package datasets", "pip install datasets") from None
     datasets.disable_progress_bars()
     try:
         rows = datasets.load_dataset(
-            wanted.repo, wanted.config, data_files=wanted.files, revision=wanted.revision, split="train"
+            wanted.repo, wanted.config, data_files=wanted.files, revision=wanted.revision, split=wanted.split
         )
     except Exception as error:  # whatever its many layers raise: the set is not to be had
-        raise LoadError(
-            _unreachable(name, wanted, error), "`dataset: python-docs` needs no network"
-        ) from error
-    return Texts([text for text in rows[wanted.field] if text.strip()], wanted.between)
+        raise LoadError(_unreachable(what, wanted, error), "`python-docs` needs no network") from error
+    found: Sequence[str] = rows[wanted.field]
+    return found
 
 
-def _unreachable(name: str, wanted: HubSet, error: Exception) -> str:
+def _unreachable(what: str, wanted: HubSet, error: Exception) -> str:
     if paths.hub_is_offline():
-        return f"the calibration set {name} is not on this disk, and the model hub is switched off"
+        return f"{what} is not on this disk, and the model hub is switched off"
     reason = (str(error).splitlines() or [""])[0][:120]
-    return f"the calibration set {name} ({wanted.repo}) cannot be had from {paths.hub_endpoint()}: {reason}"
+    return f"{what} ({wanted.repo}) cannot be had from {paths.hub_endpoint()}: {reason}"

@@ -20,7 +20,8 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
     source, said = profile.model.source, _first_line(error)
     if memory.is_out_of_memory(error):
         hint = "a smaller model or fewer bits, or `device: split` over several GPUs, or `device: cpu`"
-        return OutOfMemoryError(f"{source} does not fit in memory ({profile.label})", hint)
+        short = memory.shortage(error)
+        return OutOfMemoryError(f"{source} does not fit in memory ({profile.label}): {short}", hint)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return LoadError("the disk is full", "make room, or set QUANTDUEL_HOME or HF_HOME to another disk")
     if "trust_remote_code" in str(error) or "custom code" in str(error):

@@ -22,6 +22,7 @@ from engine.profile import Profile
 from engine.protocol import ModelInfo
 from engine.worker import lean, memory
 from engine.worker.checkpoint import Checkpoint
+from engine.worker.packed_linear import PackedLinear
 from engine.worker.placement import Placement
 
 PACKAGES = ("quantduel", "torch", "transformers", "bitsandbytes", "gptqmodel")
@@ -85,8 +86,12 @@ def _bitsandbytes_label(stored: dict[str, object]) -> str:
 def kernel(model: PreTrainedModel) -> str:
     """The class that does most matrix products, the output head aside."""
     head = model.get_output_embeddings()
-    names = Counter(type(module).__name__ for module in _linear_like(model) if module is not head)
+    names = Counter(_kernel(module) for module in _linear_like(model) if module is not head)
     return names.most_common(1)[0][0] if names else "Linear"
+
+
+def _kernel(module: nn.Module) -> str:
+    return module.packed.kernel if isinstance(module, PackedLinear) else type(module).__name__
 
 
 def _linear_like(model: PreTrainedModel) -> Iterator[nn.Module]:
@@ -100,7 +105,15 @@ def logical_parameters(model: PreTrainedModel) -> int:
     packed = [module for module in _linear_like(model) if _is_packed(module)]
     counted = {id(getattr(module, "weight", None)) for module in packed}
     plain = sum(tensor.numel() for tensor in model.parameters() if id(tensor) not in counted)
-    return plain + sum(int(module.in_features) * int(module.out_features) for module in packed)
+    return plain + sum(
+        int(module.in_features) * int(module.out_features) + _biases(module) for module in packed
+    )
+
+
+def _biases(module: nn.Module) -> int:
+    """Those that are no parameters of their own."""
+    is_biased = isinstance(module, PackedLinear) and module.packed.bias is not None
+    return int(module.out_features) if is_biased else 0
 
 
 def _is_packed(module: nn.Module) -> bool:

@@ -1,12 +1,15 @@
 """Gives back the host memory that loading needed and the model does not: otherwise 4 bits take more than 16.
 
-Owns two remedies: a checkpoint file that is mapped for the sake of a few tensors is let go, and the C library
-is asked for its free blocks. Must not change any value. Both work on Linux alone and do nothing elsewhere.
+Owns three remedies: a checkpoint file that is mapped for the sake of a few tensors is let go, pages of such a
+file that nobody reads any more leave the resident set, and the C library is asked for its free blocks. Must
+not change any value. They work on Linux alone and do nothing elsewhere.
 """
 
 import ctypes
 import gc
+import mmap
 import sys
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +30,22 @@ def give_back(model: nn.Module) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
     if trim is not None:
         trim(0)
+
+
+def forget(tensors: Sequence[torch.Tensor]) -> None:
+    """Let pages of mapped checkpoint files go whose tensors were copied elsewhere; read again they come back.
+
+    Only whole pages that lie inside a tensor.
+    """
+    if sys.platform != "linux" or not tensors:
+        return
+    libc, files = ctypes.CDLL(None), _mapped_files()
+    for tensor in tensors:
+        begin = _address(tensor)
+        first = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = (begin + tensor.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+        if length > 0 and any(begin in file for file in files):
+            libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 
 def _address(tensor: torch.Tensor) -> int:

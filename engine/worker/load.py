@@ -8,6 +8,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
+from msgspec.structs import replace as replace_struct
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.methods import Packed, Stored
@@ -18,14 +20,17 @@ from engine.worker import (
     failures,
     foreign,
     gguf_reading,
+    heap,
     info,
     kernels,
     lean,
     leftovers,
     methods,
-    packed_linear,
     progress,
     quiet,
+    repacking,
+    thread_count,
+    traffic,
 )
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import fetch
@@ -45,15 +50,18 @@ class LoadedModel:
     profile: Profile
 
 
-def load(profile: Profile, threads: int | None, report: Report) -> LoadedModel:
-    """The profile's model, warmed up. LoadError or OutOfMemoryError says why there is none."""
+def load(profile: Profile, threads: int | None, report: Report, *, packed: bool = True) -> LoadedModel:
+    """The profile's model, warmed up. LoadError or OutOfMemoryError says why there is none.
+
+    Unless `packed`, it stays as transformers loads it. Without `threads` their number is measured.
+    """
     quiet.set_environment()
     torch.set_num_threads(threads or physical_cores())
     try:
-        with _checkpoint(profile, report) as checkpoint:
+        with heap.tidy(), _checkpoint(profile, report) as checkpoint:
             is_gguf = checkpoint.kind == "gguf"
             with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
-                return _read(profile, checkpoint, report)
+                return _read(profile, checkpoint, report, threads, packed=packed)
     except Exception as error:
         raise failures.explained(error, profile) from error
 
@@ -72,7 +80,9 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
         yield fetch(profile, report)
 
 
-def _read(profile: Profile, checkpoint: Checkpoint, report: Report) -> LoadedModel:
+def _read(
+    profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, packed: bool
+) -> LoadedModel:
     placement = place(profile.model, checkpoint.dtype)
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *kernels.notes(checkpoint, placement)))
     tokenizer = checkpoint.tokenizer()
@@ -80,20 +90,29 @@ def _read(profile: Profile, checkpoint: Checkpoint, report: Report) -> LoadedMod
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
     report(Staged(stage="warm up"))
-    if lean.suits(model):
-        packed_linear.pack(model)
-    warm_up(model, placement.device)  # before the weights are counted: it may repack them
+    logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
+    if packed and lean.suits(model):
+        repacking.pack(model)
+        warm_up(model, placement.device)
+    if threads is None and placement.device.type == "cpu":
+        thread_count.choose(model, physical_cores())
     leftovers.give_back(model)
-    description = info.describe(model, tokenizer, profile, checkpoint, placement)
+    description = replace_struct(
+        info.describe(model, tokenizer, profile, checkpoint, placement),
+        vocabulary=logits.shape[-1],
+        logit_bytes=logits.element_size(),
+        copy_bytes_s=traffic.quick_copy_speed(placement.device),
+    )
     return LoadedModel(model, tokenizer, placement.device, description, profile)
 
 
-def warm_up(model: PreTrainedModel, device: torch.device) -> None:
-    """One tiny forward pass: kernels are chosen, packed and compiled now and not in the first answer.
+def warm_up(model: PreTrainedModel, device: torch.device) -> Tensor:
+    """One tiny forward pass, and its logits: kernels are chosen, packed and compiled now, not in an answer.
 
     On CPUs with AVX512_BF16 it repacks bitsandbytes' 4-bit weights for good: they cannot be saved afterwards.
     """
     with torch.inference_mode():
-        model(torch.zeros((1, 2), dtype=torch.long, device=device), use_cache=True)
+        logits = model(torch.zeros((1, 2), dtype=torch.long, device=device), use_cache=True).logits
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    return logits

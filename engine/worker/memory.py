@@ -3,6 +3,7 @@
 On CUDA the allocator and the driver are asked, on a CPU the kernel. Must not know requests or the wire.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -15,14 +16,19 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.protocol import Memory, Weights
+from engine.units import bytes_text, parse_bytes
+from engine.worker import limit
 from engine.worker.host_memory import host_memory
 from engine.worker.packed_linear import PackedLinear
+from engine.worker.packed_table import PackedTable
 
 _PROC = Path("/proc/self")
+_resident_at_reset: list[int] = []  # bytes, where the peak could be begun anew; nothing before
 _EXHAUSTED = re.compile(
-    r"DefaultCPUAllocator: (can't allocate|not enough) memory"
+    r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|std::bad_alloc"
     r"|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
 )
+_ASKED = re.compile(r"(?:allocate|mmap):? ([\d.]+) ?([KMGT]iB|bytes|B)\b")
 
 
 def weights(model: nn.Module) -> Weights:
@@ -50,10 +56,12 @@ def read(model: PreTrainedModel, device: torch.device, cache: DynamicCache | Non
         gpus = sorted({tensor.device.index for tensor in model.parameters() if tensor.is_cuda})
         return _read_cuda(gpus, weights_bytes, kv_cache_bytes)
     used, total = host_memory()
+    peak_bytes, began_at = _peak_resident(), _resident_at_reset[-1:]
     return Memory(
         weights_bytes=weights_bytes,
         kv_cache_bytes=kv_cache_bytes,
-        peak_bytes=_peak_resident(),
+        peak_bytes=peak_bytes,
+        activations_bytes=max(0, peak_bytes - began_at[0] - kv_cache_bytes) if began_at else None,
         process_bytes=psutil.Process().memory_info().rss,
         device_used_bytes=used,
         device_total_bytes=total,
@@ -74,12 +82,14 @@ def reset_peak(device: torch.device) -> None:
         (_PROC / "clear_refs").write_text("5")  # proc(5): resets VmHWM to the current resident set
     except OSError:
         return
+    _resident_at_reset[:] = [psutil.Process().memory_info().rss]
 
 
 def cache_bytes(cache: DynamicCache | None) -> int:
     """Bytes allocated for keys and values, and for the states that recurrent layers keep instead."""
     layers = cache.layers if cache is not None else ()
-    tensors = [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]
+    values = [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]
+    tensors = [value for value in values if value.numel() > 1]  # the rest are counters
     storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, tensors)}
     return sum(storages.values())
 
@@ -88,16 +98,27 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, in any of the ways Python, the CPU allocator and CUDA say so."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and bool(_EXHAUSTED.search(str(error)))
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    causes = (error, error.__cause__, error.__context__)  # an import that fails for want of memory wraps it
+    return any(cause is not None and bool(_EXHAUSTED.search(str(cause))) for cause in causes)
 
 
 def shortage(error: BaseException) -> str:
-    """One line on what was asked for and what was free, as far as the error says."""
+    """One line on what was asked for and what was free: the error's own figures, or this host's now."""
     said = str(error)
-    asked = re.search(r"[Tt]ried to allocate ([\d.]+ (?:[KMGT]iB|bytes))", said)
+    asked = _ASKED.search(said)
     free = re.search(r"of which ([\d.]+ [KMGT]iB) is free", said)
-    parts = [f"{asked[1]} asked for" if asked else "", f"{free[1]} free" if free else ""]
-    return ": ".join(("out of memory", ", ".join(filter(None, parts)))) if any(parts) else "out of memory"
+    parts = [f"{bytes_text(_bytes(asked))} asked for"] if asked else []
+    if free or "CUDA" not in said:
+        parts.append(f"{free[1] if free else bytes_text(limit.free_bytes())} free")
+    if (allowed := limit.in_force()) and not free:
+        parts[-1] += f" of the {bytes_text(allowed)} allowed"
+    return "out of memory" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _bytes(asked: re.Match[str]) -> int:
+    return int(float(asked[1])) if asked[2] == "bytes" else parse_bytes(f"{asked[1]}{asked[2]}")
 
 
 def _address(tensor: Tensor) -> int:
@@ -116,18 +137,18 @@ def _parts(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def _part(module: nn.Module) -> str:
-    if isinstance(module, nn.Embedding):
+    if isinstance(module, nn.Embedding | PackedTable):
         return "embedding"
-    is_linear = isinstance(module, nn.Linear | Conv1D | PackedLinear) or hasattr(module, "qweight")
-    return "linear" if is_linear else "other"
+    has_sides = hasattr(module, "in_features") and hasattr(module, "out_features")
+    return "linear" if has_sides or isinstance(module, Conv1D | PackedLinear) else "other"
 
 
 def _held(module: nn.Module) -> Iterator[Tensor]:
     """Every tensor a module itself keeps."""
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
-    if isinstance(module, PackedLinear):
-        yield from (part for part in (module.packed.tensor, module.packed.bias) if part is not None)
+    if isinstance(module, PackedLinear | PackedTable):
+        yield from module.packed.tensors
     weight = getattr(module, "weight", None)
     state_4bit = getattr(weight, "quant_state", None)
     for holder in (weight, getattr(module, "state", None), state_4bit, getattr(state_4bit, "state2", None)):
@@ -150,11 +171,15 @@ def _read_cuda(gpus: list[int], weights_bytes: int, kv_cache_bytes: int) -> Memo
     driver_says = [_driver_process_bytes(gpu) for gpu in gpus]
     known = [size for size in driver_says if size is not None]
     hidden = len(known) < len(gpus)
+    peak_bytes = sum(torch.cuda.max_memory_allocated(gpu) for gpu in gpus)
+    reserved_bytes = sum(torch.cuda.memory_reserved(gpu) for gpu in gpus)
     return Memory(
         weights_bytes=weights_bytes,
         kv_cache_bytes=kv_cache_bytes,
-        peak_bytes=sum(torch.cuda.max_memory_allocated(gpu) for gpu in gpus),
-        process_bytes=sum(torch.cuda.memory_reserved(gpu) for gpu in gpus) if hidden else sum(known),
+        peak_bytes=peak_bytes,
+        activations_bytes=max(0, peak_bytes - weights_bytes - kv_cache_bytes),
+        reserved_bytes=reserved_bytes,
+        process_bytes=reserved_bytes if hidden else sum(known),
         device_used_bytes=sum(total - free for free, total in free_and_total),
         device_total_bytes=sum(total for _, total in free_and_total),
         process_source="allocator" if hidden else "NVML",

@@ -1,53 +1,45 @@
-"""Plain linear layers in the layout that the CPU's matrix kernels want: packed once, about twice as fast.
+"""Linear layers that were packed together: modules that stand for them, and one product for all of them.
 
-Layers that read the same input are packed as one, which saves calls. Owns the packing; the plain weights are
-given up. Products had the bits of the plain layers' wherever they were compared. bf16 only: in float32 it was
-measured and gains little. Knows nothing of how models are run.
+Layers that read the same input are one product: fewer calls, longer runs of memory. Owns the modules and the
+sharing; the plain layers are given up. Knows neither kernels (`packed_bf16`, …) nor which layers are packed
+(`repacking`).
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-
-_multiply = torch.ops.mkldnn._linear_pointwise.default
 
 
-def pack(model: PreTrainedModel) -> None:
-    """Pack a Llama-like model matrix by matrix; a head that the embedding reads too stays as it is."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return
-    for layer in model.model.layers:
-        _replace(layer.self_attn, "q_proj", "k_proj", "v_proj")
-        _replace(layer.self_attn, "o_proj")
-        _replace(layer.mlp, "gate_proj", "up_proj")
-        _replace(layer.mlp, "down_proj")
-    if model.lm_head.weight is not model.get_input_embeddings().weight:
-        _replace(model, "lm_head")
+class Packed(ABC):
+    """The weights of layers that read the same input, one below the other."""
 
+    kernel: str
+    """What the user is told: the class of the layers, or what packs them."""
+    tensors: tuple[Tensor, ...]
+    """All that is held."""
+    bias: Tensor | None
+    """Of all rows; layers that read the same input have one or have none."""
 
-class Packed:
-    """The weights of layers that read the same input, one below the other, as one opaque tensor."""
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        rows = torch.cat([layer.weight.detach() for layer in layers])  # [sum of out_features, in_features]
-        self.tensor: Tensor = torch.ops.mkldnn._reorder_linear_weight(rows)
-        self.bias = torch.cat(biases) if biases else None
-        self._layers = self._unread = len(layers)
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        self.widths = widths
+        self._unread = len(widths)
         self._input: Tensor | None = None
         self._output: Tensor | None = None
 
+    @abstractmethod
     def product(self, x: Tensor) -> Tensor:
         """All layers' outputs, side by side, for x [..., in_features]."""
-        product: Tensor = _multiply(x, self.tensor, self.bias, "none", [], "")
-        return product
+
+    def plain(self, first: int, count: int) -> dict[str, Tensor]:
+        """What a checkpoint would have of these rows; TypeError where that cannot be had again."""
+        raise TypeError(f"{self.kernel}: packed weights cannot be saved")
 
     def product_for_one(self, x: Tensor) -> Tensor:
-        """The same, computed when the first layer asks and let go when the last one has."""
+        """The same as `product`, computed when the first layer asks and let go when the last one has."""
         if self._output is None or self._input is not x:
-            self._input, self._output, self._unread = x, self.product(x), self._layers
+            self._input, self._output, self._unread = x, self.product(x), len(self.widths)
         output, self._unread = self._output, self._unread - 1
         if not self._unread:
             self._input = self._output = None
@@ -55,43 +47,26 @@ class Packed:
 
 
 class PackedLinear(nn.Module):
-    """y = x Wᵀ + b for x [..., in_features]: some rows of a `Packed`. Has no `weight`, but saves one."""
+    """y = x Wᵀ + b for x [..., in_features]: some rows of a `Packed`. Has no `weight`, but may save one."""
 
     def __init__(self, packed: Packed, first: int, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.packed, self.first, self.in_features, self.out_features = (
-            packed,
-            first,
-            in_features,
-            out_features,
-        )
+        self.packed, self.first = packed, first
+        self.in_features, self.out_features = in_features, out_features
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] → [..., out_features]."""
         return self.packed.product_for_one(x).narrow(-1, self.first, self.out_features)
 
     def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
-        rows = self.packed.tensor.to_dense().narrow(0, self.first, self.out_features)
-        destination[f"{prefix}weight"] = rows.clone()
-        if self.packed.bias is not None:
-            destination[f"{prefix}bias"] = self.packed.bias.narrow(0, self.first, self.out_features).clone()
+        for name, value in self.packed.plain(self.first, self.out_features).items():
+            destination[prefix + name] = value
 
 
 def side_by_side(*layers: nn.Module) -> Callable[[Tensor], Tensor]:
     """One function for layers with the same input: their outputs [..., sum of out_features]."""
     first = layers[0]
-    if isinstance(first, PackedLinear):
+    if isinstance(first, PackedLinear) and len(first.packed.widths) == len(layers):
         return first.packed.product
     forwards = [layer.forward for layer in layers]
     return lambda x: torch.cat([forward(x) for forward in forwards], dim=-1)
-
-
-def _replace(parent: nn.Module, *names: str) -> None:
-    """Pack these layers of a module as one, where all of them are plain and bf16."""
-    layers = [getattr(parent, name) for name in names]
-    if not all(type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16 for layer in layers):
-        return
-    packed, first = Packed(layers), 0
-    for name, layer in zip(names, layers, strict=True):
-        setattr(parent, name, PackedLinear(packed, first, layer.in_features, layer.out_features))
-        first += layer.out_features

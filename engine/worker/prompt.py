@@ -49,6 +49,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = 
     return ids[1:] if doubled else ids
 
 
+def remarks(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Conversation, text: str
+) -> tuple[str, ...]:
+    """What the user should know of how this conversation became this text."""
+    found = []
+    conversation = _with_system(prompt.system, messages)
+    if any(message.role == "system" and message.content.strip() not in text for message in conversation):
+        found.append("the template leaves the system message out")
+    bos = tokenizer.bos_token
+    if bos and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+        is_chat = prompt.template == "chat" and bool(tokenizer.chat_template)
+        begins = text.startswith(bos)
+        if is_chat and not begins:
+            found.append("the tokenizer begins a text with BOS, the chat template does not: there is none")
+        elif text.startswith(bos * 2) or (begins and not is_chat):
+            found.append("BOS came twice, from the text and from the tokenizer: it was put once")
+    return tuple(found)
+
+
 def sha256(token_ids: Sequence[int]) -> str:
     """The digest that proves two prompts equal: of the ids as little-endian 32-bit integers."""
     return hashlib.sha256(struct.pack(f"<{len(token_ids)}i", *token_ids)).hexdigest()

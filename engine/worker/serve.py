@@ -12,7 +12,9 @@ import torch
 from transformers import DynamicCache
 
 from engine.errors import InputError, OutOfMemoryError, QuantDuelError
+from engine.methods import Packed
 from engine.protocol import (
+    Cut,
     Decoded,
     Failed,
     FailureKind,
@@ -27,17 +29,19 @@ from engine.protocol import (
     Quantize,
     Render,
     Rendered,
+    Score,
 )
-from engine.worker import decode, measure, memory, prompt
+from engine.worker import decode, evaluation_texts, limit, measure, memory, methods, prompt, traffic
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
+from engine.worker.score import Scorer
 from engine.worker.wire import Wire
 
 
 def serve(wire: Wire) -> None:
     """Serve for as long as the process lives: the wire ends it."""
     loaded: LoadedModel | None = None
-    kept = KeptCache()
+    kept, scorer = KeptCache(), Scorer()
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
@@ -48,22 +52,40 @@ def serve(wire: Wire) -> None:
             wire.emit(Failed(kind="bad_input", message="no model is loaded", request=command.request))
         elif isinstance(command, Render):
             _render(wire, loaded, command)
+        elif isinstance(command, Cut):
+            _cut(wire, loaded, command)
+        elif isinstance(command, Score):
+            _score(wire, loaded, command, scorer)
         elif isinstance(command, Measure | MeasureCopy):
             kept.drop()
             _measure(wire, loaded, command)
         else:
             _Request(wire, loaded, command, received_ns, kept).answer()
-        if not isinstance(command, Measure):  # a repeat should not pay for what its warm-up allocated
+        if not isinstance(command, Measure | Score):  # a repeat should not pay for what was just allocated
             _release()
 
 
 def _load(wire: Wire, command: Load) -> LoadedModel | None:
     with _failures_reported(wire, "not_loaded"):
-        loaded = load(command.profile, command.threads, wire.emit)
+        _limit_memory(command)
+        loaded = load(command.profile, command.threads, wire.emit, packed=command.packed)
         in_use = memory.read(loaded.model, loaded.device, None)
         wire.emit(Loaded(info=loaded.info, memory=in_use))
         return loaded
     return None
+
+
+def _limit_memory(command: Load) -> None:
+    """Set the user's limit once the method's libraries are here: their threads' stacks then do not count."""
+    if command.memory_limit_bytes is None:
+        return
+    method = command.profile.quantization
+    methods.loader(method)
+    if isinstance(method, Packed):
+        from engine.worker import gptqmodel_api
+
+        gptqmodel_api.package()
+    limit.set_limit(command.memory_limit_bytes)
 
 
 def _quantize(wire: Wire, command: Quantize) -> None:
@@ -83,6 +105,16 @@ def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
     with _failures_reported(wire, "generation", command.request):
         text, token_ids = prompt.render(loaded.tokenizer, loaded.profile.prompt, command.messages)
         wire.emit(Rendered(request=command.request, text=text, token_ids=tuple(token_ids)))
+
+
+def _cut(wire: Wire, loaded: LoadedModel, command: Cut) -> None:
+    with _failures_reported(wire, "bad_input", command.request):
+        wire.emit(evaluation_texts.cut(loaded.tokenizer, command))
+
+
+def _score(wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer) -> None:
+    with _failures_reported(wire, "generation", command.request):
+        wire.emit(scorer.scored(loaded, command, lambda: wire.is_cancelled(command.request)))
 
 
 def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy) -> None:
@@ -108,17 +140,17 @@ class _Request:
         with _failures_reported(self.wire, "generation", self.command.request):
             torch.set_num_threads(self.command.threads or self.loaded.info.threads)
             memory.reset_peak(self.loaded.device)
-            _, token_ids = prompt.render(
-                self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
-            )
+            asked = self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
+            text, token_ids = prompt.render(*asked)
             cache = self._cache(token_ids)
-            self._tell_prompt(token_ids, cache.get_seq_length())
+            prompt_tokens = len(token_ids)
+            self._tell_prompt(token_ids, cache.get_seq_length(), prompt.remarks(*asked, text))
             for step in decode.generate(
                 self.loaded, token_ids, self.command.generation, self._cancelled, cache
             ):
                 if isinstance(step, decode.Token):
                     token_ids.append(step.id)
-                self._tell(step, cache)
+                self._tell(step, cache, prompt_tokens)
             self.kept.keep(cache, token_ids)
 
     def _cache(self, token_ids: list[int]) -> DynamicCache:
@@ -127,13 +159,14 @@ class _Request:
             self.kept.drop()
         return self.kept.take(token_ids, self.loaded.model.config)
 
-    def _tell_prompt(self, token_ids: list[int], reused: int) -> None:
+    def _tell_prompt(self, token_ids: list[int], reused: int, notes: tuple[str, ...]) -> None:
         self.wire.emit(
             Prompted(
                 request=self.command.request,
                 tokens=len(token_ids),
                 sha256=prompt.sha256(token_ids),
                 reused_tokens=reused,
+                notes=notes,
                 ns=self.received_ns,
             )
         )
@@ -141,7 +174,7 @@ class _Request:
     def _cancelled(self) -> bool:
         return self.wire.is_cancelled(self.command.request)
 
-    def _tell(self, step: decode.Step, cache: DynamicCache) -> None:
+    def _tell(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int) -> None:
         number, emit = self.command.request, self.wire.emit
         match step:
             case decode.Prefill(done, total, ns):
@@ -150,7 +183,9 @@ class _Request:
                 emit(Decoded(request=number, token_id=id, text=text, ns=ns))
             case decode.End(reason, text):
                 in_use = memory.read(self.loaded.model, self.loaded.device, cache)
-                emit(Finished(request=number, reason=reason, memory=in_use, text=text))
+                halfway = (prompt_tokens + cache.get_seq_length()) // 2
+                read = traffic.step_bytes(self.loaded.model, cache, 1, halfway)
+                emit(Finished(request=number, reason=reason, memory=in_use, text=text, step_bytes=read))
 
 
 @contextmanager
@@ -159,8 +194,9 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
     try:
         yield
     except Exception as error:
-        traceback.print_exc()
-        wire.emit(failure(error, kind, request))
+        with limit.lifted():
+            traceback.print_exc()
+            wire.emit(failure(error, kind, request))
 
 
 def failure(error: Exception, kind: FailureKind, request: int | None = None) -> Failed:
@@ -168,7 +204,7 @@ def failure(error: Exception, kind: FailureKind, request: int | None = None) -> 
     if isinstance(error, OutOfMemoryError):
         return Failed(kind="out_of_memory", message=error.message, hint=error.hint, request=request)
     if memory.is_out_of_memory(error):
-        hint = "try a smaller method, a shorter context, or close the other side"
+        hint = "a shorter context or a smaller batch"
         return Failed(kind="out_of_memory", message=memory.shortage(error), hint=hint, request=request)
     if isinstance(error, QuantDuelError):
         kind = "bad_input" if isinstance(error, InputError) else kind

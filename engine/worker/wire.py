@@ -16,9 +16,9 @@ from queue import SimpleQueue
 import msgspec
 
 from engine import protocol
-from engine.protocol import Cancel, Event, Failed, Generate, Load, Measure, MeasureCopy, Render
+from engine.protocol import Cancel, Cut, Event, Failed, Generate, Load, Measure, MeasureCopy, Render, Score
 
-Task = Load | Render | Generate | Measure | MeasureCopy  # what the main thread does, one at a time
+Task = Load | Render | Generate | Measure | MeasureCopy | Cut | Score  # one at a time, by the main thread
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

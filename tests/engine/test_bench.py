@@ -7,18 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from engine import cli, profile
-from engine.bench import document
+from engine.bench import document, rows
 from engine.bench.document import Document
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
-from engine.bench.plan import Settings, distinct
-from engine.bench.run import ALONE, Bench
+from engine.bench.plan import Settings, Shape, distinct
+from engine.bench.run import ALONE, CONTENDED, Bench
 from engine.profile import Profile
+from engine.protocol import Failed
 
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
 TINY = profile.of_model("random:tiny")
@@ -34,55 +36,76 @@ async def collect(events: AsyncIterator[BenchEvent]) -> list[BenchEvent]:
     return [event async for event in events]
 
 
-async def test_two_profiles_take_turns_and_pass_the_self_check() -> None:
-    bench = Bench(begun(TINY, TINY, contexts=(16, 48), batches=(2,)), self_check=True)
-    events = await collect(bench.run())
-    rows = bench.document.rows
-    assert [(row.batch, row.context) for row in rows] == [(2, 16), (2, 16), (2, 48), (2, 48)]
-    for row in rows:
-        assert row.error is None and row.label == "bf16" and row.kernel
+@dataclass(frozen=True)
+class Done:
+    """A bench that has run, and what it told."""
+
+    document: Document
+    events: list[BenchEvent]
+
+
+@pytest.fixture(scope="module")
+async def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """Two good profiles and a broken one, with the self-check; one row was there already."""
+    file = tmp_path_factory.mktemp("broken") / "gone.yaml"
+    file.write_text("model: {source: ./nothing-here}\n")
+    empty = begun(TINY, TINY, profile.read(file), contexts=(16, 48, 3000), batches=(2,))
+    told = Failed(kind="out_of_memory", message="told before")
+    there = rows.failed(rows.empty(TINY.name, Shape(3000, 2), None), told)
+    bench = Bench(document.resumed(empty.with_row(there), empty.header.settings), self_check=True)
+    return Done(events=await collect(bench.run()), document=bench.document)
+
+
+async def test_two_profiles_take_turns_and_pass_the_self_check(done: Done) -> None:
+    found = [row for row in done.document.rows if row.error is None]
+    assert [(row.batch, row.context) for row in found] == [(2, 16), (2, 16), (2, 48), (2, 48)]
+    for row in found:
+        assert row.label == "bf16" and row.kernel
         assert row.decode_tok_s and len(row.decode_tok_s.samples) == 2 == len(row.stamps)
         assert row.peak_bytes and row.bandwidth_share and row.kv_cache_bytes
-    steps = [event for event in events if isinstance(event, Advanced)]
-    a, b = (found.name for found in bench.document.header.settings.profiles)
+        assert row.bottleneck and "so Python" in row.bottleneck
+    steps = [event for event in done.events if isinstance(event, Advanced)]
+    a, b, _ = (found.name for found in done.document.header.settings.profiles)
     assert [step.profile for step in steps[:8]] == [a, a, b, b, a, b, b, a]
     assert [step.doing for step in steps[:5]] == ["warm-up", "memory"] * 2 + ["repeat 1 of 2"]
     backwards = steps[len(steps) // 2]
-    assert (backwards.profile, backwards.shape) == (b, rows[-1].shape)
-    assert [event.again for event in events if isinstance(event, Filled)] == [False] * 4 + [True] * 4
-    assert isinstance(events[0], Loading) and isinstance(events[-1], Checked)
-    found = {check.name: check.verdict for check in bench.document.checks}
-    found.pop("order changes nothing")  # a matter of speeds
-    assert list(found.values()) == ["passed"] * 3
+    assert (backwards.profile, backwards.shape) == (b, found[-1].shape)
+    assert isinstance(done.events[0], Loading) and isinstance(done.events[-1], Checked)
+    verdicts = {check.name: check.verdict for check in done.document.checks}
+    verdicts.pop("order changes nothing")  # a matter of speeds
+    assert list(verdicts.values()) == ["passed"] * 3
 
 
-async def test_what_does_not_fit_beside_others_is_tried_alone_and_is_a_row() -> None:
-    bench = Bench(begun(TINY, TINY, batches=(HUGE, 1), repeat=1))
+async def test_a_profile_that_cannot_be_loaded_leaves_the_others_working(done: Done) -> None:
+    broken = [row for row in done.document.rows if row.profile == "gone"]
+    assert [row.error and row.error.kind for row in broken] == ["not_loaded"] * 3
+    assert "gone" not in done.document.header.models and len(done.document.header.models) == 2
+
+
+async def test_a_row_that_was_there_is_not_measured_again(done: Done) -> None:
+    a, b, _ = (found.name for found in done.document.header.settings.profiles)
+    errors = {
+        row.profile: row.error and row.error.message for row in done.document.rows if row.context == 3000
+    }
+    assert errors[a] == "told before"
+    assert errors[b] == "3004 tokens do not fit the model's context window of 2048"
+    first = [event.row for event in done.events if isinstance(event, Filled) and not event.again]
+    assert (a, 3000) not in [(row.profile, row.context) for row in first] and len(first) == 8
+
+
+async def test_what_does_not_fit_beside_others_is_tried_alone_and_all_at_once_is_contended() -> None:
+    settings = {"batches": (1, HUGE), "repeat": 1, "schedule": "concurrent"}
+    bench = Bench(begun(TINY, TINY, **settings))
     events = await collect(bench.run())
+    first, second, *crowded = bench.document.rows
+    assert first.error is second.error is None
+    assert [row.marks[0] for row in (first, second)] == [CONTENDED] * 2
     assert Noted(ALONE) in events and bench.document.header.notes == (ALONE,)
-    rows = bench.document.rows
-    assert [(row.batch, row.error and row.error.kind) for row in rows] == [
-        *[(HUGE, "out_of_memory")] * 2,
-        *[(1, None)] * 2,
-    ]
+    assert [row.error and row.error.kind for row in crowded] == ["out_of_memory"] * 2
     assert bench.document.missing() == []
 
 
-async def test_a_profile_that_cannot_be_loaded_leaves_the_others_working(tmp_path: Path) -> None:
-    (tmp_path / "gone.yaml").write_text("model: {source: ./nothing-here}\n")
-    broken = profile.read(tmp_path / "gone.yaml")
-    bench = Bench(begun(broken, TINY, contexts=(16, 3000), depth=True, generator="hf", repeat=1))
-    await collect(bench.run())
-    rows = bench.document.rows
-    found = [(row.profile == "gone", row.error and row.error.kind) for row in rows]
-    assert found == [(True, "not_loaded"), (False, None), (True, "not_loaded"), (False, "bad_input")]
-    assert list(bench.document.header.models) == [TINY.name]
-    assert rows[1].evidence and rows[1].evidence.cached_tokens == (16 + 128 + 4 - 1,)
-    window = rows[-1].error
-    assert window and window.message == "3132 tokens do not fit the model's context window of 2048"
-
-
-def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(
+def test_ctrl_c_keeps_what_is_done_and_resume_reads_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bench.json"
@@ -100,10 +123,10 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(
     assert 1 <= len(kept) < 3 and kept[0]["context"] == 16
     assert b"  16  " in shown and b"  1000  " not in shown
     assert list(tmp_path.iterdir()) == [out]
-    assert cli.run([*args, "--resume", str(out), "--format", "json"]) == 0
+    less = [",".join(str(row["context"]) for row in kept) if arg == args[3] else arg for arg in args]
+    assert cli.run([*less, "--resume", str(out), "--format", "json"]) == 0  # nothing is missing of these
     assert capsys.readouterr().out == out.read_text()
-    rows = json.loads(out.read_text())["rows"]
-    assert [row["context"] for row in rows] == [16, 32, 1000] and rows[: len(kept)] == kept
+    assert json.loads(out.read_text())["rows"] == kept
     assert cli.run([*args, "--steps", "41", "--resume", str(out)]) == 2
     assert "its steps is 20, not 41" in capsys.readouterr().err
 

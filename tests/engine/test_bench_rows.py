@@ -18,12 +18,29 @@ from engine.bench.gpus import GpuState, foreign, slowdowns
 from engine.bench.pace import Pace
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Figure, Row, RowError, Runs
-from engine.bench.watch import Watch, Worker, busy_s, used_s
+from engine.bench.watch import Watch, Worker, busy_processors, busy_s, used_s
 from engine.errors import InputError
-from engine.protocol import CopyMeasured, Failed, Measured, Memory
+from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Weights
 
 MS = 1_000_000
 TINY = profile.of_model("random:tiny")
+INFO = ModelInfo(
+    label="fp8",
+    kernel="Quick",
+    decode="lean",
+    architecture="",
+    parameters=0,
+    context_length=0,
+    dtype="bfloat16",
+    device="cpu",
+    device_name="",
+    threads=2,
+    weights=Weights(linear_bytes=0, embedding_bytes=0, other_bytes=0),
+    tokenizer_sha256="",
+    has_chat_template=False,
+    copy_bytes_s=7e9,
+    versions={},
+)
 
 
 def settings(**changes: object) -> Settings:
@@ -91,6 +108,24 @@ def test_the_share_of_the_bandwidth_is_of_steps_not_of_sequences() -> None:
         assert found.copy_bytes_s == 1e8  # the median
         assert found.bandwidth_share == pytest.approx(4e6 * 15 / 1e8)
     assert rows.share(None, 15, 1e8) is None and rows.share(4, 15, None) is None
+
+
+def test_a_row_far_below_the_bandwidth_says_why() -> None:
+    slow = replace(row(), bandwidth_share=0.2)
+    said = rows.explained(slow, INFO)
+    assert said.bottleneck and said.bottleneck.startswith("20% of the bandwidth")
+    assert rows.explained(row(), INFO).bottleneck is None  # 60 %
+    slower = replace(row(context=64), bandwidth_share=0.1, bottleneck="10% of the bandwidth: x")
+    found = document.begun(settings()).with_model(TINY.name, INFO)
+    named = [replace(found_row, profile=TINY.name) for found_row in (said, slower)]
+    for each in named:
+        found = found.with_row(each)
+    assert texts.reasons(found) == [f"{TINY.name} 64×1: 10% of the bandwidth: x"]
+    for form in ("table", "md"):
+        assert "10% of the bandwidth: x" in texts.text(found, form)
+        assert "tiny: fp8, kernel Quick, decode lean, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
+            found, form
+        )
 
 
 def test_one_repeat_has_no_deviation() -> None:
@@ -228,6 +263,7 @@ def test_only_what_is_missing_is_measured_again() -> None:
         ({"repeat": 3}, "its repeat is 2, not 3"),
         ({"depth": True}, "its depth is False, not True"),
         ({"generator": "hf"}, "its generator is engine, not hf"),
+        ({"schedule": "swap"}, "its schedule is sequential, not swap"),
         ({"profiles": (TINY,)}, "its profiles are"),
     ],
 )
@@ -296,11 +332,29 @@ async def test_a_watch_marks_the_gpus_of_each_worker() -> None:
 
 
 async def test_others_on_the_processors_are_marked() -> None:
-    spin = "import time; end = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    """By an orphan: a child's time counts as ours once it was waited for."""
+    spin = "import time; end = time.monotonic() + 1\nwhile time.monotonic() < end: pass"
+    orphan = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {spin!r}])"
+    pipe = asyncio.subprocess.PIPE
     async with Watch([]) as watch:
-        await (await asyncio.create_subprocess_exec(sys.executable, "-c", spin)).wait()
+        parent = await asyncio.create_subprocess_exec(sys.executable, "-c", orphan, stdout=pipe)
+        await parent.communicate()  # the orphan has the pipe, too: this waits for its end
     (mark,) = watch.marks(Worker(1, "cpu"))
     assert mark.startswith("busy CPU: others ")
+
+
+async def test_our_own_children_are_no_others() -> None:
+    spin = "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+    before_s = used_s(os.getpid())
+    await (await asyncio.create_subprocess_exec(sys.executable, "-c", spin)).wait()
+    assert used_s(os.getpid()) >= before_s + 0.25
+
+
+@pytest.mark.parametrize(
+    ("device", "processors", "allowed"), [("cpu", 2, 0.2), ("cpu", 64, 0.5), ("cuda:0", 64, 6.4)]
+)
+def test_how_much_of_the_processors_others_may_use(device: str, processors: int, allowed: float) -> None:
+    assert busy_processors(device, processors) == pytest.approx(allowed)
 
 
 def test_our_own_work_is_known() -> None:

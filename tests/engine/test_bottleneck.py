@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.bottleneck import explain
+from engine.bottleneck import explain, reached
 from engine.protocol import ModelInfo, Weights
 
 GB = 10**9
@@ -47,3 +47,15 @@ def test_what_bounds_a_slow_model(
 
 def test_a_model_at_the_memorys_speed_needs_no_reason() -> None:
     assert explain(info("TorchLinear", "cpu"), GB, 20 * GB, 0.4) is None
+
+
+def test_what_an_answer_reached() -> None:
+    found = reached(info("Linear4bit", "cpu"), GB // 2, 10.0, 20.0 * GB)
+    assert found and (found.share, found.bytes_s) == (0.25, 5.0 * GB)
+    assert found.reason and found.reason.startswith("25% of the bandwidth")
+    assert reached(info("Linear4bit", "cpu"), GB, 10.0, 20.0 * GB).reason is None
+
+
+@pytest.mark.parametrize("missing", [(None, 10.0, 1.0), (5, None, 1.0), (5, 10.0, None)])
+def test_no_share_without_all_of_its_parts(missing: tuple[int | None, float | None, float | None]) -> None:
+    assert reached(info("Linear4bit", "cpu"), *missing) is None

@@ -31,6 +31,7 @@ def test_json_is_one_document_with_both_sides(tmp_path: Path, capsys: pytest.Cap
         str(file),
         "--json",
         "--show-prompt",
+        "--lens",
     ]
     assert cli.run([*args, *SHORT, "--seed", "3", "--set", "temperature=0.5"]) == 0
     out, err = capsys.readouterr()
@@ -42,9 +43,19 @@ def test_json_is_one_document_with_both_sides(tmp_path: Path, capsys: pytest.Cap
     assert [side["profile"] for side in first["sides"]] == ["random-tiny-bf16", "random-tiny-nf4"]
     for side in (*first["sides"], *second["sides"]):
         _check_side(side)
+    _check_lens(first)
     a, b = (side["memory"] for side in first["sides"])
     assert b["linear_weights_bytes"] < 0.5 * a["linear_weights_bytes"]
     assert a["embedding_weights_bytes"] == b["embedding_weights_bytes"]
+
+
+def _check_lens(turn: dict) -> None:
+    readings, parted = turn["lens"]["readings"], turn["first_divergence"]
+    assert turn["lens"]["result"] == "lens"
+    assert [[t["token_id"] for t in r["tokens"]] for r in readings] == [s["token_ids"] for s in turn["sides"]]
+    assert readings[0]["mean_kld"] > 0 and len(readings[0]["tokens"][0]["views"][1]["top"]) == 5
+    if parted is not None:
+        assert turn["lens"]["verdict"]["index"] == parted
 
 
 def _check_side(side: dict[str, object]) -> None:

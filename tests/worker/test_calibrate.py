@@ -162,5 +162,5 @@ def test_a_hub_set_that_is_not_here_is_one_clear_line(tmp_path: Path) -> None:
     )
     assert done.stdout.splitlines() == [
         "the calibration set wikitext2 is not on this disk, and the model hub is switched off",
-        "`dataset: python-docs` needs no network",
+        "`python-docs` needs no network",
     ]

@@ -20,11 +20,15 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer
 
+from engine.methods import BitsAndBytes
+from engine.profile import Model, Profile
 from engine.worker import growing_cache as growing
-from engine.worker import lean, memory, packed_linear
+from engine.worker import info, lean, memory, packed_bf16, packed_table, repacking, traffic
 from engine.worker.growing_cache import growing_cache
 from engine.worker.kept_cache import KeptCache, common_prefix
+from engine.worker.load import load
 from engine.worker.packed_linear import PackedLinear
+from engine.worker.packed_table import PackedTable
 
 SHAPE = {
     "vocab_size": 512,
@@ -123,7 +127,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
     plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
     x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
     with torch.inference_mode():
-        ours, theirs = packed_linear.Packed([plain]).product(x), F.linear(x, plain.weight, plain.bias)
+        ours, theirs = packed_bf16.PackedBf16([plain]).product(x), F.linear(x, plain.weight, plain.bias)
     assert ours.shape == (1, rows, 200)
     torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
 
@@ -132,11 +136,13 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
 @pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
 def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
-    packed_linear.pack(packed)
-    tied = bool(plain.config.tie_word_embeddings)
-    assert isinstance(packed.get_output_embeddings(), PackedLinear) is not tied
-    assert not any(type(m) is nn.Linear for name, m in packed.named_modules() if name != "lm_head")
+    repacking.pack(packed)
+    assert not any(type(m) in {nn.Linear, nn.Embedding} for m in packed.modules()) or not is_tied(plain)
+    assert isinstance(packed.get_output_embeddings(), PackedLinear)
+    assert isinstance(packed.get_input_embeddings(), PackedTable) is is_tied(plain)
     assert memory.weights(packed) == memory.weights(plain)
+    assert traffic.weights_read_bytes(packed, 1) == traffic.weights_read_bytes(plain, 1)
+    assert info.logical_parameters(packed) == info.logical_parameters(plain)
     ours, theirs = packed.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     for is_lean in (True, False):
@@ -144,10 +150,53 @@ def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
         assert difference.abs().max() < 0.01
 
 
+def is_tied(model: PreTrainedModel) -> bool:
+    return bool(model.config.tie_word_embeddings)
+
+
+@packs_bf16
+@pytest.mark.parametrize("ids", [[[0]], [[63, 64, 511]], [[5, 5], [130, 7]]])
+def test_rows_of_a_packed_table_are_the_plain_ones(ids: list[list[int]]) -> None:
+    head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
+    table = packed_table.of(packed_bf16.PackedBf16([head]), head.weight.detach())
+    assert table is not None and (table.num_embeddings, table.embedding_dim) == (512, 96)
+    wanted = torch.tensor(ids)
+    assert torch.equal(table(wanted), F.embedding(wanted, head.weight))
+
+
+@packs_bf16
+def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
+    """Rows that do not fill oneDNN's blocks, and a layout that holds something else."""
+    odd = nn.Linear(96, 500, bias=False, dtype=torch.bfloat16)
+    assert packed_table.of(packed_bf16.PackedBf16([odd]), odd.weight.detach()) is None
+    head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
+    packed = packed_bf16.PackedBf16([head])
+    assert packed_table.of(packed, head.weight.detach().flip(0)) is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_4_bit_layers_packed_as_one_answer_as_bitsandbytes_own(dtype: str) -> None:
+    wanted = Profile(model=Model(source="random:tiny", dtype=dtype), quantization=BitsAndBytes(bits=4))
+    plain, packed = (load(wanted, 1, lambda staged: None, packed=packs) for packs in (False, True))
+    assert packed.info.kernel == plain.info.kernel == "Linear4bit"
+    assert packed.info.parameters == plain.info.parameters
+    if not any(getattr(m, "support_avx512bf16_for_cpu", False) for m in plain.model.modules()):
+        pytest.skip("bitsandbytes has no 4-bit product for this CPU")
+    assert not any(type(m).__name__ == "Linear4bit" for m in packed.model.modules())
+    assert packed.info.weights.linear_bytes <= plain.info.weights.linear_bytes
+    theirs = logits_of(plain.model, 1, 8, is_lean=False)
+    torch.testing.assert_close(logits_of(packed.model, 1, 8, is_lean=True), theirs, rtol=0, atol=0.02)
+    assert torch.equal(
+        logits_of(packed.model, 2, 1, is_lean=False), logits_of(plain.model, 2, 1, is_lean=False)
+    )
+    with pytest.raises(TypeError, match="cannot be saved"):
+        packed.model.state_dict()
+
+
 @packs_bf16
 def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
-    packed_linear.pack(model)
+    repacking.pack(model)
     logits_of(model, 1, 2, is_lean=False)
     wholes = {module.packed for module in model.modules() if isinstance(module, PackedLinear)}
     assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
@@ -155,7 +204,7 @@ def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
 
 def test_float32_is_not_packed() -> None:
     model = model_of("llama")
-    packed_linear.pack(model)
+    repacking.pack(model)
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
 
 

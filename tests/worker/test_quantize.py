@@ -15,6 +15,7 @@ from engine.protocol import Staged
 from engine.record import Check, Record
 from engine.worker import gptqmodel_api, heldout, identity, info, kernels, methods, quantize
 from engine.worker.checkpoint import Checkpoint
+from engine.worker.load import load
 from engine.worker.placement import Placement, place
 
 pytest.importorskip("gptqmodel")
@@ -116,6 +117,18 @@ def test_what_lies_in_the_store_is_a_standard_checkpoint(tiny: Callable[[str], P
     assert "do_sample" not in json.loads((path / "generation_config.json").read_text())
     stored = json.loads((path / "config.json").read_text())["quantization_config"]
     assert (stored["quant_method"], stored["bits"], stored["group_size"]) == ("gptq", 4, 64)
+
+
+def test_int4_layers_packed_as_one_answer_as_gptqmodels_own(tiny: Callable[[str], Profile]) -> None:
+    wanted, ids = tiny(METHODS["rtn4"]), torch.arange(1, 9)[None]
+    plain, packed = (load(wanted, 1, ignore, packed=packs) for packs in (False, True))
+    assert packed.info.kernel == plain.info.kernel == KERNELS["rtn4"]
+    assert not any(type(module).__name__ == KERNELS["rtn4"] for module in packed.model.modules())
+    assert packed.info.parameters == plain.info.parameters
+    assert packed.info.weights.linear_bytes < plain.info.weights.linear_bytes  # nothing is held twice
+    with torch.inference_mode():
+        ours, theirs = packed.model(ids).logits, plain.model(ids).logits
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0.02)
 
 
 def test_rtn_and_gptq_are_stored_alike(tiny: Callable[[str], Profile]) -> None:

@@ -1,0 +1,40 @@
+"""`quantduel leaderboard`: what the kept blind votes say, as a table, JSON or CSV."""
+
+from pathlib import Path
+
+import click
+
+from engine import leaderboard as boards
+from engine import leaderboard_text as texts
+from engine import report
+from engine.errors import ExitCode
+from engine.history import History
+from engine.leaderboard_text import Format
+
+
+@click.command(short_help="What the kept blind votes say.")
+@click.argument("names", nargs=-1, metavar="[PROFILE…]")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table")
+@click.option(
+    "--export",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a file, too; its name's end says how: " + " ".join(texts.SUFFIXES),
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def leaderboard(names: tuple[str, ...], form: Format, export: Path | None, seed: int) -> ExitCode:
+    """Wins, ties and an exact test for each pair; from three profiles on strengths with 95 % intervals.
+
+    With PROFILEs, only the votes between these.
+    """
+    wanted = texts.format_of(export) if export else None
+    turns = [
+        turn
+        for turn in History().turns()
+        if not names or all(answer.profile in names for answer in turn.answers)
+    ]
+    board = boards.leaderboard(turns, seed=seed)
+    if export and wanted:
+        report.write(texts.text(board, wanted), export)
+    click.echo(texts.text(board, form))
+    return ExitCode.DONE

@@ -1,0 +1,76 @@
+"""Models read: loads a side, has it cut the text, takes it through a piece; counts, and tells how far it is.
+
+Knows sides and pieces; who reads what when is the business of `run`.
+"""
+
+import time
+from collections.abc import Callable
+
+from engine.bench.pace import Pace
+from engine.evaluation.cut import Piece, Text, cut
+from engine.evaluation.events import Advanced, EvaluationEvent, Timing
+from engine.evaluation.settings import Settings
+from engine.evaluation.side import Side
+from engine.protocol import Failed, Logits, Place, Scored, TextCut
+
+OTHER_TOKENS = (
+    "its tokenizer cuts the text otherwise: perplexity over its own tokens, not to be compared; no KLD"
+)
+
+
+class Reading:
+    """What all sides of an evaluation have in common while they read."""
+
+    def __init__(self, settings: Settings, tell: Callable[[EvaluationEvent], None]) -> None:
+        self._settings, self._tell = settings, tell
+        self._pace = Pace()
+
+    def expect(self, text: Text, passes: int) -> None:
+        """So much is to be read from now on."""
+        self._pace.left = float(passes * text.tokens_to_read)
+
+    async def open(self, side: Side, reference: Side | None = None) -> bool:
+        """Load a model, take its decode speed and cut the text; `failure` says why that went wrong."""
+        if not await side.load(self._tell):
+            return False
+        if self._settings.decode_steps:
+            self._tell(Timing(side.profile.name))
+            await side.time_decode(self._settings.decode_steps)
+        if side.failure is None:
+            side.text = await self._text(side, reference)
+        return side.text is not None
+
+    async def read(
+        self, side: Side, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
+    ) -> Scored | None:
+        """A piece through a model; None where that went wrong, and `failure` says why."""
+        started_s = time.monotonic()
+        usable = reference if side.can_compare_with(reference) else None
+        scored = await side.score(piece, write=write, reference=usable)
+        if scored is None or side.text is None:
+            return None
+        self._pace.add(scored.read_tokens, time.monotonic() - started_s)
+        done, total = piece.at + piece.positions, side.text.convention.scored_tokens
+        side.complete = side.complete or done == total
+        share, left_s = self._pace.share, self._pace.left_s
+        self._tell(Advanced(side.profile.name, done, total, side.read_tok_s, share, left_s))
+        return scored
+
+    async def _text(self, side: Side, reference: Side | None) -> Text | None:
+        """The text as this side's tokenizer cuts it: mostly the very same as the reference's."""
+        theirs = reference.text if reference else None
+        if reference and theirs and side.has_tokenizer_of(reference):
+            return theirs
+        found = await side.session.cut(self._settings.text, self._settings.tokens)
+        if not isinstance(found, TextCut):
+            side.failure = found
+            return None
+        own = cut(self._settings, found)
+        if not own.windows:
+            message = f"the text is too short: {len(found.token_ids)} tokens, and none to score among them"
+            side.failure = Failed(kind="bad_input", message=message, hint="try --scored all")
+            return None
+        if theirs and own.windows != theirs.windows:
+            side.is_comparable = False
+            side.notes.append(OTHER_TOKENS)
+        return own

@@ -1,0 +1,52 @@
+"""What an evaluation found, so far or in the end: a row a model, and the convention. Pure data."""
+
+from msgspec import Struct
+
+from engine.evaluation.settings import Convention
+from engine.fidelity import Figures
+from engine.protocol import FailureKind
+
+
+class RowError(Struct, frozen=True):
+    """Why a model has no figures, or not all."""
+
+    kind: FailureKind
+    message: str
+    hint: str = ""
+
+
+class Row(Figures, frozen=True, kw_only=True):
+    """One model: its figures, its size and its speed. What is not known is null."""
+
+    profile: str
+    label: str = ""
+    """The method's badge."""
+    kernel: str = ""
+    device: str = ""
+    weights_bytes: int | None = None
+    read_tok_s: float | None = None
+    """Tokens of the text a second, forward passes alone: the prefill speed of this evaluation."""
+    decode_tok_s: float | None = None
+    """Of one short answer; `quantduel bench` measures it properly."""
+    complete: bool = False
+    """Whether the whole text is in the figures."""
+    notes: tuple[str, ...] = ()
+    error: RowError | None = None
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """The whole evaluation, finished or not."""
+
+    convention: Convention | None
+    """None until the reference has cut the text."""
+    reference: Row
+    candidates: tuple[Row, ...]
+    """In the order they were named."""
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    hardware: str = ""
+
+    @property
+    def ranked(self) -> tuple[Row, ...]:
+        """The candidates by mean KLD, the nearest first; those without figures last."""
+        return tuple(sorted(self.candidates, key=lambda row: row.kld.mean if row.kld else float("inf")))

@@ -1,0 +1,195 @@
+"""Runs an evaluation: the reference reads the text, then one candidate after the other, and the report grows.
+
+Owns the order, and where the reference's logits are meanwhile. Where those of the whole text fit into
+HELD_BYTES of shared memory, the reference reads once, ends, and every candidate has the machine to itself.
+Otherwise both are loaded, and the reference reads each piece anew just before a candidate does: one pass more
+for each candidate, and one piece in memory. Where both do not fit, the logits go to disk, up to DISK_BYTES.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+
+from engine import hardware, paths
+from engine.evaluation import settings as texts
+from engine.evaluation.cut import PIECE_BYTES, Text
+from engine.evaluation.events import EvaluationEvent, Finished, Noted
+from engine.evaluation.reading import Reading
+from engine.evaluation.report import Report
+from engine.evaluation.settings import Settings
+from engine.evaluation.shared import SharedFile
+from engine.evaluation.side import Side
+from engine.protocol import Failed, Logits, Place
+from engine.units import bytes_text
+
+HELD_BYTES = 512 << 20
+HELD_SHARE = 0.25  # of the memory that is free
+DISK_BYTES = 4 << 30
+CROWDED = frozenset({"out_of_memory", "worker_lost"})
+
+AGAIN = "the reference read the text anew for every candidate: its logits ({}) are too many to be held"
+ON_DISK = "the reference's logits ({}) went over the disk: two models do not fit into memory together"
+
+
+class Evaluation:
+    """One evaluation on its way; `report` holds every figure so far, also when `run` is left early."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        together: bool = True,
+        held_bytes: int | None = None,
+        disk_bytes: int = DISK_BYTES,
+    ) -> None:
+        """`together` allows two loaded models at once; the bounds are for the reference's logits."""
+        texts.require_pair(settings.profiles)
+        self.settings = settings
+        self._together, self._disk_bytes = together, disk_bytes
+        self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
+        self._reference, *self._candidates = [
+            Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
+        ]
+        self._notes: list[str] = []
+        self._events: asyncio.Queue[EvaluationEvent | None] = asyncio.Queue()
+        self._reading = Reading(settings, self._events.put_nowait)
+
+    @property
+    def report(self) -> Report:
+        """The figures so far; made anew at each call, so look once a second rather than at each event."""
+        info, text = self._reference.info, self._reference.text
+        return Report(
+            convention=text.convention if text else None,
+            reference=self._reference.row(None),
+            candidates=tuple(side.row(self._reference.scores) for side in self._candidates),
+            notes=tuple(self._notes),
+            versions=info.versions if info else {},
+            hardware=info.device_name if info else "",
+        )
+
+    async def run(self) -> AsyncGenerator[EvaluationEvent]:
+        """Evaluate, and tell how it goes; whoever leaves early stops it, and its workers end."""
+        working = asyncio.create_task(self._work())
+        working.add_done_callback(lambda _: self._events.put_nowait(None))
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+            await working
+        finally:
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _work(self) -> None:
+        try:
+            if await self._reading.open(self._reference) and self._reference.text:
+                await self._compare(self._reference.text)
+        finally:
+            await asyncio.gather(*(side.close() for side in (self._reference, *self._candidates)))
+
+    async def _compare(self, text: Text) -> None:
+        """Hold the reference's logits, or have it read along."""
+        total_bytes = text.convention.scored_tokens * self._reference.row_bytes
+        if total_bytes <= min(self._held_bytes, HELD_SHARE * hardware.free_by_device()["cpu"]):
+            with SharedFile.in_memory(total_bytes) as held:
+                await self._one_after_the_other(text, held, self._candidates)
+        else:
+            await self._side_by_side(text, total_bytes)
+
+    async def _one_after_the_other(self, text: Text, held: SharedFile, candidates: Sequence[Side]) -> None:
+        """The reference once, its logits into the file; then each candidate with the machine to itself."""
+        reference = self._reference
+        self._reading.expect(text, passes=1 + len(candidates))
+        logits: dict[int, Logits] = {}
+        for piece in text.pieces(reference.row_bytes):
+            place = held.place(piece.at * reference.row_bytes)
+            scored = await self._reading.read(reference, piece, write=place)
+            if scored is None or scored.logits is None:
+                return
+            logits[piece.at] = scored.logits
+        await self._end(reference)
+        for index, candidate in enumerate(candidates):
+            self._reading.expect(text, passes=len(candidates) - index)
+            await self._alone(candidate, logits)
+
+    async def _alone(self, candidate: Side, logits: dict[int, Logits]) -> None:
+        """A candidate against logits that are there."""
+        if await self._reading.open(candidate, self._reference) and candidate.text:
+            for piece in candidate.text.pieces(self._reference.row_bytes):
+                if not await self._reading.read(candidate, piece, reference=logits.get(piece.at)):
+                    break
+        await self._end(candidate)
+
+    async def _side_by_side(self, text: Text, total_bytes: int) -> None:
+        """Piece by piece, the reference and then the candidate; where both do not fit, over the disk."""
+        waiting = list(self._candidates)
+        with SharedFile.in_memory(min(total_bytes, PIECE_BYTES)) as shared:
+            while waiting and self._together and has_room(self._reference, waiting[0]):
+                self._reading.expect(text, passes=2 * len(waiting))
+                await self._beside(waiting[0], shared.place())
+                if waiting[0].failure and waiting[0].failure.kind in CROWDED:
+                    break
+                await self._end(waiting.pop(0))
+                if self._reference.failure:
+                    return
+        if len(waiting) < len(self._candidates):
+            self._note(AGAIN.format(bytes_text(total_bytes)))
+        if waiting:
+            await self._over_disk(text, total_bytes, waiting)
+        else:
+            await self._end(self._reference)
+
+    async def _beside(self, candidate: Side, place: Place) -> None:
+        """A candidate against logits that the reference makes just before."""
+        reference = self._reference
+        if not await self._reading.open(candidate, reference) or candidate.text is None:
+            return
+        for piece in candidate.text.pieces(reference.row_bytes):
+            logits = None
+            if candidate.is_comparable:
+                scored = await self._reading.read(reference, piece, write=place)
+                logits = scored.logits if scored else None
+            if reference.failure or not await self._reading.read(candidate, piece, reference=logits):
+                return
+
+    async def _over_disk(self, text: Text, total_bytes: int, waiting: Sequence[Side]) -> None:
+        """Through a file without a name in the cache folder, or not at all."""
+        for side in waiting:
+            await side.start_anew()
+        if total_bytes <= self._disk_bytes:
+            with suppress(OSError), SharedFile.on_disk(paths.cache(), total_bytes) as held:
+                self._note(ON_DISK.format(bytes_text(total_bytes)))
+                await self._one_after_the_other(text, held, waiting)
+                return
+        for side in waiting:
+            side.failure = too_large(text.convention.tokens, total_bytes, self._disk_bytes)
+            await self._end(side)
+        await self._end(self._reference)
+
+    async def _end(self, side: Side) -> None:
+        await side.close()
+        self._events.put_nowait(Finished(side.profile.name))
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        self._events.put_nowait(Noted(text))
+
+
+def has_room(reference: Side, candidate: Side) -> bool:
+    """Whether one more model as large as the reference fits beside it, on its device."""
+    memory = reference.memory
+    if memory is None or reference.profile.model.device != candidate.profile.model.device:
+        return True
+    return memory.device_total_bytes - memory.device_used_bytes >= memory.process_bytes
+
+
+def too_large(tokens: int, total_bytes: int, bound_bytes: int) -> Failed:
+    """Why a candidate has no figures: neither memory nor disk has room for the logits of so many tokens."""
+    message = (
+        "it does not fit into memory beside the reference, and the reference's logits would take "
+        f"{bytes_text(total_bytes)} on disk, where {bytes_text(bound_bytes)} are allowed and must be free"
+    )
+    return Failed(
+        kind="out_of_memory",
+        message=message,
+        hint=f"--tokens {tokens * bound_bytes // total_bytes} would fit",
+    )

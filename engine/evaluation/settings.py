@@ -1,0 +1,172 @@
+"""What an evaluation will read and score: profiles, text, windows; and the name of the convention they make.
+
+Pure. Knows neither sessions nor results.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from engine.calibration import FILE_TYPES, HUB_SETS, PYTHON_DOCS
+from engine.errors import InputError
+from engine.faults import nearest
+from engine.methods import Awq, Gptq
+from engine.profile import Profile
+
+Scored = Literal["half", "all"]
+Begins = Literal["each window", "the text", "nothing"]
+
+TEXTS = (PYTHON_DOCS, "wikitext2", "c4", "ptb")
+TEXT_NAMES = {
+    PYTHON_DOCS: "python-docs (every eighth topic, which no calibration reads)",
+    "wikitext2": "wikitext2, test part",
+    "c4": "c4, the validation part's first 1100 texts",
+    "ptb": "ptb, test part",
+}
+PAPERS_WINDOW = 2048
+DECODE_STEPS = 32
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Everything the figures depend on besides the machine."""
+
+    profiles: tuple[Profile, ...]
+    """The reference, then the candidates; their names are distinct."""
+    text: str = PYTHON_DOCS
+    """One of TEXTS, or a file (.txt, .jsonl, .parquet)."""
+    window: int = 512
+    """Tokens read at once."""
+    stride: int | None = None
+    """From the beginning of a window to that of the next; None is the window: no overlap."""
+    scored: Scored = "half"
+    """Of each window: tokens with half a window before them, or all; never a token twice."""
+    tokens: int | None = None
+    """Of the text, from its beginning; None is all of it."""
+    decode_steps: int = DECODE_STEPS
+    """Tokens decoded for the decode speed beside the figures; 0 measures none."""
+
+    def __post_init__(self) -> None:
+        if self.window < 2:
+            raise ValueError("window: expected at least 2 tokens")
+        if self.stride is not None and not 1 <= self.stride <= self.window:
+            raise ValueError(f"stride: expected 1 to {self.window}, the window")
+        if self.tokens is not None and self.tokens < 2:
+            raise ValueError("tokens: expected at least 2")
+
+    @property
+    def step(self) -> int:
+        """The stride in tokens."""
+        return self.stride or self.window
+
+    @property
+    def begins(self) -> Begins:
+        """What the tokenizer's own beginning (BOS) stands before, where it has one.
+
+        The papers' convention has it once, before the whole text; anything else before each window.
+        """
+        return "the text" if self.scored == "all" and self.step == self.window else "each window"
+
+
+class Span(Struct, frozen=True):
+    """A window: tokens `start` to `end` of the text are read, those from `first` on are scored."""
+
+    start: int
+    first: int
+    end: int
+
+
+class Convention(Struct, frozen=True, kw_only=True):
+    """How a perplexity was taken: without it the number means nothing."""
+
+    text: str
+    """What was read."""
+    window: int
+    stride: int
+    scored: Scored
+    begins: Begins
+    """Where the tokenizer's beginning (BOS) stands; `nothing` where it has none."""
+    windows: int
+    tokens: int
+    """Of the text."""
+    scored_tokens: int
+
+    @property
+    def name(self) -> str:
+        """Who else does it so; empty where nobody known does."""
+        if self.stride != self.window:
+            return ""
+        if self.scored == "half":
+            return "llama.cpp's convention: the second half of each window"
+        return "the convention of the GPTQ and AWQ papers" if self.window == PAPERS_WINDOW else ""
+
+    @property
+    def line(self) -> str:
+        """The convention in a line."""
+        overlap = "no overlap" if self.stride == self.window else f"stride {self.stride}"
+        part = "their second half scored" if self.scored == "half" else "all tokens scored"
+        bos = "no BOS" if self.begins == "nothing" else f"BOS before {self.begins}"
+        parts = (
+            f"{self.text}: {self.tokens} tokens",
+            f"{self.windows} windows of {self.window}",
+            overlap,
+            f"{part} ({self.scored_tokens})",
+            bos,
+            self.name,
+        )
+        return ", ".join(part for part in parts if part)
+
+
+def spans(settings: Settings, tokens: int, lead: int) -> Iterator[Span]:
+    """The windows of a text of so many tokens, each behind `lead` tokens of the tokenizer's own.
+
+    A rest that fills no window is left out; a text shorter than a window is one window.
+    """
+    length = settings.window - lead
+    step = min(settings.step, length)
+    half = settings.window // 2 - lead if settings.scored == "half" else 0
+    least = 0 if lead else 1  # a token needs something before it
+    for start in range(0, max(1, tokens - length + 1), step):
+        fresh = length - step if start else 0  # the window before has scored the others, or could have
+        end = min(start + length, tokens)
+        first = start + max(least, half, fresh)
+        if first < end:
+            yield Span(start, first, end)
+
+
+def require_text(name: str) -> str:
+    """The text a user means; InputError where there is no such set and no such file."""
+    if name in TEXTS:
+        return name
+    file = Path(name).expanduser()
+    if file.suffix not in FILE_TYPES:
+        hint = nearest(name, TEXTS) or f"known are {', '.join(TEXTS)}, or a file ({', '.join(FILE_TYPES)})"
+        raise InputError(f"no text named {name!r}", hint)
+    if not file.is_file():
+        raise InputError(f"no such file: {name}")
+    return str(file.absolute())
+
+
+def text_name(text: str) -> str:
+    """What to call it in a line."""
+    return TEXT_NAMES.get(text, Path(text).name)
+
+
+def calibration_notes(profile: Profile, text: str) -> list[str]:
+    """What to know of a model that was calibrated with something near the text it is judged by."""
+    method = profile.quantization
+    if not isinstance(method, Gptq | Awq):
+        return []
+    calibration = method.calibration
+    if calibration.file is not None and str(calibration.file) == text:
+        return ["it was calibrated with this very text, which flatters it"]
+    if text in HUB_SETS and str(calibration.dataset).removesuffix("-new") == text:
+        return [f"it was calibrated with another part of {text}"]
+    return []
+
+
+def require_pair(profiles: Sequence[Profile]) -> None:
+    """InputError without a candidate."""
+    if len(profiles) < 2:
+        raise InputError("expected a reference and at least one candidate", "quantduel eval A B")

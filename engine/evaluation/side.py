@@ -1,0 +1,144 @@
+"""One model of an evaluation: its worker, what it said so far, and its row in the report.
+
+Owns a session. Knows neither the other models nor the order in which they are asked.
+"""
+
+from collections.abc import Callable, Sequence
+
+from engine.bench.rows import decode_tok_s
+from engine.client import Session
+from engine.evaluation.cut import Piece, Text
+from engine.evaluation.events import EvaluationEvent, Loading
+from engine.evaluation.report import Row, RowError
+from engine.fidelity import Figures, Scores, against, alone
+from engine.metrics import NS
+from engine.profile import Profile
+from engine.protocol import (
+    Failed,
+    Loaded,
+    Logits,
+    Measured,
+    Memory,
+    ModelInfo,
+    Pass,
+    Place,
+    Scored,
+    Staged,
+)
+
+DECODE_CONTEXT = 32  # tokens before those that are timed
+WARM_UP_STEPS = 4
+
+
+class Side:
+    """A profile's model while a text is read."""
+
+    def __init__(self, profile: Profile, notes: Sequence[str] = ()) -> None:
+        self.profile = profile
+        self.notes = list(notes)
+        self.session = Session(profile)
+        self.info: ModelInfo | None = None
+        self.memory: Memory | None = None
+        self.text: Text | None = None
+        """As this model reads it."""
+        self.failure: Failed | None = None
+        self.scores = Scores()
+        self.is_comparable = True
+        """Whether it reads the same tokens as the reference."""
+        self.complete = False
+        self._decode_tok_s: float | None = None
+        self._read_tokens = self._read_ns = 0
+        self._figures = Figures()
+
+    @property
+    def read_tok_s(self) -> float | None:
+        """Tokens a second in forward passes so far."""
+        return self._read_tokens * NS / self._read_ns if self._read_ns else None
+
+    @property
+    def row_bytes(self) -> int:
+        """The logits of one position."""
+        return self.info.vocabulary * self.info.logit_bytes if self.info else 0
+
+    def has_tokenizer_of(self, other: "Side") -> bool:
+        """Whether equal ids are equal text."""
+        infos = (self.info, other.info)
+        return len({info.tokenizer_sha256 for info in infos if info}) == 1
+
+    def can_compare_with(self, logits: Logits | None) -> bool:
+        """Whether these logits are of the tokens that it reads, and as many as its own."""
+        return (
+            logits is not None
+            and self.info is not None
+            and self.is_comparable
+            and logits.vocabulary == self.info.vocabulary
+        )
+
+    async def load(self, tell: Callable[[EvaluationEvent], None]) -> bool:
+        """Load the model; `failure` says why there is none."""
+        async for event in self.session.load():
+            match event:
+                case Staged():
+                    tell(Loading(self.profile.name, event))
+                case Loaded(info=info, memory=memory):
+                    self.info, self.memory = info, memory
+                case Failed():
+                    self.failure = event
+        return self.failure is None
+
+    async def time_decode(self, steps: int) -> None:
+        """The speed of a short answer; a model whose window is too short for one has no such speed."""
+        for count in (WARM_UP_STEPS, steps):
+            measured = await self.session.measure(Pass(context=DECODE_CONTEXT, steps=count))
+            if not isinstance(measured, Measured):
+                self.failure = None if measured.kind == "bad_input" else measured
+                return
+            self._decode_tok_s = decode_tok_s(measured, batch=1)
+
+    async def score(
+        self, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
+    ) -> Scored | None:
+        """Read a piece, which counts once however often it is read; None and `failure` if that went wrong."""
+        result = await self.session.score(piece.passage, write=write, reference=reference)
+        if isinstance(result, Failed):
+            self.failure = result
+            return None
+        self._read_tokens += result.read_tokens
+        self._read_ns += result.read_ns
+        if piece.at == len(self.scores):
+            self.scores.add(result.log_probs, result.first_choices, result.klds)
+        return result
+
+    async def start_anew(self) -> None:
+        """Be as if never loaded, for another try."""
+        await self.close()
+        self.session, self.scores = Session(self.profile), Scores()
+        self.failure = self.info = self.memory = self.text = None
+
+    async def close(self) -> None:
+        """End the worker."""
+        await self.session.close()
+
+    def row(self, reference: Scores | None) -> Row:
+        """All that is known of it; a candidate's figures are against the reference's scores."""
+        figures, info, failure = self._brought_up_to_date(reference), self.info, self.failure
+        return Row(
+            profile=self.profile.name,
+            label=info.label if info else self.profile.label,
+            kernel=info.kernel if info else "",
+            device=info.device if info else "",
+            weights_bytes=info.weights.total_bytes if info else None,
+            read_tok_s=self.read_tok_s,
+            decode_tok_s=self._decode_tok_s,
+            complete=self.complete,
+            notes=(*(info.notes if info else ()), *self.notes),
+            error=RowError(failure.kind, failure.message, failure.hint) if failure else None,
+            **{name: getattr(figures, name) for name in Figures.__struct_fields__},
+        )
+
+    def _brought_up_to_date(self, reference: Scores | None) -> Figures:
+        """The figures of all positions so far, reckoned once for each number of positions."""
+        if self._figures.tokens != len(self.scores):
+            paired = reference is not None and self.is_comparable
+            self._figures = against(self.scores, reference) if reference and paired else alone(self.scores)
+        return self._figures

@@ -1,0 +1,166 @@
+"""An evaluation as text: table, Markdown, CSV, JSON. The same rows, so the same figures.
+
+Tables rank the candidates and have units in their cells; CSV has bare numbers; JSON has everything, as named.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from engine import report as tables
+from engine.errors import InputError
+from engine.evaluation.report import Report, Row
+from engine.fidelity import Kld
+from engine.report import Cell
+from engine.units import MISSING, bytes_text
+
+Format = Literal["table", "json", "csv", "md"]
+FORMATS: Sequence[Format] = get_args(Format)
+SUFFIXES: Mapping[str, Format] = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "table"}
+UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
+
+
+def text(report: Report, form: Format) -> str:
+    """The report in this format."""
+    return _WRITERS[form](report)
+
+
+def format_of(file: Path) -> Format:
+    """What a file's name asks for; InputError for a name that asks for nothing known."""
+    if file.suffix not in SUFFIXES:
+        raise InputError(f"{file}: which format?", "the name ends in " + ", ".join(SUFFIXES))
+    return SUFFIXES[file.suffix]
+
+
+def heading(report: Report) -> list[str]:
+    """What holds for all rows: machine, versions, convention, units."""
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    convention = report.convention.line if report.convention else ""
+    lines = (report.hardware, versions, convention, UNITS)
+    return [line for line in lines if line]
+
+
+def remarks(report: Report) -> list[str]:
+    """What the reader of the figures should know; what holds for all rows is told once."""
+    rows = (report.reference, *report.candidates)
+    owners: dict[str, list[str]] = {}
+    for row in rows:
+        for note in _notes(row, report):
+            owners.setdefault(note, []).append(row.profile)
+    told = [
+        note if len(names) == len(rows) else f"{', '.join(names)}: {note}" for note, names in owners.items()
+    ]
+    return [*report.notes, *told]
+
+
+def cells(row: Row, *, is_reference: bool = False) -> dict[str, Cell]:
+    """A row for reading."""
+    kld = row.kld
+    return {
+        "profile": f"{row.profile} (reference)" if is_reference else row.profile,
+        "method": row.label,
+        "KLD": _with_error(kld.mean, kld.stderr) if kld else MISSING,
+        "p50, p95, p99": f"{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
+        "max": f"{kld.max:.3g}" if kld else MISSING,
+        "same top": _with_error(row.same_top, row.same_top_stderr, " %"),
+        "RMS Δp": _with_error(row.rms_dp, row.rms_dp_stderr, " %"),
+        "perplexity": _with_error(row.perplexity, row.perplexity_stderr),
+        "ratio": _with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
+        "weights": bytes_text(row.weights_bytes),
+        "decode tok/s": _speed(row.decode_tok_s),
+        "read tok/s": _speed(row.read_tok_s),
+    }
+
+
+def numbers(row: Row) -> dict[str, Cell]:
+    """A row for machines that cannot read JSON."""
+    klds = {f"kld_{name}": getattr(row.kld, name) if row.kld else None for name in Kld.__struct_fields__}
+    names = (
+        "tokens",
+        "perplexity",
+        "perplexity_stderr",
+        "perplexity_ratio",
+        "perplexity_ratio_stderr",
+        "same_top",
+        "same_top_stderr",
+        "rms_dp",
+        "rms_dp_stderr",
+        "mean_dp",
+        "mean_dp_stderr",
+        "weights_bytes",
+        "decode_tok_s",
+        "read_tok_s",
+        "complete",
+    )
+    return {
+        "profile": row.profile,
+        "label": row.label,
+        "kernel": row.kernel,
+        **klds,
+        **{name: getattr(row, name) for name in names},
+        "error": row.error.message if row.error else "",
+    }
+
+
+def _with_error(value: float | None, error: float | None, unit: str = "") -> str:
+    """`0.0313 ± 0.0011`: two digits of the error, the value to the same place."""
+    if value is None:
+        return MISSING
+    if not error:
+        return f"{value:.4g}{unit}"
+    places = max(0, 1 - _magnitude(error))
+    return f"{value:.{places}f} ± {error:.{places}f}{unit}"
+
+
+def _magnitude(value: float) -> int:
+    """The power of ten of its first digit: 0.0031 has -3."""
+    return int(f"{value:e}".partition("e")[2])
+
+
+def _speed(tok_s: float | None) -> str:
+    if tok_s is None:
+        return MISSING
+    return f"{tok_s:.0f}" if tok_s >= 99.95 else f"{tok_s:.1f}"
+
+
+def _notes(row: Row, report: Report) -> Iterator[str]:
+    yield from row.notes
+    if row.error:
+        yield row.error.message + (f" ({row.error.hint})" if row.error.hint else "")
+    elif not row.complete and report.convention:
+        yield f"not finished: {row.tokens} of {report.convention.scored_tokens} tokens scored"
+
+
+def _readable(report: Report) -> list[dict[str, Cell]]:
+    return [cells(report.reference, is_reference=True), *map(cells, report.ranked)]
+
+
+def _table(report: Report) -> str:
+    lines = (*heading(report), "", tables.table(_readable(report)), "", *remarks(report))
+    return "\n".join(lines).rstrip()
+
+
+def _markdown(report: Report) -> str:
+    above, below = ([f"- {line}" for line in part(report)] for part in (heading, remarks))
+    return "\n".join((*above, "", tables.markdown(_readable(report)), "", *below)).rstrip()
+
+
+def _csv(report: Report) -> str:
+    return tables.csv_text([numbers(row) for row in (report.reference, *report.candidates)])
+
+
+def _json(report: Report) -> str:
+    found = msgspec.to_builtins(report)
+    if report.convention:
+        found["convention"] |= {"name": report.convention.name, "line": report.convention.line}
+    return tables.json(found)
+
+
+_WRITERS: Mapping[Format, Callable[[Report], str]] = {
+    "table": _table,
+    "json": _json,
+    "csv": _csv,
+    "md": _markdown,
+}

@@ -1,0 +1,186 @@
+"""What is kept for good: blind turns with both answers and their votes, and the results of long runs.
+
+Owns one SQLite file. Each call is a transaction of its own on a connection of its own, so any thread and
+several QuantDuels may use the file at once, and a crash leaves all of a vote or nothing of it. Knows nothing
+of what votes and runs mean: `engine.leaderboard` counts, and a run's body is its owner's JSON. A file that
+cannot be used raises HistoryError, a line for the user; the caller shows it and goes on.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from engine import paths
+from engine.errors import HistoryError
+from engine.profile import Generation
+from engine.votes import BlindAnswer, BlindTurn
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 5.0
+RunKind = Literal["bench", "fidelity"]
+TABLES = (
+    """CREATE TABLE turns (
+        id INTEGER PRIMARY KEY,
+        created TEXT NOT NULL,
+        prompt TEXT NOT NULL,
+        generation TEXT NOT NULL,
+        left_side INTEGER NOT NULL CHECK (left_side IN (0, 1)))""",
+    """CREATE TABLE answers (
+        turn INTEGER NOT NULL REFERENCES turns (id),
+        side INTEGER NOT NULL CHECK (side IN (0, 1)),
+        profile TEXT NOT NULL,
+        answer TEXT NOT NULL,
+        PRIMARY KEY (turn, side))""",
+    """CREATE TABLE votes (
+        turn INTEGER PRIMARY KEY REFERENCES turns (id),
+        created TEXT NOT NULL,
+        verdict TEXT NOT NULL CHECK (verdict IN ('a', 'b', 'tie', 'both bad')))""",
+    """CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        kind TEXT NOT NULL,
+        created TEXT NOT NULL,
+        title TEXT NOT NULL,
+        body BLOB NOT NULL)""",
+    "CREATE INDEX runs_by_kind ON runs (kind, id)",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
+ALL_TURNS = """
+    SELECT turns.created, prompt, generation, left_side, a.answer, b.answer, verdict FROM turns
+    JOIN answers AS a ON a.turn = turns.id AND a.side = 0
+    JOIN answers AS b ON b.turn = turns.id AND b.side = 1
+    LEFT JOIN votes ON votes.turn = turns.id ORDER BY turns.id"""
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """A kept run, without its body."""
+
+    id: int
+    kind: RunKind
+    created: str
+    """ISO 8601, UTC."""
+    title: str
+
+
+class History:
+    """The file. The first call makes it."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self.file = file or paths.history()
+
+    def keep_turn(self, turn: BlindTurn, kept: int | None = None) -> int:
+        """Keep a turn with its vote, where it has one; returns its number. `kept` is one to complete."""
+        with self._transaction() as db:
+            number = _insert_turn(db, turn) if kept is None else kept
+            _write_answers(db, number, turn)
+            return number
+
+    def turns(self) -> list[BlindTurn]:
+        """Every turn, the oldest first."""
+        with self._transaction() as db:
+            return [_turn(row) for row in db.execute(ALL_TURNS)]
+
+    def keep_run(self, kind: RunKind, title: str, body: bytes, kept: int | None = None) -> int:
+        """Keep a run's JSON document; returns its number. `kept` is one to replace: a run that has grown."""
+        with self._transaction() as db:
+            if kept is not None:
+                db.execute("UPDATE runs SET title = ?, body = ? WHERE id = ?", (title, body, kept))
+                return kept
+            insert = "INSERT INTO runs (kind, created, title, body) VALUES (?, ?, ?, ?)"
+            return _number(db.execute(insert, (kind, _now(), title, body)))
+
+    def runs(self, kind: RunKind, limit: int = 50) -> list[Run]:
+        """The latest runs of a kind, the newest first."""
+        query = "SELECT id, created, title FROM runs WHERE kind = ? ORDER BY id DESC LIMIT ?"
+        with self._transaction() as db:
+            rows = db.execute(query, (kind, limit)).fetchall()
+        return [Run(id=number, kind=kind, created=created, title=title) for number, created, title in rows]
+
+    def run_body(self, run: int) -> bytes:
+        """A run's JSON document; HistoryError where there is no such run."""
+        with self._transaction() as db:
+            row = db.execute("SELECT body FROM runs WHERE id = ?", (run,)).fetchone()
+        if row is None:
+            raise HistoryError(f"the history has no run {run}")
+        return bytes(row[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection whose changes hold at the end, all of them; after an exception or a crash, none."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with closing(_connected(self.file)) as db, db:
+                db.execute("BEGIN IMMEDIATE")
+                _make_tables(db, self.file)
+                yield db
+        except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
+            raise HistoryError(f"{self.file} cannot be used: {error}", _hint(error)) from error
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # a kept vote survives a power cut, too
+    db.execute("PRAGMA foreign_keys = ON")
+    return db
+
+
+def _make_tables(db: sqlite3.Connection, file: Path) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA_VERSION:
+        raise HistoryError(f"{file} was written by a newer QuantDuel", "update this one")
+    if version < SCHEMA_VERSION:
+        for statement in TABLES:
+            db.execute(statement)
+
+
+def _insert_turn(db: sqlite3.Connection, turn: BlindTurn) -> int:
+    insert = "INSERT INTO turns (created, prompt, generation, left_side) VALUES (?, ?, ?, ?)"
+    row = (turn.created or _now(), turn.prompt, msgspec.json.encode(turn.generation).decode(), turn.left)
+    return _number(db.execute(insert, row))
+
+
+def _write_answers(db: sqlite3.Connection, number: int, turn: BlindTurn) -> None:
+    """The answers as they are now, and the vote; a vote that is there already stays."""
+    for side, answer in enumerate(turn.answers):
+        row = (number, side, answer.profile, msgspec.json.encode(answer).decode())
+        db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", row)
+    if turn.verdict is not None:
+        db.execute(
+            "INSERT INTO votes VALUES (?, ?, ?) ON CONFLICT (turn) DO NOTHING", (number, _now(), turn.verdict)
+        )
+
+
+def _turn(row: tuple[Any, ...]) -> BlindTurn:
+    created, prompt, generation, left, a, b, verdict = row
+    return BlindTurn(
+        created=created,
+        prompt=prompt,
+        generation=msgspec.json.decode(generation, type=Generation),
+        left=left,
+        answers=(_answer(a), _answer(b)),
+        verdict=verdict,
+    )
+
+
+def _answer(text: str) -> BlindAnswer:
+    return msgspec.json.decode(text, type=BlindAnswer)
+
+
+def _number(cursor: sqlite3.Cursor) -> int:
+    return int(cursor.lastrowid or 0)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+        return "it is damaged: move it away, and a new one is begun"
+    return "nothing is kept meanwhile"

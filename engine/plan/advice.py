@@ -1,0 +1,88 @@
+"""What to say when memory does not suffice: a load refused before it begins, and named ways out.
+
+Headers that lie on this machine alone are read; where there are none, nothing is refused and little advised.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
+
+from engine import hardware
+from engine.errors import LoadError
+from engine.hardware import Hardware
+from engine.plan.local import planned, smaller
+from engine.plan.planning import Wish
+from engine.plan.terms import Plan, Suggestion, total
+from engine.profile import Profile
+from engine.protocol import Failed
+from engine.units import bytes_text
+
+ANYWAY = "--anyway loads it all the same"
+
+
+def refusal(
+    profile: Profile, limit_bytes: int | None = None, machine: Hardware | None = None
+) -> Failed | None:
+    """Why a load cannot possibly succeed here; None where it might, and where that cannot be told.
+
+    Only what is certain counts: the weights, and the libraries beside them. Nothing is loaded or downloaded.
+    """
+    machine = machine or hardware.detect()
+    wish = Wish(limit_bytes=limit_bytes)
+    try:
+        found = planned(profile, wish, machine, ask_hub=False)
+    except LoadError:
+        return None
+    certain, free = _certain_bytes(found), found.room.free_bytes
+    if certain <= free:
+        return None
+    message = (
+        f"{profile.name} does not fit: {bytes_text(certain)} asked for by its weights and libraries, "
+        f"{bytes_text(free)} free on {found.room.device}"
+        + (f" (by {found.room.limited_by})" if found.room.limited_by else "")
+    )
+    return Failed(kind="out_of_memory", message=message, hint=f"{_ways_out(found.would_fit)}; {ANYWAY}")
+
+
+def fit_together(
+    wanted: Sequence[Profile], limit_bytes: int | None = None, machine: Hardware | None = None
+) -> bool:
+    """Whether profiles fit beside each other on their devices; True where that cannot be told."""
+    machine = machine or hardware.detect()
+    needed: dict[str, int] = {}
+    free: dict[str, int] = {}
+    for profile in wanted:
+        try:
+            found = planned(profile, Wish(limit_bytes=limit_bytes), machine, ask_hub=False)
+        except LoadError:
+            return True
+        device = found.room.device
+        needed[device] = needed.get(device, 0) + found.needed_bytes
+        free[device] = found.room.free_bytes
+    return all(needed[device] <= free[device] for device in needed)
+
+
+def advised(failed: Failed, profile: Profile, limit_bytes: int | None = None) -> Failed:
+    """A shortage with named ways out added to its hint."""
+    wish, machine = Wish(limit_bytes=limit_bytes), hardware.detect()
+    try:
+        own, found = planned(profile, wish, machine, ask_hub=False), smaller(profile, wish, machine)
+    except LoadError:
+        return failed
+    ways = "; ".join(part for part in (_ways_out(found) if found else "", failed.hint) if part)
+    plan = f"{bytes_text(own.needed_bytes)} is planned for {own.needed_for} it"
+    return replace(failed, message=f"{failed.message} ({plan})", hint=ways)
+
+
+def _certain_bytes(found: Plan) -> int:
+    """Weights and what must be beside them; where a checkpoint is still to be made, its source."""
+    loaded = found.weights_bytes + total(found.runtime)
+    source = [term.bytes for term in found.quantizing if term.name == "source in full precision"]
+    on_host = found.room.device == "cpu"
+    return max([loaded, *(size + total(found.runtime) for size in source if on_host)])
+
+
+def _ways_out(found: Sequence[Suggestion]) -> str:
+    if not found:
+        return "no smaller profile of this model fits here: another model, device or machine is needed"
+    return "try " + ", ".join(f"{each.command} ({bytes_text(each.needs_bytes)} needed)" for each in found)

@@ -1,0 +1,117 @@
+"""Estimate against actual: load a profile in a worker of its own, fill its cache, and compare with the plan.
+
+Owns the order. The actual figures are those that the worker reports everywhere else.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.client import Session
+from engine.errors import LoadError
+from engine.hardware import Hardware
+from engine.methods import Packed
+from engine.plan.local import checkpoint_is_there, planned
+from engine.plan.planning import Wish
+from engine.plan.terms import Plan
+from engine.profile import Profile
+from engine.protocol import Failed, Loaded, Measured, Pass, Quantized, Staged
+
+Tell = Callable[[str, Staged], object]
+
+
+class Figures(Struct, frozen=True, kw_only=True):
+    """The three figures that are compared."""
+
+    weights_bytes: int
+    kv_cache_bytes: int
+    load_peak_bytes: int
+    """On a CPU of the resident set, on a GPU of the allocator and the context."""
+    quantize_peak_bytes: int | None = None
+    """Of making the checkpoint; null where none was made in this run."""
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """A profile's estimate, and what a load really took; `failure` says why there was none."""
+
+    profile: str
+    context: int
+    batch: int
+    estimate: Figures
+    actual: Figures | None
+    failure: str = ""
+
+
+async def checked(profile: Profile, wish: Wish, machine: Hardware, tell: Tell) -> Checked:
+    """Plan, make the checkpoint where there is none, load, fill the cache; LoadError where no plan can be."""
+    made = not checkpoint_is_there(profile)
+    found = planned(profile, wish, machine)
+    estimate = Figures(
+        weights_bytes=found.weights_bytes,
+        kv_cache_bytes=found.kv_cache_bytes,
+        load_peak_bytes=found.load_peak_bytes,
+        quantize_peak_bytes=found.quantize_peak_bytes or None,
+    )
+    row = Checked(
+        profile=profile.name, context=found.context, batch=found.batch, estimate=estimate, actual=None
+    )
+    try:
+        quantize_peak = (
+            await _make(profile, tell) if made and isinstance(profile.quantization, Packed) else None
+        )
+        actual = await _measure(profile, found, wish, tell, quantize_peak)
+    except LoadError as error:
+        return replace(row, failure=str(error))
+    return replace(row, actual=actual)
+
+
+async def _make(profile: Profile, tell: Tell) -> int | None:
+    """Make the checkpoint in a worker that ends afterwards, so that the load's peak is the load's own."""
+    session = Session(profile)
+    peak: int | None = None
+    try:
+        async for event in session.quantize():
+            match event:
+                case Staged():
+                    tell(profile.name, event)
+                case Quantized(record=record, was_there=was_there):
+                    peak = None if was_there else record.peak_bytes
+                case Failed(message=message, hint=hint):
+                    raise LoadError(message, hint)
+    finally:
+        await session.close()
+    return peak
+
+
+async def _measure(
+    profile: Profile, found: Plan, wish: Wish, tell: Tell, quantize_peak: int | None
+) -> Figures:
+    session = Session(profile, memory_limit_bytes=wish.limit_bytes)
+    try:
+        loaded = await _loaded(session, tell)
+        steps = 2  # one token is chosen from the prompt, and read as the cache's last
+        run = Pass(context=max(1, found.context - 1), batch=found.batch, steps=steps)
+        filled = await session.measure(run)
+        if not isinstance(filled, Measured):
+            raise LoadError(filled.message, filled.hint)
+    finally:
+        await session.close()
+    return Figures(
+        weights_bytes=loaded.info.weights.total_bytes,
+        kv_cache_bytes=filled.kv_cache_bytes,
+        load_peak_bytes=max(loaded.memory.peak_bytes, loaded.memory.process_bytes),
+        quantize_peak_bytes=quantize_peak,
+    )
+
+
+async def _loaded(session: Session, tell: Tell) -> Loaded:
+    async for event in session.load():
+        match event:
+            case Staged():
+                tell(session.profile.name, event)
+            case Loaded():
+                return event
+            case Failed(message=message, hint=hint):
+                raise LoadError(message, hint)
+    raise AssertionError("a load ends with its last event")

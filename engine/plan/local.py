@@ -1,0 +1,133 @@
+"""Plans of this machine: reads a profile's headers and the store, asks the hardware, and calls `plan`.
+
+Also knows what else would fit: the profile's smaller siblings, and a shorter context.
+"""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from engine import hardware, store
+from engine import profile as profiles
+from engine.errors import InputError, LoadError
+from engine.hardware import Hardware
+from engine.methods import BitsAndBytes, Full, Method, Packed, Stored
+from engine.plan.planning import Wish, plan
+from engine.plan.terms import Plan, Suggestion, total
+from engine.profile import Profile
+from engine.shape import find
+from engine.units import bytes_text
+
+MOST_SUGGESTIONS = 3
+SHORTEST_CONTEXT = 256
+USUAL_SHARE = 0.85  # of the free memory for weights; the rest for cache and activations
+ORDER = {"fits": 0, "tight": 1}
+VARIANTS: dict[str, Method] = {
+    "--set quantization.method=bitsandbytes --set quantization.bits=8": BitsAndBytes(bits=8),
+    "--set quantization.method=bitsandbytes": BitsAndBytes(),
+}
+
+
+def planned(
+    profile: Profile, wish: Wish | None = None, machine: Hardware | None = None, *, ask_hub: bool = True
+) -> Plan:
+    """The profile's plan here, with what would fit where it does not; LoadError where none can be made."""
+    machine, wish = machine or hardware.detect(), wish or Wish()
+    shape = find.of(profile, ask_hub=ask_hub)
+    found = plan(profile, shape, machine, _with_store(profile, wish))
+    if found.verdict != "does not fit":
+        return found
+    would_fit = (*_shorter(profile, found, wish, machine), *siblings(profile, wish, machine))
+    return replace(found, notes=(*found.notes, largest_text(found)), would_fit=would_fit)
+
+
+def siblings(profile: Profile, wish: Wish, machine: Hardware) -> list[Suggestion]:
+    """Profiles of the same model that fit here, the largest first: they lose the least."""
+    fitting = [found for found in _plans_of_model(profile, wish, machine) if found.verdict in ORDER]
+    fitting.sort(key=lambda found: (ORDER[found.verdict], -found.weights_bytes))
+    return [_named(found) for found in fitting[:MOST_SUGGESTIONS]]
+
+
+def smaller(profile: Profile, wish: Wish, machine: Hardware) -> list[Suggestion]:
+    """Profiles of the same model that fit and need less; the one that needs least where none fits.
+
+    LoadError where the profile has no plan itself.
+    """
+    own = plan(profile, find.of(profile, ask_hub=False), machine, _with_store(profile, wish))
+    fitting = [each for each in siblings(profile, wish, machine) if each.needs_bytes < own.needed_bytes]
+    if fitting:
+        return fitting
+    least = min(_plans_of_model(profile, wish, machine), key=lambda found: found.needed_bytes, default=own)
+    return [_named(least)] if least.needed_bytes < own.needed_bytes else []
+
+
+def _plans_of_model(profile: Profile, wish: Wish, machine: Hardware) -> Iterator[Plan]:
+    """Of every profile of the same model with another method; for a bare model of methods without one."""
+    for other in _same_model(profile):
+        try:
+            yield plan(other, find.of(other, ask_hub=False), machine, _with_store(other, wish))
+        except LoadError:
+            continue
+
+
+def checkpoint_is_there(profile: Profile) -> bool:
+    """Whether the store has what the profile's method makes; told without hashing the model's content."""
+    return not isinstance(profile.quantization, Packed) or store.made_of(profile) is not None
+
+
+def _with_store(profile: Profile, wish: Wish) -> Wish:
+    return Wish(
+        wish.context, wish.batch, wish.limit_bytes, wish.checkpoint_is_there or checkpoint_is_there(profile)
+    )
+
+
+def _same_model(profile: Profile) -> list[Profile]:
+    found = []
+    for name in profiles.available():
+        try:
+            other = profiles.find(name)
+        except InputError:
+            continue
+        same = other.model.source == profile.model.source and other.model.revision == profile.model.revision
+        if same and other.name != profile.name and other.quantization != profile.quantization:
+            found.append(replace(other, model=replace(other.model, device=profile.model.device)))
+    return found or _variants(profile)
+
+
+def _variants(profile: Profile) -> list[Profile]:
+    """The model itself by methods that quantize on load, as a user would ask for them."""
+    return [
+        replace(profile, name=f"{profile.name} {options}", quantization=method)
+        for options, method in VARIANTS.items()
+        if isinstance(profile.quantization, Full | Stored)
+    ]
+
+
+def _shorter(profile: Profile, found: Plan, wish: Wish, machine: Hardware) -> list[Suggestion]:
+    """The longest context that fits, halving; nothing where the cache is not what is in the way."""
+    context, shape = found.context // 2, find.of(profile, ask_hub=False)
+    while context >= SHORTEST_CONTEXT and found.needed_for == "answering":
+        shorter = plan(profile, shape, machine, Wish(context, wish.batch, wish.limit_bytes, True))
+        if shorter.verdict in ORDER:
+            command = f"--context {context}"
+            return [
+                Suggestion(what=f"a context of {context}", needs_bytes=shorter.needed_bytes, command=command)
+            ]
+        context //= 2
+    return []
+
+
+def _named(found: Plan) -> Suggestion:
+    how = {"fits": "fits", "tight": "fits tightly", "does not fit": "needs least"}[found.verdict]
+    return Suggestion(
+        what=f"{found.profile} ({found.label}), which {how}",
+        needs_bytes=found.needed_bytes,
+        command=found.profile,
+    )
+
+
+def largest_text(found: Plan) -> str:
+    """How large a model would fit here, roughly: the room after the libraries over the bits of a weight."""
+    left = max(0, found.room.free_bytes - total(found.runtime)) * USUAL_SHARE
+    sizes = (f"{left * 8 / bits / 1e9:.2g} B parameters at {bits} bits" for bits in (16, 8, 4.5))
+    return f"{bytes_text(found.room.free_bytes)} hold about " + ", ".join(sizes)

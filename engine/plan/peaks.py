@@ -1,0 +1,97 @@
+"""The two peaks that surprise people: while a model is loaded, and while a checkpoint is quantized.
+
+Pure arithmetic. On a CPU checkpoint files are mapped, so their pages are resident while they are read: the
+kernel can take them back, but they are in every figure of the resident set.
+"""
+
+from engine.methods import BitsAndBytes, Method, Packed
+from engine.plan.target import Target
+from engine.plan.terms import Term, total
+from engine.plan.weights import quantized
+from engine.shape import roles
+from engine.shape.from_config import LLAMA_KIN
+from engine.shape.model_shape import DTYPE_BYTES, ModelShape
+
+PACKING_FLAG = "avx512f"  # processors on which bf16 layers are packed for the CPU's kernels
+COPY_BUFFER_BYTES = 64 << 20  # engine/worker/traffic.py: for the copy speed; more where caches are large
+GGUF_ENTRY_BYTES = 5600  # of the vocabulary, as the reader and the tokenizer's conversion hold it
+PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
+
+
+def package(method: Method, shape: ModelShape) -> str:
+    """The library that a load of this method imports beside torch and transformers."""
+    if isinstance(method, Packed) or (shape.packing and shape.packing.layout):
+        return "gptqmodel"
+    is_bitsandbytes = isinstance(method, BitsAndBytes) or (
+        shape.packing is not None and shape.packing.method == "bitsandbytes"
+    )
+    return "bitsandbytes" if is_bitsandbytes else "transformers"
+
+
+def loading(
+    shape: ModelShape, method: Method, target: Target, weights: tuple[Term, ...], runtime: tuple[Term, ...]
+) -> tuple[Term, ...]:
+    """Everything that is there at the load's highest moment, the loaded weights among it."""
+    held = Term("weights", total(weights), "as held when loaded")
+    if not target.on_cpu:
+        largest = max((tensor.stored_bytes for tensor in roles.used(shape)), default=0)
+        return (*runtime, held, Term("one tensor on its way", largest, "the largest, before it is converted"))
+    reading = (*runtime, held, *_on_cpu(shape, method, target, weights))
+    buffers = Term(
+        "copy speed's buffers", 2 * COPY_BUFFER_BYTES, "two, measured with after the model is read"
+    )
+    measuring = (*runtime, held, buffers)
+    return max(reading, measuring, key=total)
+
+
+def _on_cpu(shape: ModelShape, method: Method, target: Target, weights: tuple[Term, ...]) -> list[Term]:
+    if shape.packing and shape.packing.method == "gguf":
+        vocabulary = GGUF_ENTRY_BYTES * shape.architecture.vocabulary
+        table = Term(
+            "the file's vocabulary", vocabulary, f"{GGUF_ENTRY_BYTES} B an entry, measured with one file"
+        )
+        return [_file(shape.file_bytes), table]
+    if isinstance(method, Packed) and not shape.packing:
+        return [_file(total(weights))]  # of the checkpoint that was made
+    if shape.packing or isinstance(method, BitsAndBytes) or shape.dtype != target.dtype:
+        return [_file(shape.file_bytes)] if shape.file_bytes else []
+    if shape.file_bytes and _is_packed(shape, target):
+        size = sum(term.bytes for term in weights if term.name in {"embedding", "output head"})
+        return [Term("embedding once more", size, "copied out of the mapped file at the end")]
+    return []
+
+
+def _file(size: int) -> Term:
+    return Term("checkpoint file", size, "mapped pages, let go after loading", droppable=True)
+
+
+def _is_packed(shape: ModelShape, target: Target) -> bool:
+    kin = shape.architecture.model_type in LLAMA_KIN
+    return kin and target.dtype == "bfloat16" and PACKING_FLAG in target.flags
+
+
+def quantizing(
+    shape: ModelShape, method: Method, target: Target, weights: tuple[Term, ...], libraries: tuple[Term, ...]
+) -> tuple[Term, ...]:
+    """What making the checkpoint takes of the host's memory, where the method makes one.
+
+    The model is held there in full precision, layer after layer is replaced by its packed form, and the
+    perplexity before and after takes all logits of a window.
+    """
+    if not isinstance(method, Packed) or shape.packing:
+        return ()
+    size = sum(tensor.elements for tensor in roles.used(shape)) * target.element_bytes
+    by_layer: dict[str, int] = {}
+    for tensor in quantized(shape, method):
+        name = roles.layer_of(tensor)
+        by_layer[name] = by_layer.get(name, 0) + tensor.elements
+    largest = max(by_layer.values(), default=0)
+    logits = PERPLEXITY_TOKENS * shape.architecture.vocabulary * (DTYPE_BYTES[target.dtype] + 3 * 4)
+    return (
+        *libraries,
+        Term("source in full precision", size, f"in {target.dtype}, on the CPU"),
+        Term("source file", shape.file_bytes, "mapped pages while it is read", droppable=True),
+        Term("result", total(weights), "packed layers, beside the source"),
+        Term("one layer at work", 3 * 4 * largest, "weights, rounded weights and errors in float32"),
+        Term("logits of the check", logits, f"{PERPLEXITY_TOKENS} tokens: the model's and three in float32"),
+    )

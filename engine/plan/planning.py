@@ -1,0 +1,201 @@
+"""plan(profile, shape, machine, …) → Plan: a pure function over the terms of its neighbours.
+
+Owns how they add up, the rule of thumb beside them, and the verdict. Reads no file and asks no device.
+"""
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from engine.hardware import Hardware
+from engine.plan import peaks, running
+from engine.plan import room as rooms
+from engine.plan import weights as holding
+from engine.plan.target import Target
+from engine.plan.terms import Plan, Room, RuleOfThumb, Term, Verdict, total
+from engine.profile import Profile
+from engine.shape.from_config import LLAMA_KIN
+from engine.shape.model_shape import ModelShape
+from engine.units import bytes_text
+
+USUAL_CONTEXT = 2048
+TIGHT_FROM = 0.9  # of what is free
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is planned for, beside the profile."""
+
+    context: int | None = None
+    """Tokens in the cache; None is 2048, or the model's window where that is shorter."""
+    batch: int = 1
+    limit_bytes: int | None = None
+    """What the user allows a worker to take of the host."""
+    checkpoint_is_there: bool = False
+    """Whether the method's checkpoint lies in the store, so that loading need not make it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """All terms of a plan, and for where they hold."""
+
+    target: Target
+    weights: tuple[Term, ...]
+    kv_cache: tuple[Term, ...]
+    activations: tuple[Term, ...]
+    runtime: tuple[Term, ...]
+    loading: tuple[Term, ...]
+    quantizing: tuple[Term, ...]
+
+    @property
+    def answering(self) -> tuple[Term, ...]:
+        """What is there while the model answers."""
+        return (*self.weights, *self.kv_cache, *self.activations, *self.runtime)
+
+
+def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | None = None) -> Plan:
+    """Every term in bytes; LoadError where the machine has no such device."""
+    wish = wish or Wish()
+    device = rooms.device(profile.model.device, machine)
+    target = Target(
+        device,
+        _dtype(profile, shape, machine, device),
+        machine.host.flags,
+        is_lean=device == "cpu" and shape.architecture.model_type in LLAMA_KIN,
+    )
+    ledger = _ledger(profile, shape, target, wish)
+    room = rooms.room(device, machine, wish.limit_bytes)
+    return replace(_summed(profile, shape, wish, ledger, room), notes=_notes(shape, ledger, target, machine))
+
+
+def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
+    method, context = profile.quantization, _context(shape, wish.context)
+    package = peaks.package(method, shape)
+    weights = holding.terms(shape, method, target)
+    runtime = running.runtime(shape, package, target)
+    made = wish.checkpoint_is_there
+    return _Ledger(
+        target=target,
+        weights=weights,
+        kv_cache=running.kv_cache(shape.architecture, context, wish.batch, target),
+        activations=running.activations(shape, context, wish.batch, target),
+        runtime=runtime,
+        loading=peaks.loading(shape, method, target, weights, runtime),
+        quantizing=() if made else _quantizing(profile, shape, target, weights, package),
+    )
+
+
+def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, room: Room) -> Plan:
+    target = ledger.target
+    needed_for, needed_bytes = _most_needed(ledger, room)
+    return Plan(
+        profile=profile.name,
+        label=profile.label,
+        origin=shape.origin,
+        device=target.device,
+        dtype=target.dtype,
+        parameters=holding.parameters(shape),
+        context=_context(shape, wish.context),
+        batch=wish.batch,
+        weights=ledger.weights,
+        kv_cache=ledger.kv_cache,
+        activations=ledger.activations,
+        runtime=ledger.runtime,
+        loading=ledger.loading,
+        quantizing=ledger.quantizing,
+        weights_bytes=total(ledger.weights),
+        kv_cache_bytes=total(ledger.kv_cache),
+        running_bytes=total(ledger.answering),
+        load_peak_bytes=total(ledger.loading),
+        quantize_peak_bytes=total(ledger.quantizing),
+        needed_bytes=needed_bytes,
+        needed_for=needed_for,
+        room=room,
+        verdict=_verdict(needed_bytes, room),
+        rule_of_thumb=_rule(profile, shape, ledger.weights, target),
+    )
+
+
+def _quantizing(
+    profile: Profile, shape: ModelShape, target: Target, weights: tuple[Term, ...], package: str
+) -> tuple[Term, ...]:
+    """A checkpoint is made in the host's memory, whatever device the model is for."""
+    host = Target("cpu", target.dtype, target.flags)
+    libraries = running.runtime(shape, package, host)
+    return peaks.quantizing(shape, profile.quantization, host, weights, libraries)
+
+
+def _most_needed(ledger: _Ledger, room: Room) -> tuple[str, int]:
+    """The phase that needs most. Pages that the kernel can drop count only against a limit of the user's."""
+    phases = {
+        "loading": ledger.loading,
+        "quantizing": ledger.quantizing if ledger.target.on_cpu else (),
+        "answering": ledger.answering,
+    }
+    strict = room.limited_by == "--memory-limit"
+    needs = {name: total(terms, without_droppable=not strict) for name, terms in phases.items()}
+    name = max(needs, key=lambda phase: needs[phase])
+    return name, needs[name]
+
+
+def _verdict(needed_bytes: int, room: Room) -> Verdict:
+    if needed_bytes > room.free_bytes:
+        return "does not fit"
+    return "tight" if needed_bytes > TIGHT_FROM * room.free_bytes else "fits"
+
+
+def _dtype(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> str:
+    """The profile's dtype; `auto` is the checkpoint's, or fp16 on a GPU that lacks bf16."""
+    if profile.model.dtype != "auto":
+        return profile.model.dtype
+    index = int(device.partition(":")[2] or 0)
+    lacks_bf16 = device != "cpu" and not machine.gpus[index].has_bf16
+    return "float16" if shape.dtype == "bfloat16" and lacks_bf16 else shape.dtype
+
+
+def _context(shape: ModelShape, asked: int | None) -> int:
+    window = shape.architecture.context_length or USUAL_CONTEXT
+    return asked or min(USUAL_CONTEXT, window)
+
+
+def _rule(profile: Profile, shape: ModelShape, weights: tuple[Term, ...], target: Target) -> RuleOfThumb:
+    """Parameters × bytes a weight, as it is often told, and what it leaves out."""
+    parameters = holding.parameters(shape)
+    packing = shape.packing.layout if shape.packing else None
+    bits = packing.bits if packing else holding.nominal_bits(profile.quantization, 8 * target.element_bytes)
+    size = parameters * bits // 8
+    parts = {term.name: term.bytes for term in weights}
+    extra = {
+        "scales": sum(found for name, found in parts.items() if name in holding.SCALES),
+        f"embedding and head in {target.dtype}": sum(
+            parts.get(name, 0) * (1 - bits / (8 * target.element_bytes))
+            for name in ("embedding", "output head")
+        ),
+    }
+    told = [f"{bytes_text(int(found))} of {name}" for name, found in extra.items() if found >= 0.005 * size]
+    gap = total(weights) - size
+    why = " and ".join(told) or "nothing that matters"
+    return RuleOfThumb(
+        bytes=size,
+        text=f"{parameters / 1e9:.3g} B parameters × {bits} bits = {bytes_text(size)}",
+        difference=f"the weights take {bytes_text(abs(gap))} {'more' if gap >= 0 else 'less'}: {why}; "
+        "cache, activations and libraries are not in the rule at all",
+    )
+
+
+def _notes(shape: ModelShape, ledger: _Ledger, target: Target, machine: Hardware) -> tuple[str, ...]:
+    quantizing = ledger.quantizing
+    found: list[str] = []
+    if quantizing:
+        found.append("no checkpoint of this is kept yet: the first load quantizes, and its peak counts")
+    if (
+        quantizing
+        and not target.on_cpu
+        and total(quantizing, without_droppable=True) > machine.host.available_bytes
+    ):
+        found.append("quantizing does not fit into the host's memory")
+    if shape.architecture.experts:
+        found.append("a mixture of experts: all experts are held, few are used for a token")
+    if "alone" in shape.origin or "shape" in shape.origin:
+        found.append(f"from {shape.origin}")
+    return tuple(found)

@@ -1,0 +1,77 @@
+"""Bytes of a model at work: the KV cache, the peak of the activations, and what the libraries need.
+
+Pure arithmetic. The cache is exact; the activations are an estimate of the largest moment, in the prefill.
+"""
+
+from engine.plan.target import Target
+from engine.plan.terms import Term
+from engine.shape.model_shape import Architecture, ModelShape
+
+ROOM_TOKENS = 64  # the cache's room grows by so many (engine/worker/growing_cache.py)
+MIB = 1 << 20
+CPU_CHUNK_FLOP = 1.4e11  # engine/worker/decode.py reads prompts in chunks that cost so much
+CUDA_CHUNK = 2048
+CUDA_CONTEXT_BYTES = 500 * MIB
+CUDA_WORKSPACE_BYTES = 32 * MIB
+
+LIBRARIES = {
+    "transformers": 410 * MIB,
+    "bitsandbytes": 450 * MIB,
+    "gptqmodel": 590 * MIB,
+}
+"""Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
+TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured with the same script
+
+
+def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> tuple[Term, ...]:
+    """Keys and values of `context` tokens; a layer with a window keeps no more than that."""
+    token_bytes = found.kv_heads * (found.key_size + found.value_size) * target.element_bytes
+    whole = sum(window == 0 for window in found.windows)
+    room = -(-context // ROOM_TOKENS) * ROOM_TOKENS
+    heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
+    each = f"{heads} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
+    terms = [Term("keys and values", whole * token_bytes * room * batch, each.format(whole, room))]
+    for window in sorted({window for window in found.windows if window}):
+        count, kept = found.windows.count(window), min(context, window)
+        size = count * token_bytes * kept * batch
+        terms.append(Term(f"keys and values, window {window}", size, each.format(count, kept)))
+    return tuple(term for term in terms if term.bytes)
+
+
+def chunk_tokens(shape: ModelShape, target: Target, context: int) -> int:
+    """Tokens of a prompt that are read at once."""
+    if not target.on_cpu:
+        return min(context, CUDA_CHUNK)
+    affordable = max(1, int(CPU_CHUNK_FLOP / (2 * max(1, shape.parameters))))
+    return min(context, 2048, max(32, 1 << (affordable.bit_length() - 1)))
+
+
+def activations(shape: ModelShape, context: int, batch: int, target: Target) -> tuple[Term, ...]:
+    """The largest moment of a prefill's last chunk, layer by layer, and the logits of its last token."""
+    found, tokens = shape.architecture, chunk_tokens(shape, target, context) * batch
+    size = target.element_bytes
+    heads = found.heads * found.key_size + found.kv_heads * (found.key_size + found.value_size)
+    layer = 3 * found.hidden + max(heads, 3 * found.intermediate)
+    spread = found.heads * (found.key_size + found.value_size) * (context * batch)
+    repeats = spread * size if found.heads != found.kv_heads else 0
+    return (
+        Term("one layer of a chunk", tokens * layer * size, f"{tokens} tokens × {layer} numbers × {size} B"),
+        Term("keys repeated for their heads", repeats, f"one layer, {context} tokens × {found.heads} heads"),
+        Term("attention mask", tokens * context, "one byte a pair of tokens"),
+        Term("logits", batch * found.vocabulary * (size + 4), f"last token, {target.dtype} and float32"),
+    )
+
+
+def runtime(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:
+    """What a worker holds beside the model, on the device that the model is on."""
+    if target.on_cpu:
+        origin = f"Python, torch, transformers{'' if package == 'transformers' else ', ' + package}: measured"
+        tokenizer = int(TOKENIZER_FACTOR * shape.tokenizer_bytes)
+        return (
+            Term("libraries", LIBRARIES[package], origin),
+            Term("tokenizer", tokenizer, f"{TOKENIZER_FACTOR:g} × tokenizer.json, measured"),
+        )
+    return (
+        Term("CUDA context", CUDA_CONTEXT_BYTES, "driver and loaded kernels: assumed, it varies by GPU"),
+        Term("cuBLAS workspace", CUDA_WORKSPACE_BYTES, "PyTorch's documentation: 32 MiB on Hopper, 8 below"),
+    )

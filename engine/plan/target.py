@@ -1,0 +1,27 @@
+"""What decides on a layout beside the method: device, dtype, processor. Plain data."""
+
+from dataclasses import dataclass
+
+from engine.shape.model_shape import DTYPE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What decides on a layout beside the method."""
+
+    device: str
+    dtype: str
+    flags: tuple[str, ...] = ()
+    """The processor's instruction sets."""
+    is_lean: bool = False
+    """Whether the engine's own decode step runs it on a CPU, which holds nothing but weights and scales."""
+
+    @property
+    def element_bytes(self) -> int:
+        """Of a weight that is not quantized."""
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the model is held in the host's memory."""
+        return self.device == "cpu"

@@ -1,0 +1,151 @@
+"""Bytes of a model's weights as they will be held, by method: packed weights, scales, and the rest.
+
+Pure arithmetic on names and shapes. The layouts are those of the libraries as installed; each was compared
+with loaded models (docs/measuring.md).
+"""
+
+from collections.abc import Iterable
+
+from engine.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
+from engine.packing import Layout
+from engine.plan.packed_weights import WORD_BITS, Matrix, packed
+from engine.plan.target import Target
+from engine.plan.terms import Term
+from engine.shape import roles
+from engine.shape.model_shape import ModelShape, Tensor
+
+BF16_FLAG = "avx512_bf16"  # of processors on which bitsandbytes repacks its 4-bit scales
+_CODE_BOOK_BYTES = {4: 16 * 4}  # 16 float32 values a layer
+_PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx")
+SCALES = {"scales", "scales and zero points", "group indices", "code books"}
+
+
+def terms(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]:
+    """Every part of the weights that has bytes."""
+    used = roles.used(shape)
+    found = _of_stored(shape, used, target) if shape.packing else _of_plain(used, method, target)
+    rest = [*_unquantized(shape, used, target), _rotary(shape)]
+    return tuple(term for term in (*found, *rest) if term.bytes)
+
+
+def quantized(shape: ModelShape, method: Method) -> tuple[Tensor, ...]:
+    """The matrices that the method quantizes."""
+    if not isinstance(method, Packed | BitsAndBytes) or shape.packing:
+        return ()
+    inside = isinstance(method, Packed)
+    linear = (
+        tensor for tensor in roles.used(shape) if roles.role(tensor) == "linear" and len(tensor.shape) == 2
+    )
+    return tuple(tensor for tensor in linear if roles.is_in_layer(tensor) or not inside)
+
+
+def parameters(shape: ModelShape) -> int:
+    """Weights as the architecture counts them: a packed matrix counts what it holds, a tied head once."""
+    used = roles.used(shape)
+    if shape.packing and (layout := shape.packing.layout):
+        packed = sum(matrix.elements for matrix in _matrices_of(used, layout))
+        return packed + sum(tensor.elements for tensor in used if not tensor.name.endswith(_PACKED_NAMES))
+    return sum(tensor.elements for tensor in used)
+
+
+def nominal_bits(method: Method, dtype_bits: int) -> int:
+    """The bits that people multiply with."""
+    return int(getattr(method, "bits", dtype_bits))
+
+
+def layout_of(method: Packed) -> Layout:
+    """How this method's checkpoint is packed."""
+    if isinstance(method, Awq):
+        return Layout("awq", method.bits, method.group_size, sym=not method.zero_point)
+    return Layout("gptq", method.bits, method.group_size, method.sym, getattr(method, "desc_act", False))
+
+
+def _of_plain(used: tuple[Tensor, ...], method: Method, target: Target) -> list[Term]:
+    linear = [tensor for tensor in used if roles.role(tensor) == "linear"]
+    if isinstance(method, BitsAndBytes):
+        return _bitsandbytes(
+            [tensor for tensor in linear if len(tensor.shape) == 2], method, target
+        ) + _plain(
+            [tensor for tensor in linear if len(tensor.shape) > 2], target, "experts, which stay as they are"
+        )
+    if isinstance(method, Packed):
+        inside = [tensor for tensor in linear if roles.is_in_layer(tensor) and len(tensor.shape) == 2]
+        matrices = [Matrix(*tensor.shape) for tensor in inside]
+        outside = [tensor for tensor in linear if tensor not in inside]
+        return [*packed(matrices, layout_of(method), target), *_plain(outside, target, "linear layers left")]
+    return _plain(linear, target, "linear layers")
+
+
+def _bitsandbytes(linear: Iterable[Tensor], method: BitsAndBytes, target: Target) -> list[Term]:
+    matrices = [Matrix(*tensor.shape) for tensor in linear]
+    elements = sum(matrix.elements for matrix in matrices)
+    if method.bits == 8:
+        rows = sum(matrix.rows for matrix in matrices)
+        scales = Term("scales", 4 * rows, "one float32 a row")
+        return [Term("quantized linear layers", elements, "8 bits a weight"), scales]
+    blocks = sum(-(-matrix.elements // BITSANDBYTES_BLOCK) for matrix in matrices)
+    books = Term("code books", _CODE_BOOK_BYTES[4] * len(matrices), "16 float32 values a matrix")
+    packed = Term("quantized linear layers", elements // 2, "4 bits a weight")
+    return [packed, _absmax(blocks, matrices, method, target), books]
+
+
+def _absmax(blocks: int, matrices: list[Matrix], method: BitsAndBytes, target: Target) -> Term:
+    """The scales of 4-bit weights. CPUs with AVX512_BF16 repack them to bf16 in the first pass."""
+    if target.on_cpu and BF16_FLAG in target.flags:
+        return Term("scales", 2 * blocks, f"bf16 a {BITSANDBYTES_BLOCK} weights, repacked for this processor")
+    if method.double_quant:
+        second = sum(-(-matrix.elements // (BITSANDBYTES_BLOCK * DOUBLE_QUANT_BLOCK)) for matrix in matrices)
+        nested = blocks + 4 * second + (256 * 4 + 4) * len(matrices)
+        return Term("scales", nested, "8 bits a 64 weights, float32 a 256 of these, a code book a matrix")
+    return Term("scales", 4 * blocks, f"float32 a {BITSANDBYTES_BLOCK} weights")
+
+
+def _of_stored(shape: ModelShape, used: tuple[Tensor, ...], target: Target) -> list[Term]:
+    """A checkpoint that is quantized already: GPTQ's, AWQ's by layout, GGUF unpacked, others as stored."""
+    packing = shape.packing
+    if packing is None or packing.method == "gguf":
+        linear = [tensor for tensor in used if roles.role(tensor) == "linear"]
+        return _plain(linear, target, "linear layers, unpacked while they are read")
+    if layout := packing.layout:
+        return packed(_matrices_of(used, layout), layout, target)
+    stored = sum(tensor.stored_bytes for tensor in used if roles.is_in_layer(tensor) and tensor.shape)
+    return [Term("quantized linear layers", stored, f"as {packing.method} stores them")]
+
+
+def _matrices_of(used: tuple[Tensor, ...], layout: Layout) -> list[Matrix]:
+    """The matrices that packed words [in × bits / 32, out] stand for; AWQ's are [in, out × bits / 32]."""
+    words = [tensor.shape for tensor in used if tensor.name.endswith(".qweight")]
+    widen = WORD_BITS / layout.bits
+    if layout.method == "awq":
+        return [Matrix(int(shape[1] * widen), shape[0]) for shape in words]
+    return [Matrix(shape[1], int(shape[0] * widen)) for shape in words]
+
+
+def _plain(linear: list[Tensor], target: Target, name: str) -> list[Term]:
+    size = sum(tensor.elements for tensor in linear) * target.element_bytes
+    return [Term(name, size, f"{len(linear)} matrices in {target.dtype}")]
+
+
+def _unquantized(shape: ModelShape, used: tuple[Tensor, ...], target: Target) -> list[Term]:
+    """Embedding, head, norms and biases, in the model's dtype."""
+    tied = (
+        "embedding and output head are one tensor" if shape.architecture.tied else "table of the vocabulary"
+    )
+    kept = [tensor for tensor in used if not tensor.name.endswith(_PACKED_NAMES)]
+    if shape.packing and not shape.packing.layout and shape.packing.method != "gguf":
+        kept = [tensor for tensor in kept if not roles.is_in_layer(tensor)]
+    sizes = {
+        role: target.element_bytes * sum(tensor.elements for tensor in kept if roles.role(tensor) == role)
+        for role in ("embedding", "head", "other")
+    }
+    return [
+        Term("embedding", sizes["embedding"], f"{tied}, in {target.dtype}"),
+        Term("output head", sizes["head"], f"left as it is, in {target.dtype}"),
+        Term("norms and biases", sizes["other"], f"in {target.dtype}"),
+    ]
+
+
+def _rotary(shape: ModelShape) -> Term:
+    """transformers keeps the frequencies twice: as they are used and as they were."""
+    found = shape.architecture
+    return Term("rotary tables", 2 * 4 * (found.key_size // 2) * found.rotary, "float32, two a model")

@@ -1,0 +1,52 @@
+"""A profile's weight files read ahead into the page cache, so that the load that follows waits for no disk.
+
+Owns which files those are. Reads no content itself: the kernel is asked to.
+"""
+
+import os
+from pathlib import Path
+
+from engine import paths, store
+from engine.methods import Gguf, Packed
+from engine.models import Demo, Folder, GgufFile, Hub
+from engine.profile import Profile
+from engine.shape import find, safetensors_headers
+
+
+def prefetch(profile: Profile) -> int:
+    """Ask the kernel for the profile's files; how many bytes they have. 0 where they are not here."""
+    total = 0
+    for file in files(profile):
+        try:
+            total += _will_need(file)
+        except OSError:  # gone meanwhile: the load will tell
+            continue
+    return total
+
+
+def files(profile: Profile) -> list[Path]:
+    """The weight files that a load of this profile will read, as far as they are on this machine."""
+    if isinstance(profile.quantization, Packed):
+        entry = store.made_of(profile)
+        return safetensors_headers.weight_files(entry.path) if entry else []
+    match profile.source:
+        case Demo():
+            pattern = "*.gguf" if isinstance(profile.quantization, Gguf) else "*/*.safetensors"
+            return sorted((paths.cache() / "demo").glob(pattern))
+        case Folder(path):
+            return safetensors_headers.weight_files(path.expanduser())
+        case GgufFile(path):
+            return [path.expanduser()]
+        case Hub(repo):
+            folder = find.cached(repo, profile.model.revision)
+            return safetensors_headers.weight_files(folder) if folder else []
+        case _:
+            return []
+
+
+def _will_need(file: Path) -> int:
+    with file.open("rb") as content:
+        size = os.fstat(content.fileno()).st_size
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(content.fileno(), 0, size, os.POSIX_FADV_WILLNEED)
+        return size

@@ -1,0 +1,45 @@
+"""What a tensor is for, by its name and shape: the names of transformers and of GGUF.
+
+A quantizer takes the matrices inside the layers, and leaves embeddings, norms and usually the output head.
+"""
+
+import re
+from typing import Literal
+
+from engine.shape.model_shape import ModelShape, Tensor
+
+Role = Literal["linear", "head", "embedding", "other"]
+_IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks|block)\.\d+\.")
+_HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight$")
+_EMBEDDING = re.compile(r"embed|token_embd|(?:^|\.)w[tp]e\.|position_embd")
+_UNUSED = re.compile(r"rotary_emb\.inv_freq$|^rope_freqs\.|\.attn\.(?:masked_)?bias$")
+
+
+def role(tensor: Tensor) -> Role:
+    """What this tensor is for."""
+    if _HEAD.search(tensor.name):
+        return "head"
+    if _EMBEDDING.search(tensor.name) and not _IN_LAYER.search(tensor.name):
+        return "embedding"
+    return "linear" if len(tensor.shape) >= 2 else "other"
+
+
+def is_in_layer(tensor: Tensor) -> bool:
+    """Whether it lies in one of the model's layers."""
+    return bool(_IN_LAYER.search(tensor.name))
+
+
+def layer_of(tensor: Tensor) -> str:
+    """The name of the layer it lies in; empty outside."""
+    found = _IN_LAYER.search(tensor.name)
+    return tensor.name[: found.end()] if found else ""
+
+
+def used(shape: ModelShape) -> tuple[Tensor, ...]:
+    """The tensors that are loaded: a tied head is the embedding; tables that are computed are left out."""
+    tied = shape.architecture.tied
+    return tuple(
+        tensor
+        for tensor in shape.tensors
+        if not _UNUSED.search(tensor.name) and not (tied and role(tensor) == "head")
+    )

@@ -1,0 +1,77 @@
+"""Logits between two processes: written to a file that both can open, and read from there.
+
+The bytes are those the model gave, so nothing is lost. Owns the file's layout: [positions, vocabulary] from
+the place's offset on. Files are read and written, not mapped: a full disk is then an error and no signal.
+"""
+
+import os
+
+import torch
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.protocol import Logits, Place, Score
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+class Exchange:
+    """The logits that one command sends to another process, and those it gets from one."""
+
+    def __init__(self, command: Score) -> None:
+        self._place, self._reference = command.write, command.reference
+        self.written: Logits | None = None
+
+    def passed(self, logits: Tensor, at: int) -> Tensor | None:
+        """Write these logits [n, vocabulary], where they are wanted; the reference's, where there are some.
+
+        `at` is how many positions have been passed before.
+        """
+        if self._place is not None:
+            self.written = _written(self._place, logits, at)
+        return _read(self._reference, at, len(logits)) if self._reference else None
+
+
+def _written(place: Place, logits: Tensor, at: int) -> Logits:
+    stored = (logits if _dtype(logits) in DTYPES else logits.float()).cpu().contiguous()
+    begin_bytes = place.offset_bytes + at * stored.shape[1] * stored.element_size()
+    _write(place.path, begin_bytes, _bytes(stored))
+    return Logits(place=place, positions=at + len(stored), vocabulary=stored.shape[1], dtype=_dtype(stored))
+
+
+def _read(stored: Logits, at: int, positions: int) -> Tensor:
+    found = torch.empty((positions, stored.vocabulary), dtype=DTYPES[stored.dtype])
+    begin_bytes = stored.place.offset_bytes + at * stored.vocabulary * found.element_size()
+    _fill(stored.place.path, begin_bytes, _bytes(found))
+    return found
+
+
+def _write(path: str, at: int, rest: memoryview) -> None:
+    file = os.open(path, os.O_WRONLY)
+    try:
+        while rest:
+            done = os.pwrite(file, rest, at)
+            rest, at = rest[done:], at + done
+    finally:
+        os.close(file)
+
+
+def _fill(path: str, at: int, rest: memoryview) -> None:
+    """Read as many bytes as there is room for; InputError where the file ends before."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        while rest:
+            done = os.preadv(file, [rest], at)
+            if not done:
+                raise InputError("the reference's logits end too early")
+            rest, at = rest[done:], at + done
+    finally:
+        os.close(file)
+
+
+def _bytes(values: Tensor) -> memoryview:
+    return memoryview(values.view(torch.uint8).numpy()).cast("B")
+
+
+def _dtype(values: Tensor) -> str:
+    return str(values.dtype).removeprefix("torch.")

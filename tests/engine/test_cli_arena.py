@@ -1,0 +1,80 @@
+"""`quantduel arena` and `quantduel leaderboard` on tiny models: votes from a pipe, kept and counted."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from engine import cli
+from engine.history import History
+
+PROMPTS = "Hello there\nTell me a joke\nWhat is 2+2?\nGood night\n"
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home without votes. The models here need no download."""
+    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
+    return tmp_path
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+
+def test_votes_from_a_pipe_are_kept_and_counted(
+    own_home: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = own_home / "prompts.txt"
+    file.write_text(PROMPTS)
+    type_in(monkeypatch, "l\nwhat\nR\nb\n")  # and no word on the last prompt
+    args = ["arena", "random-tiny-bf16", "random-tiny-nf4", "--prompts", str(file), "--json"]
+    assert cli.run([*args, "--max-new-tokens", "6", "--shuffle-seed", "1", "--set", "temperature=0.5"]) == 0
+    out, err = capsys.readouterr()
+    turns = json.loads(out)
+    assert [turn["prompt"] for turn in turns] == PROMPTS.splitlines()
+    lefts = [turn["left"] for turn in turns]
+    assert [turn["verdict"] for turn in turns] == ["ab"[lefts[0]], "ba"[lefts[1]], "both bad", None]
+    for turn in turns:
+        assert turn["generation"]["temperature"] == 0.5  # the same on both sides
+        assert [answer["profile"] for answer in turn["answers"]] == ["random-tiny-bf16", "random-tiny-nf4"]
+    assert [json.loads(json.dumps(turn)) for turn in turns] == turns
+    assert len(History().turns()) == 4
+    assert "'what' is none of" in err
+    blind, _, revealed = err.partition(" was ")
+    assert "random-tiny" not in blind and "tok/s" not in blind
+    assert "random-tiny" in revealed
+    _check_leaderboard(own_home, capsys)
+
+
+def _check_leaderboard(home: Path, capsys: Capture) -> None:
+    export = home / "board.csv"
+    assert cli.run(["leaderboard", "--format", "json", "--export", str(export)]) == 0
+    board = json.loads(capsys.readouterr().out)
+    assert board["votes"] == 3 and board["excluded"] == {"no vote": 1}
+    rows = list(csv.DictReader(io.StringIO(export.read_text())))
+    assert [row["profile"] for row in rows] == [s["profile"] for s in board["standings"]]
+    assert {row["both_bad"] for row in rows} == {"1"}
+    assert cli.run(["leaderboard", "someone-else"]) == 0
+    assert "No votes yet" in capsys.readouterr().out
+
+
+def test_prompts_do_not_come_from_where_votes_come_from(capsys: Capture) -> None:
+    assert cli.run(["arena", "random:tiny", "random:tiny", "--prompts", "-"]) == 2
+    assert "stdin is where the votes come from" in capsys.readouterr().err
+
+
+def test_a_damaged_history_is_one_line(own_home: Path, capsys: Capture) -> None:
+    file = own_home / "data" / "history.sqlite3"
+    file.parent.mkdir()
+    file.write_text("no database at all " * 99)
+    assert cli.run(["leaderboard"]) == 2
+    assert "file is not a database" in capsys.readouterr().err
+
+
+def test_an_export_needs_a_known_name(own_home: Path, capsys: Capture) -> None:
+    assert cli.run(["leaderboard", "--export", "board.xls"]) == 2
+    assert ".csv" in capsys.readouterr().err
