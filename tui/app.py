@@ -1,7 +1,9 @@
 """The application: themes, the duel's screen, the commands of the palette, and the way out."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from textual.app import App, SystemCommand
@@ -14,6 +16,7 @@ from tui.screens.duel import DuelScreen
 
 if TYPE_CHECKING:
     from tui.bridge import Open
+    from tui.screens.run import RunScreen
 
 CONFIRM_S = 2.0
 
@@ -24,13 +27,14 @@ class QuantDuelApp(App[None]):
     TITLE = "QuantDuel"
     CSS_PATH = "app.tcss"
 
-    def __init__(self, a: Profile, b: Profile, open_session: "Open | None" = None) -> None:
+    def __init__(self, a: Profile, b: Profile, open_session: Open | None = None) -> None:
         super().__init__()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name
         self.duel_screen = DuelScreen((a, b), open_session)
         self._asked_to_quit_s = float("-inf")
+        self._work_screens: dict[str, RunScreen] = {}
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
@@ -53,7 +57,7 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Profile A", "Put another profile on side A (Ctrl+O)", lambda: duel.pick(0))
             yield SystemCommand("Profile B", "Put another profile on side B (Ctrl+O)", lambda: duel.pick(1))
             yield SystemCommand(
-                "Turns", "One after the other, or both at once (Ctrl+T)", duel.action_toggle_schedule
+                "Turns", "In turns, both at once, one at a time (Ctrl+T)", duel.action_toggle_schedule
             )
             yield SystemCommand("Reload", "Load failed sides again (Ctrl+R)", duel.action_reload)
             yield SystemCommand("Reload A", "Load side A again", lambda: duel.reload(0))
@@ -61,6 +65,12 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Copy", "Copy the answers (Ctrl+G)", duel.action_copy)
             yield SystemCommand("Clear", "Start new conversations (Ctrl+L)", duel.action_clear)
             yield SystemCommand("Other side", "Turn to the other side (Ctrl+N)", duel.action_other_side)
+            yield SystemCommand("Lens", "Both models' view of every token (F3)", duel.action_lens)
+            yield SystemCommand("Bench", "Speed and memory over context lengths (F5)", self.action_bench)
+            yield SystemCommand("Fidelity", "KLD and perplexity on a text (F6)", self.action_fidelity)
+            yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
+            yield SystemCommand("Blind votes", "Answers without names, and a vote (F2)", duel.action_blind)
+        yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
         yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "End both workers and leave (Ctrl+D)", self.action_quit)
@@ -71,8 +81,41 @@ class QuantDuelApp(App[None]):
 
         self.push_screen(HelpScreen())
 
+    def action_bench(self) -> None:
+        """Measure speed and memory over context lengths."""
+        from tui.screens.bench import BenchScreen
+
+        self._show_work("bench", BenchScreen)
+
+    def action_fidelity(self) -> None:
+        """Measure how far profiles are from a reference, on a text."""
+        from tui.screens.fidelity import FidelityScreen
+
+        self._show_work("fidelity", FidelityScreen)
+
+    def action_quantize(self) -> None:
+        """Make a profile's checkpoint now."""
+        from tui.screens.quantize import QuantizeScreen
+
+        self._show_work("quantize", QuantizeScreen)
+
+    def _show_work(self, name: str, make: Callable[[DuelScreen], RunScreen]) -> None:
+        """Show a screen of long work; it stays as it was left."""
+        if name not in self._work_screens:
+            self._work_screens[name] = make(self.duel_screen)
+            self.install_screen(self._work_screens[name], name)
+        self.push_screen(name)
+
+    def action_leaderboard(self) -> None:
+        """Show what the blind votes say."""
+        from tui.screens.leaderboard import LeaderboardScreen
+
+        self.push_screen(LeaderboardScreen())
+
     async def action_quit(self) -> None:
         """End the workers, then the application."""
+        for screen in self._work_screens.values():
+            await screen.stop()
         await self.duel_screen.close()
         self.exit()
 

@@ -4,18 +4,25 @@ Knows sessions and the duel, and a function that posts a message. Knows no widge
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
+from typing import get_args
 
+from msgspec.structs import replace
 from textual.message import Message
 
 from engine import schedule as scheduling
+from engine.blind import Blind
 from engine.client import Session
 from engine.comparison import compare
 from engine.duel import Duel
+from engine.lens import Lens, NoLens, look
+from engine.plan import advice
 from engine.profile import Profile
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged, Started
 from engine.schedule import Schedule
+from engine.swap import return_text
 from tui.figures import figures_of
 from tui.messages import (
     AnswerEnded,
@@ -25,10 +32,13 @@ from tui.messages import (
     LoadEnded,
     SideAsked,
     SideLost,
+    SidePutBy,
     TurnEnded,
 )
 from tui.pacer import Pacer
 
+LATER = "one model is loaded at a time: this one when it is its turn"
+AGAIN = "loading it again tries it all the same"
 LONGEST_CHARACTER = 4  # tokens: one for each byte
 
 Open = Callable[[Profile], Session]
@@ -48,6 +58,8 @@ class Bridge:
         self._idle.set()
         self._watches: set[asyncio.Task[None]] = set()
         self._closing = False
+        self._blind = False
+        self._warned: list[Profile] = []  # of loads that cannot succeed
 
     @property
     def answering(self) -> bool:
@@ -69,6 +81,11 @@ class Bridge:
         session = self.duel.sessions[side]
         self._settled[side].clear()
         self._post(LoadBegan(side, session.profile))
+        if self.schedule == "swap" or await self._refused(side, session.profile):
+            if self.schedule == "swap":
+                self._post(SidePutBy(side, LATER))
+            self._settled[side].set()
+            return
         pacer = Pacer()
         async for event in session.load():
             if self.duel.sessions[side] is not session:
@@ -93,9 +110,27 @@ class Bridge:
         self.duel.replace(side, self._open(profile))
         await self.load(side)
 
+    async def ask_blind(self, blind: Blind, prompt: str, take: Callable[[int, Event], object]) -> None:
+        """Put a prompt to both sides in a turn that no screen hears of: all its events go to `take`.
+
+        Returns at once where a side has no model.
+        """
+        await self._loads_ended()
+        if not blind.ready:
+            return
+        self._idle.clear()
+        self._blind = True
+        try:
+            async with aclosing(blind.ask(prompt)) as events:
+                async for side, event in self._answers(events):
+                    take(side, event)
+        finally:
+            self._blind = False
+            self._idle.set()
+
     async def ask(self, prompt: str) -> None:
         """Put a prompt to both sides, as soon as neither is loading any more."""
-        await asyncio.gather(*(settled.wait() for settled in self._settled))
+        await self._loads_ended()
         self._idle.clear()
         try:
             await self._turn(prompt)
@@ -111,8 +146,31 @@ class Bridge:
         self.duel.forget()
 
     def toggle_schedule(self) -> None:
-        """From one after the other to both at once, or back; holds from the next prompt on."""
-        self.duel.schedule = "concurrent" if self.duel.schedule == "sequential" else "sequential"
+        """One after the other, both at once, one loaded at a time; holds from the next prompt on."""
+        schedules: tuple[Schedule, ...] = get_args(Schedule)
+        self.duel.schedule = schedules[(schedules.index(self.schedule) + 1) % len(schedules)]
+
+    async def fit_together(self) -> bool:
+        """Whether both models fit at once; where not, one is loaded at a time from now on."""
+        profiles = [session.profile for session in self.duel.sessions]
+        if await asyncio.to_thread(advice.fit_together, profiles):
+            return True
+        self.duel.schedule = "swap"
+        return False
+
+    async def look(self) -> Lens | NoLens:
+        """The lens on the last turn; whoever leaves early stops it."""
+        self._idle.clear()
+        try:
+            return await look(self.duel)
+        finally:
+            self._idle.set()
+
+    async def put_aside(self) -> None:
+        """End both workers to give their memory back; the sides are lost until they are loaded again."""
+        self.duel.cancel()
+        await self._idle.wait()
+        await asyncio.gather(*(session.close() for session in self.duel.sessions))
 
     async def close(self) -> None:
         """End both workers."""
@@ -123,17 +181,60 @@ class Bridge:
 
     async def _turn(self, prompt: str) -> None:
         sides = scheduling.order(self.duel.turns, len(self.duel.sessions))
-        asked = [side for side in sides if self.duel.sessions[side].ready]
+        asked = [side for side in sides if self.schedule == "swap" or self.duel.sessions[side].ready]
         for side in asked:
             first = side == asked[0] or self.schedule == "concurrent"
             self._post(SideAsked(side, prompt, first))
         feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
-        async for side, event in self.duel.ask(prompt):
+        async for side, event in self._answers(self.duel.ask(prompt)):
             feeds[side].take(event)
         comparison = compare(self.duel)
         parted_at = comparison.parted_at if comparison else None
-        a, b = (feeds[side].text_at(parted_at) if side in feeds else "" for side in (0, 1))
-        self._post(TurnEnded(comparison, (a, b)))
+        a, b = (text_at(feeds[side].pieces, parted_at) if side in feeds else "" for side in (0, 1))
+        offsets = None
+        if comparison and comparison.same_tokenizer and parted_at is not None:
+            a_before, b_before = ("".join(feeds[side].pieces[:parted_at]) for side in (0, 1))
+            offsets = len(a_before), len(b_before)
+        self._post(TurnEnded(comparison, (a, b), offsets))
+
+    async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
+        """What the sides answer; the loads between the answers are told to the screen."""
+        told = 0
+        async for side, event in events:
+            for found in self.duel.swap.returns[told:]:
+                self._post(SidePutBy(found.side, return_text(found)))
+            told = len(self.duel.swap.returns)
+            if isinstance(event, Started | Staged | Loaded) or not self.duel.sessions[side].ready:
+                self._tell_load(side, event)
+            if not isinstance(event, Started | Staged | Loaded):
+                yield side, event
+
+    def _tell_load(self, side: int, event: Event) -> None:
+        """A load within a turn: one model is loaded at a time."""
+        session = self.duel.sessions[side]
+        match event:
+            case Started():
+                self._post(LoadBegan(side, session.profile, within_turn=True))
+            case Staged():
+                self._post(LoadAdvanced(side, event))
+            case Loaded() | Failed():
+                self._post(LoadEnded(side, event, within_turn=True))
+        if isinstance(event, Loaded):
+            self._watch(side, session)
+
+    async def _refused(self, side: int, profile: Profile) -> bool:
+        """Whether a load cannot possibly succeed, which is told at once; asked for again it is tried."""
+        if profile in self._warned:
+            return False
+        failed = await asyncio.to_thread(advice.refusal, profile)
+        if failed is None:
+            return False
+        self._warned.append(profile)
+        self._post(LoadEnded(side, replace(failed, hint=failed.hint.replace(advice.ANYWAY, AGAIN))))
+        return True
+
+    async def _loads_ended(self) -> None:
+        await asyncio.gather(*(settled.wait() for settled in self._settled))
 
     def _owes_answer(self, side: int) -> bool:
         answer = self.duel.answers.get(side)
@@ -146,6 +247,7 @@ class Bridge:
             failure = await session.ended()
             answer = self.duel.answers.get(side)
             told = self._owes_answer(side) or (answer is not None and answer.failure is failure)
+            told = told and not self._blind
             if self.duel.sessions[side] is session and not self._closing and not told:
                 self._post(SideLost(side, failure))
 
@@ -154,12 +256,19 @@ class Bridge:
         task.add_done_callback(self._watches.discard)
 
 
+def text_at(pieces: Sequence[str], index: int | None) -> str:
+    """What was said there: the first text from this token on (a token need not complete a character)."""
+    near = pieces[index : index + LONGEST_CHARACTER] if index is not None else []
+    return next((piece for piece in near if piece), "")
+
+
 class _Feed:
     """One side's answer on its way to the screen."""
 
     def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
         self._side, self._duel, self._post = side, duel, post
-        self._pieces: list[str] = []  # the text of each token
+        self.pieces: list[str] = []
+        """The text of each token."""
         self._text = ""
         self._pacer = Pacer()
 
@@ -171,16 +280,11 @@ class _Feed:
                 answer = self._duel.answers[self._side]
                 self._post(AnswerEnded(self._side, answer, figures_of(answer)))
             case Decoded(text=text):
-                self._pieces.append(text)
+                self.pieces.append(text)
                 self._text += text
                 self._pacer.due(self._grow)
             case _:
                 self._pacer.due(self._grow)
-
-    def text_at(self, index: int | None) -> str:
-        """What was said there: the first text from this token on (a token need not complete a character)."""
-        pieces = self._pieces[index : index + LONGEST_CHARACTER] if index is not None else []
-        return next((piece for piece in pieces if piece), "")
 
     def _grow(self) -> None:
         text, self._text = self._text, ""

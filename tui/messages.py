@@ -30,6 +30,8 @@ class LoadBegan(SideMessage):
     """A worker for this profile starts."""
 
     profile: Profile
+    within_turn: bool = False
+    """Whether a prompt waits for it: one model is loaded at a time."""
 
 
 @dataclass
@@ -44,6 +46,14 @@ class LoadEnded(SideMessage):
     """The model is ready, or it is not."""
 
     result: Loaded | Failed
+    within_turn: bool = False
+
+
+@dataclass
+class SidePutBy(SideMessage):
+    """The side's model is not loaded until it is its turn; `why` is a line for the user."""
+
+    why: str
 
 
 @dataclass
@@ -84,3 +94,5 @@ class TurnEnded(Message):
     comparison: Comparison | None
     parted_texts: tuple[str, str]
     """What A and B said where they part; empty where they do not."""
+    parted_offsets: tuple[int, int] | None = None
+    """Where that begins in each answer's text, in characters."""

@@ -18,6 +18,7 @@ from tui.messages import (
     SideAsked,
     SideLost,
     SideMessage,
+    SidePutBy,
 )
 
 State = Literal[
@@ -33,6 +34,7 @@ State = Literal[
     "answering",
     "cancelled",
     "failed",
+    "not loaded",
 ]
 LETTERS = "AB"
 LOADING: frozenset[State] = frozenset(
@@ -93,6 +95,8 @@ class Side:
                 self.info, self.memory, self.state, self.loaded = loaded.info, loaded.memory, "ready", True
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
                 self._fail(failed)
+            case SidePutBy():
+                self.state, self.loaded = "not loaded", False
             case SideAsked(first=first):
                 self.state, self.figures = "reading" if first else "waiting", None
             case AnswerGrew(figures=figures):

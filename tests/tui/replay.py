@@ -34,16 +34,22 @@ class Replay(Session):
     """A session that says what a real one said.
 
     `answers` names the streams of its answers, in order; each waits at its `hold`th
-    event, and a load at its `load_hold`th, until `go` is set.
+    event, and a load at its `load_hold`th, until `go` is set. With `voice` it says what that profile said.
     """
 
     def __init__(
-        self, wanted: Profile, *answers: str, hold: int | None = None, load_hold: int | None = None
+        self,
+        wanted: Profile,
+        *answers: str,
+        hold: int | None = None,
+        load_hold: int | None = None,
+        voice: str = "",
     ) -> None:
         super().__init__(wanted)
         self.asked: list[tuple[Message, ...]] = []
         self.go, self.died, self.closed = asyncio.Event(), asyncio.Event(), False
         self._answers = list(answers) or ["answer"]
+        self._voice = voice or wanted.name
         self._hold, self._load_hold, self._cancelling = hold, load_hold, False
 
     async def load(self) -> AsyncGenerator[Event]:
@@ -66,7 +72,7 @@ class Replay(Session):
         self.asked.append(messages)
         self._cancelling = False
         name = self._answers[min(len(self.asked), len(self._answers)) - 1]
-        for index, event in enumerate(recording(f"{self.profile.name}.{name}")):
+        for index, event in enumerate(recording(f"{self._voice}.{name}")):
             if index == self._hold:
                 await self.go.wait()
             await asyncio.sleep(0)

@@ -90,12 +90,12 @@ async def test_a_lost_side_says_so_and_comes_back(stage: Stager) -> None:
         assert play.duel.sides[1].state == "ready"
         await wait_until(lambda: "the worker was killed (SIGKILL" in play.text(0))
         assert "load it again; log:" in play.text(0)
-        assert "Paris is the capital" in play.text(0)
+        assert "the capital" in play.text(0)
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: len(play.sessions) == 3)
         await play.ready()
         assert play.duel.sides[0].loaded
-        assert "Paris is the capital" in play.text(0)
+        assert "the capital" in play.text(0)
 
 
 async def test_a_worker_lost_while_idle(stage: Stager) -> None:

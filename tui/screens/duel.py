@@ -49,6 +49,12 @@ class DuelScreen(Screen[None]):
         Binding("question_mark", "app.help", "Help", show=False),
         Binding("ctrl+d", "app.quit", "Quit"),
         Binding("ctrl+l", "clear", "Clear"),
+        Binding("f2", "blind", "Blind vote", show=False),
+        Binding("f7", "app.leaderboard", "Leaderboard", show=False, priority=True),
+        Binding("f3", "lens", "Lens", show=False),
+        Binding("f5", "app.bench", "Bench", show=False),
+        Binding("f6", "app.fidelity", "Fidelity", show=False, priority=True),
+        Binding("f8", "app.quantize", "Quantize now", show=False),
     ]
 
     def __init__(self, profiles: tuple[Profile, Profile], open_session: Open | None = None) -> None:
@@ -57,6 +63,7 @@ class DuelScreen(Screen[None]):
         self._open_session = open_session
         self._bridge: Bridge | None = None
         self._waiting = ""  # a prompt that waits for a model to load
+        self._aside = False  # whether long work has the models' memory
         self._turn: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
@@ -122,6 +129,8 @@ class DuelScreen(Screen[None]):
     def _turn_ended(self, message: TurnEnded) -> None:
         delta = self.query_one(Delta)
         delta.comparison, delta.parted_texts = message.comparison, message.parted_texts
+        for pane, offset in zip(self.panes, message.parted_offsets or (), strict=False):
+            pane.transcript.mark(offset)
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
 
@@ -157,6 +166,8 @@ class DuelScreen(Screen[None]):
                 self._copy([message.index])
             case "pick":
                 self.pick(message.index)
+            case "blind":
+                self.action_blind()
 
     def action_stop(self) -> None:
         """Take a waiting prompt back; otherwise stop both sides."""
@@ -171,9 +182,13 @@ class DuelScreen(Screen[None]):
         self.pick(self._active())
 
     def action_toggle_schedule(self) -> None:
-        """One after the other, or both at once; holds from the next prompt on."""
+        """One after the other, both at once, or one loaded at a time; holds from the next prompt on."""
         self.bridge.toggle_schedule()
         self._show_settings()
+        if self.bridge.schedule != "swap":
+            for index, side in enumerate(self.sides):
+                if side.state == "not loaded":
+                    self._run_load(index, self.bridge.load(index))
 
     def action_other_side(self) -> None:
         """Turn to the other side."""
@@ -195,6 +210,30 @@ class DuelScreen(Screen[None]):
         """Copy the answer of the pane in focus; both answers from the prompt."""
         self._copy([self._active()] if isinstance(self.focused, Transcript) else [0, 1])
 
+    def action_blind(self) -> None:
+        """Answers without names, and votes on them."""
+        if self.bridge.answering:
+            self.notify("Still answering: Esc stops it", markup=False)
+            return
+        from tui.screens.blind import BlindScreen
+
+        def left(why: str | None) -> None:
+            if why:
+                self.notify(visible(why), severity="warning", markup=False)
+
+        self.app.push_screen(BlindScreen(self.bridge), left)
+
+    def action_lens(self) -> None:
+        """Both models' view of every token of the last answers."""
+        if self.bridge.answering:
+            self.notify("Still answering: Esc stops it", markup=False)
+            return
+        from tui.screens.lens import LensScreen
+
+        names = [side.profile.name for side in self.sides]
+        labels = [side.label for side in self.sides]
+        self.app.push_screen(LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1])))
+
     def action_clear(self) -> None:
         """New conversations on an empty screen."""
         if self.bridge.answering:
@@ -208,6 +247,23 @@ class DuelScreen(Screen[None]):
     def reload(self, side: int) -> None:
         """Load a side's model again, in a new worker."""
         self._replace(side, self.sides[side].profile)
+
+    @property
+    def is_on_a_gpu(self) -> bool:
+        """Whether one of the loaded models takes a GPU's memory."""
+        return any(side.loaded and side.device != "cpu" for side in self.sides)
+
+    async def put_aside(self) -> None:
+        """Give the models' memory to long work, until `take_up`."""
+        self._aside = True
+        await self.bridge.put_aside()
+
+    def take_up(self) -> None:
+        """Load again what was put aside."""
+        lost = [index for index, side in enumerate(self.sides) if not side.loaded and not side.is_loading]
+        for index in lost if self._aside else ():
+            self.reload(index)
+        self._aside = False
 
     def pick(self, side: int) -> None:
         """Open the picker for a side."""
@@ -227,9 +283,16 @@ class DuelScreen(Screen[None]):
         from tui.bridge import Bridge
 
         self._bridge = Bridge(self._profiles, self.post_message, self._open_session)
-        for index in range(len(self._profiles)):
-            self._run_load(index, self._bridge.load(index))
         self._show_settings()
+        self.run_worker(self._load_all(), group="load")
+
+    async def _load_all(self) -> None:
+        """Load both, or neither yet where they do not fit together."""
+        if not await self.bridge.fit_together():
+            self.notify("Both models do not fit: one is loaded at a time", severity="warning", markup=False)
+            self._show_settings()
+        for index in range(len(self._profiles)):
+            self._run_load(index, self.bridge.load(index))
 
     def _replace(self, side: int, profile: Profile) -> None:
         self._run_load(side, self.bridge.replace(side, profile))

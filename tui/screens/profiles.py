@@ -1,4 +1,7 @@
-"""The picker: another profile for one side, found by a few letters. Reads profiles; loads nothing."""
+"""The picker: another profile for one side, found by a few letters. Reads headers; loads nothing.
+
+Whether a profile fits is computed beside the screen, one after the other, and shown as it becomes known.
+"""
 
 import asyncio
 from typing import NamedTuple
@@ -13,13 +16,24 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine import hardware
 from engine import profile as profiles
-from engine.errors import InputError
+from engine.errors import InputError, LoadError
+from engine.hardware import Hardware
+from engine.plan.local import planned
+from engine.plan.terms import Verdict
 from engine.profile import Profile
 from engine.text import visible
+from engine.units import bytes_text
 from tui.side import LETTERS
 
 NAME_WIDTH, BADGE_WIDTH = 24, 9
+SIGNS: dict[Verdict | None, tuple[str, str]] = {
+    "fits": ("●", "$text-success"),
+    "tight": ("◐", "$text-warning"),
+    "does not fit": ("○", "$text-error"),
+    None: (" ", "$quiet"),
+}
 
 
 class Choice(NamedTuple):
@@ -38,6 +52,14 @@ class Entry(NamedTuple):
     fault: str = ""
 
 
+class Fit(NamedTuple):
+    """Whether a profile fits, as far as its headers tell."""
+
+    verdict: Verdict | None
+    """None where no plan can be made."""
+    detail: str
+
+
 class ProfilePicker(ModalScreen[Choice | None]):
     """Fuzzy search over all profiles; Tab changes the side."""
 
@@ -53,11 +75,13 @@ class ProfilePicker(ModalScreen[Choice | None]):
         self.side = side
         self._current = current
         self._entries: list[Entry] = []
+        self._fits: dict[str, Fit] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static(id="picker-side")
             yield Input(placeholder="profile, folder, .gguf file, org/model or random:shape", compact=True)
+            yield Static(id="picker-fit")
             yield OptionList(compact=True)
             yield Static(id="picker-fault")
 
@@ -67,6 +91,11 @@ class ProfilePicker(ModalScreen[Choice | None]):
         self._show_side()
         self._entries = await asyncio.to_thread(read_entries)
         self._search("")
+        self.run_worker(self._judge_all(), group="fits")
+
+    @on(OptionList.OptionHighlighted)
+    def _highlighted(self) -> None:
+        self._show_fit()
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -110,13 +139,36 @@ class ProfilePicker(ModalScreen[Choice | None]):
         options = self.query_one(OptionList)
         found = matching(self._entries, query)
         options.clear_options()
-        options.add_options([Option(entry_content(entry), id=entry.name) for entry in found])
+        fits = self._fits
+        options.add_options(
+            [Option(entry_content(entry, fits.get(entry.name)), id=entry.name) for entry in found]
+        )
         text = query.strip()
         if text and not any(entry.name == text for entry in found):
             shown = visible(text, keep_newlines=False)
             options.add_option(Option(Content.assemble(("model  ", "$quiet"), shown), id=text))
         options.highlighted = 0 if options.option_count else None
         self._say("")
+
+    async def _judge_all(self) -> None:
+        """Whether each profile fits, those in view first; the list stays as it is meanwhile."""
+        machine = await asyncio.to_thread(hardware.detect)
+        for entry in self._entries:
+            if entry.fault:
+                continue
+            self._fits[entry.name] = fit = await asyncio.to_thread(judged, entry.name, machine)
+            options = self.query_one(OptionList)
+            if any(options.get_option_at_index(i).id == entry.name for i in range(options.option_count)):
+                options.replace_option_prompt(entry.name, entry_content(entry, fit))
+            self._show_fit()
+
+    def _show_fit(self) -> None:
+        """The plan of the highlighted profile, in a line."""
+        options = self.query_one(OptionList)
+        option = options.highlighted_option
+        fit = self._fits.get(option.id or "") if option else None
+        line = self.query_one("#picker-fit", Static)
+        line.update(Content(visible(fit.detail if fit else "", keep_newlines=False)).stylize("$quiet"))
 
     def _say(self, fault: str) -> None:
         line = self.query_one("#picker-fault", Static)
@@ -146,10 +198,24 @@ def matching(entries: list[Entry], query: str) -> list[Entry]:
     return [entry for score, entry in sorted(scored, key=lambda pair: -pair[0]) if score > 0]
 
 
-def entry_content(entry: Entry) -> Content:
-    """One line: name, badge, description or fault."""
+def judged(name: str, machine: Hardware) -> Fit:
+    """Whether a profile fits here, by headers that lie on this machine."""
+    try:
+        found = planned(profiles.find(name), None, machine, ask_hub=False)
+    except (InputError, LoadError) as error:
+        return Fit(None, f"no plan: {error.message}")
+    needed, free = bytes_text(found.needed_bytes), bytes_text(found.room.free_bytes)
+    weights, cache = bytes_text(found.weights_bytes), bytes_text(found.kv_cache_bytes)
+    detail = f"{found.verdict}: {needed} needed for {found.needed_for}, {free} free on {found.room.device}"
+    return Fit(found.verdict, f"{detail} · weights {weights} · KV cache {cache} at {found.context} tokens")
+
+
+def entry_content(entry: Entry, fit: Fit | None = None) -> Content:
+    """One line: name, badge, whether it fits, description or fault."""
     name, badge, description, fault = (visible(part, keep_newlines=False) for part in entry)
+    sign, style = SIGNS[fit.verdict if fit else None]
     return Content.assemble(
+        (sign + " ", style),
         (name.ljust(NAME_WIDTH) + " ", "bold" if not fault else "$quiet"),
         (badge.ljust(BADGE_WIDTH) + " ", "$text-primary"),
         (fault or description, "$text-error" if fault else "$quiet"),

@@ -15,6 +15,7 @@ from textual.widgets._markdown import MarkdownBlock, MarkdownTable, MarkdownTabl
 from engine.text import visible
 from tui.widgets.markdown_list import list_rows
 from tui.widgets.markdown_table import table_rows
+from tui.widgets.parting import show_marks
 from tui.widgets.text_block import Row, TextBlock
 
 
@@ -58,6 +59,7 @@ class ModelMarkdown(Markdown):
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like", {"html": False})
     parser.core.ruler.push("visible", lambda state: _make_visible(state.tokens))
+    parser.core.ruler.push("parting", lambda state: show_marks(state.tokens))
     return parser
 
 

@@ -1,7 +1,7 @@
 """What a model holds in memory: a bar a figure where there is room, two lines where there is not.
 
-Weights, cache, peak and process share one scale with the other side, so that the bars of both panes compare;
-the device's bar has its own.
+Weights, cache, activations, peak and process share one scale with the other side, so that the bars of both
+panes compare; the device's bar has its own.
 """
 
 from textual.content import Content
@@ -13,16 +13,16 @@ from engine.units import bytes_text
 from tui.figures import bar
 from tui.side import Side
 
-ALL_ROWS = 5
-LABEL_WIDTH = 9
+ALL_ROWS = 6
+LABEL_WIDTH = 12
 VALUE_WIDTH = 11
 
 
 class MemoryBars(Static):
-    """Weights, KV cache, peak, process, device."""
+    """Weights, KV cache, activations, peak, process, device."""
 
     DEFAULT_CSS = """
-    MemoryBars { height: 5; padding: 0 2; text-wrap: nowrap; }
+    MemoryBars { height: 6; padding: 0 2; text-wrap: nowrap; }
     """
 
     scale_bytes: reactive[int] = reactive(0)
@@ -61,14 +61,15 @@ class MemoryBars(Static):
 
 
 def rows_of(memory: Memory | None) -> list[tuple[str, int | None]]:
-    """The figures that share a scale."""
+    """The figures that share a scale. Where a container hides process ids, the allocator's are shown."""
     if memory is None:
-        return [(label, None) for label in ("weights", "KV cache", "peak", "process")]
+        return [(label, None) for label in ("weights", "KV cache", "activations", "peak", "process")]
     return [
         ("weights", memory.weights_bytes),
         ("KV cache", memory.kv_cache_bytes),
+        ("activations", memory.activations_bytes),
         ("peak", memory.peak_bytes),
-        ("process", memory.process_bytes),
+        ("reserved" if memory.process_source == "allocator" else "process", memory.process_bytes),
     ]
 
 
@@ -78,5 +79,6 @@ def scale_of(memories: list[Memory | None]) -> int:
 
 
 def _line(memory: Memory | None) -> Content:
-    parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows_of(memory)]
+    rows = [(label, value) for label, value in rows_of(memory) if label != "activations"]
+    parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows]
     return Content("  ").join(parts)

@@ -7,7 +7,16 @@ from textual.message import Message
 
 from engine.profile import Profile
 from engine.protocol import Failed, Loaded, ModelInfo
-from tui.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, SideMessage
+from tui.messages import (
+    AnswerEnded,
+    AnswerGrew,
+    LoadBegan,
+    LoadEnded,
+    SideAsked,
+    SideLost,
+    SideMessage,
+    SidePutBy,
+)
 from tui.pacer import Pacer
 from tui.side import Side
 from tui.widgets.load_progress import LoadProgress
@@ -32,13 +41,14 @@ class Pane(Vertical):
         Binding("r", "reload", "Reload"),
         Binding("c", "copy", "Copy answer"),
         Binding("p", "pick", "Profile"),
+        Binding("b", "blind", "Blind vote", show=False),
     ]
 
     class FiguresShown(Message):
         """The side's state or figures are new."""
 
     class Asked(Message):
-        """The user wants something for this side: `reload`, `copy` or `pick`."""
+        """The user wants something for this side: `reload`, `copy`, `pick` or `blind`."""
 
         def __init__(self, index: int, wish: str) -> None:
             super().__init__()
@@ -70,13 +80,19 @@ class Pane(Vertical):
         reply = self.transcript.reply
         return reply.text if reply else ""
 
-    def take(self, message: SideMessage) -> None:
+    def take(self, message: SideMessage) -> None:  # noqa: PLR0912  # a case a message
         """Show what happened."""
         had_model = self.side.info is not None
         self.side.take(message)
         match message:
+            case LoadBegan(within_turn=True):
+                self.query_one(LoadProgress).begin()
+            case LoadEnded(within_turn=True):
+                pass  # the answer tells
             case LoadBegan(profile=profile):
                 self._begin(profile, had_model)
+            case SidePutBy(why=why):
+                self.transcript.note(why)
             case LoadEnded(result=Loaded(info=info)):
                 self.transcript.note(model_text(info))
                 for note in info.notes:
@@ -131,6 +147,10 @@ class Pane(Vertical):
     def action_copy(self) -> None:
         """Copy this side's answer."""
         self.post_message(self.Asked(self.index, "copy"))
+
+    def action_blind(self) -> None:
+        """Answers without names, and votes on them."""
+        self.post_message(self.Asked(self.index, "blind"))
 
     def action_pick(self) -> None:
         """Put another profile here."""

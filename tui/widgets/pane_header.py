@@ -13,6 +13,7 @@ STATE_STYLES: dict[State, tuple[str, str]] = {
     "answering": ("▸", "$text-warning"),
     "cancelled": ("■", "$quiet"),
     "failed": ("✗", "$text-error"),
+    "not loaded": ("○", "$quiet"),
 }
 _LOADING = ("◌", "$text-warning")
 

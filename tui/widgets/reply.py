@@ -8,6 +8,7 @@ import asyncio
 
 from engine.text import visible
 from tui.widgets.markdown import ModelMarkdown
+from tui.widgets.parting import with_mark
 
 REST = 4.0  # after painting, rest so many times as long as it took: at most a fifth of one core
 LONGEST_REST_S = 1.0
@@ -25,8 +26,10 @@ class Reply(ModelMarkdown):
         self.text = ""
         """The answer so far, as the model wrote it."""
         self._unwritten = ""
+        self._parted_at: int | None = None  # where the answer parts from the other one
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
+        self._complete = asyncio.Event()  # nothing is appended any more
 
     def on_mount(self) -> None:
         self.run_worker(self._follow())
@@ -43,10 +46,22 @@ class Reply(ModelMarkdown):
         self._ended.set()
         self._changed.set()
 
+    def mark(self, offset: int) -> None:
+        """Mark where the answer parts from the other one, once all of it is shown."""
+        self._parted_at = offset
+        if self._complete.is_set():
+            self.run_worker(self.update(self._whole), exclusive=True, group="mark")
+
     @property
     def settled(self) -> bool:
         """Whether the whole answer is shown."""
-        return self._ended.is_set() and self.source == visible(self.text)
+        return self._ended.is_set() and self.source == self._whole
+
+    @property
+    def _whole(self) -> str:
+        """All of the answer, with its mark."""
+        text = self.text if self._parted_at is None else with_mark(self.text, self._parted_at)
+        return visible(text)
 
     async def _follow(self) -> None:
         while not self._ended.is_set():
@@ -55,7 +70,8 @@ class Reply(ModelMarkdown):
             text, self._unwritten = self._unwritten, ""
             if text and not self._ended.is_set():
                 await self._append(text)
-        await self.update(visible(self.text))
+        self._complete.set()
+        await self.update(self._whole)
 
     async def _append(self, text: str) -> None:
         """Append, and rest in proportion to what layout and painting took."""

@@ -13,7 +13,11 @@ from engine.profile import Generation
 if TYPE_CHECKING:
     from engine.schedule import Schedule
 
-SCHEDULES: dict[Schedule, str] = {"sequential": "⇢ one after the other", "concurrent": "⇉ both at once"}
+SCHEDULES: dict[Schedule, str] = {
+    "sequential": "⇢ one after the other",
+    "concurrent": "⇉ both at once",
+    "swap": "⇄ one loaded at a time",
+}
 
 
 class TopBar(Static):

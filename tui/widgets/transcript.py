@@ -70,6 +70,11 @@ class Transcript(VerticalScroll):
         if self.reply is not None:
             self.reply.finish(text)
 
+    def mark(self, offset: int) -> None:
+        """Mark where the answer parts from the other side's, in characters."""
+        if self.reply is not None:
+            self.reply.mark(offset)
+
     def fail(self, failed: Failed) -> None:
         """Say what went wrong, below what was shown so far."""
         words = Content.assemble((visible(failed.message), "bold"))

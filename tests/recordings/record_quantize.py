@@ -1,0 +1,34 @@
+"""Record the quantizing of a tiny model, an event a line: `python tests/recordings/record_quantize.py`."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from engine import profile
+from engine.client import Session
+from engine.protocol import Quantized, encode
+
+FILE = Path(__file__).parent / "quantize.jsonl"
+PROFILE = """
+model: {source: 'random:tiny'}
+quantization:
+  {method: gptq, bits: 4, group_size: 64, calibration: {dataset: python-docs, samples: 4, length: 64}}
+"""
+
+
+async def main() -> None:
+    """GPTQ, made anew whatever the store has."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tiny-gptq4.yaml"
+        file.write_text(PROFILE)
+        session = Session(profile.read(file))
+        events = [event async for event in session.quantize(force=True)]
+        await session.close()
+    told = [replace(event, path="checkpoint") if isinstance(event, Quantized) else event for event in events]
+    FILE.write_bytes(b"".join(encode(event) + b"\n" for event in told))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,142 @@
+"""Quantizing on the screen, as a recorded worker told it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from textual.widgets import Input, OptionList
+
+from engine import layer_errors
+from engine.checkpoint_text import perplexity_text
+from engine.client import Session
+from engine.errors import InputError
+from engine.protocol import Event, Failed, Quantized, Staged
+from tests.tui.conftest import Stager
+from tests.tui.replay import Stage, recording, wait_until
+from tui.quantize_job import QuantizeJob, StagePace, savable
+from tui.screens.ask import ProfilesDialog
+from tui.screens.quantize import QuantizeScreen
+from tui.widgets.figure_table import FigureTable
+from tui.widgets.run_progress import RunProgress
+from tui.widgets.setup import Setup
+
+
+class Quantizer(Session):
+    """Tells what a real one told; waits before its last event. A failure instead, where there is one."""
+
+    made: "list[Quantizer]" = []
+    failure: Failed | None = None
+
+    async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncIterator[Event]:
+        self.force, self.go, self.closed = force, asyncio.Event(), False
+        Quantizer.made.append(self)
+        *staged, last = recording("quantize")
+        for event in staged:
+            await asyncio.sleep(0)
+            yield event
+        await self.go.wait()
+        yield self.failure or last
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def quantizers(monkeypatch: pytest.MonkeyPatch) -> list[Quantizer]:
+    """The sessions that the screen opens."""
+    Quantizer.made = []
+    init = QuantizeJob.__init__
+    monkeypatch.setattr(QuantizeJob, "__init__", lambda job, name: init(job, name, Quantizer))
+    return Quantizer.made
+
+
+async def started(play: Stage, quantizers: list[Quantizer]) -> QuantizeScreen:
+    """The screen, with a quantizer that has only its last event to tell."""
+    await play.ready()
+    await play.pilot.press("f8")
+    await wait_until(lambda: isinstance(play.app.screen, QuantizeScreen))
+    screen = play.app.screen
+    assert isinstance(screen, QuantizeScreen)
+    await wait_until(lambda: screen.query("FigureTable"))
+    screen.query_one(Setup).fill("profiles", "smollm2-gptq4")
+    await wait_until(lambda: "in the store" in words(screen))
+    await play.pilot.press("ctrl+r")
+    await wait_until(lambda: quantizers and screen.is_working)
+    return screen
+
+
+def words(screen: QuantizeScreen) -> str:
+    return screen.query_one(RunProgress).render().plain
+
+
+async def test_a_checkpoint_is_made_and_its_losses_are_shown(
+    stage: Stager, quantizers: list[Quantizer]
+) -> None:
+    done = recording("quantize")[-1]
+    assert isinstance(done, Quantized)
+    async with stage() as play:
+        screen = await started(play, quantizers)
+        last = [event for event in recording("quantize") if isinstance(event, Staged)][-1]
+        await wait_until(lambda: last.stage in words(screen))
+        quantizers[0].go.set()
+        await wait_until(lambda: "done: it is in the store" in words(screen))
+        assert quantizers[0].force and quantizers[0].closed
+        table = screen.query_one(FigureTable)
+        rows = layer_errors.rows(done.record.errors)
+        assert table.row_count == len(rows) > 0
+        assert str(table.get_row_at(0)[-1]) == rows[0]["log scale"]
+        assert perplexity_text(done.record) in str(screen.query_one(".facts").render())
+
+
+async def test_one_profile_is_picked(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("f8")
+        await wait_until(
+            lambda: isinstance(play.app.screen, QuantizeScreen) and play.app.screen.query("Setup")
+        )
+        screen = play.app.screen
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(play.app.screen, ProfilesDialog) and play.app.screen.query(Input))
+        dialog = play.app.screen
+        dialog.query_one(Input).value = "smollm2-awq4"
+        await wait_until(lambda: dialog.query_one(OptionList).option_count == 1)
+        await play.pilot.press("enter")
+        await wait_until(lambda: play.app.screen is screen)
+        assert screen.query_one(Setup).values["profiles"] == "smollm2-awq4"
+
+
+async def test_escape_ends_the_worker(stage: Stager, quantizers: list[Quantizer]) -> None:
+    async with stage() as play:
+        screen = await started(play, quantizers)
+        await play.pilot.press("escape")
+        await wait_until(lambda: quantizers[0].closed and "stopped" in words(screen))
+
+
+async def test_a_failure_is_told(
+    stage: Stager, quantizers: list[Quantizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Quantizer, "failure", Failed(kind="generation", message="no [b]room", hint="free 3 GiB")
+    )
+    async with stage() as play:
+        screen = await started(play, quantizers)
+        quantizers[0].go.set()
+        await wait_until(lambda: "no [b]room (free 3 GiB)" in words(screen))
+
+
+def test_the_time_left_is_that_of_the_stage() -> None:
+    def staged(done: int, seconds: int) -> Staged:
+        return Staged(stage="quantize", done=done, total=10, unit="layers", ns=seconds * 10**9)
+
+    pace = StagePace()
+    assert pace.progress(staged(2, 100)).left_s is None
+    progress = pace.progress(staged(4, 110))
+    assert (progress.share, progress.left_s) == (0.4, 30)
+    assert "4 of 10 layers" in progress.words
+    assert pace.progress(Staged(stage="move", ns=0)).share is None
+
+
+def test_a_method_without_checkpoints_is_refused() -> None:
+    with pytest.raises(InputError, match="makes no checkpoint"):
+        savable("smollm2-bf16")

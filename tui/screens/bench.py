@@ -1,0 +1,19 @@
+"""The bench on the screen: the matrix of `quantduel bench`, filled while one looks on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.bench_job import BenchJob
+from tui.screens.kept import KeptScreen
+
+if TYPE_CHECKING:
+    from engine.history import History
+    from tui.screens.duel import DuelScreen
+
+
+class BenchScreen(KeptScreen):
+    """Context lengths, batch sizes, profiles."""
+
+    def __init__(self, duel: DuelScreen, history: History | None = None) -> None:
+        super().__init__(BenchJob([side.profile.name for side in duel.sides]), duel, history)

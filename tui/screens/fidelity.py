@@ -1,0 +1,19 @@
+"""Fidelity on the screen: the figures of `quantduel eval`, improving while one looks on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui.fidelity_job import FidelityJob
+from tui.screens.kept import KeptScreen
+
+if TYPE_CHECKING:
+    from engine.history import History
+    from tui.screens.duel import DuelScreen
+
+
+class FidelityScreen(KeptScreen):
+    """A reference, candidates, and a text."""
+
+    def __init__(self, duel: DuelScreen, history: History | None = None) -> None:
+        super().__init__(FidelityJob([side.profile.name for side in duel.sides]), duel, history)

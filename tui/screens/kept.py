@@ -1,0 +1,115 @@
+"""The screen of long work whose results are kept: export, and earlier runs to look at or compare with."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+
+from engine.errors import QuantDuelError
+from engine.history import History
+from tui.job import KeptJob
+from tui.pacer import Pacer
+from tui.screens.ask import EarlierChoice, EarlierDialog, SaveDialog
+from tui.screens.run import RunScreen
+from tui.widgets.run_progress import RunProgress
+
+if TYPE_CHECKING:
+    from tui.screens.duel import DuelScreen
+
+KEEP_EVERY_S = 5.0
+
+
+class KeptScreen(RunScreen):
+    """Long work with a history."""
+
+    BINDINGS = [
+        Binding("ctrl+s", "save", "Export", priority=True),
+        Binding("f4", "earlier", "Earlier"),
+    ]
+    job: KeptJob
+
+    def __init__(self, job: KeptJob, duel: DuelScreen, history: History | None = None) -> None:
+        super().__init__(job, duel)
+        self._history = history or History()
+        self._kept: int | None = None  # the present run's number in the history
+        self._keeping = asyncio.Lock()
+        self._keeper = Pacer(KEEP_EVERY_S)
+
+    def begun(self) -> None:
+        """A new run, to be kept beside the others."""
+        self._kept = None
+
+    def advanced(self) -> None:
+        """Keep what there is, now and then."""
+        self._keeper.due(self._keep_soon)
+
+    def ended(self) -> None:
+        """Keep all of it."""
+        self._keeper.stop()
+        self._keep_soon()
+
+    def _keep_soon(self) -> None:
+        self.run_worker(self._keep(), group="keep")
+
+    def action_save(self) -> None:
+        """Write the results to a file."""
+
+        def write(file: Path | None) -> None:
+            if file is not None:
+                self._export(file)
+
+        name = f"quantduel-{self.job.kind}-{datetime.now():%Y%m%d-%H%M}.md"
+        self.app.push_screen(SaveDialog(name, self.job.suffixes), write)
+
+    async def action_earlier(self) -> None:
+        """Show an earlier run, or put it beside the present one."""
+        if self.is_working:
+            self.notify("Still running: Esc stops it", markup=False)
+            return
+        try:
+            runs = await asyncio.to_thread(self._history.runs, self.job.kind)
+        except QuantDuelError as error:
+            self.say(error)
+            return
+        self.app.push_screen(EarlierDialog(runs), self._open)
+
+    def _open(self, choice: EarlierChoice | None) -> None:
+        if choice is not None:
+            self.run_worker(self._open_run(choice), group="open")
+
+    async def _open_run(self, choice: EarlierChoice) -> None:
+        try:
+            body = await asyncio.to_thread(self._history.run_body, choice.run.id)
+            if choice.compare and self.job.body():
+                self.job.compare(body, choice.run.title)
+            else:
+                self.job.open(body)
+        except QuantDuelError as error:
+            self.say(error)
+            return
+        words = "beside it" if choice.compare else "shown"
+        self.query_one(RunProgress).end(f"{words}: {choice.run.title}, {choice.run.created}", "idle")
+        self.show_results()
+
+    def _export(self, file: Path) -> None:
+        try:
+            self.job.export(file)
+        except QuantDuelError as error:
+            self.say(error)
+            return
+        self.notify(f"written: {file}", markup=False, timeout=8)
+
+    async def _keep(self) -> None:
+        async with self._keeping:
+            body = self.job.body()
+            if body is None:
+                return
+            keep = self._history.keep_run
+            try:
+                self._kept = await asyncio.to_thread(keep, self.job.kind, self.job.title, body, self._kept)
+            except QuantDuelError as error:
+                self.say(error)

@@ -1,0 +1,81 @@
+"""What the kept blind votes say. Reads the history, counts in a thread, shows, exports."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from engine import leaderboard_text as texts
+from engine import report
+from engine.errors import HistoryError, InputError
+from engine.history import History
+from engine.leaderboard import Leaderboard, leaderboard
+from engine.text import visible
+from tui.screens.ask import SaveDialog
+from tui.widgets.standings import Standings
+
+PROPOSED_FILE = "leaderboard.json"
+
+
+class LeaderboardScreen(Screen[None]):
+    """Standings, pairs, and the turns that do not count."""
+
+    BINDINGS = [
+        Binding("escape,f7,q", "dismiss", "Close"),
+        Binding("e", "export", "Export"),
+        Binding("r", "count", "Count again"),
+        Binding("f1", "app.help", "Help"),
+    ]
+
+    def __init__(self, history: History | None = None) -> None:
+        super().__init__()
+        self.board: Leaderboard | None = None
+        """What is shown; None before it is counted."""
+        self._history = history or History()
+
+    def compose(self) -> ComposeResult:
+        heading = Content.assemble(
+            ("quantduel", "bold $foreground"), ("  leaderboard of blind votes", "$quiet")
+        )
+        yield Static(heading, id="board-bar")
+        with VerticalScroll():
+            yield Standings()
+        yield Footer(compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(VerticalScroll).focus()
+        self.action_count()
+
+    def action_count(self) -> None:
+        """Read the votes again and count them."""
+        self.run_worker(self._count(), exclusive=True)
+
+    def action_export(self) -> None:
+        """Write what is shown into a file."""
+        if self.board is not None:
+            self.app.push_screen(SaveDialog(PROPOSED_FILE, list(texts.SUFFIXES)), self._write)
+
+    async def _count(self) -> None:
+        try:
+            board = await asyncio.to_thread(lambda: leaderboard(self._history.turns()))
+        except HistoryError as error:
+            self.notify(visible(str(error)), severity="warning", markup=False)
+            board = leaderboard([])
+        self.board = self.query_one(Standings).board = board
+
+    def _write(self, file: Path | None) -> None:
+        if file is None or self.board is None:
+            return
+        try:
+            report.write(texts.text(self.board, texts.format_of(file)), file)
+        except InputError as error:
+            self.notify(visible(str(error)), severity="error", markup=False)
+        else:
+            self.notify(visible(f"Written: {file}"), markup=False)

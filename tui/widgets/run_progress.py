@@ -1,0 +1,85 @@
+"""How far long work is: a bar, what is done now, the time so far and the time left. Always two lines."""
+
+import time
+from typing import Literal
+
+from textual.content import Content
+from textual.widgets import Static
+
+from engine.text import visible
+from tui.figures import bar
+from tui.widgets.load_progress import TICK_S, elapsed_text
+
+Mood = Literal["idle", "running", "done", "failed"]
+STYLES: dict[Mood, str] = {
+    "idle": "$quiet",
+    "running": "$foreground",
+    "done": "$text-success",
+    "failed": "$text-error",
+}
+
+
+class RunProgress(Static):
+    """A bar and a line of words."""
+
+    DEFAULT_CSS = """
+    RunProgress { height: 2; padding: 0 2; text-wrap: nowrap; text-overflow: ellipsis; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._mood: Mood = "idle"
+        self._words = ""
+        self._share: float | None = None
+        self._left_s: float | None = None
+        self._began_s = self._told_s = time.monotonic()
+        self._took_s: float | None = None
+
+    def on_mount(self) -> None:
+        self.set_interval(TICK_S, self._tick)
+
+    def begin(self, words: str) -> None:
+        """Work begins now."""
+        self._began_s, self._share, self._left_s, self._took_s = time.monotonic(), None, None, None
+        self.advance(words)
+
+    def advance(self, words: str, share: float | None = None, left_s: float | None = None) -> None:
+        """The work has come this far; a share that is not known now stays as it was."""
+        self._mood, self._words = "running", words
+        if share is not None:
+            self._share, self._left_s, self._told_s = share, left_s, time.monotonic()
+        self.refresh()
+
+    def end(self, words: str, mood: Mood) -> None:
+        """The work is over, or has not begun."""
+        if self._mood == "running":
+            self._took_s = time.monotonic() - self._began_s
+        self._mood, self._words = mood, words
+        if mood == "done":
+            self._share = 1.0
+        self.refresh()
+
+    def render(self) -> Content:
+        """The bar, then the words at the left and the times at the right."""
+        width = max(8, self.size.width)
+        filled, empty = bar(self._share or 0.0, width)
+        times = self._times()
+        words = Content(visible(self._words, keep_newlines=False))
+        words = words.truncate(max(4, width - len(times) - 2), ellipsis=True).stylize(STYLES[self._mood])
+        gap = " " * max(1, width - words.cell_length - len(times))
+        colour = {"done": "$success", "failed": "$error"}.get(self._mood, "$primary")
+        return Content.assemble((filled, colour), (empty, "$faint"), "\n", words, gap, (times, "$quiet"))
+
+    def _times(self) -> str:
+        if self._mood != "running":
+            return "" if self._took_s is None else elapsed_text(self._took_s)
+        now_s = time.monotonic()
+        share = "" if self._share is None else f"{self._share:.0%}  "
+        left = ""
+        if self._left_s is not None:
+            left = f", about {elapsed_text(max(1.0, self._left_s - (now_s - self._told_s)))} left"
+        return f"{share}{elapsed_text(now_s - self._began_s)}{left}"
+
+    def _tick(self) -> None:
+        if self._mood == "running":
+            self.refresh()
