@@ -7,9 +7,10 @@ import logging
 import os
 
 _ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "1000",  # some µs of waiting busily between two products: then sleep
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads crawl where anything else wants a core
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for long crawl where anything else wants a core
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
