@@ -17,6 +17,7 @@ from engine.client import Session
 from engine.metrics import Metrics, Timeline
 from engine.profile import Generation
 from engine.protocol import (
+    Decode,
     Decoded,
     Event,
     Failed,
@@ -56,6 +57,8 @@ class Answer:
         self.finish_reason: FinishReason | None = None
         self.memory: Memory | None = None
         self.step_bytes: int | None = None
+        self.decode: Decode | None = None
+        self._end_notes: tuple[str, ...] = ()
         self.failure: Failed | None = None
         self._contended = contended
 
@@ -68,8 +71,9 @@ class Answer:
             case Decoded(token_id=token_id, text=text):
                 self.token_ids.append(token_id)
                 self.text += text
-            case Finished(reason=reason, memory=memory, text=text, step_bytes=step_bytes):
-                self.finish_reason, self.memory, self.step_bytes = reason, memory, step_bytes
+            case Finished(reason=reason, memory=memory, text=text):
+                self.finish_reason, self.memory = reason, memory
+                self.step_bytes, self.decode, self._end_notes = event.step_bytes, event.decode, event.notes
                 self.text += text
             case Loaded(info=info):
                 self.info = info
@@ -80,6 +84,11 @@ class Answer:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the prompt, and what slowed the answer."""
+        return (*self.prompt_notes, *self._end_notes)
 
     @property
     def metrics(self) -> Metrics:

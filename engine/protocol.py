@@ -16,7 +16,8 @@ from engine.record import Record
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
 Generator = Literal["engine", "hf"]
-Decode = Literal["lean", "forward"]
+StepKind = Literal["lean", "forward"]
+Decode = Literal["graph", "compiled", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
 FailureKind = Literal[
     "bad_input", "not_loaded", "out_of_memory", "generation", "cancelled", "worker_lost", "unresponsive"
@@ -219,7 +220,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """Of one logit, as the model gives it."""
     copy_bytes_s: float | None = None
     """How fast the device copied when the model was loaded, read plus written; None where that failed."""
-    decode: Decode = "forward"
+    step: StepKind = "forward"
     """How a token is computed: `lean` is the engine's own step, `forward` the model's forward pass."""
     weights: Weights
     tokenizer_sha256: str
@@ -313,6 +314,10 @@ class Finished(_Event, frozen=True, tag="finished"):
     text: str = ""
     step_bytes: int | None = None
     """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
+    decode: Decode = "eager"
+    """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
+    notes: tuple[str, ...] = ()
+    """What slowed the answer, such as a step that no graph could be made of."""
 
 
 class Measured(_Event, frozen=True, tag="measured"):

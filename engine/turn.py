@@ -15,7 +15,15 @@ from engine.duel import Answer, Duel, Input, first_divergence
 from engine.lens import Lens, NoLens
 from engine.metrics import Metrics
 from engine.profile import Generation
-from engine.protocol import Decode, Failed, FailureKind, FinishReason, Memory, ModelInfo
+from engine.protocol import (
+    Decode,
+    Failed,
+    FailureKind,
+    FinishReason,
+    Memory,
+    ModelInfo,
+    StepKind,
+)
 from engine.schedule import Schedule
 from engine.swap import MemoryReturn
 
@@ -60,6 +68,7 @@ class Side(Struct, frozen=True, kw_only=True):
     device_name: str | None = None
     dtype: str | None = None
     kernel: str | None = None
+    step: StepKind | None = None
     decode: Decode | None = None
     bandwidth: Reached | None = None
     """What the decoding reached of the device's copy speed, and what bounds it."""
@@ -153,7 +162,7 @@ def _loaded(record: Side, info: ModelInfo | None) -> Side:
         device_name=info.device_name,
         dtype=info.dtype,
         kernel=info.kernel,
-        decode=info.decode,
+        step=info.step,
         threads=info.threads,
         notes=info.notes,
         versions=info.versions,
@@ -168,8 +177,9 @@ def _answered(record: Side, info: ModelInfo | None, answer: Answer | None) -> Si
         text=answer.text,
         token_ids=tuple(answer.token_ids),
         finish_reason=answer.finish_reason,
+        decode=answer.decode,
         metrics=answer.metrics,
         bandwidth=answer.reached(info),
         memory=memory(info, answer.memory) if answer.memory else None,
-        notes=(*record.notes, *answer.prompt_notes),
+        notes=(*record.notes, *answer.notes),
     )

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from engine.bench import gpus
 from engine.bench.gpus import GpuState
+from engine.processors import busy_s, used_s
 
 POLL_S = 0.5
 BUSY_SHARE = 0.1  # of all processors, used by others
@@ -94,19 +95,3 @@ def busy_processors(device: str, processors: int) -> float:
     """How many processors others may use untold: a tenth; beside a model on the CPU half of one at most."""
     share = BUSY_SHARE * processors
     return min(share, BUSY_PROCESSORS) if device == "cpu" else share
-
-
-def busy_s() -> float:
-    """Seconds that all processors together have worked, for anybody; stolen by a hypervisor counts."""
-    times = psutil.cpu_times()
-    names = ("user", "nice", "system", "irq", "softirq", "steal")
-    return float(sum(getattr(times, name, 0.0) for name in names))
-
-
-def used_s(pid: int) -> float:
-    """Seconds a process and its children that it has waited for have worked; 0 for one that is gone."""
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.NoSuchProcess:
-        return 0.0
-    return float(times.user + times.system + times.children_user + times.children_system)

@@ -119,13 +119,13 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
             f"peak {bytes_text(memory.peak_bytes)}",
             f"process {bytes_text(memory.process_bytes)} ({memory.process_source})",
         ]
-    return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.prompt_notes]
+    return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.notes]
 
 
 def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
     """What computes, how much of the bandwidth it reaches, and what bounds it where that is little."""
     found = answer.reached(info)
-    kernel = f"kernel {info.kernel}, decode {info.decode}"
+    kernel = f"kernel {info.kernel}, step {info.step}, decode {answer.decode or MISSING}"
     if found is None:
         return [kernel]
     speed = f"{found.bytes_s / 1e9:.1f} GB/s, {found.share:.0%} of what a copy reaches"

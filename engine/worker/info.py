@@ -42,7 +42,7 @@ def describe(
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
         context_length=context_length(model),
-        decode="lean" if lean.suits(model) else "forward",
+        step="lean" if lean.suits(model) else "forward",
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(placement.device),
         device_name=device_name(placement.device),

@@ -52,8 +52,8 @@ class LeanStep:
         x = self._embed(token_ids)  # [batch, 1, hidden]
         turn = self._turn(x, cache.get_seq_length())
         for layer, past in zip(self._layers, cache.layers, strict=True):
-            x = x + layer.attend(layer.before_attention(x), turn, past)
-            x = x + layer.feed(layer.before_feed(x))
+            x.add_(layer.attend(layer.before_attention(x), turn, past))
+            x.add_(layer.feed(layer.before_feed(x)))
         logits: Tensor = self._head(self._norm(x))
         return logits
 
@@ -76,12 +76,11 @@ class _Norm:
         return cls(norm.weight.detach(), norm.variance_epsilon)
 
     def __call__(self, x: Tensor) -> Tensor:
-        exact = x.float()
-        if exact.numel() != self.weight.numel():
-            return self.weight * F.rms_norm(exact, self.weight.shape, None, self.epsilon).to(x.dtype)
-        row = exact.view(-1)  # of a single token: half the calls
-        scale = (float(row.dot(row)) / len(row) + self.epsilon) ** -0.5
-        return self.weight * (exact * scale).to(x.dtype)
+        if x.numel() != self.weight.numel():
+            return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.epsilon).to(x.dtype)
+        length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # of a single token: fewer calls
+        scale = (length * length / x.numel() + self.epsilon) ** -0.5
+        return self.weight * (x * scale)  # a scalar multiplies in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +105,10 @@ class _Layer:
         return cls(
             before_attention=_Norm.of(layer.input_layernorm),
             query_key_value=side_by_side(attention.q_proj, attention.k_proj, attention.v_proj),
-            out=attention.o_proj.forward,
+            out=side_by_side(attention.o_proj),
             before_feed=_Norm.of(layer.post_attention_layernorm),
             gate_up=side_by_side(mlp.gate_proj, mlp.up_proj),
-            down=mlp.down_proj.forward,
+            down=side_by_side(mlp.down_proj),
             activate=F.silu if isinstance(mlp.act_fn, nn.SiLU) else mlp.act_fn,
             heads=attention.config.num_attention_heads,
             kv_heads=attention.config.num_key_value_heads,
@@ -137,4 +136,4 @@ class _Layer:
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
     """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
     cosine, sine = turn
-    return x * cosine + x.roll(x.shape[-1] // 2, -1) * sine
+    return (x * cosine).add_(x.roll(x.shape[-1] // 2, -1).mul_(sine))

@@ -69,4 +69,6 @@ def side_by_side(*layers: nn.Module) -> Callable[[Tensor], Tensor]:
     if isinstance(first, PackedLinear) and len(first.packed.widths) == len(layers):
         return first.packed.product
     forwards = [layer.forward for layer in layers]
+    if len(forwards) == 1:
+        return forwards[0]
     return lambda x: torch.cat([forward(x) for forward in forwards], dim=-1)

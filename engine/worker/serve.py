@@ -35,6 +35,7 @@ from engine.worker import decode, evaluation_texts, limit, measure, memory, meth
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.score import Scorer
+from engine.worker.spare_cores import SpareCores
 from engine.worker.wire import Wire
 
 
@@ -138,7 +139,7 @@ class _Request:
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
-            torch.set_num_threads(self.command.threads or self.loaded.info.threads)
+            cores = self._cores()
             memory.reset_peak(self.loaded.device)
             asked = self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
             text, token_ids = prompt.render(*asked)
@@ -150,8 +151,16 @@ class _Request:
             ):
                 if isinstance(step, decode.Token):
                     token_ids.append(step.id)
-                self._tell(step, cache, prompt_tokens)
+                    cores.adjust()
+                self._tell(step, cache, prompt_tokens, cores)
             self.kept.keep(cache, token_ids)
+
+    def _cores(self) -> SpareCores:
+        """The threads of this answer: fixed where the schedule divides them."""
+        given = self.command.threads
+        return SpareCores(
+            given or self.loaded.info.threads, is_fixed=bool(given) or self.loaded.device.type != "cpu"
+        )
 
     def _cache(self, token_ids: list[int]) -> DynamicCache:
         """What is still held of the prompt; nothing for a cold request."""
@@ -174,7 +183,7 @@ class _Request:
     def _cancelled(self) -> bool:
         return self.wire.is_cancelled(self.command.request)
 
-    def _tell(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int) -> None:
+    def _tell(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int, cores: SpareCores) -> None:
         number, emit = self.command.request, self.wire.emit
         match step:
             case decode.Prefill(done, total, ns):
@@ -185,7 +194,16 @@ class _Request:
                 in_use = memory.read(self.loaded.model, self.loaded.device, cache)
                 halfway = (prompt_tokens + cache.get_seq_length()) // 2
                 read = traffic.step_bytes(self.loaded.model, cache, 1, halfway)
-                emit(Finished(request=number, reason=reason, memory=in_use, text=text, step_bytes=read))
+                emit(
+                    Finished(
+                        request=number,
+                        reason=reason,
+                        memory=in_use,
+                        text=text,
+                        step_bytes=read,
+                        notes=cores.notes(),
+                    )
+                )
 
 
 @contextmanager

@@ -18,8 +18,9 @@ from engine.bench.gpus import GpuState, foreign, slowdowns
 from engine.bench.pace import Pace
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Figure, Row, RowError, Runs
-from engine.bench.watch import Watch, Worker, busy_processors, busy_s, used_s
+from engine.bench.watch import Watch, Worker, busy_processors
 from engine.errors import InputError
+from engine.processors import busy_s, used_s
 from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Weights
 
 MS = 1_000_000
@@ -27,7 +28,7 @@ TINY = profile.of_model("random:tiny")
 INFO = ModelInfo(
     label="fp8",
     kernel="Quick",
-    decode="lean",
+    step="lean",
     architecture="",
     parameters=0,
     context_length=0,

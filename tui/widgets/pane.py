@@ -166,7 +166,7 @@ def model_text(info: ModelInfo) -> str:
     ]
     parts += [
         info.kernel,
-        "lean decode" if info.decode == "lean" else "",
+        "lean step" if info.step == "lean" else "",
         info.device_name,
         f"{info.threads} threads" if info.device == "cpu" else "",
     ]
