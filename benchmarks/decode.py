@@ -1,78 +1,82 @@
 """How fast the engine decodes beside transformers' `generate`: `python benchmarks/decode.py [PROFILE…]`.
 
-All write greedy tokens behind the same prompt, in step: one token each, in turns, so that a busy machine
-slows all alike. `generate` runs on the model as it is loaded, without the engine's packing. Printed are
-medians over runs of each run's median step, without the prefill. On one thread a step's time is that thread's
-CPU time, otherwise elapsed time. llama.cpp runs the demo's Q4_1 file where llama_cpp is installed.
+All write greedy tokens behind the same prompt, in step: whenever `generate` hands its streamer a token, each
+of the others takes one step, so that a busy machine slows all alike. All run in one thread, because libgomp
+cuts its spinning short where a process has more OpenMP threads than cores, as a team for each contestant
+would make it, and a worker has one team. `generate` runs on the model as it is loaded, without the engine's
+packing. Printed are medians over runs of each run's median step, without the prefill. On one thread a step's
+time is that thread's CPU time, otherwise elapsed time. llama.cpp runs the demo's Q4_1 file where llama_cpp is
+installed.
+
+With `--alone` each answer is written by a process of its own, A B, B A, …: the engine's by a worker, as the
+app starts it, `generate`'s with the OpenMP settings torch comes with. A step's time is elapsed time then.
 """
 
 import argparse
-import threading
+import asyncio
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from itertools import pairwise
 from statistics import median
 
 from engine.worker import quiet
 
+OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+if "--stock" in sys.argv:  # before torch, which brings OpenMP
+    for variable in OPENMP:
+        quiet._ENVIRONMENT.pop(variable)
 quiet.set_environment()
 
 import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 from transformers.generation.streamers import BaseStreamer  # noqa: E402
 
-from engine import profile  # noqa: E402
+from engine import profile, schedule  # noqa: E402
+from engine.client import Session  # noqa: E402
 from engine.profile import Generation  # noqa: E402
-from engine.protocol import Message  # noqa: E402
+from engine.protocol import Decoded, Failed, Message  # noqa: E402
 from engine.worker import decode, demo, prompt  # noqa: E402
 from engine.worker.growing_cache import growing_cache  # noqa: E402
 from engine.worker.load import LoadedModel, load  # noqa: E402
 from engine.worker.packed_linear import PackedLinear  # noqa: E402
 
 PROFILES = ("smollm2-bf16", "smollm2-nf4", "smollm2-rtn4", "smollm2-gptq4")
-QUESTION = "Write a long story about a lighthouse keeper and the sea."
-TIMEOUT_S = 60.0
+QUESTION = (Message("user", "Write a long story about a lighthouse keeper and the sea."),)
 
-Write = Callable[[Callable[[int], None]], None]
-"""Writes an answer and calls back with each token."""
+Clock = Callable[[], float]
 
 
-class Contestant(threading.Thread):
-    """Writes an answer in a thread of its own, which runs only while it is told to take a step."""
+class OverError(Exception):
+    """Somebody's answer has ended, and the run with it."""
 
-    def __init__(self, name: str, write: Write, threads: int) -> None:
-        super().__init__(name=name, daemon=True)
-        self.step_s, self.token_ids = list[float](), list[int]()
-        self._write, self._threads, self._began_s = write, threads, 0.0
-        self._clock = time.thread_time if threads == 1 else time.perf_counter
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self.start()
 
-    def step(self) -> bool:
-        """One token, or the prefill and the first one; False where the answer is over."""
-        before = len(self.step_s)
-        self._go.release()
-        if not self._done.acquire(timeout=TIMEOUT_S):
-            raise TimeoutError(f"{self.name} took no step")
-        return len(self.step_s) > before
+@dataclass
+class Contestant:
+    """What somebody has written, and how long each token took; the first has the prefill in it."""
 
-    def run(self) -> None:
-        """The thread's life."""
-        torch.set_num_threads(self._threads)
-        self._begin()
-        self._write(self._took)
-        self._done.release()
+    name: str
+    step_s: list[float] = field(default_factory=list)
+    token_ids: list[int] = field(default_factory=list)
 
-    def _begin(self) -> None:
-        self._go.acquire()
-        self._began_s = self._clock()
-
-    def _took(self, token_id: int) -> None:
-        self.step_s.append(self._clock() - self._began_s)
+    def took(self, token_id: int, seconds: float) -> None:
+        """One token more."""
+        self.step_s.append(seconds)
         self.token_ids.append(token_id)
-        self._done.release()
-        self._begin()
+
+    def step(self, answer: Iterator[int], clock: Clock) -> None:
+        """Go on by one token of this answer, on the clock; OverError where there is none."""
+        began_s = clock()
+        token_id = next(answer, None)
+        if token_id is None:
+            raise OverError
+        self.took(token_id, clock() - began_s)
 
 
 @dataclass(frozen=True)
@@ -83,59 +87,58 @@ class Task:
     steps: int
 
 
-def engine(loaded: LoadedModel, task: Task) -> Write:
-    """The engine's loop as a worker runs it, detokenizer included."""
+class Driver(BaseStreamer):
+    """Takes `generate`'s time, which stands still while all others take a step for each of its tokens."""
 
-    def write(took: Callable[[int], None]) -> None:
-        settings, cache = Generation(max_new_tokens=task.steps), growing_cache(loaded.model.config)
-        for step in decode.generate(loaded, task.token_ids, settings, lambda: False, cache):
-            if isinstance(step, decode.Token):
-                took(step.id)
-
-    return write
-
-
-class _Streamer(BaseStreamer):
-    """Hands on every token of `generate` but the prompt's."""
-
-    def __init__(self, took: Callable[[int], None]) -> None:
-        self._took, self._prompt_seen = took, False
+    def __init__(self, theirs: Contestant, clock: Clock, then: Callable[[], None] = lambda: None) -> None:
+        self._theirs, self._clock, self._then = theirs, clock, then
+        self._began_s = clock()
 
     def put(self, value: torch.Tensor) -> None:
-        if self._prompt_seen:
-            self._took(int(value))
-        self._prompt_seen = True
+        """Comes with the prompt [1, n], then with each token [1]."""
+        if value.dim() == 1:
+            self._theirs.took(int(value), self._clock() - self._began_s)
+            self._then()
+        self._began_s = self._clock()
 
     def end(self) -> None:
         """Nothing is held back."""
 
 
-def transformers(model: PreTrainedModel, task: Task) -> Write:
-    """transformers' `generate`, seen through its streamer."""
-
-    def write(took: Callable[[int], None]) -> None:
-        inputs = torch.tensor([task.token_ids])
-        options = {"do_sample": False, "max_new_tokens": task.steps, "pad_token_id": 0}
-        model.generate(inputs, attention_mask=torch.ones_like(inputs), streamer=_Streamer(took), **options)
-
-    return write
+def transformers(model: PreTrainedModel, task: Task, driver: Driver) -> None:
+    """transformers' `generate`, which writes on behind an end token."""
+    inputs = torch.tensor([task.token_ids])
+    never = model.get_input_embeddings().num_embeddings
+    options = {"do_sample": False, "max_new_tokens": task.steps, "eos_token_id": never, "pad_token_id": 0}
+    model.generate(inputs, attention_mask=torch.ones_like(inputs), streamer=driver, **options)
 
 
-def llama_cpp(task: Task, threads: int) -> Write:
+def engine(loaded: LoadedModel, task: Task) -> Iterator[int]:
+    """The engine's loop as a worker runs it, detokenizer included."""
+    settings, cache = Generation(max_new_tokens=task.steps), growing_cache(loaded.model.config)
+    for step in decode.generate(loaded, task.token_ids, settings, lambda: False, cache):
+        if isinstance(step, decode.Token):
+            yield step.id
+
+
+def llama_cpp(task: Task, threads: int) -> Callable[[], Iterator[int]]:
     """llama.cpp on the demo's file."""
     from llama_cpp import Llama
 
     file = str(demo.gguf(lambda staged: None))
     model = Llama(file, n_ctx=2048, n_threads=threads, use_extra_bufts=False, verbose=False)
 
-    def write(took: Callable[[int], None]) -> None:
+    def write() -> Iterator[int]:
         model.reset()
-        for index, token_id in enumerate(model.generate(task.token_ids, temp=0.0), start=1):
-            took(token_id)
-            if index == task.steps:
-                return
+        yield from model.generate(task.token_ids, temp=0.0)
 
     return write
+
+
+def task_for(loaded: LoadedModel, steps: int) -> Task:
+    """The question as this model reads it."""
+    _, token_ids = prompt.render(loaded.tokenizer, loaded.profile.prompt, QUESTION)
+    return Task(token_ids, steps)
 
 
 def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
@@ -145,27 +148,77 @@ def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
     return load(loaded.profile, loaded.info.threads, lambda staged: None, packed=False).model
 
 
-def race(field: dict[str, Write], threads: int) -> list[Contestant]:
-    """One run: every contestant takes a step, until one has finished."""
-    contestants = [Contestant(name, write, threads) for name, write in field.items()]
-    still_writing = contestants
-    while len(still_writing) == len(contestants):
-        still_writing = [contestant for contestant in contestants if contestant.step()]
-    return contestants
+def race(
+    model: PreTrainedModel, task: Task, others: dict[str, Callable[[], Iterator[int]]], clock: Clock
+) -> list[Contestant]:
+    """One run: `generate` and all others, until one has finished."""
+    theirs = Contestant("generate")
+    lanes = [(Contestant(name), write()) for name, write in others.items()]
+
+    def all_others_step() -> None:
+        for contestant, answer in lanes:
+            contestant.step(answer, clock)
+
+    with suppress(OverError):
+        transformers(model, task, Driver(theirs, clock, all_others_step))
+    return [theirs, *(contestant for contestant, _ in lanes)]
 
 
-def measure(name: str, runs: int, steps: int, threads: int) -> None:
-    """Race one profile and print a line for each contestant."""
+def races(name: str, runs: int, steps: int, threads: int) -> list[list[Contestant]]:
+    """All runs of one profile, in this process."""
     loaded = load(profile.find(name), threads, lambda staged: None)
-    _, token_ids = prompt.render(loaded.tokenizer, loaded.profile.prompt, (Message("user", QUESTION),))
-    task = Task(token_ids, steps)
-    field = {
-        "generate": transformers(as_loaded(loaded), task),
-        f"engine ({loaded.info.decode})": engine(loaded, task),
-    }
+    model, task = as_loaded(loaded), task_for(loaded, steps)
+    others = {f"engine ({loaded.info.step})": lambda: engine(loaded, task)}
     if find_spec("llama_cpp") and loaded.profile.model.source == "demo":
-        field["llama.cpp Q4_1"] = llama_cpp(task, threads)
-    report(name, [race(field, threads) for _ in range(runs)])
+        others["llama.cpp Q4_1"] = llama_cpp(task, threads)
+    clock = time.thread_time if threads == 1 else time.perf_counter
+    return [race(model, task, others, clock) for _ in range(runs)]
+
+
+def by_worker(name: str, steps: int, threads: int) -> Contestant:
+    """The engine's answer, by a worker."""
+    return asyncio.run(_by_worker(Session(profile.find(name), threads=threads), steps))
+
+
+async def _by_worker(session: Session, steps: int) -> Contestant:
+    try:
+        events = [event async for event in session.load()]
+        events += [event async for event in session.generate(QUESTION, Generation(max_new_tokens=steps))]
+    finally:
+        await session.close()
+    for event in events:
+        if isinstance(event, Failed):
+            raise SystemExit(event.message)
+    tokens = [event for event in events if isinstance(event, Decoded)]
+    times_s = [0.0, *((after.ns - before.ns) / 1e9 for before, after in pairwise(tokens))]
+    return Contestant("engine, a worker", times_s, [token.token_id for token in tokens])
+
+
+def by_stock(name: str, steps: int, threads: int) -> Contestant:
+    """`generate`'s answer, by a process without the worker's OpenMP settings."""
+    options = ["--stock", f"--steps={steps}", f"--threads={threads}"]
+    stock = {key: value for key, value in os.environ.items() if key not in OPENMP}
+    told = subprocess.run(
+        [sys.executable, __file__, name, *options], env=stock, stdout=subprocess.PIPE, check=True
+    )
+    return Contestant(**json.loads(told.stdout.splitlines()[-1]))
+
+
+def tell_stock(name: str, steps: int, threads: int) -> None:
+    """What that process does."""
+    loaded = load(profile.find(name), threads, lambda staged: None, packed=False)
+    theirs = Contestant("generate, stock")
+    transformers(loaded.model, task_for(loaded, steps), Driver(theirs, time.perf_counter))
+    print(json.dumps(asdict(theirs)))
+
+
+def alone(name: str, runs: int, steps: int, threads: int) -> list[list[Contestant]]:
+    """All runs of one profile, each answer by a process of its own, in turns."""
+    writers, found = (by_stock, by_worker), list[list[Contestant]]()
+    for run in range(runs):
+        wrote = {index: writers[index](name, steps, threads) for index in schedule.order(run)}
+        found.append([wrote[index] for index in sorted(wrote)])
+    return found
 
 
 def report(name: str, runs: list[list[Contestant]]) -> None:
@@ -183,15 +236,21 @@ def report(name: str, runs: list[list[Contestant]]) -> None:
 
 
 def main() -> None:
-    """Race every profile named."""
+    """Compare on every profile named."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("profiles", nargs="*", default=PROFILES)
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--steps", type=int, default=128)
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--alone", action="store_true", help="each answer by a process of its own")
+    options.add_argument("--stock", action="store_true", help=argparse.SUPPRESS)
     chosen = options.parse_args()
     for name in chosen.profiles:
-        measure(name, chosen.runs, chosen.steps, chosen.threads)
+        if chosen.stock:
+            tell_stock(name, chosen.steps, chosen.threads)
+        else:
+            measure = alone if chosen.alone else races
+            report(name, measure(name, chosen.runs, chosen.steps, chosen.threads))
 
 
 if __name__ == "__main__":

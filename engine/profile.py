@@ -70,6 +70,8 @@ class Generation(_Section, frozen=True):
     min_p: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     repetition_penalty: Annotated[float, Meta(gt=0)] = 1.0
     seed: Seed = 0
+    compile: bool = False
+    """Let torch.compile make the decode step: minutes at the first answer. Each side's own holds."""
     stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """Strings that end an answer; they are not part of it."""
 

@@ -334,6 +334,8 @@ class Measured(_Event, frozen=True, tag="measured"):
     kv_cache_bytes: int
     step_bytes: int | None
     """Weights and cache that the average decode step must read; None where the prompt decides (experts)."""
+    decode: Decode | None = None
+    """How the steps were run; None where `generate` ran them."""
     memory: Memory | None = None
     memory_at_reset: Memory | None = None
     """What was in use when the peak began anew."""

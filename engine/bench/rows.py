@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from engine import bottleneck
 from engine.bench.plan import Shape
 from engine.metrics import NS, percentile
-from engine.protocol import CopyMeasured, Failed, FailureKind, Measured, ModelInfo
+from engine.protocol import CopyMeasured, Decode, Failed, FailureKind, Measured, ModelInfo
 
 
 class Figure(Struct, frozen=True):
@@ -62,6 +62,8 @@ class Row(Struct, frozen=True, kw_only=True):
     profile: str
     label: str = ""
     kernel: str = ""
+    decode: Decode | None = None
+    """How the steps were run; null where transformers' `generate` ran them."""
     context: int
     batch: int
     prefill_tok_s: Figure | None = None
@@ -141,6 +143,7 @@ def filled(row: Row, prompt_tokens: int, runs: Runs) -> Row:
         decode_tok_s_per_sequence=decode.mean / batch,
         ttft_ms=figure([ttft_ms(run) for run in timed]),
         itl_ms=itl_ms(timed),
+        decode=peak.decode,
         kv_cache_bytes=peak.kv_cache_bytes,
         peak_bytes=peak.memory.peak_bytes if peak.memory else None,
         step_bytes=peak.step_bytes,

@@ -7,7 +7,8 @@ from engine.plan.target import Target
 from engine.plan.terms import Term
 from engine.shape.model_shape import Architecture, ModelShape
 
-ROOM_TOKENS = 64  # the cache's room grows by so many (engine/worker/growing_cache.py)
+ROOM_TOKENS = 64  # on a CPU the cache's room grows by so many (engine/worker/growing_cache.py)
+LEAST_ROOM_TOKENS = 256  # on a GPU, where it doubles
 MIB = 1 << 20
 CPU_CHUNK_FLOP = 1.4e11  # engine/worker/decode.py reads prompts in chunks that cost so much
 CUDA_CHUNK = 2048
@@ -27,7 +28,7 @@ def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> t
     """Keys and values of `context` tokens; a layer with a window keeps no more than that."""
     token_bytes = found.kv_heads * (found.key_size + found.value_size) * target.element_bytes
     whole = sum(window == 0 for window in found.windows)
-    room = -(-context // ROOM_TOKENS) * ROOM_TOKENS
+    room = room_tokens(context, target)
     heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
     each = f"{heads} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
     terms = [Term("keys and values", whole * token_bytes * room * batch, each.format(whole, room))]
@@ -36,6 +37,13 @@ def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> t
         size = count * token_bytes * kept * batch
         terms.append(Term(f"keys and values, window {window}", size, each.format(count, kept)))
     return tuple(term for term in terms if term.bytes)
+
+
+def room_tokens(context: int, target: Target) -> int:
+    """Tokens that the cache has room for when it holds so many."""
+    if target.on_cpu:
+        return -(-context // ROOM_TOKENS) * ROOM_TOKENS
+    return max(LEAST_ROOM_TOKENS, 1 << (context - 1).bit_length())
 
 
 def chunk_tokens(shape: ModelShape, target: Target, context: int) -> int:

@@ -6,23 +6,29 @@ Knows a loaded model and one request; must not know of processes, the wire or an
 import inspect
 import math
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from engine.errors import InputError
 from engine.profile import Generation
-from engine.protocol import FinishReason
-from engine.worker import lean, sample
+from engine.protocol import Decode, FinishReason
+from engine.worker import lean, memory, replay, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
+from engine.worker.failures import first_line
+from engine.worker.growing_cache import GrowingCache
 from engine.worker.lean import LeanStep
 from engine.worker.load import LoadedModel
+from engine.worker.replay import ReplayedStep
 
 CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
 CUDA_CHUNK = 2048  # tokens
+REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,12 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The answer's end and the text still held back."""
+    """The answer's end, the text still held back, and how it was decoded."""
 
     reason: FinishReason
     text: str
+    mode: Decode = "eager"
+    notes: tuple[str, ...] = ()
 
 
 Step = Prefill | Token | End
@@ -59,7 +67,7 @@ def generate(
     token_ids: Sequence[int],
     generation: Generation,
     cancelled: Callable[[], bool],
-    cache: DynamicCache,
+    cache: GrowingCache,
 ) -> Iterator[Step]:
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
@@ -68,7 +76,8 @@ def generate(
     InputError where the prompt leaves no room.
     """
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
-    model, prompt = Stepper(loaded.model, cache), torch.tensor([token_ids], device=loaded.device)
+    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
     chunks = unread.split(chunk_length(loaded.info.parameters, loaded.device.type), dim=1)
     if not (yield from _prefill(model, chunks, cancelled)):
@@ -76,7 +85,7 @@ def generate(
         return
     choose, answer = _Chooser(generation, prompt, model.logits), _Answer(loaded, generation.stop)
     reason = yield from _decode(model, choose, answer, limit, cancelled)
-    yield End(reason, answer.flush())
+    yield End(reason, answer.flush(), model.mode, model.notes)
 
 
 def room(context_length: int, prompt_tokens: int) -> float:
@@ -111,31 +120,91 @@ def end_tokens(loaded: LoadedModel) -> frozenset[int]:
 
 
 class Stepper:
-    """Forward passes that grow one cache; `logits` [batch, vocab], float32, are those for the next token."""
+    """Forward passes that grow one cache; `logits` [batch, vocab], float32, are those for the next token.
+
+    Where steps are replayed (`REPLAYING`) the cache knows what it holds after `settle` only.
+    """
 
     logits: Tensor
 
-    def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
-        self._model, self._cache = model, cache
+    def __init__(self, model: PreTrainedModel, cache: GrowingCache, *, is_compiled: bool = False) -> None:
+        self._model, self._cache, self._is_compiled = model, cache, is_compiled
         self._lean = LeanStep(model) if lean.suits(model) else None
         can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options = {"logits_to_keep": 1} if can_keep_last else {}
+        is_wanted = is_compiled or model.device.type in REPLAYING
+        self._can_replay = is_wanted and hasattr(cache, "made_for_rooms") and replay.suits(cache)
+        self._replayed: ReplayedStep | None = None
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the next step should be on its way before anybody looks at this one's token."""
+        return self._can_replay and self._model.device.type in REPLAYING
+
+    @property
+    def mode(self) -> Decode:
+        """How steps are run."""
+        if not self._can_replay:
+            return "eager"
+        return "compiled" if self._is_compiled else "graph"
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor) -> None:
         """Go on by `token_ids` [batch, n]; on a GPU the logits may still be on their way."""
-        if self._lean is not None and token_ids.shape[1] == 1:
-            logits = self._lean(token_ids, self._cache)  # [batch, 1, vocab]
-        else:
-            logits = self._model(
-                input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
-            ).logits
+        is_step = token_ids.shape[1] == 1 and self._cache.get_seq_length() > 0
+        if not is_step:
+            self.settle()
+        logits = self._stepped(token_ids) if is_step else self._passed(token_ids)
         self.logits = logits[:, -1].float()
 
     def wait(self) -> None:
         """Until the logits are really there."""
         if self.logits.is_cuda:
             torch.cuda.synchronize(self.logits.device)
+
+    def settle(self) -> None:
+        """Let the cache know what it holds."""
+        if self._replayed is not None:
+            self._replayed.settle()
+            self._replayed = None
+
+    def _passed(self, token_ids: Tensor) -> Tensor:
+        """The model's own forward pass; logits [batch, some, vocab]."""
+        passed = self._model(
+            input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
+        )
+        return passed.logits
+
+    def _stepped(self, token_ids: Tensor) -> Tensor:
+        """One token: logits [batch, 1, vocab]."""
+        if self._can_replay:
+            try:
+                return self._replayed_step(token_ids)(token_ids)
+            except Exception as error:
+                if memory.is_out_of_memory(error):
+                    raise
+                self._give_up_replaying(error)
+        return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
+
+    def _replayed_step(self, token_ids: Tensor) -> ReplayedStep:
+        """The step under way, the cache's from before, or a new one."""
+        if self._replayed is not None and self._replayed.lasts():
+            return self._replayed
+        self.settle()
+        kept = self._cache.made_for_rooms
+        step = replay.step_of(self._model, is_compiled=self._is_compiled)
+        if not (isinstance(kept, ReplayedStep) and kept.goes_on(step)):
+            kept = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+        self._replayed = kept
+        return kept
+
+    def _give_up_replaying(self, error: Exception) -> None:
+        traceback.print_exc()  # into the log
+        self.settle()
+        self._can_replay, self._cache.made_for_rooms = False, None
+        kind = "torch.compile" if self._is_compiled else "a CUDA graph"
+        self.notes = (f"decoded eagerly: {kind} failed ({first_line(error)})",)
 
 
 class _Chooser:
@@ -194,18 +263,61 @@ def _prefill(
     return True
 
 
+def choices(
+    model: Stepper, choose: Callable[[Tensor], Tensor], steps: int
+) -> Generator[tuple[list[int], int]]:
+    """Token ids [batch] of one step after another, and when they were known here.
+
+    Where a GPU works, it has the next step's work before this one's tokens are looked at.
+    """
+    try:
+        choice = choose(model.logits)
+        for left in reversed(range(steps)):
+            arriving, is_ahead = _Arriving(choice), bool(left) and model.runs_ahead
+            if is_ahead:
+                choice = _next(model, choose, choice)
+            yield arriving.ids(), time.monotonic_ns()
+            if left and not is_ahead:
+                choice = _next(model, choose, choice)
+    finally:
+        model.settle()
+
+
+def _next(model: Stepper, choose: Callable[[Tensor], Tensor], choice: Tensor) -> Tensor:
+    model.read(choice)
+    return choose(model.logits)
+
+
+class _Arriving:
+    """A choice [batch, 1] on its way from the device."""
+
+    def __init__(self, choice: Tensor) -> None:
+        self._here, self._arrived = choice, None
+        if choice.is_cuda:
+            self._here = torch.empty(choice.shape, dtype=choice.dtype, pin_memory=True)
+            self._here.copy_(choice, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def ids(self) -> list[int]:
+        """Waits for it, and for nothing that was begun later."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        ids: list[int] = self._here.view(-1).tolist()
+        return ids
+
+
 def _decode(
     model: Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
 ) -> Generator[Token, None, FinishReason]:
     """Write an answer of at most `limit` tokens; why it ended."""
-    for left in reversed(range(limit)):
-        if cancelled():
-            return "cancelled"
-        choice = choose(model.logits)
-        token_id, ns = int(choice), time.monotonic_ns()
-        yield Token(token_id, answer.take(token_id), ns)
-        if answer.is_over:
-            return "stop"
-        if left:
-            model.read(choice)
+    if cancelled():
+        return "cancelled"
+    with closing(choices(model, choose, limit)) as chosen:
+        for number, ((token_id,), ns) in enumerate(chosen, start=1):
+            yield Token(token_id, answer.take(token_id), ns)
+            if answer.is_over:
+                return "stop"
+            if number < limit and cancelled():
+                return "cancelled"
     return "length"

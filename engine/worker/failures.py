@@ -17,7 +17,7 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
     """The error as a LoadError; one that speaks to the user already stays."""
     if isinstance(error, QuantDuelError):
         return error
-    source, said = profile.model.source, _first_line(error)
+    source, said = profile.model.source, first_line(error)
     if memory.is_out_of_memory(error):
         hint = "a smaller model or fewer bits, or `device: split` over several GPUs, or `device: cpu`"
         short = memory.shortage(error)
@@ -36,10 +36,10 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
 
 def _missing_package(error: ImportError, source: str) -> LoadError:
     package = found[1] if (found := _INSTALL.search(str(error))) else error.name
-    message = f"{source} needs a package that is missing here: {package or _first_line(error)}"
+    message = f"{source} needs a package that is missing here: {package or first_line(error)}"
     return LoadError(message, f"pip install {package}" if package else "")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

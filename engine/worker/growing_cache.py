@@ -1,6 +1,7 @@
 """A KV cache with room ahead: a new token is written into place, and nothing is copied for it.
 
-Owns the room. transformers' own layer concatenates, which copies every key and value for every token.
+Owns the room. transformers' own layer concatenates, which copies every key and value for every token. On a
+GPU rooms double, so that a step captured for one lasts; on a CPU they grow in small steps.
 """
 
 from typing import Any
@@ -10,13 +11,25 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DynamicLayer
 
-ROOM_TOKENS = 64  # the room grows by so many
+ROOM_TOKENS = 64  # the room grows by so many on a CPU
+LEAST_ROOM_TOKENS = 256  # on a GPU
 
 
-def growing_cache(config: PreTrainedConfig) -> DynamicCache:
-    """An empty cache; layers with a window or a state keep transformers' own way."""
-    cache = DynamicCache(config=config)
-    cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+class GrowingCache(DynamicCache):
+    """transformers' cache, and whatever was made for its rooms and lasts as long as they do."""
+
+    made_for_rooms: object = None
+
+
+def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
+    """An empty cache; layers with a window or a state keep transformers' own way.
+
+    On a GPU it has room for `expected_tokens` from the beginning.
+    """
+    cache = GrowingCache(config=config)
+    cache.layers = [
+        GrowingLayer(expected_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers
+    ]
     return cache
 
 
@@ -25,31 +38,60 @@ class GrowingLayer(DynamicLayer):
 
     keys: Tensor
     values: Tensor
+    key_room: Tensor
+    value_room: Tensor
+    place: Tensor | None = None
+    """[1]: where a captured step writes its token. It then gets the whole room, masking what is not held."""
+
+    def __init__(self, expected_tokens: int = 0) -> None:
+        super().__init__()
+        self._expected_tokens = expected_tokens
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Append [batch, heads, new, size]; all there is now."""
+        if self.place is not None:
+            self.key_room.index_copy_(-2, self.place, key_states)
+            self.value_room.index_copy_(-2, self.place, value_states)
+            return self.key_room, self.value_room
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
-        if begin == 0:
+        if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.key_room, self.value_room = _room(key_states, end), _room(value_states, end)
-        elif end > self.key_room.shape[-2]:
-            self.key_room = _moved(self.keys, _room(key_states, end))
-            self.value_room = _moved(self.values, _room(value_states, end))
+            tokens = _room_tokens(end, self._expected_tokens, key_states.device)
+            self.key_room, self.value_room = _room(key_states, tokens), _room(value_states, tokens)
+        self.make_room(end)
         self.key_room.narrow(-2, begin, end - begin).copy_(key_states)
         self.value_room.narrow(-2, begin, end - begin).copy_(value_states)
-        self.keys, self.values = self.key_room.narrow(-2, 0, end), self.value_room.narrow(-2, 0, end)
+        self.hold(end)
         return self.keys, self.values
+
+    def hold(self, tokens: int) -> None:
+        """So many places of the room are filled."""
+        self.keys, self.values = self.key_room.narrow(-2, 0, tokens), self.value_room.narrow(-2, 0, tokens)
+
+    def make_room(self, tokens: int) -> None:
+        """Move to a larger room where this one has no place for so many."""
+        if tokens <= self.key_room.shape[-2]:
+            return
+        held, tokens = self.get_seq_length(), _room_tokens(tokens, 0, self.key_room.device)
+        self.key_room = _moved(self.keys, _room(self.keys, tokens))
+        self.value_room = _moved(self.values, _room(self.values, tokens))
+        self.hold(held)
+
+
+def _room_tokens(needed: int, expected: int, device: torch.device) -> int:
+    """Steps of 64 on a CPU, powers of two on a GPU."""
+    if device.type == "cpu":
+        return -(-needed // ROOM_TOKENS) * ROOM_TOKENS
+    return max(LEAST_ROOM_TOKENS, 1 << (max(needed, expected) - 1).bit_length())
 
 
 def _room(like: Tensor, tokens: int) -> Tensor:
-    """Uninitialized [batch, heads, room, size] for at least `tokens`."""
+    """[batch, heads, tokens, size]; zeros, because masked places must be numbers all the same."""
     batch, heads, _, size = like.shape
-    return torch.empty(
-        (batch, heads, -(-tokens // ROOM_TOKENS) * ROOM_TOKENS, size), dtype=like.dtype, device=like.device
-    )
+    return torch.zeros((batch, heads, tokens, size), dtype=like.dtype, device=like.device)
 
 
 def _moved(held: Tensor, room: Tensor) -> Tensor:

@@ -24,10 +24,10 @@ Linear = Callable[[Tensor], Tensor]
 
 
 def suits(model: PreTrainedModel) -> bool:
-    """Whether this model is computed just as here: a known class, on a CPU, without windows or hooks."""
+    """Whether this model is computed just as here: a known class on one device, without windows or hooks."""
     return (
         type(model).__name__ in ARCHITECTURES
-        and model.device.type == "cpu"
+        and model.device.type in ("cpu", "cuda")
         and model.config._attn_implementation == "sdpa"
         and all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
         and not any(hasattr(module, "_hf_hook") for module in model.modules())
@@ -49,17 +49,23 @@ class LeanStep:
 
     def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next token."""
+        return self.at(
+            token_ids, torch.tensor([cache.get_seq_length()], device=token_ids.device), None, cache
+        )
+
+    def at(self, token_ids: Tensor, place: Tensor, mask: Tensor | None, cache: DynamicCache) -> Tensor:
+        """The same with the token's place [1] given, and a mask [1, 1, 1, n] of what the cache returns."""
         x = self._embed(token_ids)  # [batch, 1, hidden]
-        turn = self._turn(x, cache.get_seq_length())
+        turn = self._turn(x, place)
         for layer, past in zip(self._layers, cache.layers, strict=True):
-            x.add_(layer.attend(layer.before_attention(x), turn, past))
+            x.add_(layer.attend(layer.before_attention(x), turn, past, mask))
             x.add_(layer.feed(layer.before_feed(x)))
         logits: Tensor = self._head(self._norm(x))
         return logits
 
-    def _turn(self, x: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this position."""
-        cosine, sine = self._rotary(x, torch.tensor([[position]]))  # [1, 1, size] each
+    def _turn(self, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this place."""
+        cosine, sine = self._rotary(x, place[None])  # [1, 1, size] each
         first, second = sine.chunk(2, dim=-1)
         return cosine[None], torch.cat((-first, second), dim=-1)[None]
 
@@ -76,9 +82,9 @@ class _Norm:
         return cls(norm.weight.detach(), norm.variance_epsilon)
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.numel() != self.weight.numel():
+        if x.numel() != self.weight.numel() or x.is_cuda or torch.compiler.is_compiling():
             return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.epsilon).to(x.dtype)
-        length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # of a single token: fewer calls
+        length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # a single token: fewer calls
         scale = (length * length / x.numel() + self.epsilon) ** -0.5
         return self.weight * (x * scale)  # a scalar multiplies in float32
 
@@ -116,7 +122,9 @@ class _Layer:
             scale=attention.scaling,
         )
 
-    def attend(self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin) -> Tensor:
+    def attend(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin, mask: Tensor | None
+    ) -> Tensor:
         """Attention of one token to itself and to all in `past`, which gets it."""
         batch = len(x)
         all_heads = self.query_key_value(x).view(batch, -1, 1, self.head_size)  # [batch, all heads, 1, size]
@@ -124,7 +132,7 @@ class _Layer:
         query, key = rotated(query_key, turn).split((self.heads, self.kv_heads), dim=1)
         keys, values = past.update(key, value)  # [batch, kv heads, n, size]
         rows = query.reshape(batch, self.kv_heads, -1, self.head_size)
-        mixed = F.scaled_dot_product_attention(rows, keys, values, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.scale)
         return self.out(mixed.reshape(batch, 1, -1))
 
     def feed(self, x: Tensor) -> Tensor:

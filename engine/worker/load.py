@@ -91,7 +91,8 @@ def _read(
         model = method.load(profile.quantization, checkpoint, placement)
     report(Staged(stage="warm up"))
     logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
-    if packed and lean.suits(model):
+    is_compiled = profile.generation.compile  # packed products cannot be
+    if packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model):
         repacking.pack(model)
         warm_up(model, placement.device)
     if threads is None and placement.device.type == "cpu":

@@ -6,6 +6,7 @@ other. `hf` differs from `engine` in the loop and the cache that belongs to it, 
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -15,25 +16,29 @@ from engine.errors import InputError
 from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
 from engine.worker import decode, hf_generate, leftovers, memory, traffic
 from engine.worker.decode import Stepper
-from engine.worker.growing_cache import growing_cache
+from engine.worker.growing_cache import GrowingCache
+from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel
 from engine.worker.stamps import CancelledError, Stamps
 
 SEED = 0
 
 
-def measured(loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool]) -> Measured | Failed:
+def measured(
+    loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool], kept: KeptCache
+) -> Measured | Failed:
     """Do what the command asks for. InputError where the run is longer than the model's context window."""
     torch.set_num_threads(command.threads or loaded.info.threads)
     run = command.run
     _require_room(loaded, run)
     at_reset = _reset_peak(loaded) if run.with_memory else None
-    config = loaded.model.config
-    cache = growing_cache(config) if run.generator == "engine" else DynamicCache(config=config)
+    cache = _cache(loaded, run, kept)
     try:
         stamps = _generated(loaded, run, cache, cancelled)
     except CancelledError:
         return Failed(kind="cancelled", message="cancelled", request=command.request)
+    if isinstance(cache, GrowingCache) and cache.made_for_rooms is not None:
+        kept.keep(cache, [])
     prompt_tokens = run.depth + run.context
     return Measured(
         request=command.request,
@@ -41,6 +46,7 @@ def measured(loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool
         prefilled_ns=stamps.prefilled_ns,
         token_ns=stamps.token_ns,
         cached_tokens=cache.get_seq_length(),
+        decode=stamps.decode,
         kv_cache_bytes=memory.cache_bytes(cache),
         step_bytes=traffic.step_bytes(loaded.model, cache, run.batch, prompt_tokens + run.steps // 2),
         memory=memory.read(loaded.model, loaded.device, cache) if run.with_memory else None,
@@ -78,21 +84,31 @@ def engine_generate(
     loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
 ) -> Stamps:
     """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
-    model = Stepper(loaded.model, cache)
+    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
     started_ns = time.monotonic_ns()
     _read(loaded, model, prompt[:, cache.get_seq_length() :], cancelled)
     prefilled_ns, token_ns = time.monotonic_ns(), []
-    for left in reversed(range(steps)):
-        _stop_if(cancelled)
-        choice = model.logits.argmax(dim=-1, keepdim=True)
-        choice.tolist()  # on the host: known to whoever asked
-        token_ns.append(time.monotonic_ns())
-        if left:
-            model.read(choice.to(prompt.device))
-    return Stamps(started_ns, prefilled_ns, tuple(token_ns))
+    with closing(decode.choices(model, _greedy(prompt.device), steps)) as chosen:
+        for _, ns in chosen:
+            token_ns.append(ns)
+            _stop_if(cancelled)
+    return Stamps(started_ns, prefilled_ns, tuple(token_ns), model.mode)
+
+
+def _greedy(home: torch.device) -> Callable[[Tensor], Tensor]:
+    return lambda logits: logits.argmax(dim=-1, keepdim=True).to(home)
 
 
 GENERATORS = {"engine": engine_generate, "hf": hf_generate.generate}
+
+
+def _cache(loaded: LoadedModel, run: Pass, kept: KeptCache) -> DynamicCache:
+    """An empty one. A run whose memory counts has a new one, which later runs of its shape may have again."""
+    if run.generator == "hf" or run.with_memory:
+        kept.drop()
+    if run.generator == "hf":
+        return DynamicCache(config=loaded.model.config)
+    return kept.empty(loaded.model.config, run.batch, run.depth + run.context + run.steps)
 
 
 def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: Callable[[], bool]) -> Stamps:

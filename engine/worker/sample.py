@@ -18,8 +18,16 @@ def pick(logits: Tensor, generation: Generation, seen: Tensor | None, rng: torch
         logits = penalize(logits, seen, generation.repetition_penalty)
     if generation.temperature == 0:
         return logits.argmax(dim=-1, keepdim=True)
-    probabilities = narrowed(logits, generation).softmax(dim=-1)
-    return torch.multinomial(probabilities, num_samples=1, generator=rng)
+    return drawn(narrowed(logits, generation).softmax(dim=-1), rng)
+
+
+def drawn(probabilities: Tensor, rng: torch.Generator) -> Tensor:
+    """One index of each row [batch, 1]: torch.multinomial's own way, without its checks that wait for a GPU.
+
+    The smallest of exponential waiting times at the rates p is number i with probability p_i.
+    """
+    waiting = torch.empty_like(probabilities).exponential_(1, generator=rng)
+    return (probabilities / waiting).argmax(dim=-1, keepdim=True)
 
 
 def narrowed(logits: Tensor, generation: Generation) -> Tensor:

@@ -32,6 +32,7 @@ from engine.protocol import (
     Score,
 )
 from engine.worker import decode, evaluation_texts, limit, measure, memory, methods, prompt, traffic
+from engine.worker.growing_cache import GrowingCache
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.score import Scorer
@@ -58,8 +59,7 @@ def serve(wire: Wire) -> None:
         elif isinstance(command, Score):
             _score(wire, loaded, command, scorer)
         elif isinstance(command, Measure | MeasureCopy):
-            kept.drop()
-            _measure(wire, loaded, command)
+            _measure(wire, loaded, command, kept)
         else:
             _Request(wire, loaded, command, received_ns, kept).answer()
         if not isinstance(command, Measure | Score):  # a repeat should not pay for what was just allocated
@@ -118,12 +118,13 @@ def _score(wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer) -> N
         wire.emit(scorer.scored(loaded, command, lambda: wire.is_cancelled(command.request)))
 
 
-def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy) -> None:
+def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy, kept: KeptCache) -> None:
     with _failures_reported(wire, "generation", command.request):
         if isinstance(command, MeasureCopy):
+            kept.drop()
             wire.emit(measure.copied(loaded, command))
         else:
-            wire.emit(measure.measured(loaded, command, lambda: wire.is_cancelled(command.request)))
+            wire.emit(measure.measured(loaded, command, lambda: wire.is_cancelled(command.request), kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +163,11 @@ class _Request:
             given or self.loaded.info.threads, is_fixed=bool(given) or self.loaded.device.type != "cpu"
         )
 
-    def _cache(self, token_ids: list[int]) -> DynamicCache:
+    def _cache(self, token_ids: list[int]) -> GrowingCache:
         """What is still held of the prompt; nothing for a cold request."""
         if self.command.cold:
             self.kept.drop()
-        return self.kept.take(token_ids, self.loaded.model.config)
+        return self.kept.take(token_ids, self.loaded.model.config, self.command.generation.max_new_tokens)
 
     def _tell_prompt(self, token_ids: list[int], reused: int, notes: tuple[str, ...]) -> None:
         self.wire.emit(
@@ -190,7 +191,7 @@ class _Request:
                 emit(Prefilled(request=number, done=done, total=total, ns=ns))
             case decode.Token(id, text, ns):
                 emit(Decoded(request=number, token_id=id, text=text, ns=ns))
-            case decode.End(reason, text):
+            case decode.End(reason, text, mode, notes):
                 in_use = memory.read(self.loaded.model, self.loaded.device, cache)
                 halfway = (prompt_tokens + cache.get_seq_length()) // 2
                 read = traffic.step_bytes(self.loaded.model, cache, 1, halfway)
@@ -201,7 +202,8 @@ class _Request:
                         memory=in_use,
                         text=text,
                         step_bytes=read,
-                        notes=cores.notes(),
+                        decode=mode,
+                        notes=(*notes, *cores.notes()),
                     )
                 )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from engine.protocol import Decode
+
 
 class CancelledError(Exception):
     """The run was cancelled on the way."""
@@ -14,3 +16,4 @@ class Stamps:
     started_ns: int
     prefilled_ns: int
     token_ns: tuple[int, ...]
+    decode: Decode | None = None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine import cli, profile
 from engine.bench import document, rows
@@ -19,8 +20,10 @@ from engine.bench.document import Document
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.plan import Settings, Shape, distinct
 from engine.bench.run import ALONE, CONTENDED, Bench
+from engine.client import Session
 from engine.profile import Profile
-from engine.protocol import Failed
+from engine.protocol import Command, Failed, Load
+from engine.worker.random_tokenizer import random_tokenizer
 
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
 TINY = profile.of_model("random:tiny")
@@ -103,6 +106,50 @@ async def test_what_does_not_fit_beside_others_is_tried_alone_and_all_at_once_is
     assert Noted(ALONE) in events and bench.document.header.notes == (ALONE,)
     assert [row.error and row.error.kind for row in crowded] == ["out_of_memory"] * 2
     assert bench.document.missing() == []
+
+
+async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured() -> None:
+    bench = Bench(begun(TINY, contexts=(3000, 16), batches=(HUGE, 1), repeat=1))
+    await collect(bench.run())
+    assert [(row.batch, row.context, row.error and row.error.kind) for row in bench.document.rows] == [
+        (HUGE, 3000, "bad_input"),
+        (HUGE, 16, "out_of_memory"),
+        (1, 3000, "bad_input"),
+        (1, 16, None),
+    ]
+    assert bench.document.rows[-1].decode_tok_s and bench.document.header.notes == ()
+
+
+@pytest.mark.parametrize(("generator", "packed"), [("engine", True), ("hf", False)])
+async def test_generate_is_measured_on_the_model_as_transformers_loads_it(
+    generator: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent, send = list[Command](), Session._send
+
+    def overheard(session: Session, command: Command) -> None:
+        sent.append(command)
+        send(session, command)
+
+    monkeypatch.setattr(Session, "_send", overheard)
+    bench = Bench(begun(TINY, generator=generator, repeat=1))
+    await collect(bench.run())
+    assert [command.packed for command in sent if isinstance(command, Load)] == [packed]
+    assert [row.error for row in bench.document.rows] == [None]
+
+
+def test_a_folder_that_save_pretrained_wrote_is_measured_by_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "mine", tmp_path / "bench.json"
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 512}
+    LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2)).save_pretrained(folder)
+    random_tokenizer(512, 2048).save_pretrained(folder)
+    args = ["--contexts", "16", "--steps", "4", "--repeat", "1", "--out", str(out)]
+    assert cli.run(["bench", str(folder), *args]) == 0
+    assert "mine" in capsys.readouterr().out
+    (row,) = document.read(out).rows
+    assert row.error is None and row.decode_tok_s
+    assert document.read(out).header.settings.profiles[0].model.source == str(folder)
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_reads_it(

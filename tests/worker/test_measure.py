@@ -10,6 +10,7 @@ from engine import profile
 from engine.errors import InputError
 from engine.protocol import Failed, Measure, MeasureCopy, Measured, Pass
 from engine.worker import decode, measure, memory, traffic
+from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 
 SHAPE = {
@@ -31,7 +32,7 @@ def tiny(dtype: str = "bfloat16") -> LoadedModel:
 
 
 def run(**settings: object) -> Measured:
-    result = measure.measured(tiny(), Measure(request=1, run=Pass(**settings)), lambda: False)
+    result = measure.measured(tiny(), Measure(request=1, run=Pass(**settings)), lambda: False, KeptCache())
     assert isinstance(result, Measured)
     return result
 
@@ -100,7 +101,7 @@ def test_a_cancelled_run_is_no_result(generator: str) -> None:
         return len(asked) > 3
 
     command = Measure(request=5, run=Pass(context=20, steps=1000, generator=generator))
-    result = measure.measured(tiny(), command, cancelled)
+    result = measure.measured(tiny(), command, cancelled, KeptCache())
     assert isinstance(result, Failed) and (result.kind, result.request) == ("cancelled", 5)
     assert len(asked) < 20
 

@@ -1,0 +1,125 @@
+"""A decode step that always does the same to the same memory, a cache's rooms: what a CUDA graph can hold.
+
+Owns the step's inputs on the device and its capture. On a CPU the same step runs kernel after kernel, which
+is how it is tested. Whether and when it is used is `decode`'s.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from weakref import ref
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from engine.worker import lean
+from engine.worker.growing_cache import GrowingCache, GrowingLayer
+from engine.worker.lean import LeanStep
+
+WARM_UPS = 3  # before a capture: libraries choose kernels and allocate in their first calls
+TOLERANCE = 0.02  # of the largest logit: a replay may not differ more from the step itself
+
+Step = Callable[[Tensor, Tensor, Tensor, GrowingCache], Tensor]
+"""(token ids [batch, 1], place [1], mask [1, 1, 1, room], cache) to logits [batch, 1, vocab]."""
+
+
+def suits(cache: GrowingCache) -> bool:
+    """Whether all layers keep all tokens, in rooms."""
+    return all(type(layer) is GrowingLayer for layer in cache.layers)
+
+
+@lru_cache(maxsize=1)
+def step_of(model: PreTrainedModel, *, is_compiled: bool) -> Step:
+    """The model's step: the engine's own, or its forward pass; by torch.compile if wanted."""
+    step: Step = LeanStep(model).at if lean.suits(model) else _forward(model)
+    return torch.compile(step) if is_compiled else step
+
+
+def _forward(model: PreTrainedModel) -> Step:
+    def step(token_ids: Tensor, place: Tensor, mask: Tensor, cache: GrowingCache) -> Tensor:
+        logits: Tensor = model(
+            input_ids=token_ids,
+            position_ids=place.expand(len(token_ids), 1),
+            attention_mask=mask.expand(len(token_ids), -1, -1, -1),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        return logits
+
+    return step
+
+
+class ReplayedStep:
+    """A step for one cache's present rooms. `held` is how many tokens the cache holds, which the rooms' views
+    learn with `settle` only.
+    """
+
+    logits: Tensor
+
+    def __init__(self, step: Step, cache: GrowingCache, token_ids: Tensor) -> None:
+        self._step, self._cache, self.held = step, ref(cache), cache.get_seq_length()
+        self._layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer)]
+        for layer in self._layers:
+            layer.make_room(self.held + 1)
+        self._rooms = [layer.key_room for layer in self._layers]
+        self._token_ids = token_ids.clone()
+        self._place = torch.tensor([self.held], device=token_ids.device)
+        self._places = torch.arange(self._rooms[0].shape[-2], device=token_ids.device)
+        self._run = captured(self) if token_ids.is_cuda else self.run
+
+    def lasts(self) -> bool:
+        """Whether the cache still has these rooms, and a place free in them."""
+        same = all(layer.key_room is room for layer, room in zip(self._layers, self._rooms, strict=True))
+        return same and self.held < len(self._places)
+
+    def goes_on(self, step: Step) -> bool:
+        """Whether this is that step, and it can go on from what the cache holds now."""
+        self.held = self._layers[0].get_seq_length()
+        return step is self._step and self.lasts()
+
+    def __call__(self, token_ids: Tensor) -> Tensor:
+        """Append `token_ids` [batch, 1]; logits [batch, 1, vocab], overwritten by the next call."""
+        self._token_ids.copy_(token_ids)
+        self._place.fill_(self.held)
+        self._run()
+        self.held += 1
+        return self.logits
+
+    def run(self) -> None:
+        """The step itself, out of its inputs and into `logits`."""
+        for layer in self._layers:
+            layer.place = self._place
+        try:
+            mask = (self._places <= self._place)[None, None, None]
+            cache = self._cache()
+            if cache is not None:  # which it never is: the cache owns this
+                self.logits = self._step(self._token_ids, self._place, mask, cache)
+        finally:
+            for layer in self._layers:
+                layer.place = None
+
+    def settle(self) -> None:
+        """Let the cache know what it holds."""
+        for layer in self._layers:
+            layer.hold(self.held)
+
+
+def captured(step: ReplayedStep) -> Callable[[], None]:
+    """`step.run` as a CUDA graph. RuntimeError where it cannot be captured or gives other logits."""
+    device = step._token_ids.device
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            step.run()
+    torch.cuda.current_stream(device).wait_stream(side)
+    expected = step.logits.float().clone()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step.run()
+    graph.replay()
+    if not torch.allclose(
+        step.logits.float(), expected, rtol=0, atol=TOLERANCE * float(expected.abs().max())
+    ):
+        raise RuntimeError("the replayed step gives other logits")
+    return graph.replay

@@ -1,0 +1,205 @@
+"""Steps over a cache's rooms, as a CUDA graph replays them; on a CPU they run kernel after kernel."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from msgspec.structs import replace as replace_struct
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+
+from engine.methods import BitsAndBytes
+from engine.profile import Generation, Model, Profile
+from engine.protocol import Measure, Measured, Pass
+from engine.worker import decode, growing_cache, lean, measure, replay, sample
+from engine.worker.decode import End, Stepper, Token
+from engine.worker.growing_cache import ROOM_TOKENS, GrowingCache
+from engine.worker.kept_cache import KeptCache
+from engine.worker.load import LoadedModel, load
+from engine.worker.replay import ReplayedStep
+
+SHAPE = {
+    "vocab_size": 256,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 512,
+}
+LONG = Generation(max_new_tokens=100)
+PROMPT = list(range(70, 110))
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LoadedModel:
+    return load(Profile(model=Model(source="random:tiny", dtype="float32")), 1, lambda staged: None)
+
+
+@pytest.fixture
+def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "REPLAYING", ("cpu", "cuda"))
+
+
+@pytest.fixture(autouse=True)
+def forget_steps() -> Iterator[None]:
+    yield
+    replay.step_of.cache_clear()
+
+
+def models() -> list[PreTrainedModel]:
+    torch.manual_seed(0)
+    found = [LlamaForCausalLM(LlamaConfig(**SHAPE)).eval(), Qwen3ForCausalLM(Qwen3Config(**SHAPE)).eval()]
+    assert [lean.suits(model) for model in found] == [True, False]  # both kinds of step
+    return found
+
+
+def written(
+    loaded: LoadedModel, ids: list[int], settings: Generation, kept: KeptCache | None = None
+) -> tuple[list[int], End]:
+    kept = kept or KeptCache()
+    cache = kept.take(ids, loaded.model.config)
+    steps = list(decode.generate(loaded, ids, settings, lambda: False, cache))
+    new, end = [step.id for step in steps if isinstance(step, Token)], steps[-1]
+    kept.keep(cache, [*ids, *new])
+    assert isinstance(end, End)
+    return new, end
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_logits_are_those_of_the_models_forward_pass(batch: int) -> None:
+    tokens = torch.randint(256, (batch, 50), generator=torch.Generator().manual_seed(1))
+    for model in models():
+        cache = growing_cache.growing_cache(model.config)
+        model(tokens[:, :20], past_key_values=cache)
+        step = ReplayedStep(replay.step_of(model, is_compiled=False), cache, tokens[:, :1])
+        ours = torch.cat([step(token).clone() for token in tokens[:, 20:].split(1, dim=1)], dim=1)
+        theirs: Tensor = model(tokens).logits[:, 20:]
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+        assert cache.get_seq_length() == 20
+        step.settle()
+        assert cache.get_seq_length() == 50
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_answers_are_the_eager_ones_across_several_rooms(
+    tiny: LoadedModel, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace_struct(LONG, temperature=temperature, seed=3, repetition_penalty=1.1)
+    eager, end = written(tiny, PROMPT, settings)
+    assert (len(eager), end.mode) == (100, "eager")
+    assert len(PROMPT) + len(eager) > 2 * ROOM_TOKENS
+    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    replayed, end = written(tiny, PROMPT, settings)
+    assert replayed == eager
+    assert (end.mode, end.notes) == ("graph", ())
+
+
+@pytest.mark.usefixtures("replaying")
+def test_a_conversation_goes_on_in_the_rooms_and_with_the_step_it_has(tiny: LoadedModel) -> None:
+    settings, kept, ids, made = Generation(max_new_tokens=5), KeptCache(), list(PROMPT), set[int]()
+    for _ in range(3):
+        new, _ = written(tiny, ids, settings, kept)
+        assert new == written(tiny, ids, settings)[0]
+        assert kept._cache is not None
+        made.add(id(kept._cache.made_for_rooms))
+        ids = [*ids, *new, 5]
+    assert len(made) == 1
+    new, _ = written(tiny, list(range(30, 60)), settings, kept)  # another conversation, the same rooms
+    assert new == written(tiny, list(range(30, 60)), settings)[0]
+    assert {id(kept._cache.made_for_rooms)} == made
+
+
+@pytest.mark.usefixtures("replaying")
+def test_the_next_step_is_on_its_way_before_a_token_is_looked_at(tiny: LoadedModel) -> None:
+    cache = growing_cache.growing_cache(tiny.model.config)
+    model = Stepper(tiny.model, cache)
+    model.read(torch.tensor([PROMPT]))
+    chosen = decode.choices(model, lambda logits: logits.argmax(-1, keepdim=True), 3)
+    next(chosen)
+    assert isinstance(cache.made_for_rooms, ReplayedStep)
+    assert cache.made_for_rooms.held == len(PROMPT) + 1
+    chosen.close()
+    assert cache.get_seq_length() == len(PROMPT) + 1
+    assert not Stepper(tiny.model, GrowingCache(config=tiny.model.config)).runs_ahead  # layers without rooms
+
+
+@pytest.mark.usefixtures("replaying")
+def test_a_step_that_fails_is_told_and_done_eagerly(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eager, _ = written(tiny, PROMPT, LONG)
+
+    def broken(model: PreTrainedModel, *, is_compiled: bool) -> replay.Step:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(replay, "step_of", broken)
+    found, end = written(tiny, PROMPT, LONG)
+    assert found == eager
+    assert end.mode == "eager"
+    told = "a CUDA graph failed (RuntimeError: operation not permitted when stream is capturing)"
+    assert end.notes == (f"decoded eagerly: {told}",)
+
+
+@pytest.mark.usefixtures("replaying")
+def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_counts(tiny: LoadedModel) -> None:
+    kept, made = KeptCache(), []
+    for with_memory in (True, False, False, True):
+        run = Pass(context=20, steps=6, batch=2, with_memory=with_memory)
+        found = measure.measured(tiny, Measure(request=1, run=run), lambda: False, kept)
+        assert isinstance(found, Measured)
+        assert (found.decode, len(found.token_ns), found.cached_tokens) == ("graph", 6, 25)
+        assert kept._cache is not None
+        made.append(kept._cache.made_for_rooms)
+    assert made[0] is made[1] is made[2]
+    assert made[3] is not made[0]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
+def test_a_compiled_step_writes_what_the_eager_one_writes(tiny: LoadedModel) -> None:
+    settings = replace_struct(LONG, compile=True)
+    compiled = replace(tiny, profile=replace_struct(tiny.profile, generation=settings))
+    found, end = written(compiled, PROMPT, settings)
+    assert (end.mode, end.notes) == ("compiled", ())
+    assert found == written(tiny, PROMPT, LONG)[0]
+
+
+def test_rooms_hold_numbers_where_they_are_masked() -> None:
+    """What is masked is multiplied by zero, and zero times NaN is none."""
+    layer = growing_cache.GrowingLayer()
+    layer.update(torch.ones(1, 2, 3, 8), torch.ones(1, 2, 3, 8))
+    layer.make_room(ROOM_TOKENS + 1)
+    assert not layer.key_room[:, :, 3:].any()
+    assert not layer.value_room[:, :, 3:].any()
+
+
+def test_a_draw_is_that_of_torch_multinomial() -> None:
+    probabilities = torch.rand(3, 50, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    for seed in range(20):
+        ours = sample.drawn(probabilities, torch.Generator().manual_seed(seed))
+        theirs = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("needed", "expected", "room"), [(1, 0, 256), (257, 0, 512), (40, 552, 1024)])
+def test_rooms_on_a_gpu_are_powers_of_two(needed: int, expected: int, room: int) -> None:
+    assert growing_cache._room_tokens(needed, expected, torch.device("cuda")) == room
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("quantized", [False, True])
+def test_on_a_gpu_a_graph_writes_what_single_kernels_write(
+    quantized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = Profile(model=Model(source="random:tiny", dtype="float32", device="cuda:0"))
+    if quantized:
+        wanted = replace_struct(wanted, quantization=BitsAndBytes(quant_type="nf4"))
+    loaded = load(wanted, 1, lambda staged: None)
+    graph, end = written(loaded, PROMPT, LONG)
+    assert (end.mode, end.notes) == ("graph", ())
+    monkeypatch.setattr(decode, "REPLAYING", ())
+    assert written(replace(loaded), PROMPT, LONG)[0] == graph
