@@ -71,7 +71,7 @@ def generate(
 ) -> Iterator[Step]:
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
-    Greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every chunk and every
+    In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every chunk and every
     token. `cache` is the caller's, and may hold the first of `token_ids` already, but not all of them.
     InputError where the prompt leaves no room.
     """

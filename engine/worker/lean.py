@@ -138,7 +138,7 @@ class _Layer:
     def feed(self, x: Tensor) -> Tensor:
         """SwiGLU."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(self.activate(gate) * up)
+        return self.down(self.activate(gate).mul_(up))
 
 
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:

@@ -7,7 +7,7 @@ import logging
 import os
 
 _ENVIRONMENT = {
-    "GOMP_SPINCOUNT": "8000",  # some 0.1 ms of waiting busily, longer than between two products: then sleep
+    "GOMP_SPINCOUNT": "20000",  # some 0.2 ms of waiting busily, longer than between two products
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for long crawl where anything else wants a core

@@ -57,7 +57,7 @@ def demo_gguf() -> tuple[LoadedModel, list[Staged]]:
 
 def test_the_model_says_what_it_is(tiny: LoadedModel) -> None:
     info = tiny.info
-    assert (info.label, info.dtype, info.device, info.decode) == ("bf16", "bfloat16", "cpu", "lean")
+    assert (info.label, info.dtype, info.device, info.step) == ("bf16", "bfloat16", "cpu", "lean")
     packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     assert info.kernel == ("PackedLinear" if packs else "Linear")
     assert (info.architecture, info.parameters, info.context_length) == ("LlamaForCausalLM", 426_624, 2048)
