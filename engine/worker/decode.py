@@ -72,8 +72,8 @@ def generate(
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
     In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before
-    every chunk and every token. `cache` is the caller's, and may hold the first of `token_ids` already, but not
-    all of them. InputError where the prompt leaves no room.
+    every chunk and every token. `cache` is the caller's, and may hold the first of `token_ids` already, but
+    not all of them. InputError where the prompt leaves no room.
     """
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
     model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
