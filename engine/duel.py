@@ -58,7 +58,7 @@ class Answer:
         self.memory: Memory | None = None
         self.step_bytes: int | None = None
         self.decode: Decode | None = None
-        self._end_notes: tuple[str, ...] = ()
+        self.end_notes: tuple[str, ...] = ()
         self.failure: Failed | None = None
         self._contended = contended
 
@@ -73,7 +73,7 @@ class Answer:
                 self.text += text
             case Finished(reason=reason, memory=memory, text=text):
                 self.finish_reason, self.memory = reason, memory
-                self.step_bytes, self.decode, self._end_notes = event.step_bytes, event.decode, event.notes
+                self.step_bytes, self.decode, self.end_notes = event.step_bytes, event.decode, event.notes
                 self.text += text
             case Loaded(info=info):
                 self.info = info
@@ -88,7 +88,7 @@ class Answer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What happened to the prompt, and what slowed the answer."""
-        return (*self.prompt_notes, *self._end_notes)
+        return (*self.prompt_notes, *self.end_notes)
 
     @property
     def metrics(self) -> Metrics:

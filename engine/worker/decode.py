@@ -133,9 +133,9 @@ class Stepper:
         can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options = {"logits_to_keep": 1} if can_keep_last else {}
         is_wanted = is_compiled or model.device.type in REPLAYING
-        self._can_replay = is_wanted and hasattr(cache, "made_for_rooms") and replay.suits(cache)
+        can = model not in replay.failures and hasattr(cache, "made_for_rooms") and replay.suits(cache)
+        self._can_replay = is_wanted and can
         self._replayed: ReplayedStep | None = None
-        self.notes: tuple[str, ...] = ()
 
     @property
     def runs_ahead(self) -> bool:
@@ -148,6 +148,12 @@ class Stepper:
         if not self._can_replay:
             return "eager"
         return "compiled" if self._is_compiled else "graph"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why steps are not replayed, where that was tried."""
+        failure = replay.failures.get(self._model)
+        return (failure,) if failure else ()
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor) -> None:
@@ -204,7 +210,7 @@ class Stepper:
         self.settle()
         self._can_replay, self._cache.made_for_rooms = False, None
         kind = "torch.compile" if self._is_compiled else "a CUDA graph"
-        self.notes = (f"decoded eagerly: {kind} failed ({first_line(error)})",)
+        replay.failures[self._model] = f"decoded eagerly: {kind} failed ({first_line(error)})"
 
 
 class _Chooser:

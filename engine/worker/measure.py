@@ -31,8 +31,8 @@ def measured(
     torch.set_num_threads(command.threads or loaded.info.threads)
     run = command.run
     _require_room(loaded, run)
-    at_reset = _reset_peak(loaded) if run.with_memory else None
     cache = _cache(loaded, run, kept)
+    at_reset = _reset_peak(loaded) if run.with_memory else None
     try:
         stamps = _generated(loaded, run, cache, cancelled)
     except CancelledError:

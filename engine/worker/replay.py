@@ -6,7 +6,7 @@ is how it is tested. Whether and when it is used is `decode`'s.
 
 from collections.abc import Callable
 from functools import lru_cache
-from weakref import ref
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from engine.worker.lean import LeanStep
 
 WARM_UPS = 3  # before a capture: libraries choose kernels and allocate in their first calls
 TOLERANCE = 0.02  # of the largest logit: a replay may not differ more from the step itself
+
+failures: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
+"""Why a model's step cannot be replayed: it is not tried again."""
 
 Step = Callable[[Tensor, Tensor, Tensor, GrowingCache], Tensor]
 """(token ids [batch, 1], place [1], mask [1, 1, 1, room], cache) to logits [batch, 1, vocab]."""

@@ -3,12 +3,14 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 from textual.binding import Binding
 from textual.dom import DOMNode
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from engine import profile
-from engine.protocol import Failed
+from engine.protocol import Event, Failed, Finished
+from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.screens.duel import DuelScreen
@@ -51,6 +53,23 @@ async def test_the_figures_are_the_engines(stage: Stager) -> None:
         bars = play.duel.panes[0].query_one(MemoryBars).render().plain
         for figure in ("256.6 MiB", "5.2 MiB", "680.9 MiB", "of 23.54 GiB"):
             assert figure in bars
+
+
+async def test_what_slowed_an_answer_is_told_below_it(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, recorded = "others kept cores busy: decoded on 1 of 2 threads", replay.recording
+
+    def slowed(name: str) -> list[Event]:
+        *events, last = recorded(name)
+        return [*events, replace(last, notes=(slow,)) if isinstance(last, Finished) else last]
+
+    monkeypatch.setattr(replay, "recording", slowed)
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        told = [str(note.render()) for note in play.duel.panes[0].query(".-warning").results(Static)]
+        assert told[-1] == slow
+        assert play.duel.bridge.duel.answers[1].notes == (slow,)
 
 
 async def test_load_progress_is_shown_and_goes(stage: Stager) -> None:

@@ -48,6 +48,7 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
 def forget_steps() -> Iterator[None]:
     yield
     replay.step_of.cache_clear()
+    replay.failures.clear()
 
 
 def models() -> list[PreTrainedModel]:
@@ -143,6 +144,9 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
     assert end.mode == "eager"
     told = "a CUDA graph failed (RuntimeError: operation not permitted when stream is capturing)"
     assert end.notes == (f"decoded eagerly: {told}",)
+    monkeypatch.undo()
+    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    assert written(tiny, PROMPT, LONG)[1] == end  # not tried again
 
 
 @pytest.mark.usefixtures("replaying")

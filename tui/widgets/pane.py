@@ -105,6 +105,8 @@ class Pane(Vertical):
                 self.transcript.grow(text)
             case AnswerEnded(answer=answer):
                 self.transcript.finish(answer.text)
+                for note in answer.end_notes:
+                    self.transcript.warn(note)
                 if answer.failure:
                     self._fail(answer.failure)
         if isinstance(message, AnswerGrew):
