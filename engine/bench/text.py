@@ -64,8 +64,8 @@ def reasons(document: Document) -> list[str]:
 
 def _model(name: str, info: ModelInfo, generator: Generator) -> str:
     copied = f", copies {info.copy_bytes_s / 1e9:.1f} GB/s" if info.copy_bytes_s else ""
-    decode = info.step if generator == "engine" else "transformers, nothing repacked"
-    how = f"kernel {info.kernel}, decode {decode}, {info.threads} threads"
+    decode = f"step {info.step}" if generator == "engine" else "transformers, nothing repacked"
+    how = f"kernel {info.kernel}, {decode}, {info.threads} threads"
     return f"{name}: {info.label}, {how} on {info.device}{copied}"
 
 

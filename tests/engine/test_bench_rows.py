@@ -124,7 +124,7 @@ def test_a_row_far_below_the_bandwidth_says_why() -> None:
     assert texts.reasons(found) == [f"{TINY.name} 64×1: 10% of the bandwidth: x"]
     for form in ("table", "md"):
         assert "10% of the bandwidth: x" in texts.text(found, form)
-        assert "tiny: fp8, kernel Quick, decode lean, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
+        assert "tiny: fp8, kernel Quick, step lean, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
             found, form
         )
 
