@@ -334,6 +334,8 @@ class Measured(_Event, frozen=True, tag="measured"):
     kv_cache_bytes: int
     step_bytes: int | None
     """Weights and cache that the average decode step must read; None where the prompt decides (experts)."""
+    threads: int
+    """CPU threads, the fewest where others needed cores meanwhile."""
     decode: Decode | None = None
     """How the steps were run; None where `generate` ran them."""
     memory: Memory | None = None

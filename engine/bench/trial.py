@@ -59,9 +59,14 @@ class Trial:
             return rows.failed(row, self.failure or Failed(kind="generation", message="nothing was measured"))
         prompt_tokens = self._settings.run(self.shape).context
         runs = Runs(timed=tuple(self._timed), peak=self._peak, copy=self.side.copy)
-        return replace(
-            rows.explained(rows.filled(row, prompt_tokens, runs), self.side.info), marks=self.marks
-        )
+        row = rows.explained(rows.filled(row, prompt_tokens, runs), self.side.info)
+        return replace(row, marks=(*self.marks, *self._threads_lost()))
+
+    def _threads_lost(self) -> tuple[str, ...]:
+        """That the worker gave threads back to others, where it did."""
+        most = self.threads or self.side.info.threads
+        fewest = min((run.threads for run in self._timed), default=most)
+        return (f"on {fewest} of {most} threads",) if fewest < most else ()
 
     async def _measured(self, run: Pass, threads: int | None = None) -> Measured | None:
         result = await self.side.session.measure(run, threads=threads)

@@ -19,6 +19,7 @@ from engine.worker.decode import Stepper
 from engine.worker.growing_cache import GrowingCache
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel
+from engine.worker.spare_cores import SpareCores
 from engine.worker.stamps import CancelledError, Stamps
 
 SEED = 0
@@ -28,13 +29,12 @@ def measured(
     loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool], kept: KeptCache
 ) -> Measured | Failed:
     """Do what the command asks for. InputError where the run is longer than the model's context window."""
-    torch.set_num_threads(command.threads or loaded.info.threads)
-    run = command.run
+    run, cores = command.run, SpareCores.of(loaded, command.threads)
     _require_room(loaded, run)
     cache = _cache(loaded, run, kept)
     at_reset = _reset_peak(loaded) if run.with_memory else None
     try:
-        stamps = _generated(loaded, run, cache, cancelled)
+        stamps = _generated(loaded, run, cache, cores.between_steps(cancelled))
     except CancelledError:
         return Failed(kind="cancelled", message="cancelled", request=command.request)
     if isinstance(cache, GrowingCache) and cache.made_for_rooms is not None:
@@ -47,6 +47,7 @@ def measured(
         token_ns=stamps.token_ns,
         cached_tokens=cache.get_seq_length(),
         decode=stamps.decode,
+        threads=cores.fewest,
         kv_cache_bytes=memory.cache_bytes(cache),
         step_bytes=traffic.step_bytes(loaded.model, cache, run.batch, prompt_tokens + run.steps // 2),
         memory=memory.read(loaded.model, loaded.device, cache) if run.with_memory else None,

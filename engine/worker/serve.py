@@ -140,28 +140,19 @@ class _Request:
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
-            cores = self._cores()
+            cores = SpareCores.of(self.loaded, self.command.threads)
             memory.reset_peak(self.loaded.device)
             asked = self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
             text, token_ids = prompt.render(*asked)
             cache = self._cache(token_ids)
             prompt_tokens = len(token_ids)
             self._tell_prompt(token_ids, cache.get_seq_length(), prompt.remarks(*asked, text))
-            for step in decode.generate(
-                self.loaded, token_ids, self.command.generation, self._cancelled, cache
-            ):
+            cancelled = cores.between_steps(self._cancelled)
+            for step in decode.generate(self.loaded, token_ids, self.command.generation, cancelled, cache):
                 if isinstance(step, decode.Token):
                     token_ids.append(step.id)
-                    cores.adjust()
                 self._tell(step, cache, prompt_tokens, cores)
             self.kept.keep(cache, token_ids)
-
-    def _cores(self) -> SpareCores:
-        """The threads of this answer: fixed where the schedule divides them."""
-        given = self.command.threads
-        return SpareCores(
-            given or self.loaded.info.threads, is_fixed=bool(given) or self.loaded.device.type != "cpu"
-        )
 
     def _cache(self, token_ids: list[int]) -> GrowingCache:
         """What is still held of the prompt; nothing for a cold request."""

@@ -1,8 +1,8 @@
-"""Threads for an answer on the CPU, as many as others leave cores for.
+"""Threads for an answer or a measured run on the CPU, as many as others leave cores for.
 
 A token is a hundred short products, and each waits for its slowest thread: one thread that has to share its
-core makes a token several times as slow, while one thread fewer costs little. Owns the count while an answer
-is written; how many are best on an idle machine is `thread_count`'s. Must not know requests.
+core makes a token several times as slow, while one thread fewer costs little. Owns the count while one
+is under way; how many are best on an idle machine is `thread_count`'s. Must not know requests.
 """
 
 import os
@@ -13,6 +13,7 @@ import torch
 
 from engine.processors import busy_s, used_s
 from engine.schedule import physical_cores
+from engine.worker.load import LoadedModel
 
 LOOK_S = 0.5  # the kernel counts in hundredths of a second
 
@@ -41,6 +42,11 @@ class SpareCores:
         self.threads = self.fewest = most
         torch.set_num_threads(most)
 
+    @classmethod
+    def of(cls, loaded: LoadedModel, given: int | None) -> "SpareCores":
+        """A model's own threads; `given` ones, by whoever divides the cores, and a GPU's are fixed."""
+        return cls(given or loaded.info.threads, is_fixed=bool(given) or loaded.device.type != "cpu")
+
     def adjust(self) -> None:
         """Look at the processors, twice a second at most, and take as many threads as they have room for."""
         elapsed_s = self._clock_s() - self._looked_s
@@ -50,6 +56,15 @@ class SpareCores:
         others = (used_s - self._used_s) / elapsed_s  # processors, on average
         self._looked_s, self._used_s = self._looked_s + elapsed_s, used_s
         self._take(min(self._most, max(1, round(self._cores - others))))
+
+    def between_steps(self, cancelled: Callable[[], bool]) -> Callable[[], bool]:
+        """The same question, which is asked between two steps, with a look at the processors."""
+
+        def asked() -> bool:
+            self.adjust()
+            return cancelled()
+
+        return asked
 
     def notes(self) -> tuple[str, ...]:
         """That others kept cores busy, where that cost threads."""

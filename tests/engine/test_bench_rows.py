@@ -18,10 +18,11 @@ from engine.bench.gpus import GpuState, foreign, slowdowns
 from engine.bench.pace import Pace
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Figure, Row, RowError, Runs
+from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch, Worker, busy_processors
 from engine.errors import InputError
 from engine.processors import busy_s, used_s
-from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Weights
+from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Pass, Weights
 
 MS = 1_000_000
 TINY = profile.of_model("random:tiny")
@@ -71,6 +72,7 @@ def measured(*token_ms: float, cached: int = 36, reset: Memory | None = None) ->
         cached_tokens=cached,
         kv_cache_bytes=77,
         step_bytes=4_000_000,
+        threads=2,
         memory=memory(500, 400),
         memory_at_reset=reset or memory(400, 400),
     )
@@ -330,6 +332,35 @@ async def test_a_watch_marks_the_gpus_of_each_worker() -> None:
         watch.note(replace(gpu(11), index=1))
     marks = [[mark for mark in watch.marks(worker) if "CPU" not in mark] for worker in workers]
     assert marks == [["another process on the GPU", "clocks held back: power cap"], [], []]
+
+
+@dataclasses.dataclass
+class MeasuredSession:
+    """A worker whose runs have given figures."""
+
+    results: list[Measured]
+    pid: int = 1
+
+    async def measure(self, run: Pass, *, threads: int | None) -> Measured:
+        return self.results.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("given", "fewest", "marks"),
+    [(None, (2, 2), ()), (None, (2, 1), ("on 1 of 2 threads",)), (1, (1, 1), ())],
+)
+async def test_threads_that_others_took_are_marked(
+    given: int | None, fewest: tuple[int, int], marks: tuple[str, ...]
+) -> None:
+    """Those of the timed runs; fewer that were asked for are no loss."""
+    one = measured(250, 350)
+    session = MeasuredSession([replace(one, threads=threads) for threads in (1, *fewest)])
+    trial = Trial(Open("tiny", session, INFO, None), settings(), Shape(32, 1))
+    trial.threads, trial.marks = given, ("contended",)
+    await trial.take_peak(Pass(context=32, steps=2))
+    for _ in fewest:
+        await trial.time(Pass(context=32, steps=2))
+    assert trial.row().marks == ("contended", *marks)
 
 
 async def test_others_on_the_processors_are_marked() -> None:

@@ -9,7 +9,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralCon
 from engine import profile
 from engine.errors import InputError
 from engine.protocol import Failed, Measure, MeasureCopy, Measured, Pass
-from engine.worker import decode, measure, memory, traffic
+from engine.worker import decode, measure, memory, spare_cores, traffic
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 
@@ -46,6 +46,30 @@ def test_exactly_the_wanted_tokens_are_read_and_written(generator: str, batch: i
     assert found.kv_cache_bytes >= found.cached_tokens * batch * CACHED_TOKEN_BYTES
     stamps = [found.started_ns, found.prefilled_ns, *found.token_ns]
     assert stamps == sorted(set(stamps))
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_a_run_gives_threads_back_to_others(generator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From one step to the next, and says on how few it ran."""
+    seconds = iter(range(1000)).__next__
+    crowded = spare_cores.SpareCores(2, cores=2, clock_s=seconds, others_s=seconds)
+    threads_before = torch.get_num_threads()
+    monkeypatch.setattr(spare_cores.SpareCores, "of", lambda loaded, given: crowded)
+    try:
+        assert run(context=8, steps=6, generator=generator).threads == 1
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def test_a_schedules_threads_are_kept() -> None:
+    command = Measure(request=1, run=Pass(context=8, steps=2), threads=2)
+    threads_before = torch.get_num_threads()
+    try:
+        found = measure.measured(tiny(), command, lambda: False, KeptCache())
+        assert (found.threads, torch.get_num_threads()) == (2, 2)
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
