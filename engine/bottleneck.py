@@ -13,6 +13,8 @@ STEP_OVERHEAD_S = 0.01  # Python and the launches of some hundred kernels, by or
 UNPACKING = ("TorchLinear", "AwqTorchLinear", "AwqGEMMTritonLinear", "Linear8bitLt", "Linear4bit")
 """Kernels that widen weights before they multiply, on one device at least."""
 FUSED_ON_CPU = ("Linear4bit",)  # bitsandbytes has a matrix-vector kernel there
+OVERHEAD_ON_CPU = "products too short to reach a copy's speed, and Python between them,"
+OVERHEAD_ON_GPU = "Python and kernel launches"
 
 
 class Reached(Struct, frozen=True, kw_only=True):
@@ -23,6 +25,11 @@ class Reached(Struct, frozen=True, kw_only=True):
     bytes_s: float
     reason: str | None
     """What bounds it, and what to do; None from 40 % on."""
+
+    @property
+    def text(self) -> str:
+        """Speed and share, as shown to the user."""
+        return f"{self.bytes_s / 1e9:.1f} GB/s, {self.share:.0%} of what a copy reaches"
 
 
 def reached(
@@ -52,7 +59,8 @@ def _cause(info: ModelInfo, ideal_step_s: float) -> str:
         return f"{info.kernel} unpacks weights before it multiplies; try another method or group size"
     if ideal_step_s < STEP_OVERHEAD_S:
         step = f"a step moves data for {ideal_step_s * 1000:.1f} ms only"
-        return f"{step}, so Python and kernel launches bound it; a larger model or batch reaches more"
+        overhead = OVERHEAD_ON_CPU if on_cpu else OVERHEAD_ON_GPU
+        return f"{step}, so {overhead} bound it; a larger model or batch reaches more"
     if on_cpu:
         threads = f"{info.threads} thread{'' if info.threads == 1 else 's'}"
         return f"{info.kernel} computes on {threads} slower than the memory delivers; add cores"

@@ -128,8 +128,7 @@ def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
     kernel = f"kernel {info.kernel}, step {info.step}, decode {answer.decode or MISSING}"
     if found is None:
         return [kernel]
-    speed = f"{found.bytes_s / 1e9:.1f} GB/s, {found.share:.0%} of what a copy reaches"
-    return [f"{kernel} · {speed}", *([found.reason] if found.reason else [])]
+    return [f"{kernel} · {found.text}", *([found.reason] if found.reason else [])]
 
 
 def _lines(found: Comparison) -> list[str]:

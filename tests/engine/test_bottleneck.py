@@ -33,8 +33,8 @@ def info(kernel: str, device: str) -> ModelInfo:
         ("Linear4bit", "cuda:0", 5 * GB, 2000 * GB, "unpacks weights"),
         ("Linear4bit", "cpu", GB, 20 * GB, "on 2 threads"),
         ("PackedLinear", "cpu", GB, 20 * GB, "on 2 threads"),
-        ("PackedLinear", "cpu", GB // 10, 20 * GB, "5.0 ms only, so Python"),
-        ("Linear", "cuda:0", GB, 2000 * GB, "0.5 ms only, so Python"),
+        ("PackedLinear", "cpu", GB // 10, 20 * GB, "5.0 ms only, so products too short"),
+        ("Linear", "cuda:0", GB, 2000 * GB, "0.5 ms only, so Python and kernel"),
         ("Linear", "cuda:0", 140 * GB, 2000 * GB, "no fast product"),
     ],
 )
@@ -52,6 +52,7 @@ def test_a_model_at_the_memorys_speed_needs_no_reason() -> None:
 def test_what_an_answer_reached() -> None:
     found = reached(info("Linear4bit", "cpu"), GB // 2, 10.0, 20.0 * GB)
     assert found and (found.share, found.bytes_s) == (0.25, 5.0 * GB)
+    assert found.text == "5.0 GB/s, 25% of what a copy reaches"
     assert found.reason and found.reason.startswith("25% of the bandwidth")
     assert reached(info("Linear4bit", "cpu"), GB, 10.0, 20.0 * GB).reason is None
 

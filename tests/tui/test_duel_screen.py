@@ -48,10 +48,10 @@ async def test_the_figures_are_the_engines(stage: Stager) -> None:
         await play.settled()
         answer = play.duel.bridge.duel.answers[0]
         strip = play.duel.panes[0].query_one(SpeedStrip).render().plain
-        assert f"{answer.metrics.decode_tok_s:.2f} tok/s" in strip
-        assert "50 + 187" in strip
+        assert f"{answer.metrics.decode_tok_s:.1f} tok/s" in strip
+        assert "50 + 166" in strip
         bars = play.duel.panes[0].query_one(MemoryBars).render().plain
-        for figure in ("256.6 MiB", "5.2 MiB", "680.9 MiB", "of 23.54 GiB"):
+        for figure in ("256.6 MiB", "5.6 MiB", "709.5 MiB", "of 23.54 GiB"):
             assert figure in bars
 
 
@@ -70,6 +70,18 @@ async def test_what_slowed_an_answer_is_told_below_it(stage: Stager, monkeypatch
         told = [str(note.render()) for note in play.duel.panes[0].query(".-warning").results(Static)]
         assert told[-1] == slow
         assert play.duel.bridge.duel.answers[1].notes == (slow,)
+
+
+async def test_the_bandwidth_is_told_below_each_answer_and_what_bounds_it_once(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        for _ in range(2):
+            await play.ask("hi")
+            await play.settled()
+        told = [str(note.render()) for note in play.duel.panes[0].query(".note").results(Static)]
+        speed, why, again = told[-3:]
+        assert speed == again == "PackedLinear, eager · 9.3 GB/s, 32% of what a copy reaches"
+        assert why.startswith("32% of the bandwidth: a step moves data for 9.5 ms only")
 
 
 async def test_load_progress_is_shown_and_goes(stage: Stager) -> None:
@@ -261,7 +273,7 @@ async def test_tabs_tell_about_the_hidden_side(stage: Stager) -> None:
         await play.ask("hi")
         await play.settled()
         tabs = play.duel.query_one(SideTabs)
-        assert "A smollm2-bf16  bf16 cpu  ● 0.98 tok/s" in tabs.render().plain
+        assert "A smollm2-bf16  bf16 cpu  ● 34.1 tok/s" in tabs.render().plain
         assert "✗ failed" in tabs.render().plain
         await play.pilot.press("ctrl+n")
         assert [pane.region.width > 0 for pane in play.duel.panes] == [False, True]

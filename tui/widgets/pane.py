@@ -1,5 +1,9 @@
 """One side of the screen: header, conversation, progress, speeds and memory. Reacts to messages."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -24,6 +28,9 @@ from tui.widgets.memory_bars import MemoryBars
 from tui.widgets.pane_header import PaneHeader
 from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.transcript import Transcript
+
+if TYPE_CHECKING:  # the first picture does not wait for the engine
+    from engine.duel import Answer
 
 COLOURS = ("$primary", "$accent")
 FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read
@@ -59,6 +66,7 @@ class Pane(Vertical):
         self.index = index
         self.side = Side(profile)
         self._figures = Pacer(FIGURES_EVERY_S)
+        self._explained = False  # whether the user was told what bounds this model
 
     def compose(self) -> ComposeResult:
         colour = COLOURS[self.index]
@@ -107,6 +115,7 @@ class Pane(Vertical):
                 self.transcript.finish(answer.text)
                 for note in answer.end_notes:
                     self.transcript.warn(note)
+                self._tell_bandwidth(answer)
                 if answer.failure:
                     self._fail(answer.failure)
         if isinstance(message, AnswerGrew):
@@ -130,11 +139,21 @@ class Pane(Vertical):
         self.query_one(MemoryBars).refresh()
 
     def _begin(self, profile: Profile, had_model: bool) -> None:
+        self._explained = False
         self.query_one(LoadProgress).begin()
         again = "── a new conversation with " if had_model or self.transcript.reply else ""
         self.transcript.note(
             again + profile.name + (f": {profile.description}" if profile.description else "")
         )
+
+    def _tell_bandwidth(self, answer: Answer) -> None:
+        """What computed and how near to the memory's speed; what bounds it, the first time only."""
+        if answer.info is None or (found := answer.reached(answer.info)) is None:
+            return
+        self.transcript.note(f"{answer.info.kernel}, {answer.decode} · {found.text}")
+        if found.reason and not self._explained:
+            self.transcript.note(found.reason)
+            self._explained = True
 
     def _fail(self, failed: Failed) -> None:
         if failed.kind == "cancelled":
