@@ -16,7 +16,7 @@ from engine.record import Record
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
 Generator = Literal["engine", "hf"]
-StepKind = Literal["lean", "forward"]
+StepKind = Literal["fused", "lean", "forward"]
 Decode = Literal["graph", "compiled", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
 FailureKind = Literal[

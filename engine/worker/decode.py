@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from engine.errors import InputError
 from engine.profile import Generation
 from engine.protocol import Decode, FinishReason
-from engine.worker import lean, memory, replay, sample
+from engine.worker import fused_step, lean, memory, replay, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
 from engine.worker.failures import first_line
 from engine.worker.growing_cache import GrowingCache
@@ -129,6 +129,9 @@ class Stepper:
 
     def __init__(self, model: PreTrainedModel, cache: GrowingCache, *, is_compiled: bool = False) -> None:
         self._model, self._cache, self._is_compiled = model, cache, is_compiled
+        self._fused = (
+            fused_step.of(model) if isinstance(cache, GrowingCache) and replay.suits(cache) else None
+        )
         self._lean = LeanStep(model) if lean.suits(model) else None
         can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options = {"logits_to_keep": 1} if can_keep_last else {}
@@ -191,6 +194,8 @@ class Stepper:
                 if memory.is_out_of_memory(error):
                     raise
                 self._give_up_replaying(error)
+        if self._fused is not None and len(token_ids) <= fused_step.MOST_SEQUENCES:
+            return self._fused(token_ids, self._cache)
         return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
 
     def _replayed_step(self, token_ids: Tensor) -> ReplayedStep:

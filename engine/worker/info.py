@@ -19,8 +19,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine import store
 from engine.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.profile import Profile
-from engine.protocol import ModelInfo
-from engine.worker import lean, memory
+from engine.protocol import ModelInfo, StepKind
+from engine.worker import fused_step, lean, memory
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.packed_linear import PackedLinear
 from engine.worker.placement import Placement
@@ -42,7 +42,7 @@ def describe(
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
         context_length=context_length(model),
-        step="lean" if lean.suits(model) else "forward",
+        step=_step(model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=str(placement.device),
         device_name=device_name(placement.device),
@@ -53,6 +53,13 @@ def describe(
         notes=(*checkpoint.notes, *placement.notes),
         versions=versions(),
     )
+
+
+def _step(model: PreTrainedModel) -> StepKind:
+    """What decodes."""
+    if fused_step.suits(model):
+        return "fused"
+    return "lean" if lean.suits(model) else "forward"
 
 
 def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:

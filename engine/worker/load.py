@@ -19,6 +19,7 @@ from engine.schedule import physical_cores
 from engine.worker import (
     failures,
     foreign,
+    fused_step,
     gguf_reading,
     heap,
     info,
@@ -92,7 +93,8 @@ def _read(
     report(Staged(stage="warm up"))
     logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be
-    if packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model):
+    is_packable = packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model)
+    if is_packable and fused_step.of(model) is None:
         repacking.pack(model)
         warm_up(model, placement.device)
     if threads is None and placement.device.type == "cpu":

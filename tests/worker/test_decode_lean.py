@@ -22,8 +22,8 @@ from transformers.cache_utils import DynamicLayer
 
 from engine.methods import BitsAndBytes
 from engine.profile import Model, Profile
+from engine.worker import fused_step, info, lean, memory, packed_bf16, packed_table, repacking, traffic
 from engine.worker import growing_cache as growing
-from engine.worker import info, lean, memory, packed_bf16, packed_table, repacking, traffic
 from engine.worker.growing_cache import growing_cache
 from engine.worker.kept_cache import KeptCache, common_prefix
 from engine.worker.load import load
@@ -66,6 +66,8 @@ KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 packs_bf16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16 products"
 )
+
+fuses = pytest.mark.skipif(fused_step.openmp() is None, reason="no compiler, or not GNU's OpenMP")
 
 
 def model_of(kind: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
@@ -264,3 +266,35 @@ def test_a_dropped_cache_is_gone() -> None:
     kept.keep(cache, [1, 2])
     kept.drop()
     assert kept.take([1, 2, 3], model.config).get_seq_length() == 0
+
+
+@fuses
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_the_fused_steps_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
+    model, exact = model_of(kind, torch.bfloat16), model_of(kind)
+    exact.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    assert fused_step.suits(model) and not fused_step.suits(exact)
+    cache, step = growing_cache(model.config), fused_step.FusedStep(model)
+    with torch.inference_mode():
+        model(prompt(batch), past_key_values=cache)
+        tokens = prompt(batch, 70).split(1, dim=1)  # more than a room holds
+        ours = torch.cat([step(token, cache) for token in tokens], dim=1)
+    reference = logits_of(exact, batch, 70, is_lean=False)
+    theirs = logits_of(model, batch, 70, is_lean=False).float()
+    assert ours.shape == theirs.shape and cache.get_seq_length() == 90
+    assert 0 < (ours - reference).abs().mean() < 1.1 * (theirs - reference).abs().mean()
+
+
+@fuses
+def test_any_number_of_threads_computes_the_same() -> None:
+    model = model_of("mistral", torch.bfloat16)
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        cache = growing_cache(model.config)
+        with torch.inference_mode():
+            model(prompt(2), past_key_values=cache)
+            found.append(fused_step.FusedStep(model)(prompt(2, 1), cache))
+    torch.set_num_threads(1)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])

@@ -187,7 +187,7 @@ def model_text(info: ModelInfo) -> str:
     ]
     parts += [
         info.kernel,
-        "lean step" if info.step == "lean" else "",
+        "" if info.step == "forward" else f"{info.step} step",
         info.device_name,
         f"{info.threads} threads" if info.device == "cpu" else "",
     ]
