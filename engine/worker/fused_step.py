@@ -6,8 +6,11 @@ result may differ in its last bit. Knows no requests.
 """
 
 import ctypes
+import os
 import sys
+import traceback
 from functools import cache as remembered
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,20 +20,30 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from engine import paths
 from engine.worker import lean
 from engine.worker.growing_cache import GrowingCache
 
 MOST_SEQUENCES = 4
 """Rows of weights are read once and multiplied so often: with more, oneDNN's blocks are faster."""
 
-_steps: WeakKeyDictionary[PreTrainedModel, "FusedStep"] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictionary()
 
 
 def of(model: PreTrainedModel) -> "FusedStep | None":
-    """The model's fused step, made once; None where it does not suit."""
-    if model not in _steps and suits(model):
-        _steps[model] = FusedStep(model)
-    return _steps.get(model)
+    """The model's fused step, made once; None where it does not suit, or cannot be compiled here."""
+    if model not in _steps:
+        _steps[model] = _made(model) if suits(model) else None
+    return _steps[model]
+
+
+def _made(model: PreTrainedModel) -> "FusedStep | None":
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))  # before numba is imported
+    try:
+        return FusedStep(model)
+    except Exception:  # another processor, a full disk: the answer comes all the same, only slower
+        traceback.print_exc()  # into the log
+        return None
 
 
 def suits(model: PreTrainedModel) -> bool:
@@ -57,7 +70,7 @@ def _is_readable(layer: nn.Module) -> bool:
 @remembered
 def openmp() -> ctypes.CDLL | None:
     """The OpenMP library whose threads torch uses; None where it is not GNU's, or there is no compiler."""
-    if sys.platform != "linux" or not _can_compile():
+    if sys.platform != "linux" or find_spec("numba") is None:
         return None
     for path in [*Path(torch.__file__).parent.glob("lib/libgomp*"), Path("libgomp.so.1")]:
         try:
@@ -68,14 +81,6 @@ def openmp() -> ctypes.CDLL | None:
         library.GOMP_parallel.restype = None
         return library
     return None
-
-
-def _can_compile() -> bool:
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 class FusedStep:

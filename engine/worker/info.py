@@ -57,7 +57,7 @@ def describe(
 
 def _step(model: PreTrainedModel) -> StepKind:
     """What decodes."""
-    if fused_step.suits(model):
+    if fused_step.of(model):
         return "fused"
     return "lean" if lean.suits(model) else "forward"
 

@@ -22,7 +22,17 @@ from transformers.cache_utils import DynamicLayer
 
 from engine.methods import BitsAndBytes
 from engine.profile import Model, Profile
-from engine.worker import fused_step, info, lean, memory, packed_bf16, packed_table, repacking, traffic
+from engine.worker import (
+    decode,
+    fused_step,
+    info,
+    lean,
+    memory,
+    packed_bf16,
+    packed_table,
+    repacking,
+    traffic,
+)
 from engine.worker import growing_cache as growing
 from engine.worker.growing_cache import growing_cache
 from engine.worker.kept_cache import KeptCache, common_prefix
@@ -284,6 +294,21 @@ def test_the_fused_steps_logits_differ_by_rounding_only(kind: str, batch: int) -
     theirs = logits_of(model, batch, 70, is_lean=False).float()
     assert ours.shape == theirs.shape and cache.get_seq_length() == 90
     assert 0 < (ours - reference).abs().mean() < 1.1 * (theirs - reference).abs().mean()
+
+
+@fuses
+def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(model: PreTrainedModel) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(fused_step, "FusedStep", full)
+    model = model_of("llama", torch.bfloat16)
+    assert fused_step.suits(model) and fused_step.of(model) is None
+    cache = growing_cache(model.config)
+    stepper = decode.Stepper(model, cache)
+    stepper.read(prompt(1))
+    stepper.read(prompt(1, 1))
+    assert cache.get_seq_length() == 21 and info._step(model) == "lean"
 
 
 @fuses
