@@ -8,8 +8,8 @@ from engine.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 1200  # some seconds: time enough to act in
-PROFILE = f"model: {{source: 'random:tiny'}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
+TOKENS = 1200  # some seconds in float32, whose steps are not compiled: time enough to act in
+PROFILE = f"model: {{source: 'random:tiny', dtype: float32}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
 
 
 async def test_killed_reloaded_cancelled(make_profile: Callable[..., Profile]) -> None:
