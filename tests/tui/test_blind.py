@@ -175,11 +175,11 @@ async def test_a_vote_reveals_and_is_kept(stage: Stager, tmp_path: Path) -> None
         text = booth.text()
         assert "Left was B  smollm2-nf4  nf4" in text and "Right was A  smollm2-bf16  bf16" in text
         assert "Your vote: left, which is B" in text and "nf4 against bf16" in text
-        assert "50 + 166" in text and "256.6 MiB" in text
+        assert "50 + 139" in text and "256.6 MiB" in text
         (turn,) = booth.history.turns()
         assert (turn.verdict, turn.left, turn.prompt) == ("b", 1, "Three facts about Paris")
         assert [answer.profile for answer in turn.answers] == ["smollm2-bf16", "smollm2-nf4"]
-        assert [answer.metrics.new_tokens for answer in turn.answers] == [166, 140]
+        assert [answer.metrics.new_tokens for answer in turn.answers] == [139, 140]
         assert exclusion_of(turn) is None
         assert not play.duel.panes[0].answer  # the duel's own conversation is untouched
         await booth.ask("and again")

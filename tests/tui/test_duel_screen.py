@@ -10,6 +10,7 @@ from textual.widgets import Input, OptionList, Static
 
 from engine import profile
 from engine.protocol import Event, Failed, Finished
+from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
@@ -48,10 +49,10 @@ async def test_the_figures_are_the_engines(stage: Stager) -> None:
         await play.settled()
         answer = play.duel.bridge.duel.answers[0]
         strip = play.duel.panes[0].query_one(SpeedStrip).render().plain
-        assert f"{answer.metrics.decode_tok_s:.1f} tok/s" in strip
-        assert "50 + 166" in strip
+        assert speed_text(answer.metrics.decode_tok_s) in strip
+        assert "50 + 139" in strip
         bars = play.duel.panes[0].query_one(MemoryBars).render().plain
-        for figure in ("256.6 MiB", "5.6 MiB", "709.5 MiB", "of 23.54 GiB"):
+        for figure in ("256.6 MiB", "4.2 MiB", "796.4 MiB", "of 23.54 GiB"):
             assert figure in bars
 
 
@@ -78,10 +79,13 @@ async def test_the_bandwidth_is_told_below_each_answer_and_what_bounds_it_once(s
         for _ in range(2):
             await play.ask("hi")
             await play.settled()
-        told = [str(note.render()) for note in play.duel.panes[0].query(".note").results(Static)]
-        speed, why, again = told[-3:]
-        assert speed == again == "PackedLinear, eager · 9.3 GB/s, 32% of what a copy reaches"
-        assert why.startswith("32% of the bandwidth: a step moves data for 9.5 ms only")
+        fused, unfused = (
+            [str(note.render()) for note in pane.query(".note").results(Static)] for pane in play.duel.panes
+        )
+        assert fused[-2:] == ["Linear, fused · 27.3 GB/s, 79% of what a copy reaches"] * 2
+        speed, why, again = unfused[-3:]
+        assert speed == again == "Linear4bit, eager · 11.3 GB/s, 36% of what a copy reaches"
+        assert why.startswith("36% of the bandwidth: a step moves data for 3.")
 
 
 async def test_load_progress_is_shown_and_goes(stage: Stager) -> None:
@@ -273,7 +277,7 @@ async def test_tabs_tell_about_the_hidden_side(stage: Stager) -> None:
         await play.ask("hi")
         await play.settled()
         tabs = play.duel.query_one(SideTabs)
-        assert "A smollm2-bf16  bf16 cpu  ● 34.1 tok/s" in tabs.render().plain
+        assert "A smollm2-bf16  bf16 cpu  ● 101 tok/s" in tabs.render().plain
         assert "✗ failed" in tabs.render().plain
         await play.pilot.press("ctrl+n")
         assert [pane.region.width > 0 for pane in play.duel.panes] == [False, True]

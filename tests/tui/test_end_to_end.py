@@ -1,4 +1,4 @@
-"""The screen on real workers with a tiny model: killed, reloaded, cancelled."""
+"""The screen on real workers with random weights: killed, reloaded, cancelled."""
 
 import os
 import signal
@@ -8,8 +8,10 @@ from engine.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 1200  # some seconds in float32, whose steps are not compiled: time enough to act in
-PROFILE = f"model: {{source: 'random:tiny', dtype: float32}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
+TOKENS = 100  # some seconds with this shape in float32: time enough to act in
+PROFILE = (
+    f"model: {{source: 'random:smollm2-135m', dtype: float32}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
+)
 
 
 async def test_killed_reloaded_cancelled(make_profile: Callable[..., Profile]) -> None:

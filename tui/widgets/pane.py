@@ -150,7 +150,8 @@ class Pane(Vertical):
         """What computed and how near to the memory's speed; what bounds it, the first time only."""
         if answer.info is None or (found := answer.reached(answer.info)) is None:
             return
-        self.transcript.note(f"{answer.info.kernel}, {answer.decode} · {found.text}")
+        how = "fused" if answer.info.step == "fused" else answer.decode
+        self.transcript.note(f"{answer.info.kernel}, {how} · {found.text}")
         if found.reason and not self._explained:
             self.transcript.note(found.reason)
             self._explained = True
