@@ -31,7 +31,7 @@ from engine.worker import quiet
 OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 if "--stock" in sys.argv:  # before torch, which brings OpenMP
     for variable in OPENMP:
-        quiet._ENVIRONMENT.pop(variable)
+        quiet.ENVIRONMENT.pop(variable)
 quiet.set_environment()
 
 import torch  # noqa: E402

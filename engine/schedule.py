@@ -1,10 +1,11 @@
 """Who answers when: one after the other on a shared device, both at once, or one loaded at a time (swap)."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import psutil
 
-from engine.protocol import ModelInfo
+from engine.protocol import Memory, ModelInfo
 
 Schedule = Literal["sequential", "concurrent", "swap"]
 
@@ -19,6 +20,14 @@ def share_a_device(infos: list[ModelInfo]) -> bool:
     """Whether two models run on the same device, so that speeds taken at once are contended."""
     devices = [info.device for info in infos]
     return "split" in devices or len(set(devices)) < len(devices)
+
+
+def has_room(there: Sequence[Memory]) -> bool:
+    """Whether one more model, as large as the largest of these, fits on their device, as last seen."""
+    if not there:
+        return True
+    free_bytes = there[-1].device_total_bytes - there[-1].device_used_bytes
+    return free_bytes >= max(memory.process_bytes for memory in there)
 
 
 def threads(schedule: Schedule, infos: list[ModelInfo]) -> int | None:

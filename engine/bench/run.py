@@ -178,10 +178,7 @@ class Bench:
         """Whether one more model as large as the largest loaded one fits beside them, on their device."""
         device = self._profiles[name].model.device
         there = [self._memory[other] for other in self._open if self._profiles[other].model.device == device]
-        if not there:
-            return True
-        free_bytes = there[-1].device_total_bytes - there[-1].device_used_bytes
-        return free_bytes >= max(memory.process_bytes for memory in there)
+        return schedule.has_room(there)
 
     async def _close(self, names: Collection[str]) -> None:
         await asyncio.gather(*(self._open.pop(name).session.close() for name in names))

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from engine import hardware, paths
+from engine import hardware, paths, schedule
 from engine.evaluation import settings as texts
 from engine.evaluation.cut import PIECE_BYTES, Text
 from engine.evaluation.events import EvaluationEvent, Finished, Noted
@@ -176,10 +176,8 @@ class Evaluation:
 
 def has_room(reference: Side, candidate: Side) -> bool:
     """Whether one more model as large as the reference fits beside it, on its device."""
-    memory = reference.memory
-    if memory is None or reference.profile.model.device != candidate.profile.model.device:
-        return True
-    return memory.device_total_bytes - memory.device_used_bytes >= memory.process_bytes
+    share = reference.profile.model.device == candidate.profile.model.device
+    return schedule.has_room([reference.memory] if share and reference.memory else [])
 
 
 def too_large(tokens: int, total_bytes: int, bound_bytes: int) -> Failed:

@@ -6,7 +6,7 @@ Owns the environment variables and log levels of torch's and transformers' kin. 
 import logging
 import os
 
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "GOMP_SPINCOUNT": "20000",  # some 0.2 ms of waiting busily, longer than between two products
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -21,7 +21,7 @@ _TALKATIVE = ("bitsandbytes", "transformers", "huggingface_hub", "accelerate", "
 
 def set_environment() -> None:
     """Before torch and transformers are imported; a user's own setting stands."""
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)

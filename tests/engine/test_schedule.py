@@ -3,7 +3,7 @@
 import pytest
 
 from engine import schedule
-from engine.protocol import ModelInfo, Weights
+from engine.protocol import Memory, ModelInfo, Weights
 
 
 def model(device: str) -> ModelInfo:
@@ -46,3 +46,22 @@ def test_threads_are_divided_only_among_concurrent_cpu_sides() -> None:
     assert schedule.threads("sequential", both) is None
     assert schedule.threads("concurrent", [model("cpu"), model("cuda:0")]) is None
     assert schedule.threads("concurrent", both) == max(1, schedule.physical_cores() // 2)
+
+
+def test_one_more_fits_where_the_largest_would() -> None:
+    def memory(process_bytes: int, used_bytes: int) -> Memory:
+        return Memory(
+            weights_bytes=0,
+            kv_cache_bytes=0,
+            peak_bytes=0,
+            process_bytes=process_bytes,
+            process_source="resident set",
+            device_used_bytes=used_bytes,
+            device_total_bytes=100,
+        )
+
+    assert schedule.has_room([])
+    assert schedule.has_room([memory(40, 60)])
+    assert not schedule.has_room([memory(40, 61)])
+    assert not schedule.has_room([memory(60, 60), memory(10, 70)])
+    assert schedule.has_room([memory(30, 90), memory(10, 70)])
