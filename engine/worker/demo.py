@@ -14,7 +14,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -182,11 +182,10 @@ def _pip(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def _size_bytes(folder: Path) -> int:
     """Of the largest file: pip copies the finished download once more."""
     sizes = [0]
-    for file in folder.rglob("*"):
-        try:
-            sizes.append(file.stat().st_size)
-        except FileNotFoundError:  # pip has just moved it
-            continue
+    for inside, _, names in os.walk(folder):  # which passes over folders that pip has just removed
+        for name in names:
+            with suppress(FileNotFoundError):  # a file that pip has just moved
+                sizes.append(Path(inside, name).stat().st_size)
     return max(sizes)
 
 

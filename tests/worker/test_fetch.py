@@ -272,6 +272,23 @@ def test_a_package_with_another_file_is_refused(empty_home: Path, monkeypatch: p
     assert [file.name for file in (paths.cache() / "demo").iterdir()] == ["lock"]
 
 
+def test_progress_outlives_folders_that_pip_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, wheel = tmp_path / "pip-unpack-1", tmp_path / "pip-download-2" / "the.whl"
+    gone.mkdir()
+    wheel.parent.mkdir()
+    wheel.write_bytes(b"12345")
+    scandir = os.scandir
+
+    def removing(path: Any) -> Any:
+        if Path(path) == gone and gone.exists():
+            gone.rmdir()
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", removing)
+    assert demo._size_bytes(tmp_path) == 5
+    assert not gone.exists()
+
+
 def fake_package(folder: Path) -> Path:
     """A wheel of the demo's name whose GGUF file is not the demo's."""
     folder.mkdir(parents=True, exist_ok=True)
