@@ -1,17 +1,10 @@
-"""One token through a Llama-like bf16 model on a CPU: a single call of a compiled function, in all threads.
+"""One token through a Llama-like model on a CPU: a single call of a compiled function, in all threads.
 
-Owns the description of a model to that function (`fused_kernel`), and its memory. The weights are the model's
-own, as they were loaded. The arithmetic has transformers' roundings; sums run in another order, so a bf16
-result may differ in its last bit. Knows no requests.
+Owns the description of a model to that function (`fused_kernel`), and its memory. The weights are the
+layers' own (`fused_layers`). The arithmetic has transformers' roundings; sums run in another order, so a
+bf16 result may differ in its last bit. Knows no requests.
 """
 
-import ctypes
-import os
-import sys
-import traceback
-from functools import cache as remembered
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine import paths
-from engine.worker import lean
+from engine.worker import compiled, fused_layers, lean
 from engine.worker.growing_cache import GrowingCache
 
 MOST_SEQUENCES = 4
@@ -33,68 +25,40 @@ _steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictiona
 def of(model: PreTrainedModel) -> "FusedStep | None":
     """The model's fused step, made once; None where it does not suit, or cannot be compiled here."""
     if model not in _steps:
-        _steps[model] = _made(model) if suits(model) else None
+        _steps[model] = FusedStep(model) if is_possible(model) else None
     return _steps[model]
 
 
-def _made(model: PreTrainedModel) -> "FusedStep | None":
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(paths.cache() / "numba"))  # before numba is imported
-    try:
-        return FusedStep(model)
-    except Exception:  # another processor, a full disk: the answer comes all the same, only slower
-        traceback.print_exc()  # into the log
-        return None
+def is_possible(model: PreTrainedModel) -> bool:
+    """Whether there can be one, as the model's layers are now."""
+    return suits(model) and compiled.kernels() is not None
 
 
 def suits(model: PreTrainedModel) -> bool:
-    """Whether the function computes just this: plain bf16 layers, where torch's OpenMP can be called."""
+    """Whether the function computes just this, and reads all layers."""
+    layers = (module for module in model.modules() if hasattr(module, "in_features"))
+    return computes(model) and all(fused_layers.is_readable(layer) for layer in layers)
+
+
+def computes(model: PreTrainedModel) -> bool:
+    """Whether the function computes just this, in bf16, where torch's OpenMP can be called."""
     return (
         lean.suits(model)
         and model.device.type == "cpu"
         and model.config.hidden_act == "silu"
-        and all(_is_readable(layer) for layer in model.modules() if hasattr(layer, "in_features"))
         and type(model.get_input_embeddings()) is nn.Embedding
         and model.dtype == torch.bfloat16
-        and openmp() is not None
+        and compiled.openmp() is not None
     )
-
-
-def _is_readable(layer: nn.Module) -> bool:
-    """A plain bf16 layer, whose rows are pairs at addresses of whole words."""
-    if type(layer) is not nn.Linear or layer.weight.dtype != torch.bfloat16:
-        return False
-    weight = layer.weight
-    return weight.is_contiguous() and weight.shape[1] % 2 == 0 and weight.data_ptr() % 4 == 0
-
-
-@remembered
-def openmp() -> ctypes.CDLL | None:
-    """The OpenMP library whose threads torch uses; None where it is not GNU's, or there is no compiler."""
-    if sys.platform != "linux" or find_spec("numba") is None:
-        return None
-    for path in [*Path(torch.__file__).parent.glob("lib/libgomp*"), Path("libgomp.so.1")]:
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
-        library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
-        library.GOMP_parallel.restype = None
-        return library
-    return None
 
 
 class FusedStep:
     """A model that `suits`, as a function of the next token."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        library = openmp()
-        if library is None:
-            raise ValueError("no compiler, or no OpenMP library to call")
-        from engine.worker import fused_kernel as kernel
-
-        kernel.link(library)
+        kernel: Any = compiled.kernels()
         body: Any = model.model
-        self._start_team, self._run = library.GOMP_parallel, kernel.run.address
+        self._run, self._spare = kernel.run.address, kernel.SPARE
         self._embed, self._rotary = body.embed_tokens, body.rotary_emb
         self._pointed_at: list[Tensor] = []
         self._layers = np.zeros(len(body.layers), kernel.LAYER)
@@ -120,7 +84,7 @@ class FusedStep:
         self._work_in(batch, room, threads)
         step["batch"], step["held"], step["room"] = batch, held, room
         step["x"], step["turn"], step["logits"] = x.data_ptr(), turn.data_ptr(), logits.data_ptr()
-        self._start_team(self._run, self._table.ctypes.data, threads, 0)
+        compiled.run(self._run, self._table.ctypes.data, threads)
         for layer in layers:
             layer.hold(held + 1)
         return logits
@@ -130,7 +94,7 @@ class FusedStep:
         size = (batch, room, threads)
         if self._workspace is not None and self._workspace.size == size:
             return
-        self._workspace = _Workspace(size, self._step)
+        self._workspace = _Workspace(size, self._step, self._spare)
 
     def _describe(self, body: Any, head: nn.Module) -> None:
         step, attention = self._step, body.layers[0].self_attn
@@ -158,24 +122,24 @@ class FusedStep:
         for name, matrix in matrices.items():
             self._describe_matrix(row[name], matrix)
 
-    def _describe_matrix(self, row: Any, layer: Any) -> None:
-        row["weights"] = self._address(layer.weight)
-        row["bias"] = 0 if layer.bias is None else self._address(layer.bias)
-        row["rows"], row["columns"] = layer.weight.shape
+    def _describe_matrix(self, row: Any, layer: nn.Module) -> None:
+        self._pointed_at.extend(fused_layers.describe(layer, row))
 
     def _address(self, tensor: Tensor) -> int:
-        self._pointed_at.append(tensor)
+        self._pointed_at.append(tensor.detach())  # a parameter's memory may be given up for other
         return tensor.data_ptr()
 
 
 class _Workspace:
     """Memory for what a step computes on its way, told to the table."""
 
-    def __init__(self, size: tuple[int, int, int], step: Any) -> None:
+    def __init__(self, size: tuple[int, int, int], step: Any, spare: int) -> None:
         self.size = batch, room, threads = size
         names = ("hidden", "inner", "heads", "kv_heads", "head_size")
         hidden, inner, heads, kv_heads, head_size = (int(step[name]) for name in names)
-        own = max(batch * max(hidden, inner, heads * head_size), 2 * head_size + room)
+        widest = max(hidden, inner, heads * head_size)
+        step["laid_out"], step["spare"] = batch * hidden, batch * (hidden + widest)
+        own = max(batch * (hidden + (1 + spare) * widest), 2 * head_size + room)
         floats = {
             "heads_out": batch * (heads + 2 * kv_heads) * head_size,
             "mixed": batch * heads * head_size,

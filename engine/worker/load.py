@@ -19,7 +19,6 @@ from engine.schedule import physical_cores
 from engine.worker import (
     failures,
     foreign,
-    fused_step,
     gguf_reading,
     heap,
     info,
@@ -94,7 +93,7 @@ def _read(
     logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be
     is_packable = packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model)
-    if is_packable and fused_step.of(model) is None:
+    if is_packable:
         repacking.pack(model)
         warm_up(model, placement.device)
     if threads is None and placement.device.type == "cpu":

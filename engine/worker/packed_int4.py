@@ -1,7 +1,7 @@
-"""GPTQModel's 4-bit layers on ATen's int4 product, without the module around it.
+"""GPTQModel's 4-bit layers on ATen's int4 product: called without its module, or read out of ATen's layout.
 
-Owns the call. The module reorders its input for every product, even where the order is the plain one.
-Knows nothing of models.
+Owns the call and the layout. The module reorders its input for every product, even where the order is the
+plain one. Knows nothing of models.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.worker.packed_linear import Packed
+from engine.worker.packed_nibbles import Nibbles, suit
 
 _NAMES = ("TorchAtenLinear", "TorchAtenAwqLinear")
 _BLOCK = 64  # rows that the layout interleaves: layers of other heights cannot be put together
@@ -26,6 +27,40 @@ def packed(layers: Sequence[nn.Module]) -> Packed | None:
     if len(layers) > 1 and not all(_alike(orders[0], order) for order in orders):
         return None
     return PackedInt4(layers, orders[0])
+
+
+def nibbles(layers: Sequence[nn.Module]) -> Nibbles | None:
+    """These layers as one, out of ATen's layout for processors with AVX512; None where not all suit."""
+    if not all(suits_nibbles(layer) for layer in layers):
+        return None
+    scales_and_zeros = torch.cat([_column_groups(layer) for layer in layers])  # [rows, groups, 2]
+    biases = [layer.bias.detach().to(torch.bfloat16) for layer in layers if layer.bias is not None]
+    return Nibbles(
+        nibbles=torch.cat([_nibbles(layer.qweight, layer.in_features) for layer in layers]),
+        scales=scales_and_zeros[..., 0],
+        zeros=scales_and_zeros[..., 1],
+        codes=tuple(float(code) for code in range(-8, 8)),
+        bias=torch.cat(biases) if biases else None,
+    )
+
+
+def suits_nibbles(layer: Any) -> bool:
+    """Whether it is GPTQModel's, on ATen's product, and has its inputs in the plain order."""
+    if type(layer).__name__ not in _NAMES or not _is_suited(layer) or _order(layer) is not None:
+        return False
+    return suit(layer.out_features, layer.in_features, layer.group_size)
+
+
+def _column_groups(layer: Any) -> Tensor:
+    scales: Tensor = layer.scales_and_zeros
+    return scales.transpose(0, 1)
+
+
+def _nibbles(packed: Tensor, columns: int) -> Tensor:
+    """uint8 [rows, columns]. Of 64 rows a byte has two weights 32 rows apart, and a column is 32 bytes."""
+    blocks = packed.view(-1, columns, _BLOCK // 2)
+    halves = torch.stack((blocks & 15, blocks >> 4), dim=1)  # [rows / 64, 2, columns, 32]
+    return halves.transpose(2, 3).reshape(-1, columns)
 
 
 def _is_suited(layer: Any) -> bool:

@@ -9,35 +9,63 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from engine.worker import leftovers, packed_bf16, packed_int4, packed_nf4, packed_table
+from engine.worker import (
+    bitsandbytes_nibbles,
+    compiled,
+    fused_layers,
+    fused_step,
+    leftovers,
+    packed_bf16,
+    packed_int4,
+    packed_table,
+)
 from engine.worker.packed_bf16 import PackedBf16
 from engine.worker.packed_linear import Packed, PackedLinear
+from engine.worker.packed_nibbles import Nibbles, PackedNibbles
 
 Packer = Callable[[Sequence[nn.Module]], Packed | None]
-_QUANTIZED: Sequence[Packer] = (packed_nf4.packed, packed_int4.packed)
+_READERS: Sequence[Callable[[Sequence[nn.Module]], Nibbles | None]] = (
+    bitsandbytes_nibbles.of,
+    packed_int4.nibbles,
+)
+CLOSE = 0.02  # of the largest result: how far the same weights' products are apart that are rounded elsewhere
 
 
 @torch.inference_mode()
 def pack(model: PreTrainedModel) -> None:
     """Pack a model that has run once, matrix by matrix, so that little memory is needed twice."""
+    if fused_step.computes(model) and compiled.has_vectors() and _can_be_read(model):
+        _pack_layers(model, _as_nibbles)
+    if not fused_step.is_possible(model):
+        _pack_layers(model, _as_products)
+        if model.lm_head.weight is model.get_input_embeddings().weight:
+            _replace_table(model)
+        else:
+            _replace(model, _as_products, "lm_head")
+
+
+def _can_be_read(model: PreTrainedModel) -> bool:
+    """Whether each layer has 4-bit weights in a known layout, or plain ones."""
+    suited = (bitsandbytes_nibbles.suits, packed_int4.suits_nibbles, fused_layers.is_readable)
+    layers = [module for module in model.model.layers.modules() if hasattr(module, "in_features")]
+    return all(any(suits(layer) for suits in suited) for layer in layers)
+
+
+def _pack_layers(model: PreTrainedModel, packer: Packer) -> None:
     for layer in model.model.layers:
-        _replace(layer.self_attn, "q_proj", "k_proj", "v_proj")
-        _replace(layer.self_attn, "o_proj")
-        _replace(layer.mlp, "gate_proj", "up_proj")
-        _replace(layer.mlp, "down_proj")
-    if model.lm_head.weight is model.get_input_embeddings().weight:
-        _replace_table(model)
-    else:
-        _replace(model, "lm_head")
+        _replace(layer.self_attn, packer, "q_proj", "k_proj", "v_proj")
+        _replace(layer.self_attn, packer, "o_proj")
+        _replace(layer.mlp, packer, "gate_proj", "up_proj")
+        _replace(layer.mlp, packer, "down_proj")
 
 
-def _replace(parent: nn.Module, *names: str) -> None:
+def _replace(parent: nn.Module, packer: Packer, *names: str) -> None:
     """Pack these layers of a module as one, or else each of them that can be packed."""
     layers = [getattr(parent, name) for name in names]
-    packed = _packed(layers)
+    packed = packer(layers) if len({layer.bias is None for layer in layers}) == 1 else None
     if packed is None:
         for name in names if len(names) > 1 else ():
-            _replace(parent, name)
+            _replace(parent, packer, name)
         return
     leftovers.forget([layer.weight for layer in layers if type(layer) is nn.Linear])
     first = 0
@@ -46,22 +74,30 @@ def _replace(parent: nn.Module, *names: str) -> None:
         first += layer.out_features
 
 
-def _packed(layers: Sequence[nn.Module]) -> Packed | None:
-    if len({layer.bias is None for layer in layers}) > 1:
-        return None
+def _as_nibbles(layers: Sequence[nn.Module]) -> Packed | None:
+    """For the fused step."""
+    widths = tuple(int(layer.out_features) for layer in layers)
+    given = next((nibbles for read in _READERS if (nibbles := read(layers))), None)
+    packed = PackedNibbles(widths, given) if given else None
+    return packed if packed and _difference(packed, layers) < CLOSE else None
+
+
+def _as_products(layers: Sequence[nn.Module]) -> Packed | None:
+    """For the lean step: a quantized product must have the layers' own bits."""
     if plain := packed_bf16.packed(layers):
         return plain
-    found = next((packed for packer in _QUANTIZED if (packed := packer(layers))), None)
-    return found if found and _agrees(found, layers) else None
+    packed = packed_int4.packed(layers)
+    return packed if packed and not _difference(packed, layers) else None
 
 
-def _agrees(packed: Packed, layers: Sequence[nn.Module]) -> bool:
-    """Whether a packed product has the bits that the layers compute, for a row and for several."""
+def _difference(packed: Packed, layers: Sequence[nn.Module]) -> float:
+    """How far a packed product is from what the layers compute, of the largest result; a row and several."""
+    found = 0.0
     for rows in (1, 3):
         x = torch.randn((1, rows, int(layers[0].in_features)), dtype=torch.bfloat16)
-        if not torch.equal(packed.product(x), torch.cat([layer(x) for layer in layers], dim=-1)):
-            return False
-    return True
+        theirs = torch.cat([layer(x) for layer in layers], dim=-1).float()
+        found = max(found, float((packed.product(x).float() - theirs).abs().max() / theirs.abs().max()))
+    return found
 
 
 def _replace_table(model: PreTrainedModel) -> None:

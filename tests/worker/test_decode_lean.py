@@ -1,105 +1,29 @@
 """The engine's own decode step, its packed layers and its cache, against what transformers computes."""
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
-from transformers import (
-    DynamicCache,
-    LlamaConfig,
-    LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    OPTConfig,
-    OPTForCausalLM,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from torch import nn
+from transformers import MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from engine.methods import BitsAndBytes
-from engine.profile import Model, Profile
-from engine.worker import (
-    decode,
-    fused_step,
-    info,
-    lean,
-    memory,
-    packed_bf16,
-    packed_table,
-    repacking,
-    traffic,
-)
+from engine.worker import compiled, info, lean, memory, packed_bf16, packed_table, repacking, traffic
 from engine.worker import growing_cache as growing
 from engine.worker.growing_cache import growing_cache
 from engine.worker.kept_cache import KeptCache, common_prefix
-from engine.worker.load import load
 from engine.worker.packed_linear import PackedLinear
 from engine.worker.packed_table import PackedTable
+from tests.worker.llama_like import KINDS, SHAPE, logits_of, model_of, prompt
 
-SHAPE = {
-    "vocab_size": 512,
-    "hidden_size": 96,
-    "intermediate_size": 160,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 6,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-}
-KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "llama": (
-        LlamaForCausalLM,
-        LlamaConfig,
-        {"rope_parameters": {"rope_type": "default", "rope_theta": 5e4}},
-    ),
-    "llama, scaled": (
-        LlamaForCausalLM,
-        LlamaConfig,
-        {
-            "rope_parameters": {
-                "rope_type": "llama3",
-                "rope_theta": 5e5,
-                "factor": 8.0,
-                "low_freq_factor": 1.0,
-                "high_freq_factor": 4.0,
-                "original_max_position_embeddings": 64,
-            }
-        },
-    ),
-    "llama, biases, untied": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
-    "mistral": (MistralForCausalLM, MistralConfig, {"sliding_window": None, "head_dim": 32}),
-    "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
-}
 packs_bf16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16 products"
 )
 
-fuses = pytest.mark.skipif(fused_step.openmp() is None, reason="no compiler, or not GNU's OpenMP")
 
-
-def model_of(kind: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    torch.manual_seed(0)
-    model_class, config_class, options = KINDS[kind]
-    return model_class(config_class(**SHAPE, **options)).to(dtype).eval()
-
-
-def prompt(batch: int, length: int = 20) -> Tensor:
-    return torch.randint(512, (batch, length), generator=torch.Generator().manual_seed(1))
-
-
-@torch.inference_mode()
-def logits_of(model: PreTrainedModel, batch: int, steps: int, *, is_lean: bool) -> Tensor:
-    """Of `steps` given tokens behind a prompt [batch, steps, vocab]."""
-    cache = growing_cache(model.config) if is_lean else DynamicCache(config=model.config)
-    model(prompt(batch), past_key_values=cache)
-    step = lean.LeanStep(model)
-    tokens = prompt(batch, steps).split(1, dim=1)
-    if is_lean:
-        return torch.cat([step(token, cache) for token in tokens], dim=1)
-    return torch.cat([model(token, past_key_values=cache).logits for token in tokens], dim=1)
+@pytest.fixture(autouse=True)
+def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a compiled step takes the lean one's place, and nothing is packed for it."""
+    monkeypatch.setattr(compiled, "kernels", lambda: None)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -186,25 +110,6 @@ def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
     assert packed_table.of(packed, head.weight.detach().flip(0)) is None
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_4_bit_layers_packed_as_one_answer_as_bitsandbytes_own(dtype: str) -> None:
-    wanted = Profile(model=Model(source="random:tiny", dtype=dtype), quantization=BitsAndBytes(bits=4))
-    plain, packed = (load(wanted, 1, lambda staged: None, packed=packs) for packs in (False, True))
-    assert packed.info.kernel == plain.info.kernel == "Linear4bit"
-    assert packed.info.parameters == plain.info.parameters
-    if not any(getattr(m, "support_avx512bf16_for_cpu", False) for m in plain.model.modules()):
-        pytest.skip("bitsandbytes has no 4-bit product for this CPU")
-    assert not any(type(m).__name__ == "Linear4bit" for m in packed.model.modules())
-    assert packed.info.weights.linear_bytes <= plain.info.weights.linear_bytes
-    theirs = logits_of(plain.model, 1, 8, is_lean=False)
-    torch.testing.assert_close(logits_of(packed.model, 1, 8, is_lean=True), theirs, rtol=0, atol=0.02)
-    assert torch.equal(
-        logits_of(packed.model, 2, 1, is_lean=False), logits_of(plain.model, 2, 1, is_lean=False)
-    )
-    with pytest.raises(TypeError, match="cannot be saved"):
-        packed.model.state_dict()
-
-
 @packs_bf16
 def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
@@ -276,50 +181,3 @@ def test_a_dropped_cache_is_gone() -> None:
     kept.keep(cache, [1, 2])
     kept.drop()
     assert kept.take([1, 2, 3], model.config).get_seq_length() == 0
-
-
-@fuses
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("batch", [1, 3, 4])
-def test_the_fused_steps_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
-    model, exact = model_of(kind, torch.bfloat16), model_of(kind)
-    exact.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
-    assert fused_step.suits(model) and not fused_step.suits(exact)
-    cache, step = growing_cache(model.config), fused_step.FusedStep(model)
-    with torch.inference_mode():
-        model(prompt(batch), past_key_values=cache)
-        tokens = prompt(batch, 70).split(1, dim=1)  # more than a room holds
-        ours = torch.cat([step(token, cache) for token in tokens], dim=1)
-    reference = logits_of(exact, batch, 70, is_lean=False)
-    theirs = logits_of(model, batch, 70, is_lean=False).float()
-    assert ours.shape == theirs.shape and cache.get_seq_length() == 90
-    assert 0 < (ours - reference).abs().mean() < 1.1 * (theirs - reference).abs().mean()
-
-
-@fuses
-def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(model: PreTrainedModel) -> None:
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(fused_step, "FusedStep", full)
-    model = model_of("llama", torch.bfloat16)
-    assert fused_step.suits(model) and fused_step.of(model) is None
-    cache = growing_cache(model.config)
-    stepper = decode.Stepper(model, cache)
-    stepper.read(prompt(1))
-    stepper.read(prompt(1, 1))
-    assert cache.get_seq_length() == 21 and info._step(model) == "lean"
-
-
-@fuses
-def test_any_number_of_threads_computes_the_same() -> None:
-    model = model_of("mistral", torch.bfloat16)
-    found = []
-    for threads in (1, 2, 3):
-        torch.set_num_threads(threads)
-        cache = growing_cache(model.config)
-        with torch.inference_mode():
-            model(prompt(2), past_key_values=cache)
-            found.append(fused_step.FusedStep(model)(prompt(2, 1), cache))
-    torch.set_num_threads(1)
-    assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])

@@ -18,7 +18,7 @@ from engine.methods import BitsAndBytes, Full, Gguf, Method, Stored
 from engine.models import SHAPES
 from engine.profile import Model, Profile
 from engine.protocol import Staged
-from engine.worker import failures, fused_step
+from engine.worker import compiled, failures
 from engine.worker.load import LoadedModel, load
 from engine.worker.placement import place
 from engine.worker.random_tokenizer import random_tokenizer
@@ -60,7 +60,7 @@ def test_the_model_says_what_it_is(tiny: LoadedModel) -> None:
     assert (info.label, info.dtype, info.device) == ("bf16", "bfloat16", "cpu")
     packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     otherwise = ("lean", "PackedLinear" if packs else "Linear")
-    assert (info.step, info.kernel) == (("fused", "Linear") if fused_step.openmp() else otherwise)
+    assert (info.step, info.kernel) == (("fused", "Linear") if compiled.openmp() else otherwise)
     assert (info.architecture, info.parameters, info.context_length) == ("LlamaForCausalLM", 426_624, 2048)
     assert info.weights.total_bytes == pytest.approx(2 * info.parameters, rel=0.001)
     assert info.threads == torch.get_num_threads() == 1

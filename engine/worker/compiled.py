@@ -1,0 +1,77 @@
+"""Functions that numba compiles for this processor, and the OpenMP threads of torch that run them.
+
+Owns whether there are such functions here, where compiled code is kept, and the call. Without a compiler, or
+where it fails, there are none, and whoever asks does without. Must not know models.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+import traceback
+from functools import cache as remembered
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from engine import paths
+
+_SOURCES = "fused_*.py"  # beside this file: all that is compiled
+
+
+@remembered
+def openmp() -> ctypes.CDLL | None:
+    """The OpenMP library whose threads torch uses; None where it is not GNU's, or there is no compiler."""
+    if sys.platform != "linux" or find_spec("numba") is None:
+        return None
+    for path in [*Path(torch.__file__).parent.glob("lib/libgomp*"), Path("libgomp.so.1")]:
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
+        return library
+    return None
+
+
+@remembered
+def kernels() -> ModuleType | None:
+    """`fused_kernel`, compiled: some seconds once a machine, then from the cache. None where that fails."""
+    library = openmp()
+    if library is None:
+        return None
+    try:
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache()))  # before numba is imported
+        from engine.worker import fused_team
+
+        fused_team.link(library)
+        from engine.worker import fused_kernel
+    except Exception:  # another processor, a full disk: the answer comes all the same, only slower
+        traceback.print_exc()  # into the log
+        return None
+    return fused_kernel
+
+
+def has_vectors() -> bool:
+    """Whether there are compiled products with 4-bit and 8-bit weights: those need AVX512_BF16."""
+    found = kernels()
+    return found is not None and bool(found.HAS_VECTORS)
+
+
+def run(function_address: int, argument_address: int, threads: int) -> None:
+    """Call a compiled function with one pointer, in every thread of a team; returns when all have."""
+    library = openmp()
+    if library is None:
+        raise RuntimeError("no OpenMP library")
+    library.GOMP_parallel(function_address, argument_address, threads, 0)
+
+
+def _cache() -> Path:
+    """Of compiled code: a folder for each state of the sources, because numba looks at one file alone."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob(_SOURCES)):
+        digest.update(file.read_bytes())
+    return paths.cache() / "numba" / digest.hexdigest()[:16]

@@ -1,0 +1,310 @@
+"""The compiled decode step: its products and its logits, for every kind of weights, against other ways."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from engine.methods import BitsAndBytes, Method, Rtn
+from engine.profile import Model, Profile
+from engine.worker import compiled, decode, fused_layers, fused_step, info
+from engine.worker.growing_cache import growing_cache
+from engine.worker.load import LoadedModel, load
+from engine.worker.packed_linear import PackedLinear
+from engine.worker.packed_nibbles import Nibbles, PackedNibbles
+from tests.worker.llama_like import KINDS, logits_of, model_of, prompt
+
+pytestmark = pytest.mark.skipif(compiled.openmp() is None, reason="no compiler, or not GNU's OpenMP")
+
+
+@pytest.fixture
+def vectors() -> None:
+    """Skips where the processor has not what quantized weights are multiplied with."""
+    if not compiled.has_vectors():
+        pytest.skip("this CPU has no AVX512_BF16")
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
+def nibbles(rows: int, columns: int, group: int, *, zeros: bool, bias: bool = False) -> Nibbles:
+    """Random ones, with the codes of whole numbers."""
+    generator = torch.Generator().manual_seed(1)
+    groups = columns // group
+    return Nibbles(
+        nibbles=torch.randint(0, 16, (rows, columns), generator=generator, dtype=torch.uint8),
+        scales=(torch.rand(rows, groups, generator=generator) + 0.1).bfloat16(),
+        zeros=random(rows, groups, seed=2) if zeros else None,
+        codes=tuple(float(code) for code in range(-8, 8)),
+        bias=random(rows, seed=3) if bias else None,
+    )
+
+
+def exact(given: Nibbles) -> Tensor:
+    """The weights that they stand for, float64 [rows, columns]."""
+    group = given.nibbles.shape[1] // given.scales.shape[1]
+    spread = [
+        values.double().repeat_interleave(group, 1)
+        for values in (given.scales, given.zeros)
+        if values is not None
+    ]
+    weights = torch.tensor(given.codes, dtype=torch.float64)[given.nibbles.long()] * spread[0]
+    return weights + spread[1] if given.zeros is not None else weights
+
+
+def product(layer: nn.Module, x: Tensor) -> Tensor:
+    """x [batch, columns] through compiled code, as two threads share it."""
+    from numba import njit
+
+    from engine.worker import fused_products
+
+    rows, batch = layer.out_features, len(x)
+    matrix, out = np.zeros(1, fused_products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
+    held = fused_layers.describe(layer, matrix[0])
+    inputs, spare = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
+
+    @njit
+    def run(matrix: Any, x: Any, at: Any, spare: Any, out: Any) -> None:
+        fused_products.lay_out(x, np.uint64(at))
+        for thread in range(2):
+            fused_products.multiply(matrix[0], np.uint64(at), np.uint64(spare), out, 2, thread, 2)
+
+    run(matrix, x.float().numpy(), inputs.ctypes.data, spare.ctypes.data, out)
+    assert held and np.isnan(out[:, [0, 1, -1]]).all()  # nothing is written beside
+    return torch.from_numpy(out[:, 2:-1].copy())
+
+
+def assert_rounded(found: Tensor, exact: Tensor) -> None:
+    """Within float32's sums and one rounding to bf16."""
+    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-4 * float(exact.abs().max()))
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4, 6])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("rows", "columns"), [(48, 96), (37, 64)])
+def test_products_with_plain_weights(rows: int, columns: int, bias: bool, batch: int) -> None:
+    layer = nn.Linear(columns, rows, bias=bias, dtype=torch.bfloat16)
+    x = random(batch, columns)
+    wanted = x.double() @ layer.weight.detach().double().t()
+    assert_rounded(product(layer, x), wanted if layer.bias is None else wanted + layer.bias.detach().double())
+
+
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("batch", [1, 3, 4, 6])
+@pytest.mark.parametrize("group", [32, 64, 128])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_products_with_4_bit_weights(zeros: bool, group: int, batch: int) -> None:
+    given = nibbles(80, 128, group, zeros=zeros, bias=True)
+    packed, x = PackedNibbles((48, 32), given), random(batch, 128)
+    assert given.bias is not None
+    wanted = x.double() @ exact(given).t() + given.bias.double()
+    parts = [PackedLinear(packed, 0, 128, 48), PackedLinear(packed, 48, 128, 32)]
+    assert_rounded(torch.cat([product(part, x) for part in parts], dim=1), wanted)
+    widened = packed.product(x[None])[0]  # weights, too, are rounded to bf16
+    torch.testing.assert_close(widened.double(), wanted, rtol=2**-6, atol=2**-7 * float(wanted.abs().max()))
+
+
+@pytest.mark.usefixtures("vectors")
+def test_widened_weights_are_the_nearest_bf16() -> None:
+    given = nibbles(48, 96, 32, zeros=True)
+    widened = PackedNibbles((48,), given)._widened()
+    assert torch.equal(widened.t(), exact(given).float().bfloat16())
+    assert (
+        sum(tensor.nbytes for tensor in PackedNibbles((48,), given).tensors) == 48 * 96 // 2 + 2 * 2 * 48 * 3
+    )
+
+
+def int8_layer(name: str, weights: Tensor, **state: Any) -> Any:
+    """What a quantizer's layer shows of itself."""
+    kind = type(name, (nn.Module,), {})
+    layer = kind()
+    layer.out_features, layer.in_features = weights.shape
+    layer.bias, layer.adapter = None, None
+    for key, value in state.items():
+        setattr(layer, key, value)
+    assert fused_layers.is_readable(layer)
+    return layer
+
+
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("batch", [1, 4])
+def test_products_with_8_bit_weights(batch: int) -> None:
+    weights = torch.randint(-128, 128, (50, 96), dtype=torch.int8, generator=torch.Generator().manual_seed(4))
+    scales, x = random(50).abs() / 100, random(batch, 96, seed=5)
+    held = SimpleNamespace(int8_weight_nk=weights, int8_channel_scale=scales)
+    layer = int8_layer("TorchInt8Linear", weights, int8_module=held)
+    assert_rounded(product(layer, x), x.double() @ (weights.double() * scales.double()[:, None]).t())
+
+
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("threshold", [0.0, 1.5, 6.0])
+def test_products_of_llm_int8_are_bitsandbytes_own(threshold: float) -> None:
+    from bitsandbytes import MatmulLtState, matmul
+
+    weights = torch.randint(-127, 128, (50, 96), dtype=torch.int8, generator=torch.Generator().manual_seed(4))
+    scales, x = random(50).float().abs(), random(1, 96, seed=5)
+    state = MatmulLtState()
+    state.CB, state.SCB, state.threshold = weights, scales, threshold
+    state.has_fp16_weights = state.is_training = False
+    layer = int8_layer("Linear8bitLt", weights, state=state)
+    with torch.inference_mode():
+        theirs = matmul(x, weights, state=state)
+    assert (x.abs() >= threshold).any() == (threshold < 6)
+    ours = product(layer, x)
+    if threshold in {0.0, 6.0}:
+        assert torch.equal(ours, theirs.float())  # whole numbers add up alike in any order
+    torch.testing.assert_close(ours, theirs.float(), rtol=0, atol=2**-7 * float(theirs.abs().max()))
+    alone = [product(layer, row[None]) for row in random(5, 96, seed=6)]
+    assert torch.equal(product(layer, random(5, 96, seed=6)), torch.cat(alone))  # each by its own largest
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
+    model, reference = model_of(kind, torch.bfloat16), model_of(kind)
+    reference.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
+    assert fused_step.suits(model) and not fused_step.suits(reference)
+    wanted = logits_of(reference, batch, 70, is_lean=False)
+    theirs = logits_of(model, batch, 70, is_lean=False).float()
+    ours = fused_logits(model, batch, 70)  # more than a room holds
+    assert ours.shape == theirs.shape
+    assert 0 < (ours - wanted).abs().mean() < 1.1 * (theirs - wanted).abs().mean()
+
+
+@torch.inference_mode()
+def fused_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
+    """Of given tokens behind a prompt, as `logits_of` has it."""
+    cache, step = growing_cache(model.config), fused_step.of(model)
+    assert step is not None
+    model(prompt(batch), past_key_values=cache)
+    found = torch.cat([step(token, cache) for token in prompt(batch, steps).split(1, dim=1)], dim=1)
+    assert cache.get_seq_length() == 20 + steps
+    return found
+
+
+def loaded(method: Method, *, packed: bool = True) -> LoadedModel:
+    wanted = Profile(model=Model(source="random:tiny"), quantization=method)
+    return load(wanted, 1, lambda staged: None, packed=packed)
+
+
+@pytest.fixture
+def made(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., LoadedModel]:
+    """Loads a method that makes a checkpoint first, into a store of the test's own."""
+    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path_factory.mktemp("home")))
+    return loaded
+
+
+BITSANDBYTES = [
+    BitsAndBytes(quant_type="nf4"),
+    BitsAndBytes(quant_type="fp4", double_quant=True),
+    BitsAndBytes(bits=8),
+    BitsAndBytes(bits=8, threshold=1.0),
+]
+
+
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize("method", BITSANDBYTES, ids=["nf4", "fp4, double", "int8", "int8, outliers"])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_model_of_bitsandbytes_says_the_same(method: Method, batch: int) -> None:
+    assert_alike(loaded(method), loaded(method, packed=False), batch)
+
+
+@pytest.mark.usefixtures("vectors")
+@pytest.mark.parametrize(("bits", "kernel"), [(4, "PackedNibbles"), (8, "TorchInt8Linear")])
+def test_a_model_of_gptqmodel_says_the_same(made: Callable[..., LoadedModel], bits: int, kernel: str) -> None:
+    pytest.importorskip("gptqmodel")
+    method = Rtn(bits=bits, group_size=64, sym=False)  # type: ignore[arg-type]
+    ours = made(method)
+    assert ours.info.kernel == kernel
+    assert_alike(ours, made(method, packed=False), 1)
+
+
+def assert_alike(ours: LoadedModel, theirs: LoadedModel, batch: int) -> None:
+    """Both decode to the same logits, but for rounding, and hold as much."""
+    assert ours.info.step == "fused"
+    assert ours.info.parameters == theirs.info.parameters
+    assert ours.info.weights.linear_bytes <= theirs.info.weights.linear_bytes
+    wanted, found = logits_of(theirs.model, batch, 8, is_lean=False), fused_logits(ours.model, batch, 8)
+    assert float((found - wanted).abs().max()) < 0.1 * float(wanted.std())
+    prompts = [logits_of(side.model, batch, 1, is_lean=False) for side in (ours, theirs)]
+    assert float((prompts[0] - prompts[1]).abs().max()) < 0.1 * float(wanted.std())
+
+
+@pytest.mark.usefixtures("vectors")
+def test_packed_4_bit_weights_cannot_be_saved() -> None:
+    with pytest.raises(TypeError, match="cannot be saved"):
+        loaded(BitsAndBytes()).model.state_dict()
+
+
+def test_float32_models_keep_bitsandbytes_own_layers() -> None:
+    wanted = Profile(model=Model(source="random:tiny", dtype="float32"), quantization=BitsAndBytes())
+    found = load(wanted, 1, lambda staged: None)
+    assert (found.info.step, found.info.kernel) == ("lean", "Linear4bit")
+
+
+def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise OSError("No space left on device")
+
+    compiled.kernels.cache_clear()
+    monkeypatch.setattr(compiled, "_cache", full)
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    try:
+        model = model_of("llama", torch.bfloat16)
+        assert fused_step.suits(model) and fused_step.of(model) is None and not compiled.has_vectors()
+        cache = growing_cache(model.config)
+        stepper = decode.Stepper(model, cache)
+        stepper.read(prompt(1))
+        stepper.read(prompt(1, 1))
+        assert cache.get_seq_length() == 21 and info._step(model) == "lean"
+    finally:
+        compiled.kernels.cache_clear()
+
+
+def test_any_number_of_threads_computes_the_same() -> None:
+    model = model_of("mistral", torch.bfloat16)
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        cache = growing_cache(model.config)
+        with torch.inference_mode():
+            model(prompt(2), past_key_values=cache)
+            found.append(fused_step.FusedStep(model)(prompt(2, 1), cache))
+    torch.set_num_threads(1)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
+
+
+def test_what_is_decoded_does_not_depend_on_a_parameters_present_memory() -> None:
+    model = model_of("llama", torch.bfloat16)
+    wanted = fused_logits(model, 1, 3)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()  # as a loader does that lets a mapped file go
+    assert torch.equal(fused_logits(model, 1, 3), wanted)
+
+
+OLDER_CPU = """
+from tests.worker.test_fused_step import compiled, fused_logits, fused_step, logits_of, model_of, torch
+torch.set_num_threads(1)
+model = model_of("llama", torch.bfloat16)
+difference = fused_logits(model, 4, 8) - logits_of(model, 4, 8, is_lean=False).float()
+print(compiled.has_vectors(), bool(0 < difference.abs().max() < 0.01))
+"""
+
+
+def test_processors_without_bf16_products_decode_plain_weights_as_well() -> None:
+    told = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
+    done = subprocess.run(
+        [sys.executable, "-c", OLDER_CPU], env=told, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["False", "True"], done.stderr
