@@ -194,7 +194,7 @@ class Stepper:
                 if memory.is_out_of_memory(error):
                     raise
                 self._give_up_replaying(error)
-        if self._fused is not None and len(token_ids) <= fused_step.MOST_SEQUENCES:
+        if self._fused is not None and len(token_ids) <= self._fused.most_sequences:
             return self._fused(token_ids, self._cache)
         return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
 

@@ -6,7 +6,7 @@ bf16 result may differ in its last bit. Knows no requests.
 """
 
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from transformers import PreTrainedModel
 from engine.worker import compiled, fused_layers, lean
 from engine.worker.growing_cache import GrowingCache
 
-MOST_SEQUENCES = 4
-"""Rows of weights are read once and multiplied so often: with more, oneDNN's blocks are faster."""
+MOST_SEQUENCES = {True: 32, False: 4}
+"""With and without vector products. Rows of weights are read once and multiplied so often: with more, oneDNN's
+blocks are faster."""
 
 _steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictionary()
 
@@ -59,6 +60,7 @@ class FusedStep:
         kernel: Any = compiled.kernels()
         body: Any = model.model
         self._run, self._spare = kernel.run.address, kernel.SPARE
+        self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
         self._embed, self._rotary = body.embed_tokens, body.rotary_emb
         self._pointed_at: list[Tensor] = []
         self._layers = np.zeros(len(body.layers), kernel.LAYER)
@@ -68,6 +70,7 @@ class FusedStep:
         self._step: Any = self._table[0]
         self._describe(body, model.get_output_embeddings())
         self._workspace: _Workspace | None = None
+        self._room: ref[Tensor] | None = None  # of the cache's first layer, when its rooms were last looked at
 
     def __call__(self, token_ids: Tensor, cache: GrowingCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next, float32."""
@@ -77,10 +80,7 @@ class FusedStep:
         turn = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
         logits = torch.empty((batch, 1, int(step["head"]["rows"])))
         layers: Any = cache.layers
-        for row, layer in zip(self._layers, layers, strict=True):
-            layer.make_room(held + 1)
-            row["keys"], row["values"] = layer.key_room.data_ptr(), layer.value_room.data_ptr()
-        room, threads = layers[0].key_room.shape[-2], torch.get_num_threads()
+        room, threads = self._write_to(layers, held + 1), torch.get_num_threads()
         self._work_in(batch, room, threads)
         step["batch"], step["held"], step["room"] = batch, held, room
         step["x"], step["turn"], step["logits"] = x.data_ptr(), turn.data_ptr(), logits.data_ptr()
@@ -88,6 +88,17 @@ class FusedStep:
         for layer in layers:
             layer.hold(held + 1)
         return logits
+
+    def _write_to(self, layers: Any, tokens: int) -> int:
+        """Have a place for so many tokens in the cache's rooms, and know those; how many each has."""
+        room: Tensor = layers[0].key_room
+        if self._room is None or self._room() is not room or room.shape[-2] < tokens:
+            for row, layer in zip(self._layers, layers, strict=True):
+                layer.make_room(tokens)
+                row["keys"], row["values"] = layer.key_room.data_ptr(), layer.value_room.data_ptr()
+            room = layers[0].key_room
+            self._room = ref(room)
+        return room.shape[-2]
 
     def _work_in(self, batch: int, room: int, threads: int) -> None:
         """Have what a step of this size writes to on its way."""
