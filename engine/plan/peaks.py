@@ -9,10 +9,8 @@ from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.plan.weights import quantized
 from engine.shape import roles
-from engine.shape.from_config import LLAMA_KIN
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
-PACKING_FLAG = "avx512f"  # processors on which bf16 layers are packed for the CPU's kernels
 COPY_BUFFER_BYTES = 64 << 20  # engine/worker/traffic.py: for the copy speed; more where caches are large
 GGUF_ENTRY_BYTES = 5600  # of the vocabulary, as the reader and the tokenizer's conversion hold it
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
@@ -55,19 +53,11 @@ def _on_cpu(shape: ModelShape, method: Method, target: Target, weights: tuple[Te
         return [_file(total(weights))]  # of the checkpoint that was made
     if shape.packing or isinstance(method, BitsAndBytes) or shape.dtype != target.dtype:
         return [_file(shape.file_bytes)] if shape.file_bytes else []
-    if shape.file_bytes and _is_packed(shape, target):
-        size = sum(term.bytes for term in weights if term.name in {"embedding", "output head"})
-        return [Term("embedding once more", size, "copied out of the mapped file at the end")]
     return []
 
 
 def _file(size: int) -> Term:
     return Term("checkpoint file", size, "mapped pages, let go after loading", droppable=True)
-
-
-def _is_packed(shape: ModelShape, target: Target) -> bool:
-    kin = shape.architecture.model_type in LLAMA_KIN
-    return kin and target.dtype == "bfloat16" and PACKING_FLAG in target.flags
 
 
 def quantizing(

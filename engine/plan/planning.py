@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from engine.hardware import Hardware
+from engine.methods import Method
 from engine.plan import peaks, running
 from engine.plan import room as rooms
 from engine.plan import weights as holding
@@ -78,11 +79,20 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         target=target,
         weights=weights,
         kv_cache=running.kv_cache(shape.architecture, context, wish.batch, target),
-        activations=running.activations(shape, context, wish.batch, target),
+        activations=(
+            *running.activations(shape, context, wish.batch, target),
+            *running.widened(shape.architecture, _bits(method, shape), target),
+        ),
         runtime=runtime,
         loading=peaks.loading(shape, method, target, weights, runtime),
         quantizing=() if made else _quantizing(profile, shape, target, weights, package),
     )
+
+
+def _bits(method: Method, shape: ModelShape) -> int:
+    """Of a quantized weight as the file or the method says; 0 where none is."""
+    layout = shape.packing.layout if shape.packing else None
+    return layout.bits if layout else holding.nominal_bits(method, 0)
 
 
 def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, room: Room) -> Plan:

@@ -21,6 +21,8 @@ LIBRARIES = {
     "gptqmodel": 590 * MIB,
 }
 """Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
+COMPILER_BYTES = 85 * MIB
+"""numba, and the step that it compiled: likewise, from the cache."""
 TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured with the same script
 
 
@@ -70,15 +72,28 @@ def activations(shape: ModelShape, context: int, batch: int, target: Target) -> 
     )
 
 
+def widened(found: Architecture, bits: int, target: Target) -> tuple[Term, ...]:
+    """What a prompt is multiplied with where a CPU holds weights in 4 bits: the largest matrices, in bf16."""
+    if bits != 4 or not target.has_nibbles:
+        return ()
+    heads = found.heads * found.key_size + found.kv_heads * (found.key_size + found.value_size)
+    rows = max(heads, 2 * found.intermediate)
+    size = rows * found.hidden * target.element_bytes
+    return (Term("widened weights", size, f"{rows} × {found.hidden}, the largest of a layer, in bf16"),)
+
+
 def runtime(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:
     """What a worker holds beside the model, on the device that the model is on."""
     if target.on_cpu:
         origin = f"Python, torch, transformers{'' if package == 'transformers' else ', ' + package}: measured"
         tokenizer = int(TOKENIZER_FACTOR * shape.tokenizer_bytes)
-        return (
+        compiler = COMPILER_BYTES if target.is_compiled else 0
+        terms = (
             Term("libraries", LIBRARIES[package], origin),
+            Term("compiler", compiler, "numba, and the decode step that it compiled: measured"),
             Term("tokenizer", tokenizer, f"{TOKENIZER_FACTOR:g} × tokenizer.json, measured"),
         )
+        return tuple(term for term in terms if term.bytes)
     return (
         Term("CUDA context", CUDA_CONTEXT_BYTES, "driver and loaded kernels: assumed, it varies by GPU"),
         Term("cuBLAS workspace", CUDA_WORKSPACE_BYTES, "PyTorch's documentation: 32 MiB on Hopper, 8 below"),

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from engine.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
 from engine.packing import Layout
 from engine.plan.packed_weights import WORD_BITS, Matrix, packed
-from engine.plan.target import Target
+from engine.plan.target import BF16_FLAG, Target
 from engine.plan.terms import Term
 from engine.shape import roles
 from engine.shape.model_shape import ModelShape, Tensor
 
-BF16_FLAG = "avx512_bf16"  # of processors on which bitsandbytes repacks its 4-bit scales
 _CODE_BOOK_BYTES = {4: 16 * 4}  # 16 float32 values a layer
 _PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx")
 SCALES = {"scales", "scales and zero points", "group indices", "code books"}

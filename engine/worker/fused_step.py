@@ -17,8 +17,8 @@ from engine.worker import compiled, fused_layers, lean
 from engine.worker.growing_cache import GrowingCache
 
 MOST_SEQUENCES = {True: 32, False: 4}
-"""With and without vector products. Rows of weights are read once and multiplied so often: with more, oneDNN's
-blocks are faster."""
+"""With vector products and without. Each row of weights is read once and multiplied so often: with more,
+oneDNN's blocks are faster."""
 
 _steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictionary()
 
@@ -70,7 +70,7 @@ class FusedStep:
         self._step: Any = self._table[0]
         self._describe(body, model.get_output_embeddings())
         self._workspace: _Workspace | None = None
-        self._room: ref[Tensor] | None = None  # of the cache's first layer, when its rooms were last looked at
+        self._room: ref[Tensor] | None = None  # the cache's first one, when rooms were last looked at
 
     def __call__(self, token_ids: Tensor, cache: GrowingCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next, float32."""
@@ -92,13 +92,14 @@ class FusedStep:
     def _write_to(self, layers: Any, tokens: int) -> int:
         """Have a place for so many tokens in the cache's rooms, and know those; how many each has."""
         room: Tensor = layers[0].key_room
-        if self._room is None or self._room() is not room or room.shape[-2] < tokens:
+        is_known = self._room is not None and self._room() is room
+        if not is_known or room.shape[-2] < tokens:
             for row, layer in zip(self._layers, layers, strict=True):
                 layer.make_room(tokens)
                 row["keys"], row["values"] = layer.key_room.data_ptr(), layer.value_room.data_ptr()
             room = layers[0].key_room
             self._room = ref(room)
-        return room.shape[-2]
+        return int(room.shape[-2])
 
     def _work_in(self, batch: int, room: int, threads: int) -> None:
         """Have what a step of this size writes to on its way."""

@@ -24,6 +24,13 @@ def tidy() -> Iterator[None]:
         _set(_USUAL_BYTES)
 
 
+def trim() -> None:
+    """Give the system every free page there is, also between blocks that are in use."""
+    trimming = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trimming is not None:  # glibc's; musl has none
+        trimming(0)
+
+
 def _set(threshold_bytes: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from engine.worker import heap
+
 _WORTH_KEEPING = 0.5  # share of a mapped file that the model must use
 
 
@@ -27,9 +29,7 @@ def give_back(model: nn.Module) -> None:
     for file in _mapped_files():
         _let_go(file, [tensor for tensor in tensors if _address(tensor) in file])
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; musl has none
-    if trim is not None:
-        trim(0)
+    heap.trim()
 
 
 def forget(tensors: Sequence[torch.Tensor]) -> None:

@@ -14,6 +14,7 @@ from engine.worker import (
     compiled,
     fused_layers,
     fused_step,
+    heap,
     leftovers,
     packed_bf16,
     packed_int4,
@@ -57,6 +58,7 @@ def _pack_layers(model: PreTrainedModel, packer: Packer) -> None:
         _replace(layer.self_attn, packer, "o_proj")
         _replace(layer.mlp, packer, "gate_proj", "up_proj")
         _replace(layer.mlp, packer, "down_proj")
+        heap.trim()  # most of what was given up are small blocks
 
 
 def _replace(parent: nn.Module, packer: Packer, *names: str) -> None:
@@ -72,6 +74,13 @@ def _replace(parent: nn.Module, packer: Packer, *names: str) -> None:
     for name, layer in zip(names, layers, strict=True):
         setattr(parent, name, PackedLinear(packed, first, layer.in_features, layer.out_features))
         first += layer.out_features
+        _let_go(layer)
+
+
+def _let_go(layer: nn.Module) -> None:
+    """Its tensors, now: bitsandbytes' weights and their layer hold one another."""
+    layer._parameters.clear()
+    layer._buffers.clear()
 
 
 def _as_nibbles(layers: Sequence[nn.Module]) -> Packed | None:
