@@ -6,9 +6,11 @@ inside the decode's time.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.bench.plan import Settings
 from engine.bench.rows import Figure, Row
@@ -35,7 +37,7 @@ def checks(settings: Settings, rows: Sequence[Row], reversed_rows: Sequence[Row]
     everything = [*good, *again.values()]
     return (
         _order(pairs),
-        _check("decode uses its context", everything, lambda row: _context_faults(settings, row)),
+        _context(settings, everything),
         _check("the peak begins anew", everything, _peak_faults),
         _check("no prefill inside decode", everything, _stamp_faults),
     )
@@ -65,6 +67,29 @@ def _differences(row: Row, again: Row) -> Iterator[str]:
         a, b = getattr(row, name), getattr(again, name)
         if a and b and differ(a, b):
             yield f"{name} {a.mean:.4g}, backwards {b.mean:.4g}"
+
+
+def _context(settings: Settings, rows: Sequence[Row]) -> Check:
+    """Every token is in the cache that is decoded with; and how the time of a step grows with it."""
+    check = _check("decode uses its context", rows, lambda row: _context_faults(settings, row))
+    growth = [line for name in dict.fromkeys(row.profile for row in rows) if (line := _growth(name, rows))]
+    return check if check.verdict != "passed" else replace(check, detail="; ".join((check.detail, *growth)))
+
+
+def _growth(name: str, rows: Sequence[Row]) -> str:
+    """The median time between tokens behind the shortest and the longest context, in the smallest batch."""
+    own = [row for row in rows if row.profile == name]
+    times_ms: dict[int, list[float]] = {}
+    for row in own:
+        if row.itl_ms and row.batch == min(row.batch for row in own):
+            times_ms.setdefault(row.context, []).append(row.itl_ms.p50)
+    if len(times_ms) < 2:
+        return ""
+    shortest, longest = min(times_ms), max(times_ms)
+    return (
+        f"{name}: {fmean(times_ms[shortest]):.2f} ms a token behind {shortest}, "
+        f"{fmean(times_ms[longest]):.2f} behind {longest}"
+    )
 
 
 def _check(name: str, rows: Sequence[Row], faults: Callable[[Row], str]) -> Check:

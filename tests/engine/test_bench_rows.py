@@ -17,7 +17,7 @@ from engine.bench.checks import checks, differ
 from engine.bench.gpus import GpuState, foreign, slowdowns
 from engine.bench.pace import Pace
 from engine.bench.plan import Settings, Shape
-from engine.bench.rows import Figure, Row, RowError, Runs
+from engine.bench.rows import Figure, Latency, Row, RowError, Runs
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch, Worker, busy_processors
 from engine.errors import InputError
@@ -230,6 +230,16 @@ def marked(found: Row) -> Row:
 def test_decoding_without_the_context_is_found() -> None:
     assert row().evidence and row().evidence.cached_tokens == (36, 36)  # 32 + 5 - 1
     assert verdicts([row(context=64)], [])["decode uses its context"] == "failed"
+
+
+def test_how_a_step_grows_with_its_context_is_told() -> None:
+    short, long = row(), row(context=64)
+    assert long.evidence
+    held = replace(long.evidence, cached_tokens=(68, 68))  # 64 + 5 - 1
+    slow = replace(long, itl_ms=Latency(90.0, 99.0), evidence=held)
+    told = {check.name: check.detail for check in checks(settings(), [short, slow], [short])}
+    wanted = "3 rows; tiny: 75.00 ms a token behind 32, 90.00 behind 64"
+    assert told["decode uses its context"] == wanted
 
 
 def test_a_peak_of_earlier_rows_is_found() -> None:
