@@ -25,6 +25,7 @@ from engine.worker.fused_products import (
     SUMS,
     WIDENING,
     bf16_at,
+    dots,
     floats_at,
     lay_out,
     multiply,
@@ -177,23 +178,36 @@ def _remember(step: Any, layer: Any, heads_out: Any, turn: Any, one: Any, thread
 @njit(fastmath=SUMS, error_model="numpy")
 def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, mixed: Any) -> None:
     """Softmax attention of one head's query [size] to keys and values [n, size]; `weights` has n places."""
-    count, size = keys.shape
+    count = keys.shape[0]
+    dots(query, keys, mixed, weights)
     most = np.float32(-np.inf)
     for token in range(count):
-        score = np.float32(0)
-        for i in range(size):
-            score += query[i] * wide(keys[token, i])
-        weights[token] = score * scale
+        weights[token] *= scale
         most = max(most, weights[token])
     total = np.float32(0)
     for token in range(count):
         weights[token] = _exp(weights[token] - most)
         total += weights[token]
-    mixed[:] = np.float32(0)
     for token in range(count):
-        weight = weights[token] / total
+        weights[token] /= total
+    _sum_up(weights, values, mixed)
+
+
+@njit(fastmath=SUMS)
+def _sum_up(weights: Any, values: Any, mixed: Any) -> None:
+    """The sum of weighted values [n, size], four tokens at a time: sums are fetched and stored less often."""
+    count, size = values.shape
+    together = count - count % 4
+    mixed[:] = np.float32(0)
+    for token in range(0, together, 4):
+        a, b, c, d = weights[token], weights[token + 1], weights[token + 2], weights[token + 3]
         for i in range(size):
-            mixed[i] += weight * wide(values[token, i])
+            mixed[i] += (a * wide(values[token, i]) + b * wide(values[token + 1, i])) + (
+                c * wide(values[token + 2, i]) + d * wide(values[token + 3, i])
+            )
+    for token in range(together, count):
+        for i in range(size):
+            mixed[i] += weights[token] * wide(values[token, i])
 
 
 @njit

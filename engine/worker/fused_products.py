@@ -289,6 +289,28 @@ def _add_outliers(matrix: Any, at: Any, spare: Any, out: Any, first: Any, begin:
                 out[of, first + row] = rounded(out[of, first + row] + total)
 
 
+@njit(fastmath=SUMS)
+def _dots_by_loops(x: Any, rows: Any, room: Any, out: Any) -> None:
+    for row in range(rows.shape[0]):
+        total = np.float32(0)
+        for i in range(rows.shape[1]):
+            total += x[i] * wide(rows[row, i])
+        out[row] = total
+
+
+@njit
+def _dots_by_vectors(x: Any, rows: Any, room: Any, out: Any) -> None:
+    count, size = rows.shape
+    if size % 32:
+        _dots_by_loops(x, rows, room, out)
+        return
+    at = np.uint64(room.ctypes.data)
+    _one_after_another(x.reshape(1, size), at)
+    rows_at, out_at = np.uint64(rows.ctypes.data), np.uint64(out.ctypes.data)
+    for row in range(count):
+        _row_dot(_row(rows_at, 2 * size, row), at, 0, _row(out_at, 4, row), 0, size // 32)
+
+
 @njit
 def _by_parity(address: Any, batch: Any, size: Any) -> Any:
     """Room for [batch, size] values apart by parity: two arrays [batch, size / 2]."""
@@ -369,6 +391,9 @@ def _nothing_behind(matrix: Any, at: Any, spare: Any, out: Any, first: Any, begi
 _multiply = _by_vectors if HAS_VECTORS else _by_pairs
 _behind = _outliers_behind if HAS_VECTORS else _nothing_behind
 
+
+dots = _dots_by_vectors if HAS_VECTORS else _dots_by_loops
+"""(x, rows, room, out): products of x [size], bf16 kept as float32, with bf16 rows [n, size]; room [size]."""
 
 lay_out = _one_after_another if HAS_VECTORS else _apart
 """(x, address): lay bf16 values [batch, size] as products want them, where as many float32 have room."""
