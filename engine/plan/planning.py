@@ -71,9 +71,9 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
 
 def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
     method, context = profile.quantization, _context(shape, wish.context)
-    package = peaks.package(method, shape)
+    package, bits = peaks.package(method, shape), _bits(method, shape)
     weights = holding.terms(shape, method, target)
-    runtime = running.runtime(shape, package, target)
+    runtime = running.runtime(shape, package, bits, target)
     made = wish.checkpoint_is_there
     return _Ledger(
         target=target,
@@ -81,7 +81,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         kv_cache=running.kv_cache(shape.architecture, context, wish.batch, target),
         activations=(
             *running.activations(shape, context, wish.batch, target),
-            *running.widened(shape.architecture, _bits(method, shape), target),
+            *running.widened(shape.architecture, bits, target),
         ),
         runtime=runtime,
         loading=peaks.loading(shape, method, target, weights, runtime),
@@ -131,7 +131,7 @@ def _quantizing(
 ) -> tuple[Term, ...]:
     """A checkpoint is made in the host's memory, whatever device the model is for."""
     host = Target("cpu", target.dtype, target.flags)
-    libraries = running.runtime(shape, package, host)
+    libraries = running.runtime(shape, package, _bits(profile.quantization, shape), host)
     return peaks.quantizing(shape, profile.quantization, host, weights, libraries)
 
 

@@ -23,6 +23,7 @@ LIBRARIES = {
 """Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
 COMPILER_BYTES = 85 * MIB
 """numba, and the step that it compiled: likewise, from the cache."""
+UNPACKED_BITS = 3  # weights that no step is compiled for
 TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured with the same script
 
 
@@ -82,12 +83,12 @@ def widened(found: Architecture, bits: int, target: Target) -> tuple[Term, ...]:
     return (Term("widened weights", size, f"{rows} × {found.hidden}, the largest of a layer, in bf16"),)
 
 
-def runtime(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:
+def runtime(shape: ModelShape, package: str, bits: int, target: Target) -> tuple[Term, ...]:
     """What a worker holds beside the model, on the device that the model is on."""
     if target.on_cpu:
         origin = f"Python, torch, transformers{'' if package == 'transformers' else ', ' + package}: measured"
         tokenizer = int(TOKENIZER_FACTOR * shape.tokenizer_bytes)
-        compiler = COMPILER_BYTES if target.is_compiled else 0
+        compiler = COMPILER_BYTES if target.is_compiled and bits != UNPACKED_BITS else 0
         terms = (
             Term("libraries", LIBRARIES[package], origin),
             Term("compiler", compiler, "numba, and the decode step that it compiled: measured"),

@@ -18,7 +18,7 @@ import torch
 
 from engine import paths
 
-_SOURCES = "fused_*.py"  # beside this file: all that is compiled
+_COMPILED = ("fused_kernel", "fused_products", "fused_team", "fused_vectors")
 
 
 @remembered
@@ -55,6 +55,11 @@ def kernels() -> ModuleType | None:
     return fused_kernel
 
 
+def is_first_time() -> bool:
+    """Whether they would have to be compiled now, which takes some ten seconds."""
+    return openmp() is not None and not any(_cache().rglob("*.nbc"))
+
+
 def has_vectors() -> bool:
     """Whether there are compiled products with 4-bit and 8-bit weights: those need AVX512_BF16."""
     found = kernels()
@@ -72,6 +77,6 @@ def run(function_address: int, argument_address: int, threads: int) -> None:
 def _cache() -> Path:
     """Of compiled code: a folder for each state of the sources, because numba looks at one file alone."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob(_SOURCES)):
-        digest.update(file.read_bytes())
+    for name in _COMPILED:
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     return paths.cache() / "numba" / digest.hexdigest()[:16]

@@ -26,7 +26,7 @@ def is_readable(layer: Any) -> bool:
         return isinstance(layer.packed, PackedNibbles)
     if type(layer) is nn.Linear:
         return _is_plain(layer.weight)
-    return compiled.has_vectors() and (_is_dynamic(layer) or _is_static(layer))
+    return (_is_dynamic(layer) or _is_static(layer)) and compiled.has_vectors()
 
 
 def describe(layer: Any, matrix: Any) -> list[Tensor]:

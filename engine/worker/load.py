@@ -17,6 +17,7 @@ from engine.profile import Profile
 from engine.protocol import ModelInfo, Staged
 from engine.schedule import physical_cores
 from engine.worker import (
+    compiled,
     failures,
     foreign,
     gguf_reading,
@@ -36,6 +37,8 @@ from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import fetch
 from engine.worker.placement import place
 from engine.worker.progress import Report
+
+COMPILING = "compiling the decode step, once on this machine"
 
 
 @dataclass(slots=True, frozen=True)
@@ -94,6 +97,8 @@ def _read(
     is_compiled = profile.generation.compile  # packed products cannot be
     is_packable = packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model)
     if is_packable:
+        if compiled.is_first_time():
+            report(Staged(stage="warm up", detail=COMPILING))
         repacking.pack(model)
         warm_up(model, placement.device)
     if threads is None and placement.device.type == "cpu":

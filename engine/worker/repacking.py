@@ -35,7 +35,7 @@ CLOSE = 0.02  # of the largest result: how far the same weights' products are ap
 @torch.inference_mode()
 def pack(model: PreTrainedModel) -> None:
     """Pack a model that has run once, matrix by matrix, so that little memory is needed twice."""
-    if fused_step.computes(model) and compiled.has_vectors() and _can_be_read(model):
+    if fused_step.computes(model) and _can_be_read(model) and compiled.has_vectors():
         _pack_layers(model, _as_nibbles)
     if not fused_step.is_possible(model):
         _pack_layers(model, _as_products)
