@@ -18,7 +18,7 @@ import torch
 
 from engine import paths
 
-_COMPILED = ("fused_kernel", "fused_products", "fused_team", "fused_vectors")
+_COMPILED = ("kernel", "products", "nibbles", "bytes", "values", "vectors", "code", "team")
 
 
 @remembered
@@ -78,5 +78,5 @@ def _cache() -> Path:
     """Of compiled code: a folder for each state of the sources, because numba looks at one file alone."""
     digest = hashlib.sha256()
     for name in _COMPILED:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+        digest.update(Path(__file__).with_name(f"fused_{name}.py").read_bytes())
     return paths.cache() / "numba" / digest.hexdigest()[:16]

@@ -12,31 +12,33 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
 
+from engine.worker.fused_bytes import SPARE
 from engine.worker.fused_products import (
-    ADDRESS,
     BF16,
     BYTES,
-    COUNT,
     DYNAMIC_BYTES,
     HAS_VECTORS,
     MATRIX,
     NIBBLES,
-    SPARE,
-    SUMS,
     WIDENING,
-    bf16_at,
     dots,
-    floats_at,
     lay_out,
     multiply,
+    widen,
+)
+from engine.worker.fused_team import barrier, thread_count, thread_number
+from engine.worker.fused_values import (
+    ADDRESS,
+    COUNT,
+    SUMS,
+    bf16_at,
+    floats_at,
     narrow,
     pointer,
     rounded,
     share,
     wide,
-    widen,
 )
-from engine.worker.fused_team import barrier, thread_count, thread_number
 
 __all__ = [
     "BF16",
