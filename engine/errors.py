@@ -2,7 +2,8 @@
 
 QuantDuelError
 ├── InputError            2   bad input: a flag, a prompt file, a name
-│   └── ProfileError      2   a profile that cannot be used; names file, line and key
+│   ├── ProfileError      2   a profile that cannot be used; names file, line and key
+│   └── FileError         2   a file that cannot be read: none there, no file, too large, no text
 ├── LoadError             3   a model that cannot be loaded
 │   ├── OutOfMemoryError  3   … because it does not fit
 │   └── ShapeError        3   … or one whose headers cannot be had, so that nothing can be planned
@@ -51,6 +52,14 @@ class ProfileError(InputError):
         place = f"{file}:{line}" if line else str(file)
         super().__init__(": ".join(part for part in (place, key, message) if part), hint)
         self.file, self.line, self.key = str(file), line, key
+
+
+class FileError(InputError):
+    """A file that cannot be read: `problem` is the fault alone, `line` its line where there is one, or 0."""
+
+    def __init__(self, file: Path | str, problem: str, *, line: int = 0) -> None:
+        super().__init__(f"{file}:{line}: {problem}" if line else f"{file}: {problem}")
+        self.problem, self.line = problem, line
 
 
 class LoadError(QuantDuelError):
