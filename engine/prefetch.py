@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 from engine import paths, store
+from engine.errors import ShapeError
 from engine.methods import Gguf, Packed
 from engine.models import Demo, Folder, GgufFile, Hub
 from engine.profile import Profile
-from engine.shape import find, safetensors_headers
+from engine.shape import find
+from engine.shape.weight_files import weight_files
 
 
 def prefetch(profile: Profile) -> int:
@@ -28,20 +30,28 @@ def files(profile: Profile) -> list[Path]:
     """The weight files that a load of this profile will read, as far as they are on this machine."""
     if isinstance(profile.quantization, Packed):
         entry = store.made_of(profile)
-        return safetensors_headers.weight_files(entry.path) if entry else []
+        return _weight_files(entry.path) if entry else []
     match profile.source:
         case Demo():
             pattern = "*.gguf" if isinstance(profile.quantization, Gguf) else "*/*.safetensors"
             return sorted((paths.cache() / "demo").glob(pattern))
         case Folder(path):
-            return safetensors_headers.weight_files(path.expanduser())
+            return _weight_files(path.expanduser())
         case GgufFile(path):
             return [path.expanduser()]
         case Hub(repo):
             folder = find.cached(repo, profile.model.revision)
-            return safetensors_headers.weight_files(folder) if folder else []
+            return _weight_files(folder) if folder else []
         case _:
             return []
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """None where they are not whole: the load will tell."""
+    try:
+        return list(weight_files(folder))
+    except ShapeError:
+        return []
 
 
 def _will_need(file: Path) -> int:

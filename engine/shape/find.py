@@ -14,6 +14,7 @@ from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.profile import Profile
 from engine.shape import architecture, from_config, gguf_header, safetensors_headers
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape, Packing
+from engine.shape.weight_files import is_whole, weight_files
 
 DEMO_SHAPE = "smollm2-135m"
 
@@ -42,7 +43,7 @@ def of_folder(folder: Path, name: str) -> ModelShape:
         config = json.loads(file.read_bytes())
     except ValueError as error:
         raise ShapeError(f"{file} is no JSON") from error
-    files = safetensors_headers.weight_files(folder)
+    files = weight_files(folder)
     if not files:
         return of_config(name, config, f"{file} alone: there are no safetensors files")
     tensors, stored = safetensors_headers.tensors(folder)
@@ -107,7 +108,7 @@ def _demo(profile: Profile) -> ModelShape:
 
 def _hub(repo: str, revision: str, *, ask_hub: bool) -> ModelShape:
     folder = cached(repo, revision)
-    if folder and safetensors_headers.weight_files(folder):
+    if folder and is_whole(folder):
         return of_folder(folder, repo)
     if ask_hub and not paths.hub_is_offline():
         from engine.shape import hub

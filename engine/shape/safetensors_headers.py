@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.errors import ShapeError
 from engine.shape.model_shape import Precision, Tensor
+from engine.shape.weight_files import weight_files
 
 LONGEST_HEADER_BYTES = 100_000_000  # what the format's own reader allows
 PRECISIONS: dict[str, Precision] = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -25,15 +26,6 @@ def tensors(folder: Path) -> tuple[tuple[Tensor, ...], Precision | None]:
             found.append(Tensor(name, tuple(entry["shape"]), end - begin))
             dtype = dtype or PRECISIONS.get(entry["dtype"])
     return tuple(found), dtype
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files that an index names; without an index all of them."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        return [file for name in names if (file := folder / name).is_file()]
-    return sorted(folder.glob("*.safetensors"))
 
 
 def _header(file: Path) -> dict[str, dict[str, Any]]:
