@@ -23,19 +23,24 @@ quantizers: $(VENV)/.quantizers
 
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
+# GPTQModel comes as source: one of its libraries needs a C compiler and Python's headers.
+CAN_COMPILE = { command -v cc || command -v gcc; } >/dev/null && $(PYTHON) -c 'import os, sys, sysconfig; \
+	sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
+LEFT_OUT = Left out: GPTQModel, so no rtn, gptq and awq. Install a C compiler and the headers of Python \
+	(Debian: gcc python3-dev), then: make quantizers
+
 $(VENV)/.play: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[local]'
+	@if $(CAN_COMPILE); then $(INSTALL) -e '.[local,gptq]' || echo '$(LEFT_OUT)'; else echo '$(LEFT_OUT)'; fi
 	touch $@
 
-# GPTQModel comes as source and needs a C compiler.
 $(VENV)/.quantizers: $(VENV)/.play
 	$(INSTALL) -e '.[local,gptq]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.play
 	$(INSTALL) -e '.[local,dev]'
-	$(INSTALL) -e '.[local,gptq]' || echo 'No GPTQModel: its tests will be skipped. It needs a C compiler.'
 	touch $@
 
 clean:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from engine import oom_kill, paths
+from engine import oom_kill, packages, paths
 from engine.profile import Generation, Profile
 from engine.protocol import (
     Cancel,
@@ -100,6 +100,9 @@ class Session:
 
     async def load(self) -> AsyncIterator[Event]:
         """Start the worker and load the model; the last event is Loaded or Failed."""
+        if lacking := self._lacking():
+            yield lacking
+            return
         await self._start()
         limit, packed = self.memory_limit_bytes, self.packed
         self._send(Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed))
@@ -110,6 +113,9 @@ class Session:
 
     async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncIterator[Event]:
         """Start the worker and make the profile's checkpoint; the last event is Quantized or Failed."""
+        if lacking := self._lacking():
+            yield lacking
+            return
         await self._start()
         self._send(Quantize(profile=self.profile, out=out, force=force, threads=self._threads))
         async for event in self._until(Quantized):
@@ -193,6 +199,13 @@ class Session:
         return self._lost or Failed(kind="worker_lost", message="the worker was not started")
 
     # the process
+
+    def _lacking(self) -> Failed | None:
+        """Why no worker could load this here: a package of its method is missing. Told at once."""
+        absent = packages.missing(packages.library(self.profile.quantization))
+        if absent is None:
+            return None
+        return Failed(kind="not_loaded", message=f"{self.profile.label} {absent.message}", hint=absent.hint)
 
     async def _start(self) -> None:
         self._busy = True

@@ -16,6 +16,7 @@ from typing import Literal
 
 from engine import hardware, paths
 from engine.hardware import Hardware
+from engine.packages import install_command
 from engine.units import bytes_text
 
 State = Literal["ok", "note", "missing"]
@@ -57,13 +58,6 @@ def diagnose() -> Diagnosis:
     )
     can_run = all(check.state != "missing" for check in checks)
     return Diagnosis(can_run_models=can_run, checks=checks, hardware=machine)
-
-
-def install_command(extra: str = "local") -> str:
-    """The command that installs QuantDuel's optional packages into this interpreter."""
-    root = Path(__file__).parent.parent
-    what = f"-e '{root}[{extra}]'" if (root / "pyproject.toml").is_file() else f"'quantduel[{extra}]'"
-    return f"{sys.executable} -m pip install {what}"
 
 
 def _python() -> Check:

@@ -6,7 +6,7 @@ The same engine and the same lines as `quantduel quantize`. Knows no widget.
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import layer_errors, profile, store
+from engine import layer_errors, packages, profile, store
 from engine.checkpoint_text import summary
 from engine.client import Session
 from engine.errors import InputError, LoadError
@@ -49,6 +49,8 @@ class QuantizeJob:
         wanted = savable(name)
         there = stored(wanted)
         self._found = (there.record, there.path) if there else None
+        if lacking := packages.missing(packages.library(wanted.quantization)):
+            return f"{wanted.label} {lacking}"
         if there is None:
             return "not in the store yet: Enter or Ctrl+R makes it"
         return f"in the store since {there.record.created[:16]}: Enter or Ctrl+R makes it anew"
@@ -56,6 +58,8 @@ class QuantizeJob:
     def prepare(self, values: Mapping[str, str]) -> None:
         """This profile next."""
         self._profile = savable(values["profiles"].strip())
+        if lacking := packages.missing(packages.library(self._profile.quantization)):
+            raise InputError(f"{self._profile.label} {lacking.message}", lacking.hint)
         out = values["out"].strip()
         self._out = str(Path(out).expanduser().absolute()) if out else None
         if self._out:

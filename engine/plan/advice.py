@@ -25,7 +25,8 @@ def refusal(
 ) -> Failed | None:
     """Why a load cannot possibly succeed here; None where it might, and where that cannot be told.
 
-    Only what is certain counts: the weights, and the libraries beside them. Nothing is loaded or downloaded.
+    Only what is certain counts: a package that is missing, the weights, and the libraries beside them.
+    Nothing is loaded or downloaded.
     """
     machine = machine or hardware.detect()
     wish = Wish(limit_bytes=limit_bytes)
@@ -33,6 +34,8 @@ def refusal(
         found = planned(profile, wish, machine, ask_hub=False)
     except LoadError:
         return None
+    if found.missing_package:
+        return Failed(kind="not_loaded", message=f"{profile.name} {found.missing_package}")
     certain, free = _certain_bytes(found), found.room.free_bytes
     if certain <= free:
         return None

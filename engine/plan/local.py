@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from engine import hardware, store
+from engine import hardware, packages, store
 from engine import profile as profiles
 from engine.errors import InputError, LoadError
 from engine.hardware import Hardware
 from engine.methods import BitsAndBytes, Full, Method, Packed, Stored
+from engine.plan import peaks
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan, Suggestion, total
 from engine.profile import Profile
@@ -35,6 +36,8 @@ def planned(
     machine, wish = machine or hardware.detect(), wish or Wish()
     shape = find.of(profile, ask_hub=ask_hub)
     found = plan(profile, shape, machine, _with_store(profile, wish))
+    if lacking := packages.missing(peaks.package(profile.quantization, shape)):
+        found = replace(found, missing_package=str(lacking), notes=(*found.notes, str(lacking)))
     if found.verdict != "does not fit":
         return found
     would_fit = (*_shorter(profile, found, wish, machine), *siblings(profile, wish, machine))

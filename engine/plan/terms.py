@@ -77,6 +77,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     room: Room
     verdict: Verdict
     rule_of_thumb: RuleOfThumb
+    missing_package: str = ""
+    """The package without which it cannot be loaded here, in words; empty where nothing is missing."""
     notes: tuple[str, ...] = ()
     would_fit: tuple[Suggestion, ...] = ()
 

@@ -3,16 +3,22 @@
 Owns the choice between them. Where a source is downloaded, `demo.py` or `hub.py` does it.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.errors import LoadError
 from engine.methods import Gguf
-from engine.models import Demo, Folder, GgufFile, Hub, Random
+from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.profile import Profile
 from engine.protocol import Staged
 from engine.worker import demo
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 GGUF_MAGIC = b"GGUF"
 DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
@@ -39,6 +45,32 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
                 f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
             )
             return Checkpoint(profile.model.source, source.config, "random", notes=(note,))
+
+
+def early_config(profile: Profile) -> PreTrainedConfig | None:
+    """The model's config before the model is here; None where it comes with the model."""
+    from transformers import AutoConfig
+
+    match profile.source:
+        case Demo():
+            return AutoConfig.from_pretrained(SHAPES / "smollm2-135m.json")
+        case Hub(repo):
+            return _hub_config(repo, profile)
+        case _:
+            return None
+
+
+def _hub_config(repo: str, profile: Profile) -> PreTrainedConfig | None:
+    """The config alone; why it cannot be had is told by the fetch of the whole, which follows."""
+    from transformers import AutoConfig
+
+    wish = profile.model
+    try:
+        return AutoConfig.from_pretrained(
+            repo, revision=wish.revision, trust_remote_code=wish.trust_remote_code
+        )
+    except (OSError, ValueError):
+        return None
 
 
 def _from_hub(repo: str, profile: Profile, report: Report) -> Path:

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from engine.errors import LoadError
+from engine import packages
 from engine.methods import Awq, Gptq, Packed, Rtn
 from engine.record import ModuleError
 from engine.worker import awq_clip, kernels
@@ -46,7 +46,7 @@ def package() -> Any:
         LogBar.shared().setLevel("ERROR")
         import gptqmodel
     except ImportError as error:
-        raise LoadError("this method needs GPTQModel", "pip install 'quantduel[gptq]'") from error
+        raise packages.absent("gptqmodel") from error
     return gptqmodel
 
 

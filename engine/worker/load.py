@@ -12,6 +12,8 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine import packages
+from engine.errors import LoadError
 from engine.methods import Packed, Stored
 from engine.profile import Profile
 from engine.protocol import ModelInfo, Staged
@@ -34,10 +36,16 @@ from engine.worker import (
     traffic,
 )
 from engine.worker.checkpoint import Checkpoint
-from engine.worker.fetch import fetch
+from engine.worker.fetch import early_config, fetch
 from engine.worker.placement import place
 from engine.worker.progress import Report
 
+READERS = {
+    "gptq": "gptqmodel",
+    "awq": "gptqmodel",
+    "compressed-tensors": "compressed_tensors",
+    "bitsandbytes": "bitsandbytes",
+}  # by the quant_method that a checkpoint names
 COMPILING = "compiling the decode step, once on this machine"
 
 
@@ -77,10 +85,19 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
 
         yield quantize.ready(profile, report)
     elif isinstance(profile.quantization, Stored):
+        _require_reader(profile)
         with foreign.readable(fetch(profile, report)) as checkpoint:
             yield checkpoint
     else:
         yield fetch(profile, report)
+
+
+def _require_reader(profile: Profile) -> None:
+    """LoadError where the package that reads the checkpoint's format is missing: told before the download."""
+    stored = getattr(early_config(profile), "quantization_config", None) or {}
+    how = str(dict(stored).get("quant_method", "")).lower()
+    if how in READERS and (lacking := packages.missing(READERS[how])):
+        raise LoadError(f"{profile.model.source} is packed with {how} and {lacking.message}", lacking.hint)
 
 
 def _read(

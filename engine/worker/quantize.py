@@ -13,17 +13,16 @@ import torch
 from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
-from engine import store
-from engine.errors import InputError, LoadError
+from engine import packages, store
+from engine.errors import InputError
 from engine.methods import Awq, BitsAndBytes, Gptq, Packed, Savable, tag
-from engine.models import SHAPES, Demo, Hub
 from engine.profile import Profile
 from engine.protocol import Quantize, Quantized, Staged
 from engine.record import Recipe, Record
 from engine.schedule import physical_cores
 from engine.worker import calibration_texts, failures, making, widths
 from engine.worker.checkpoint import Checkpoint
-from engine.worker.fetch import fetch
+from engine.worker.fetch import early_config, fetch
 from engine.worker.identity import early, identity
 from engine.worker.placement import place
 from engine.worker.progress import Report
@@ -70,7 +69,7 @@ def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
     method = profile.quantization
     if not isinstance(method, Savable):
         raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
-    config = _early_config(profile)
+    config = early_config(profile)
     if config is not None:
         _require_group_size(profile, config)
     if not anew and (made := _without_source(profile, config)):
@@ -100,32 +99,6 @@ def _found(recipe: Recipe) -> Made | None:
     return Made(entry.path, entry.record, was_there=True) if entry else None
 
 
-def _early_config(profile: Profile) -> PreTrainedConfig | None:
-    """The model's config before the model is here; None where it comes with the model."""
-    from transformers import AutoConfig
-
-    match profile.source:
-        case Demo():
-            return AutoConfig.from_pretrained(SHAPES / "smollm2-135m.json")
-        case Hub(repo):
-            return _hub_config(repo, profile)
-        case _:
-            return None
-
-
-def _hub_config(repo: str, profile: Profile) -> PreTrainedConfig | None:
-    """The config alone; why it cannot be had is told by the fetch of the whole, which follows."""
-    from transformers import AutoConfig
-
-    wish = profile.model
-    try:
-        return AutoConfig.from_pretrained(
-            repo, revision=wish.revision, trust_remote_code=wish.trust_remote_code
-        )
-    except (OSError, ValueError):
-        return None
-
-
 def _require_group_size(profile: Profile, config: PreTrainedConfig) -> None:
     method = profile.quantization
     if isinstance(method, Packed):
@@ -150,8 +123,7 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError as error:
-        extra = "gptq" if package == "gptqmodel" else "local"
-        raise LoadError(f"this method needs {package}", f"pip install 'quantduel[{extra}]'") from error
+        raise packages.absent(package) from error
 
 
 def _waiting(report: Report) -> Callable[[Staged | None], None]:

@@ -204,6 +204,8 @@ def judged(name: str, machine: Hardware) -> Fit:
         found = planned(profiles.find(name), None, machine, ask_hub=False)
     except (InputError, LoadError) as error:
         return Fit(None, f"no plan: {error.message}")
+    if found.missing_package:
+        return Fit(None, found.missing_package)
     needed, free = bytes_text(found.needed_bytes), bytes_text(found.room.free_bytes)
     weights, cache = bytes_text(found.weights_bytes), bytes_text(found.kv_cache_bytes)
     detail = f"{found.verdict}: {needed} needed for {found.needed_for}, {free} free on {found.room.device}"
