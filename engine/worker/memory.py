@@ -75,8 +75,9 @@ def reset_peak(device: torch.device) -> None:
     Where the kernel refuses (Linux before 4.0, some sandboxes) a CPU's peak stays that of the whole process.
     """
     if device.type == "cuda":
-        for index in range(torch.cuda.device_count()):
-            torch.cuda.reset_peak_memory_stats(index)
+        if torch.cuda.is_initialized():  # before, nothing has a peak, and the allocator refuses to be asked
+            for index in range(torch.cuda.device_count()):
+                torch.cuda.reset_peak_memory_stats(index)
         return
     try:
         (_PROC / "clear_refs").write_text("5")  # proc(5): resets VmHWM to the current resident set

@@ -125,6 +125,19 @@ def test_the_peak_is_of_the_request_alone() -> None:
     assert after.peak_bytes > after.process_bytes + 50 * MIB
 
 
+def test_before_cuda_has_begun_no_peak_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's allocator has no devices yet, and refuses."""
+    reset: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    memory.reset_peak(torch.device("cuda", 0))
+    assert reset == []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    memory.reset_peak(torch.device("cuda", 0))
+    assert reset == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [
