@@ -1,26 +1,25 @@
 """The engine's side of a worker: start it, load a model in it, ask it, cancel, close.
 
 A session is one worker process. Whatever happens to that process reaches the caller as an event, never as an
-exception: a dead worker is a `Failed` like any other, and a new session loads the model again.
+exception: a dead worker is a `Failed` like any other, and a new session loads the model again. Events that
+answer nothing which was asked are dropped here.
 """
 
 import asyncio
 import signal
-import sys
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-import msgspec
-
-from engine import oom_kill, packages, paths
+from engine import oom_kill, packages
 from engine.profile import Generation, Profile
 from engine.protocol import (
     Cancel,
     Command,
     CopyMeasured,
     Cut,
+    Decoded,
     Event,
     Failed,
     FailureKind,
@@ -37,23 +36,26 @@ from engine.protocol import (
     Pass,
     Passage,
     Place,
+    Prefilled,
+    Prompted,
     Quantize,
     Quantized,
     Render,
     Rendered,
     Score,
     Scored,
+    Staged,
+    Started,
     TextCut,
-    decode_event,
-    encode,
 )
+from engine.worker_process import WorkerProcess
 
-CANCEL_TIMEOUT_S = 3.0
-LONGEST_LINE_BYTES = 1 << 26
-LOG_LIMIT_BYTES = 1 << 20
-LOG_TAIL_LINES = 20
+MOST_WAITING = 1 << 16  # events that a slow reader may leave; then the worker has to wait
+ADVICE_S = 5.0  # what goes with a failure may not keep it from the reader for longer
+MAKING = (Started, Staged, Failed)
+ANSWERING = (Prompted, Prefilled, Decoded, Finished, Failed)
 
-Result = TypeVar("Result", Measured, CopyMeasured, TextCut, Scored)
+Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
 
 
 class Session:
@@ -71,14 +73,14 @@ class Session:
         self.packed = packed
         self.memory_limit_bytes = memory_limit_bytes
         self.info: ModelInfo | None = None
-        self.log_path: Path | None = None
         self._threads = threads
-        self._process: asyncio.subprocess.Process | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._log_tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._worker: WorkerProcess | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[Event] = asyncio.Queue(MOST_WAITING)
         self._requests = 0
         self._busy = False
+        self._stopping = False
+        self._expected: tuple[type[Event], ...] = ()  # what may be said now
         self._lost: Failed | None = None
         self._oom_kills: int | None = None  # the kernel's count when the worker was started
         self._ending: FailureKind | None = None  # why this side ended the process itself
@@ -94,31 +96,33 @@ class Session:
         return self.info is not None and self._lost is None
 
     @property
+    def stopping(self) -> bool:
+        """Whether a request was cancelled and has not ended yet; a second `cancel` then ends the process."""
+        return self._stopping
+
+    @property
     def pid(self) -> int | None:
         """The worker's process id."""
-        return self._process.pid if self._process else None
+        return self._worker.pid if self._worker else None
 
-    async def load(self) -> AsyncIterator[Event]:
+    @property
+    def log_path(self) -> Path | None:
+        """Where its stderr is kept; None where that cannot be."""
+        return self._worker.log.path if self._worker else None
+
+    async def load(self) -> AsyncGenerator[Event]:
         """Start the worker and load the model; the last event is Loaded or Failed."""
-        if lacking := self._lacking():
-            yield lacking
-            return
-        await self._start()
         limit, packed = self.memory_limit_bytes, self.packed
-        self._send(Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed))
-        async for event in self._until(Loaded):
+        command = Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
+        async for event in self._made(command, Loaded):
             if isinstance(event, Loaded):
                 self.info = event.info
             yield event
 
-    async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncIterator[Event]:
+    async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncGenerator[Event]:
         """Start the worker and make the profile's checkpoint; the last event is Quantized or Failed."""
-        if lacking := self._lacking():
-            yield lacking
-            return
-        await self._start()
-        self._send(Quantize(profile=self.profile, out=out, force=force, threads=self._threads))
-        async for event in self._until(Quantized):
+        command = Quantize(profile=self.profile, out=out, force=force, threads=self._threads)
+        async for event in self._made(command, Quantized):
             yield event
 
     async def generate(
@@ -131,40 +135,28 @@ class Session:
     ) -> AsyncGenerator[Event]:
         """Answer a conversation; the last event is Finished or Failed. `cold` reads the whole prompt anew."""
         request = self._next_request()
-        self._send(
-            Generate(request=request, messages=messages, generation=generation, threads=threads, cold=cold)
+        command = Generate(
+            request=request, messages=messages, generation=generation, threads=threads, cold=cold
         )
-        try:
-            async for event in self._until(Finished, request):
+        async with aclosing(self._asked(command, Finished, ANSWERING)) as events:
+            async for event in events:
                 yield event
-        finally:
-            if self._busy:  # the reader left early
-                self._send(Cancel(request=request))
-                self._busy = False
 
     async def render(self, messages: tuple[Message, ...]) -> Rendered | Failed:
         """The prompt a conversation becomes."""
-        request = self._next_request()
-        self._send(Render(request=request, messages=messages))
-        async for event in self._until(Rendered, request):
-            if isinstance(event, Rendered | Failed):
-                return event
-        raise AssertionError("a request ends with its last event")
+        return await self._result(Render(request=self._next_request(), messages=messages), Rendered)
 
     async def measure(self, run: Pass, *, threads: int | None = None) -> Measured | Failed:
         """Run once with made-up prompts, and what was stamped."""
-        request = self._next_request()
-        return await self._result(Measure(request=request, run=run, threads=threads), Measured, request)
+        return await self._result(Measure(request=self._next_request(), run=run, threads=threads), Measured)
 
     async def measure_copy(self) -> CopyMeasured | Failed:
         """How fast the model's device copies."""
-        request = self._next_request()
-        return await self._result(MeasureCopy(request=request), CopyMeasured, request)
+        return await self._result(MeasureCopy(request=self._next_request()), CopyMeasured)
 
     async def cut(self, text: str, tokens: int | None = None) -> TextCut | Failed:
         """An evaluation text as token ids, so many from its beginning."""
-        request = self._next_request()
-        return await self._result(Cut(request=request, text=text, tokens=tokens), TextCut, request)
+        return await self._result(Cut(request=self._next_request(), text=text, tokens=tokens), TextCut)
 
     async def score(
         self, passage: Passage, *, write: Place | None = None, reference: Logits | None = None
@@ -172,30 +164,39 @@ class Session:
         """What the model says of given tokens; its logits go to `write` and are compared with `reference`."""
         request = self._next_request()
         command = Score(request=request, passage=passage, write=write, reference=reference)
-        return await self._result(command, Scored, request)
+        return await self._result(command, Scored)
 
     def cancel(self) -> None:
-        """Stop what the worker does now. A load ends with its process, an answer after 3 s too."""
+        """Stop what the worker does now; a second call, while it is `stopping` still, ends the process.
+
+        An answer stops after the token, or the part of the prompt, that is being computed. What makes a model
+        or a checkpoint ends with its process at once.
+        """
         if not self._busy:
             return
         if self.info is None:
             self._end("cancelled")
-            return
-        request = self._requests
-        self._send(Cancel(request=request))
-        asyncio.get_running_loop().call_later(CANCEL_TIMEOUT_S, self._end_if_deaf, request)
+        elif self._stopping:
+            self._end("unresponsive")
+        else:
+            self._stopping = True
+            self._send(Cancel(request=self._requests))
 
     async def close(self) -> None:
-        """End the worker; its memory is back when this returns."""
-        if self._process is None:
-            return
+        """End the worker; its memory is back when this returns, unless the kernel cannot end it."""
         self._end("cancelled")
-        await self._process.wait()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._worker is None:
+            return
+        await self._worker.buried()
+        if self._reading is not None:
+            self._expected = ()
+            self._forget_events()  # for whose room the reader may wait
+            await asyncio.wait([self._reading], timeout=2 * ADVICE_S)
 
     async def ended(self) -> Failed:
         """Why the worker ended, once it has; for whoever wants to know without asking it anything."""
-        await asyncio.wait(self._tasks[:1])
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
         return self._lost or Failed(kind="worker_lost", message="the worker was not started")
 
     # the process
@@ -208,77 +209,71 @@ class Session:
         return Failed(kind="not_loaded", message=f"{self.profile.label} {absent.message}", hint=absent.hint)
 
     async def _start(self) -> None:
-        self._busy = True
         self._oom_kills = oom_kill.count()
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",
-            "-m",
-            "engine.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            limit=LONGEST_LINE_BYTES,
-            start_new_session=True,  # Ctrl-C in the terminal is ours to handle
-        )
-        self._tasks = [asyncio.create_task(self._read_events()), asyncio.create_task(self._read_log())]
+        try:
+            self._worker = await WorkerProcess.started(self.profile.name)
+        except OSError as error:
+            hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
+            message = f"no worker can be started: {error.strerror or error}"
+            self._lost = Failed(kind="worker_lost", message=message, hint=hint)
+            return
+        if self._ending is not None:  # meanwhile
+            self._worker.kill()
+        self._reading = asyncio.create_task(self._read(self._worker))
 
-    async def _read_events(self) -> None:
-        process = _running(self._process)
-        stdout = _stream(process.stdout)
-        while line := await stdout.readline():
-            try:
-                event = decode_event(line)
-                self._events.put_nowait(
-                    await self._with_advice(event) if isinstance(event, Failed) else event
-                )
-            except msgspec.MsgspecError as error:
-                self._log_tail.append(f"unreadable event: {error}")
-        code = await process.wait()
-        if self.info is None:
-            await asyncio.to_thread(_sweep_store)
-        self._lost = await self._with_advice(self._last_words(code))
-        self._events.put_nowait(self._lost)
+    async def _read(self, worker: WorkerProcess) -> None:
+        """Take what the worker says. However this ends, whoever waits for an event gets a last one."""
+        lost = Failed(kind="worker_lost", message="the worker is gone")
+        try:
+            async for event in worker.events():
+                await self._take(event)
+            if self.info is None:
+                await _sweep_store()
+            lost = await self._with_advice(self._last_words(worker))
+        finally:
+            self._lost = lost
+            with suppress(asyncio.QueueFull):  # then nobody waits: it comes after what is there
+                self._events.put_nowait(lost)
 
-    async def _read_log(self) -> None:
-        """Keep the worker's stderr: its tail in memory, its beginning in a bounded file."""
-        process = _running(self._process)
-        stderr = _stream(process.stderr)
-        folder = paths.logs()
-        folder.mkdir(parents=True, exist_ok=True)
-        self.log_path = folder / f"{self.profile.name}-{process.pid}.log"
-        with self.log_path.open("wb") as log:
-            while chunk := await stderr.read(1 << 16):
-                log.write(chunk[: max(0, LOG_LIMIT_BYTES - log.tell())])
-                log.flush()
-                self._log_tail.extend(chunk.decode(errors="replace").splitlines())
+    async def _take(self, event: Event) -> None:
+        if self._answers(event):
+            await self._events.put(await self._with_advice(event) if isinstance(event, Failed) else event)
 
-    def _last_words(self, code: int) -> Failed:
-        log = f"log: {self.log_path}"
+    def _answers(self, event: Event) -> bool:
+        """Whether this belongs to what was asked, and is not the tail of an answer whose reader left."""
+        owner = getattr(event, "request", None)
+        return self._busy and isinstance(event, self._expected) and owner in {None, self._requests}
+
+    def _last_words(self, worker: WorkerProcess) -> Failed:
+        code = worker.exit_code
+        log = f"; log: {worker.log.path}" if worker.log.path else ""
+        again = f"load it again{log}"
         match self._ending:
             case "cancelled":
                 return Failed(kind="cancelled", message="cancelled")
             case "unresponsive":
-                message = f"did not stop within {CANCEL_TIMEOUT_S:g} s and was ended"
+                message = "had not stopped yet and was ended"
                 return Failed(kind="unresponsive", message=message, hint="load it again")
-        if self._ran_out(code):
+        if self._ran_out(worker):
             message = "the worker was ended for want of memory"
-            return Failed(kind="out_of_memory", message=message, hint=f"load it again; {log}")
-        if code == -signal.SIGKILL:
+            return Failed(kind="out_of_memory", message=message, hint=again)
+        if worker.fault:
+            message = f"the worker {worker.fault} and was ended"
+        elif code == -signal.SIGKILL:
             by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
             both = "by hand, or by the kernel for want of memory"
             message = f"the worker was killed (SIGKILL: {both if self._oom_kills is None else by_hand})"
-        elif code < 0:
-            message = f"the worker died of {signal.Signals(-code).name}"
+        elif code is not None and code < 0:
+            message = f"the worker died of {_signal_name(-code)}"
         else:
             message = f"the worker ended with exit code {code}"
-        return Failed(kind="worker_lost", message=message, hint=f"load it again; {log}")
+        return Failed(kind="worker_lost", message=message, hint=again)
 
-    def _ran_out(self, code: int) -> bool:
+    def _ran_out(self, worker: WorkerProcess) -> bool:
         """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
-        if code == -signal.SIGKILL and self._oom_kills is not None:
+        if worker.exit_code == -signal.SIGKILL and not worker.fault and self._oom_kills is not None:
             return (oom_kill.count() or 0) > self._oom_kills
-        return code == -signal.SIGABRT and any("bad_alloc" in line for line in self._log_tail)
+        return worker.exit_code == -signal.SIGABRT and any("bad_alloc" in line for line in worker.log.tail)
 
     async def _with_advice(self, failed: Failed) -> Failed:
         """A shortage with what to try, by name; every other failure as it is."""
@@ -286,79 +281,98 @@ class Session:
             return failed
         from engine.plan import advice
 
-        return await asyncio.to_thread(advice.advised, failed, self.profile, self.memory_limit_bytes)
+        asked = asyncio.to_thread(advice.advised, failed, self.profile, self.memory_limit_bytes)
+        try:
+            return await asyncio.wait_for(asked, ADVICE_S)
+        except Exception as error:  # the failure is told all the same
+            if self._worker is not None:
+                self._worker.log.note(f"no advice: {error!r}")
+            return failed
 
     def _end(self, why: FailureKind) -> None:
-        process = self._process
-        if process is not None and process.returncode is None:
+        if self._worker is None:
+            self._ending = why if self._busy else None  # it is being started
+        elif self._worker.exit_code is None:
             self._ending = why
-            process.kill()
-
-    def _end_if_deaf(self, request: int) -> None:
-        if self._busy and self._requests == request:
-            self._end("unresponsive")
+            self._worker.kill()
 
     # the wire
 
     def _next_request(self) -> int:
         if self._busy:
             raise RuntimeError("a session does one thing at a time")
-        self._busy = True
+        if self._worker is None and self._lost is None:
+            raise RuntimeError("load() comes first")
         self._requests += 1
         return self._requests
 
     def _send(self, command: Command) -> None:
-        if self._lost is None:
-            _pipe(_running(self._process).stdin).write(encode(command) + b"\n")
+        if self._lost is None and self._worker is not None:
+            self._worker.send(command)
 
-    async def _result(self, command: Command, last: type[Result], request: int) -> Result | Failed:
+    async def _made(self, command: Load | Quantize, last: type[Event]) -> AsyncGenerator[Event]:
+        """Start the worker for the one command that makes what it is for."""
+        if lacking := self._lacking():
+            yield lacking
+            return
+        self._busy = True
+        await self._start()
+        async with aclosing(self._asked(command, last, (*MAKING, last))) as events:
+            async for event in events:
+                yield event
+
+    async def _result(self, command: Command, last: type[Result]) -> Result | Failed:
         """The one event that answers a command; a reader that leaves early cancels it."""
-        self._send(command)
-        try:
-            async for event in self._until(last, request):
+        async with aclosing(self._asked(command, last, (last, Failed))) as events:
+            async for event in events:
                 if isinstance(event, last | Failed):
                     return event
-        finally:
-            if self._busy:
-                self._send(Cancel(request=request))
-                self._busy = False
         raise AssertionError("a request ends with its last event")
 
-    async def _until(self, last: type[Event], request: int | None = None) -> AsyncIterator[Event]:
-        """Events of this request up to its last, which is of type `last` or Failed."""
+    async def _asked(
+        self, command: Command, last: type[Event], expected: tuple[type[Event], ...]
+    ) -> AsyncGenerator[Event]:
+        """Say it, and the answer up to its last event, which is of type `last` or Failed."""
+        self._forget_events()
+        self._busy, self._expected = True, expected
+        self._send(command)
+        try:
+            ended = False
+            while not ended:
+                event = await self._next_event()
+                ended = isinstance(event, last | Failed)
+                if ended:
+                    self._rest()
+                yield event
+        finally:
+            if self._busy:  # the reader left early
+                self._end("cancelled") if self.info is None else self._send(Cancel(request=self._requests))
+                self._rest()
+
+    async def _next_event(self) -> Event:
         while True:
             event = self._lost if self._lost and self._events.empty() else await self._events.get()
-            owner = getattr(event, "request", None)
-            if owner is not None and owner != request:
-                continue  # the tail of an answer whose reader left
-            ended = isinstance(event, last | Failed)
-            if ended:
-                self._busy = False
-            yield event
-            if ended:
-                return
+            if event is self._lost or self._answers(event):
+                return event
+
+    def _rest(self) -> None:
+        self._busy, self._stopping, self._expected = False, False, ()
+
+    def _forget_events(self) -> None:
+        while not self._events.empty():
+            self._events.get_nowait()
 
 
-def _sweep_store() -> None:
-    """Remove the checkpoint that an ended worker was making."""
+async def _sweep_store() -> None:
+    """Remove the checkpoint that an ended worker was making; where that fails, the next visitor does it."""
     from engine import store
 
-    store.sweep()
+    with suppress(OSError, TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(store.sweep), ADVICE_S)
 
 
-def _running(process: asyncio.subprocess.Process | None) -> asyncio.subprocess.Process:
-    if process is None:
-        raise RuntimeError("load() comes first")
-    return process
-
-
-def _stream(reader: asyncio.StreamReader | None) -> asyncio.StreamReader:
-    if reader is None:
-        raise RuntimeError("the worker was started without a pipe")
-    return reader
-
-
-def _pipe(writer: asyncio.StreamWriter | None) -> asyncio.StreamWriter:
-    if writer is None:
-        raise RuntimeError("the worker was started without a pipe")
-    return writer
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -134,8 +134,13 @@ class Duel:
             self.answers[side].add(event)
             yield side, event
 
+    @property
+    def stopping(self) -> bool:
+        """Whether an answer was cancelled and goes on still; a second `cancel` then ends its worker."""
+        return any(session.stopping for session in self.sessions)
+
     def cancel(self) -> None:
-        """Stop every side, also those that have not begun."""
+        """Stop every side, also those that have not begun; a second call ends workers that are `stopping`."""
         self._cancelled = True
         for session in self.sessions:
             session.cancel()

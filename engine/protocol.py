@@ -13,6 +13,8 @@ from msgspec import Struct
 from engine.profile import Generation, Profile
 from engine.record import Record
 
+LONGEST_LINE_BYTES = 1 << 26
+
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
 Generator = Literal["engine", "hf"]

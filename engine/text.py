@@ -1,8 +1,11 @@
 """Untrusted text made safe to show: what a terminal would act on becomes something a reader can see.
 
 Owns the one function through which model output, profile texts and error messages pass before they reach a
-terminal or a widget. Knows nothing of either; markup is the widget's business.
+terminal or a widget, and the one that takes passwords out of addresses. Knows nothing of either; markup is
+the widget's business.
 """
+
+import re
 
 _BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SEPARATORS = (0x2028, 0x2029)
@@ -27,3 +30,11 @@ def visible(text: str, *, keep_newlines: bool = True) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_LINES if keep_newlines else _PICTURES)
+
+
+_USERINFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+
+
+def without_userinfo(text: str) -> str:
+    """The text with names and passwords taken out of its addresses: `http://user:word@host` is `http://host`."""
+    return _USERINFO.sub(r"\1", text) if "@" in text else text

@@ -105,6 +105,7 @@ class Bridge:
         self._settled[side].clear()
         if self._owes_answer(side):
             self.duel.cancel()
+            await self.duel.sessions[side].close()  # whether or not it stops
             await self._idle.wait()
         await self.duel.sessions[side].close()
         self.duel.replace(side, self._open(profile))
@@ -137,8 +138,13 @@ class Bridge:
         finally:
             self._idle.set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether a cancelled answer goes on still; a second `cancel` ends its worker."""
+        return self.duel.stopping
+
     def cancel(self) -> None:
-        """Stop both sides, whatever they do."""
+        """Stop both sides, whatever they do; a second call ends the workers that are `stopping`."""
         self.duel.cancel()
 
     def forget(self) -> None:
@@ -169,8 +175,8 @@ class Bridge:
     async def put_aside(self) -> None:
         """End both workers to give their memory back; the sides are lost until they are loaded again."""
         self.duel.cancel()
-        await self._idle.wait()
         await asyncio.gather(*(session.close() for session in self.duel.sessions))
+        await self._idle.wait()
 
     async def close(self) -> None:
         """End both workers."""

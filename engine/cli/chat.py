@@ -19,7 +19,7 @@ from engine.duel import Answer, Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
 
-KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer"
+KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second one the model"
 
 
 @click.command(short_help="Talk to one model; also in a pipe.")

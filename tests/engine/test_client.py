@@ -6,7 +6,6 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
-import pytest
 
 from engine.client import Session
 from engine.profile import Generation, Profile
@@ -92,20 +91,22 @@ async def test_a_killed_worker_is_an_event(load: Loader, make_profile: Callable[
     assert await collect(session.generate(HELLO, Generation())) == [failed]
 
 
-async def test_a_deaf_worker_is_ended(
-    load: Loader, make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+async def test_a_deaf_worker_is_ended_by_a_second_cancel(
+    load: Loader, make_profile: Callable[..., Profile]
 ) -> None:
-    monkeypatch.setattr("engine.client.CANCEL_TIMEOUT_S", 0.3)
     session = await load(make_profile())
     assert session.pid
     events: list[Event] = []
     async for event in session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0)):
         events.append(event)
-        if isinstance(event, Decoded) and sum(isinstance(e, Decoded) for e in events) == 1:
+        if isinstance(event, Decoded) and not session.stopping:
             os.kill(session.pid, signal.SIGSTOP)  # it hears nothing any more
+            session.cancel()
+            assert session.stopping and psutil.pid_exists(session.pid)
             session.cancel()
     failed = events[-1]
     assert isinstance(failed, Failed) and failed.kind == "unresponsive"
+    assert not session.stopping and not session.ready
 
 
 async def test_cancelling_a_load_ends_its_process(make_profile: Callable[..., Profile]) -> None:
