@@ -14,12 +14,13 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import InputError
-from engine.text import visible
+from engine.text import escaped, visible
 from engine.units import MISSING
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
 GAP = "  "
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")  # spreadsheets take the wide ones, too
 
 
 def table(rows: Sequence[Row], width: int | None = None) -> str:
@@ -28,7 +29,7 @@ def table(rows: Sequence[Row], width: int | None = None) -> str:
         return ""
     names = list(rows[0])
     cells = [
-        [name.replace("_", " ") for name in names],
+        [_shown(name).replace("_", " ") for name in names],
         *([_shown(row.get(n)) for n in names] for row in rows),
     ]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
@@ -43,28 +44,35 @@ def markdown(rows: Sequence[Row]) -> str:
         return ""
     names = list(rows[0])
     rules = ["--:" if _is_number_column(rows, name) else "---" for name in names]
-    lines = [names, rules, *([_shown(row.get(n)).replace("|", "\\|") for n in names] for row in rows)]
+    lines = [
+        [*map(_shown, names)],
+        rules,
+        *([_shown(row.get(n)).replace("|", "\\|") for n in names] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def json(rows: object) -> str:
     """One indented JSON document: rows, or any other data made of msgspec structs."""
-    return msgspec.json.format(msgspec.json.encode(rows), indent=2).decode()
+    return escaped(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
 
 
-def jsonl(rows: Sequence[Row]) -> str:
+def jsonl(rows: Sequence[object]) -> str:
     """One JSON object a line."""
-    return "\n".join(msgspec.json.encode(row).decode() for row in rows)
+    return "\n".join(escaped(msgspec.json.encode(row).decode()) for row in rows)
 
 
 def csv_text(rows: Sequence[Row]) -> str:
-    """Comma-separated values with a header; an absent figure is an empty cell."""
+    """Comma-separated values with a header; an absent figure is an empty cell.
+
+    Text that a spreadsheet would compute has a `'` before it; control characters are written as `\\uXXXX`.
+    """
     if not rows:
         return ""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_inert, rows[0]))
+    writer.writerows([_inert(row.get(name)) for name in rows[0]] for row in rows)
     return out.getvalue().rstrip("\n")
 
 
@@ -88,6 +96,12 @@ FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
     "jsonl": jsonl,
     "csv": csv_text,
 }
+
+
+def _inert(cell: Cell) -> Cell:
+    if not isinstance(cell, str):
+        return cell
+    return ("'" if cell.startswith(FORMULA_STARTS) else "") + escaped(cell)
 
 
 def _shown(cell: Cell) -> str:

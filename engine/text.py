@@ -1,24 +1,27 @@
 """Untrusted text made safe to show: what a terminal would act on becomes something a reader can see.
 
-Owns the one function through which model output, profile texts and error messages pass before they reach a
-terminal or a widget, and the one that takes passwords out of addresses. Knows nothing of either; markup is
-the widget's business.
+Owns the functions through which model output, profile texts and error messages pass before they reach a
+terminal, a widget or a document, and the one that takes passwords out of addresses. Knows nothing of those;
+markup is the widget's business.
 """
 
 import re
 
 _BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 _SEPARATORS = (0x2028, 0x2029)
+# Not the joiners U+200C and U+200D, which scripts and emoji need.
+_INVISIBLE = (0x200B, *range(0x2060, 0x2066), 0xFEFF, *range(0xFFF9, 0xFFFC))
 _SURROGATES = range(0xD800, 0xE000)
 
 _PICTURES: dict[int, str] = {
     **{code: chr(0x2400 + code) for code in range(0x20)},  # ESC is ␛
     0x7F: "␡",
     **{code: "␛" + chr(code - 0x40) for code in range(0x80, 0xA0)},  # C1 is ESC and a letter: CSI is ␛[
-    **{code: f"⟨U+{code:04X}⟩" for code in (*_BIDI, *_SEPARATORS)},
+    **{code: f"⟨U+{code:04X}⟩" for code in (*_BIDI, *_SEPARATORS, *_INVISIBLE)},
     **dict.fromkeys(_SURROGATES, "\ufffd"),
 }
 _KEPT = {ord("\n"), ord("\t")}
+_ESCAPES = {code: f"\\u{code:04x}" for code in _PICTURES if code not in {*_KEPT, *_SURROGATES}}
 _LINES = {code: picture for code, picture in _PICTURES.items() if code not in _KEPT}
 
 
@@ -30,6 +33,11 @@ def visible(text: str, *, keep_newlines: bool = True) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_LINES if keep_newlines else _PICTURES)
+
+
+def escaped(text: str) -> str:
+    """The text with the same characters, newlines and tabs apart, as `\\uXXXX`: JSON stays what it is."""
+    return text if text.isascii() and text.isprintable() else text.translate(_ESCAPES)
 
 
 _USERINFO = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")

@@ -1,5 +1,6 @@
 """Boundaries that import-linter cannot see: what a clean interpreter imports, and tables that must match."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -41,3 +42,21 @@ def test_only_paths_reads_the_environment() -> None:
         if "os.environ.get" in (text := file.read_text()) or "os.getenv" in text
     ]
     assert readers == ["engine/paths.py"]
+
+
+PRINTERS = {"print", "click.echo", "click.secho", "click.style", "click.echo_via_pager", "click.prompt"}
+STREAMS = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__"}
+
+
+def _prints(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call):
+        return False
+    called = ast.unparse(node.func)
+    return called in PRINTERS or any(called.startswith(f"{stream}.write") for stream in STREAMS)
+
+
+def test_only_one_module_prints() -> None:
+    folders = (ROOT / "engine", ROOT / "tui")
+    files = [file for folder in folders for file in folder.rglob("*.py") if "worker" not in file.parts]
+    printing = {file for file in files if any(map(_prints, ast.walk(ast.parse(file.read_text()))))}
+    assert printing == {ROOT / "engine/cli/terminal.py"}

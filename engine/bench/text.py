@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-import msgspec
-
 from engine import report
 from engine.bench.document import Document, Start
 from engine.bench.gpus import GpuState
@@ -137,7 +135,7 @@ def _markdown(document: Document) -> str:
 
 
 def _jsonl(document: Document) -> str:
-    return "\n".join(msgspec.json.encode(row).decode() for row in document.rows)
+    return report.jsonl(document.rows)
 
 
 def _csv(document: Document) -> str:

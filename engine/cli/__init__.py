@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 
 from engine import paths
+from engine.cli import terminal
 from engine.errors import ExitCode, InputError, QuantDuelError
 from engine.faults import nearest
-from engine.text import visible
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
@@ -84,7 +84,7 @@ def build_group(default: click.Command | None = None) -> click.Group:
         if ctx.invoked_subcommand is not None:
             return None
         if default is None:
-            click.echo(ctx.get_help())
+            terminal.say_lines(ctx.get_help())
             return None
         with default.make_context("", [], parent=ctx) as inner:
             return default.invoke(inner)
@@ -143,9 +143,10 @@ def main(default: click.Command | None = None) -> None:
 
 def print_error(message: str, hint: str = "") -> None:
     """What went wrong and what to do about it, on stderr."""
-    click.echo(f"quantduel: {visible(message)}", err=True)
-    if hint:
-        click.echo(f"  {visible(hint)}", err=True)
+    first, *more = message.splitlines() or [""]
+    terminal.say(f"quantduel: {first}", err=True)
+    for line in (*more, *hint.splitlines()):
+        terminal.say(f"  {line}", err=True)
 
 
 def _usage_hint(error: click.ClickException) -> str:
@@ -161,7 +162,7 @@ def _means_a_model(word: str) -> bool:
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted:
-        click.echo(f"quantduel {_version()}")
+        terminal.say(f"quantduel {_version()}")
         ctx.exit()
 
 

@@ -14,14 +14,14 @@ from msgspec.structs import replace
 
 from engine import leaderboard, leaderboard_text, report
 from engine.blind import Blind
-from engine.cli import loading, print_error, prompts, transcript
+from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide, ProgressLine
 from engine.cli.options import Settings, chosen, settings_options
 from engine.cli.prompts import Conversation
+from engine.cli.terminal import Styled
 from engine.duel import Duel
 from engine.errors import ExitCode, HistoryError, InputError
 from engine.history import History
-from engine.text import visible
 from engine.units import speed_text
 from engine.votes import BlindTurn, Choice, exclusion_of, verdict_of
 
@@ -83,10 +83,11 @@ def _arena(
     voting = Voting(runner, blind, on_stderr=options["as_json"])
     voting.run(asked)
     if options["as_json"]:
-        click.echo(report.json(voting.turns))
+        terminal.data(report.json(voting.turns))
     elif voting.turns:
         board = leaderboard.leaderboard(voting.turns)
-        click.echo("\n" + leaderboard_text.text(board, "table"))
+        terminal.say()
+        terminal.say_lines(leaderboard_text.text(board, "table"))
     failed = any(exclusion_of(turn) == "failed" for turn in voting.turns)
     return ExitCode.NOT_GENERATED if failed else ExitCode.DONE
 
@@ -130,13 +131,13 @@ class Voting:
 
     def _key(self) -> str:
         """A key on a terminal, a line in a pipe; the end of the input is `q`."""
-        click.echo(QUESTION, nl=False, err=True)
+        terminal.say(QUESTION, err=True, end="")
         if sys.stdin.isatty():
             key = click.getchar().lower()
-            click.echo(key if key.isprintable() else "", err=True)
+            terminal.say(key if key.isprintable() else "", err=True)
             return QUIT if key in {"", "\x04"} else key
         line = sys.stdin.readline()
-        click.echo(err=True)
+        terminal.say(err=True)
         return line.strip().lower() if line else QUIT
 
     def _keep(self, turn: BlindTurn) -> None:
@@ -165,7 +166,8 @@ class Voting:
                 transcript.report(answer.failure, "this turn does not count", answer.profile)
 
     def _say(self, text: str, *, bold: bool = False) -> None:
-        click.secho(visible(text), bold=bold, err=self._on_stderr)
+        for line in text.splitlines() or [""]:
+            terminal.say(Styled(line, bold=bold), err=self._on_stderr)
 
 
 async def _ask(blind: Blind, asked: Conversation) -> None:

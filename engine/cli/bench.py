@@ -13,6 +13,7 @@ from engine.bench import document, plan
 from engine.bench import text as texts
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.run import Bench
+from engine.cli import terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen
 from engine.errors import ExitCode
@@ -117,7 +118,7 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         asyncio.run(_run(running, out, form))
     except KeyboardInterrupt:
         interrupted = True
-    click.echo(texts.text(running.document, options["form"]))
+    terminal.data(texts.text(running.document, options["form"]))
     return ExitCode.INTERRUPTED if interrupted else exit_code(running.document)
 
 

@@ -12,7 +12,7 @@ from typing import Unpack
 
 import click
 
-from engine.cli import loading, transcript
+from engine.cli import loading, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
 from engine.duel import Answer, Duel
@@ -58,14 +58,14 @@ def _converse(runner: asyncio.Runner, duel: Duel) -> ExitCode:
     """Lines from the terminal until the user leaves or the worker is gone."""
     import readline  # noqa: F401  # editing and history for input()
 
-    click.echo(f"{duel.sessions[0].profile.name}: {KEYS}", err=True)
+    terminal.say(f"{duel.sessions[0].profile.name}: {KEYS}", err=True)
     while duel.sessions[0].ready:
         match _line():
             case None | "/quit":
                 return ExitCode.DONE
             case "/clear":
                 duel.forget()
-                click.echo("forgotten", err=True)
+                terminal.say("forgotten", err=True)
             case "":
                 continue
             case text:
@@ -78,10 +78,10 @@ def _line() -> str | None:
     try:
         return input("> ").strip()
     except EOFError:
-        click.echo()
+        terminal.say()
         return None
     except KeyboardInterrupt:
-        click.echo()
+        terminal.say()
         return ""
 
 
@@ -98,10 +98,10 @@ async def _answer(duel: Duel, prompt: str) -> ExitCode:
         async with aclosing(duel.ask(prompt)) as events:
             async for _, event in events:
                 if isinstance(event, Decoded | Finished):
-                    transcript.write(event.text)
+                    terminal.write(event.text)
     finally:
         loop.remove_signal_handler(signal.SIGINT)
-    click.echo()
+    terminal.say()
     return _outcome(duel, duel.answers[0], bool(interrupts))
 
 
@@ -111,5 +111,6 @@ def _outcome(duel: Duel, answer: Answer, interrupted: bool) -> ExitCode:
         transcript.report(answer.failure.message, answer.failure.hint, session.profile.name)
         return ExitCode.NOT_GENERATED
     if session.info and sys.stdout.isatty():
-        click.secho(f"   {transcript.figures(answer, session.info)[0]}", dim=True, err=True)
+        speeds = transcript.figures(answer, session.info)[0]
+        terminal.say(terminal.Styled(f"   {speeds}", dim=True), err=True)
     return ExitCode.INTERRUPTED if interrupted else ExitCode.DONE

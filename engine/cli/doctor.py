@@ -5,9 +5,10 @@ from itertools import groupby
 import click
 
 from engine import report
+from engine.cli import terminal
+from engine.cli.terminal import Styled, say
 from engine.diagnosis import Check, Diagnosis, diagnose
 from engine.errors import ExitCode
-from engine.text import visible
 
 COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
@@ -21,7 +22,7 @@ def doctor(as_json: bool) -> ExitCode:
     """
     found = diagnose()
     if as_json:
-        click.echo(report.json(found))
+        terminal.data(report.json(found))
     else:
         _print(found)
     return ExitCode.DONE if found.can_run_models else ExitCode.NOT_LOADED
@@ -30,15 +31,15 @@ def doctor(as_json: bool) -> ExitCode:
 def _print(found: Diagnosis) -> None:
     width = max(len(check.name) for check in found.checks)
     for area, checks in groupby(found.checks, key=lambda check: check.area):
-        click.secho(area.capitalize(), bold=True)
+        say(Styled(area.capitalize(), bold=True))
         for check in checks:
             _print_check(check, width)
-        click.echo()
-    click.echo("Models can be run here." if found.can_run_models else "Models cannot be run here yet.")
+        say()
+    say("Models can be run here." if found.can_run_models else "Models cannot be run here yet.")
 
 
 def _print_check(check: Check, width: int) -> None:
-    state = click.style(f"{check.state:<7}", fg=COLOURS[check.state])
-    click.echo(f"  {state}  {check.name:<{width}}  {visible(check.detail, keep_newlines=False)}")
+    state = Styled(f"{check.state:<7}", colour=COLOURS[check.state])
+    say("  ", state, f"  {check.name:<{width}}  {check.detail}")
     if check.mend:
-        click.echo(f"  {'':7}  {'':{width}}  → {check.mend}")
+        say(f"  {'':7}  {'':{width}}  → {check.mend}")

@@ -9,7 +9,7 @@ import click
 from msgspec.structs import replace
 
 from engine import report, turn
-from engine.cli import loading, prompts, transcript
+from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
@@ -79,7 +79,7 @@ def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     schedule = chosen_schedule(options["schedule"], profiles, limits)
     turns = asyncio.run(_duel(profiles, conversations, options, schedule, limits))
     if options["as_json"]:
-        click.echo(report.json(turns if options["prompt_file"] else turns[0]))
+        terminal.data(report.json(turns if options["prompt_file"] else turns[0]))
     return exit_code(turns)
 
 
@@ -122,7 +122,7 @@ async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, option
         page.add_lens(lens)
     _follow(duel, sides)
     for found in duel.swap.returns:
-        click.echo(return_text(found), err=True)
+        terminal.say(return_text(found), err=True)
     records = _records(duel, sides, rendered)
     _note_lost_workers(duel, sides)
     return replace(turn.record(duel, asked.prompt, generation, records), lens=lens)

@@ -11,7 +11,7 @@ import click
 from engine import report as files
 from engine.bench import plan
 from engine.calibration import PYTHON_DOCS
-from engine.cli import print_error
+from engine.cli import print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen, set_option
 from engine.errors import ExitCode, InputError
@@ -94,7 +94,7 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         if row.error:
             print_error(f"{row.profile}: {row.error.message}", row.error.hint)
     if report.convention or options["form"] == "json":
-        click.echo(texts.text(report, options["form"]))
+        terminal.data(texts.text(report, options["form"]))
     return ExitCode.INTERRUPTED if interrupted else exit_code(report)
 
 

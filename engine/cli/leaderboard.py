@@ -7,6 +7,7 @@ import click
 from engine import leaderboard as boards
 from engine import leaderboard_text as texts
 from engine import report
+from engine.cli import terminal
 from engine.errors import ExitCode
 from engine.history import History
 from engine.leaderboard_text import Format
@@ -36,5 +37,5 @@ def leaderboard(names: tuple[str, ...], form: Format, export: Path | None, seed:
     board = boards.leaderboard(turns, seed=seed)
     if export and wanted:
         report.write(texts.text(board, wanted), export)
-    click.echo(texts.text(board, form))
+    terminal.data(texts.text(board, form))
     return ExitCode.DONE

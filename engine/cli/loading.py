@@ -1,7 +1,6 @@
 """Models loaded for one command and closed again whatever happens, with progress in one line on stderr."""
 
 import asyncio
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -9,11 +8,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from engine import paths
+from engine.cli import terminal
 from engine.client import Session
 from engine.profile import Profile
 from engine.protocol import Failed, Loaded, Staged
 from engine.stages import stage_text
-from engine.text import visible
 
 
 class ProgressLine:
@@ -25,9 +24,7 @@ class ProgressLine:
     def show(self, text: str) -> None:
         """Replace the line."""
         if self._shown:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r\x1b[2K{visible(text, keep_newlines=False)[:width]}")
-            sys.stderr.flush()
+            terminal.rewrite(text)
 
     def clear(self) -> None:
         """Take the line away."""

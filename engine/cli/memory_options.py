@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import click
 
 from engine.cli.options import MemorySize
+from engine.cli.terminal import say
 from engine.plan import advice
 from engine.profile import Profile
 from engine.schedule import Schedule
@@ -54,5 +55,5 @@ def chosen_schedule(
     shared = whole.pop() if len(whole) == 1 and None not in limits else None
     if advice.fit_together(profiles, shared):
         return "sequential"
-    click.echo("both models do not fit into memory together: swapping, one is loaded at a time", err=True)
+    say("both models do not fit into memory together: swapping, one is loaded at a time", err=True)
     return "swap"

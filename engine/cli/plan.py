@@ -6,7 +6,7 @@ from typing import TypedDict, Unpack
 import click
 
 from engine import hardware, report
-from engine.cli import print_error
+from engine.cli import print_error, terminal
 from engine.cli.options import MemorySize, chosen, set_option
 from engine.cli.plan_text import show, show_check
 from engine.errors import ExitCode, LoadError
@@ -53,7 +53,7 @@ def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     found = [_planned(profile, options, machine) for profile in profiles]
     plans = [each for each in found if each is not None]
     if options["as_json"]:
-        click.echo(report.json({"plans": plans}))
+        terminal.data(report.json({"plans": plans}))
     else:
         for each in plans:
             show(each)
@@ -80,7 +80,7 @@ def _check(profiles: list[Profile], options: _Options, machine: Hardware) -> Exi
     finally:
         progress.clear()
     if options["as_json"]:
-        click.echo(report.json({"profiles": rows}))
+        terminal.data(report.json({"profiles": rows}))
     else:
         show_check(rows)
     return ExitCode.NOT_LOADED if any(row.actual is None for row in rows) else ExitCode.DONE

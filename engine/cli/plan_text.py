@@ -2,12 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-import click
-
 from engine import report
+from engine.cli.terminal import Styled, say, say_lines
 from engine.plan.check import Checked
 from engine.plan.terms import Plan, Term, total
-from engine.text import visible
 from engine.units import bytes_text
 
 COLOURS = {"fits": "green", "tight": "yellow", "does not fit": "red"}
@@ -17,7 +15,7 @@ NAME_WIDTH, SIZE_WIDTH = 32, 12
 def show(found: Plan) -> None:
     """Every term, then what they add up to."""
     head = f"{found.profile}  ({found.label}, {found.dtype}, {found.device}; {found.origin})"
-    click.secho(visible(head, keep_newlines=False), bold=True)
+    say(Styled(head, bold=True))
     _group(f"Weights, {found.parameters / 1e6:,.1f} M parameters", found.weights)
     _group(f"KV cache, context {found.context} × batch {found.batch}", found.kv_cache)
     _group("Activations, at most", found.activations)
@@ -28,9 +26,9 @@ def show(found: Plan) -> None:
         _group("Peak while quantizing (once, in the host's memory)", found.quantizing)
     _line("Rule of thumb", found.rule_of_thumb.bytes, found.rule_of_thumb.text)
     _line("", None, found.rule_of_thumb.difference)
-    click.echo()
+    say()
     _verdict(found)
-    click.echo()
+    say()
 
 
 def verdict_text(found: Plan) -> str:
@@ -44,18 +42,15 @@ def verdict_text(found: Plan) -> str:
 
 
 def _verdict(found: Plan) -> None:
-    click.secho(verdict_text(found), fg=COLOURS[found.verdict], bold=True)
+    say(Styled(verdict_text(found), bold=True, colour=COLOURS[found.verdict]))
     for note in found.notes:
-        click.echo(f"  {visible(note, keep_newlines=False)}")
+        say(f"  {note}")
     if found.verdict != "does not fit":
         return
     if not found.would_fit:
-        click.echo(
-            "  nothing smaller of this model is known here: another model, device or machine is needed"
-        )
+        say("  nothing smaller of this model is known here: another model, device or machine is needed")
     for each in found.would_fit:
-        what = visible(each.what, keep_newlines=False)
-        click.echo(f"  would fit: {what}, {bytes_text(each.needs_bytes)} needed")
+        say(f"  would fit: {each.what}, {bytes_text(each.needs_bytes)} needed")
 
 
 def _group(title: str, terms: Iterable[Term]) -> None:
@@ -68,16 +63,16 @@ def _group(title: str, terms: Iterable[Term]) -> None:
 def _line(name: str, size: int | None, origin: str = "", *, bold: bool = False) -> None:
     amount = bytes_text(size) if size is not None else ""
     text = f"{name:<{NAME_WIDTH}} {amount:>{SIZE_WIDTH}}"
-    quiet = click.style(visible(origin, keep_newlines=False), dim=True)
-    click.echo(f"{click.style(text, bold=bold)}  {quiet}".rstrip())
+    quiet = ("  ", Styled(origin, dim=True)) if origin else ()
+    say(Styled(text if origin else text.rstrip(), bold=bold), *quiet)
 
 
 def show_check(rows: Sequence[Checked]) -> None:
     """Estimate, actual and error of each figure, a line a profile."""
-    click.echo(report.table([_row(row) for row in rows]))
+    say_lines(report.table([_row(row) for row in rows]))
     for row in rows:
         if row.failure:
-            click.echo(f"{visible(row.profile)}: {visible(row.failure, keep_newlines=False)}", err=True)
+            say(f"{row.profile}: {row.failure}", err=True)
 
 
 def _row(row: Checked) -> report.Row:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from engine import profile, report
-from engine.cli import print_error
+from engine.cli import print_error, terminal
 from engine.errors import ExitCode, ProfileError
 from engine.report import Row
 
@@ -28,10 +28,10 @@ def list_profiles(as_json: bool) -> ExitCode:
         except ProfileError as error:
             print_error(error.message, error.hint)
     if as_json:
-        click.echo(report.json(rows))
+        terminal.data(report.json(rows))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(report.table(rows, width))
+        terminal.say_lines(report.table(rows, width))
     return ExitCode.DONE
 
 
@@ -39,7 +39,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 @click.argument("name")
 def show(name: str) -> ExitCode:
     """The profile as YAML, with every default written out. NAME can be a file or a model, too."""
-    click.echo(profile.to_yaml(profile.find(name)), nl=False)
+    terminal.write(profile.to_yaml(profile.find(name)))
     return ExitCode.DONE
 
 
@@ -52,7 +52,7 @@ def check(files: tuple[Path, ...]) -> ExitCode:
     for fault in faults:
         print_error(str(fault))
     if not faults:
-        click.echo(f"{len(chosen)} {'profile' if len(chosen) == 1 else 'profiles'}, no fault", err=True)
+        terminal.say(f"{len(chosen)} {'profile' if len(chosen) == 1 else 'profiles'}, no fault", err=True)
     return ExitCode.BAD_INPUT if faults else ExitCode.DONE
 
 

@@ -6,7 +6,7 @@ import click
 from msgspec import Struct
 
 from engine import profile, report
-from engine.cli import loading, prompts, transcript
+from engine.cli import loading, prompts, terminal, transcript
 from engine.errors import ExitCode, GenerationError
 from engine.profile import Profile
 from engine.protocol import Failed, Message, Rendered
@@ -31,10 +31,10 @@ def prompt(name: str, text: str, as_json: bool) -> ExitCode:
     if isinstance(result, ExitCode):
         return result
     if as_json:
-        click.echo(report.json(_Shown(name, result.text, result.token_ids)))
+        terminal.data(report.json(_Shown(name, result.text, result.token_ids)))
     else:
-        transcript.write(result.text)
-        click.echo(f"\n\n{len(result.token_ids)} tokens: {' '.join(map(str, result.token_ids))}")
+        terminal.write(result.text)
+        terminal.write(f"\n\n{len(result.token_ids)} tokens: {' '.join(map(str, result.token_ids))}\n")
     return ExitCode.DONE
 
 

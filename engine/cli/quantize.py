@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from engine import report, store
-from engine.cli import checkpoint_text, print_error
+from engine.cli import checkpoint_text, print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import Settings, chosen, set_option
 from engine.client import Session
@@ -73,8 +73,9 @@ def _show(ended: Quantized, as_json: bool) -> None:
     if as_json:
         key = ended.record.recipe.key
         figures = {"key": key, "path": ended.path, "was_there": ended.was_there, "size_bytes": size_bytes}
-        click.echo(report.json({**figures, "record": ended.record}))
+        terminal.data(report.json({**figures, "record": ended.record}))
         return
     if ended.was_there:
-        click.echo("It was made before; --force makes it anew.\n")
+        terminal.say("It was made before; --force makes it anew.")
+        terminal.say()
     checkpoint_text.show(ended.record, path, size_bytes)

@@ -7,7 +7,7 @@ import click
 
 from engine import report
 from engine import store as checkpoints
-from engine.cli import checkpoint_text
+from engine.cli import checkpoint_text, terminal
 from engine.errors import ExitCode, InputError
 from engine.report import Row
 from engine.store import Entry
@@ -25,13 +25,13 @@ def list_checkpoints(as_json: bool) -> ExitCode:
     """Every checkpoint, the newest first."""
     found = checkpoints.entries()
     if as_json:
-        click.echo(report.json([_document(entry) for entry in found]))
+        terminal.data(report.json([_document(entry) for entry in found]))
         return ExitCode.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if found:
-        click.echo(report.table([_row(entry) for entry in found], width))
+        terminal.say_lines(report.table([_row(entry) for entry in found], width))
     total = bytes_text(sum(entry.size_bytes for entry in found))
-    click.echo(f"{_count(found)}, {total}, in {checkpoints.folder()}", err=True)
+    terminal.say(f"{_count(found)}, {total}, in {checkpoints.folder()}", err=True)
     return ExitCode.DONE
 
 
@@ -42,7 +42,7 @@ def show(key: str, as_json: bool) -> ExitCode:
     """How a checkpoint was made, what it lost, and the loss of each layer."""
     entry = checkpoints.entry(key)
     if as_json:
-        click.echo(report.json(_document(entry)))
+        terminal.data(report.json(_document(entry)))
     else:
         checkpoint_text.show(entry.record, entry.path, entry.size_bytes)
     return ExitCode.DONE
@@ -63,9 +63,9 @@ def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
     for entry in doomed:
         if not dry_run:
             checkpoints.remove(entry)
-        click.echo(f"{entry.key}  {_label(entry)} of {entry.record.recipe.model}")
+        terminal.say(f"{entry.key}  {_label(entry)} of {entry.record.recipe.model}")
     freed = bytes_text(sum(entry.size_bytes for entry in doomed))
-    click.echo(f"{_count(doomed)}, {freed}, {'would be removed' if dry_run else 'removed'}", err=True)
+    terminal.say(f"{_count(doomed)}, {freed}, {'would be removed' if dry_run else 'removed'}", err=True)
     return ExitCode.DONE
 
 
@@ -73,7 +73,7 @@ def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
 @click.argument("key", required=False)
 def path(key: str | None) -> ExitCode:
     """The folder of the checkpoint KEY, or of all."""
-    click.echo(checkpoints.folder() if key is None else checkpoints.entry(key).path)
+    terminal.data(str(checkpoints.folder() if key is None else checkpoints.entry(key).path))
     return ExitCode.DONE
 
 

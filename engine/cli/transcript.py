@@ -7,15 +7,13 @@ model's output is made safe to show, in a pipe it is written as it is.
 import sys
 from collections.abc import Sequence
 
-import click
-
 from engine.cli import lens_text, print_error
 from engine.cli.loading import LoadedSide
+from engine.cli.terminal import Styled, say, write
 from engine.comparison import Comparison, compare
 from engine.duel import Answer, Duel
 from engine.lens import Lens, NoLens
 from engine.protocol import Decoded, Event, Finished, ModelInfo
-from engine.text import visible
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
 NAMES = "AB"
@@ -33,23 +31,24 @@ class Transcript:
         """Write the prompt as each side reads it, where that is asked for; once where all read the same."""
         shown = dict.fromkeys(text for text in rendered if text is not None)
         for text in shown:
-            click.secho("Prompt", bold=True)
+            say(Styled("Prompt", bold=True))
             write(text)
-            click.echo("\n")
+            say()
+            say()
 
     def end(self) -> None:
         """Write B against A, the proof of equal input, and where the answers part, if both answered."""
         found = compare(self._duel)
         for line in _lines(found) if found else ():
-            click.echo(line)
+            say(line)
         if found:
-            click.echo()
+            say()
 
     def add_lens(self, found: Lens | NoLens) -> None:
         """Write why and where the answers part."""
         for line in lens_text.lines(found):
-            click.echo(line)
-        click.echo()
+            say(line)
+        say()
 
     def add(self, side: int, event: Event) -> None:
         """Write what this event adds."""
@@ -64,29 +63,23 @@ class Transcript:
         self._current = side
         session = self._duel.sessions[side]
         label, device = (session.info.label, session.info.device) if session.info else ("", "")
-        click.secho(f"{NAMES[side]}  {session.profile.name}  ({label}, {device})", bold=True)
+        say(Styled(f"{NAMES[side]}  {session.profile.name}  ({label}, {device})", bold=True))
         write(self._duel.answers[side].text)
 
     def _end(self, side: int) -> None:
         answer, info = self._duel.answers[side], self._duel.answers[side].info
-        click.echo()
+        say()
         if answer.failure:
             report(answer.failure.message, answer.failure.hint, self._duel.sessions[side].profile.name)
         if answer.token_ids and info:
             for line in figures(answer, info):
-                click.secho(f"   {line}", dim=True)
-        click.echo()
+                say(Styled(f"   {line}", dim=True))
+        say()
         self._written.add(side)
         self._current = None
         following = next((other for other in self._duel.answers if other not in self._written), None)
         if following is not None and self._duel.schedule != "swap":  # there it is not loaded yet
             self._begin(following)
-
-
-def write(text: str) -> None:
-    """A piece of a model's output."""
-    sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
-    sys.stdout.flush()
 
 
 def report(message: str, hint: str, name: str) -> None:

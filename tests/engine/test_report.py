@@ -51,3 +51,21 @@ def test_every_format_holds_the_same_rows() -> None:
 )
 def test_figures_have_their_unit_and_three_digits(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_no_format_has_a_character_that_a_terminal_acts_on() -> None:
+    evil = "a\x1b]0;t\x07\x9b31m\x7f\u202e\u2028\r"
+    for form in report.FORMATS.values():
+        text = form([{evil: evil}])
+        assert not set(text) & set("\x1b\x07\x9b\x7f\u202e\u2028\r"), text
+    assert json.loads(report.json([{"n": evil}])) == [{"n": evil}]
+
+
+def test_a_spreadsheet_computes_no_text_and_numbers_stay_numbers() -> None:
+    text = report.csv_text(
+        [{"name": start + "1+1", "n": -1.5} for start in "=+-@\t"] + [{"name": "a=b", "n": -2}]
+    )
+    assert [tuple(row) for row in csv.reader(text.splitlines())][1:] == [
+        *((f"'{start}1+1", "-1.5") for start in "=+-@\t"),
+        ("a=b", "-2"),
+    ]
