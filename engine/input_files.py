@@ -45,7 +45,7 @@ def read(file: Path, most_bytes: int, *, allow_pipe: bool = False) -> bytes:
 
 
 def read_text(file: Path, most_bytes: int, *, allow_pipe: bool = False) -> str:
-    """All of a UTF-8 text, without a byte order mark; line ends stay as they are."""
+    """All of a UTF-8 text, without a byte order mark, its lines ended by newlines."""
     return text(read(file, most_bytes, allow_pipe=allow_pipe), file)
 
 
@@ -63,14 +63,17 @@ def read_stream(stream: IO[bytes], name: Path | str, most_bytes: int) -> bytes:
 
 
 def text(content: bytes, name: Path | str) -> str:
-    """Bytes as UTF-8 text, without a byte order mark; FileError names the line where they are none."""
+    """Bytes as UTF-8 text, without a byte order mark; FileError names the line where they are none.
+
+    Every line ends with a newline alone, as in Python's text files.
+    """
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
             raise FileError(name, f"is {encoding}, not UTF-8 text")
     if content.count(0) * 4 > len(content):  # every second byte of Latin text in UTF-16 is 0
         raise FileError(name, "is not UTF-8 text: it is full of NUL bytes")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise FileError(name, "is not UTF-8 text", line=line) from None

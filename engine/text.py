@@ -1,8 +1,8 @@
 """Untrusted text made safe to show: what a terminal would act on becomes something a reader can see.
 
 Owns the functions through which model output, profile texts and error messages pass before they reach a
-terminal, a widget or a document, and the one that takes passwords out of addresses. Knows nothing of those;
-markup is the widget's business.
+terminal, a widget or a document, the one that takes passwords out of addresses, and what is text at all. Knows
+nothing of those; markup is the widget's business.
 """
 
 import re
@@ -23,6 +23,15 @@ _PICTURES: dict[int, str] = {
 _KEPT = {ord("\n"), ord("\t")}
 _ESCAPES = {code: f"\\u{code:04x}" for code in _PICTURES if code not in {*_KEPT, *_SURROGATES}}
 _LINES = {code: picture for code, picture in _PICTURES.items() if code not in _KEPT}
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8: no lone surrogate, as other bytes and JSON's escapes leave them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def visible(text: str, *, keep_newlines: bool = True) -> str:

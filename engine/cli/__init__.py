@@ -18,6 +18,7 @@ from engine import paths
 from engine.cli import terminal
 from engine.errors import ExitCode, InputError, QuantDuelError
 from engine.faults import nearest
+from engine.text import is_text
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
@@ -116,6 +117,7 @@ def run(args: Sequence[str], default: click.Command | None = None) -> int:
     """Do what the arguments say and return the exit code; errors become one line on stderr."""
     group = build_group(default)
     try:
+        _require_text(args)
         colour = None if paths.terminal().wants_colour else False  # None: where stdout is a terminal
         with group.make_context("quantduel", list(args), color=colour) as ctx:
             code = group.invoke(ctx)
@@ -147,6 +149,13 @@ def print_error(message: str, hint: str = "") -> None:
     terminal.say(f"quantduel: {first}", err=True)
     for line in (*more, *hint.splitlines()):
         terminal.say(f"  {line}", err=True)
+
+
+def _require_text(args: Sequence[str]) -> None:
+    """InputError where an argument's bytes are no UTF-8: models, events and JSON hold nothing else."""
+    for place, arg in enumerate(args, 1):
+        if not is_text(arg):
+            raise InputError(f"argument {place} is not UTF-8 text: {arg[:80]}")
 
 
 def _usage_hint(error: click.ClickException) -> str:

@@ -12,12 +12,13 @@ from typing import Unpack
 
 import click
 
-from engine.cli import loading, terminal, transcript
+from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
 from engine.duel import Answer, Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
+from engine.text import is_text
 
 KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second one the model"
 
@@ -32,7 +33,7 @@ def chat(name: str, anyway: bool, **settings: Unpack[Settings]) -> ExitCode:
     In a terminal: /clear forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer.
     """
     profile = chosen(name, settings)
-    prompt = None if sys.stdin.isatty() else sys.stdin.read().rstrip("\n")
+    prompt = None if sys.stdin and sys.stdin.isatty() else prompts.of_stdin()
     if prompt is not None and not prompt.strip():
         raise InputError("the prompt is empty", "such as: echo hi | quantduel chat " + name)
     with asyncio.Runner() as runner:
@@ -74,9 +75,13 @@ def _converse(runner: asyncio.Runner, duel: Duel) -> ExitCode:
 
 
 def _line() -> str | None:
-    """The next line; None at the end of input, nothing where Ctrl-C took it back."""
+    """The next line; None at the end of input, nothing where Ctrl-C took it back or it is no text."""
     try:
-        return input("> ").strip()
+        line = input("> ").strip()
+        if is_text(line):
+            return line
+        terminal.say("not UTF-8 text", err=True)
+        return ""
     except EOFError:
         terminal.say()
         return None

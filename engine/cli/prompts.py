@@ -1,13 +1,21 @@
-"""Prompts of a command: an argument, stdin, or a file with one a line or one JSON object a line."""
+"""Prompts of a command: an argument, stdin, or a file with one a line or one JSON object a line.
+
+Everything is UTF-8 text of at most `MOST_BYTES`, and is refused in one line before a model is loaded.
+"""
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
+from engine import input_files
+from engine.chat_rows import Content, text_of
 from engine.errors import InputError
 from engine.protocol import Message
+
+MOST_BYTES = 16 << 20
 
 
 class Conversation(Struct, frozen=True):
@@ -17,50 +25,64 @@ class Conversation(Struct, frozen=True):
     history: tuple[Message, ...] = ()
 
 
+class _Turn(Struct):
+    role: Literal["system", "user", "assistant"]
+    content: Content
+
+
 class _Line(Struct, forbid_unknown_fields=False):
     """A line of a JSONL file: `prompt`, or `messages` of which the last is the user's."""
 
     prompt: str | None = None
-    messages: tuple[Message, ...] = ()
+    messages: tuple[_Turn, ...] = ()
 
 
 def of_argument(text: str) -> Conversation:
     """The prompt given with `-p`; `-` is all of stdin."""
-    return Conversation(_not_empty(sys.stdin.read().rstrip("\n") if text == "-" else text, "the prompt"))
+    return Conversation(_not_empty(of_stdin() if text == "-" else text, "the prompt"))
+
+
+def of_stdin() -> str:
+    """All of stdin as text, the last line's end left out."""
+    return _stdin().rstrip("\n")
 
 
 def of_file(name: str) -> list[Conversation]:
-    """The prompts of a file (`-` is stdin): a prompt a line, or JSON objects where the first line is one."""
-    lines = [(n, line.strip()) for n, line in enumerate(_read(name).splitlines(), 1) if line.strip()]
+    """The prompts of a file (`-` is stdin): a prompt a line, or JSON objects where the first line is one.
+
+    Lines end at newlines alone: U+2028 and its like are part of a prompt.
+    """
+    text = _stdin() if name == "-" else _read(name)
+    lines = [(n, line.strip()) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise InputError(f"{name}: no prompt in it", 'one prompt a line, or JSONL with {"prompt": …}')
-    if name.endswith(".jsonl") or lines[0][1].startswith("{"):
+    if name.lower().endswith(".jsonl") or lines[0][1].startswith("{"):
         return [_of_json(line, f"{name}:{number}") for number, line in lines]
     return [Conversation(line) for _, line in lines]
 
 
 def _read(name: str) -> str:
-    try:
-        return sys.stdin.read() if name == "-" else Path(name).expanduser().read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{name}: is not UTF-8 text") from None
-    except OSError as error:
-        raise InputError(f"{name}: {error.strerror}") from None
+    return input_files.read_text(Path(name).expanduser(), MOST_BYTES, allow_pipe=True)
+
+
+def _stdin() -> str:
+    if sys.stdin is None:  # closed by who started this
+        raise InputError("stdin is closed", "give the prompt with -p TEXT")
+    return input_files.text(input_files.read_stream(sys.stdin.buffer, "stdin", MOST_BYTES), "stdin")
 
 
 def _of_json(line: str, place: str) -> Conversation:
     try:
         read = msgspec.json.decode(line, type=_Line)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise InputError(f"{place}: {error}", 'expected {"prompt": …} or {"messages": […]}') from None
     if read.prompt is not None:
         return Conversation(_not_empty(read.prompt, f"{place}: prompt"))
     if not read.messages or read.messages[-1].role != "user":
         hint = 'expected {"prompt": …} or {"messages": […]} with the user\'s message last'
         raise InputError(f"{place}: nothing to answer", hint)
-    return Conversation(
-        _not_empty(read.messages[-1].content, f"{place}: the last message"), read.messages[:-1]
-    )
+    *before, last = (Message(turn.role, text_of(turn.content)) for turn in read.messages)
+    return Conversation(_not_empty(last.content, f"{place}: the last message"), tuple(before))
 
 
 def _not_empty(text: str, what: str) -> str:

@@ -80,7 +80,7 @@ def test_a_misspelt_command_gets_the_nearest_one(
         ),
         (["duel", "random:tiny", "random:tiny", "-p", "x", "--max-new-tokens", "0"], "of at least 1, not 0"),
         (["duel", "random:tiny", "random:tiny", "-p", "x", "--seed", "-1"], "of at least 0, not -1"),
-        (["duel", "random:tiny", "random:tiny", "--prompt-file", "/none"], "/none: No such file"),
+        (["duel", "random:tiny", "random:tiny", "--prompt-file", "/none"], "/none: no such file"),
         (["chat", "random:nothing"], "no shape named 'nothing'"),
         (["profiles", "show", "none.yaml"], "none.yaml: no such file"),
     ],

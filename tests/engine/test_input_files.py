@@ -51,7 +51,7 @@ def test_a_pipe_is_read_where_one_is_allowed(tmp_path: Path) -> None:
 def test_text_is_utf8_without_its_mark(tmp_path: Path) -> None:
     file = tmp_path / "text"
     file.write_bytes(b"\xef\xbb\xbfone\r\n\xe2\x80\xa8two")
-    assert input_files.read_text(file, 100) == "one\r\n\u2028two"
+    assert input_files.read_text(file, 100) == "one\n\u2028two"
     file.write_bytes("Hello".encode("utf-16"))
     assert refusal(file) == "is UTF-16, not UTF-8 text"
     file.write_bytes("Hello".encode("utf-16-le"))
