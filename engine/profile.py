@@ -62,18 +62,18 @@ class Generation(_Section, frozen=True):
     """Sampling settings, with the meaning transformers gives them."""
 
     max_new_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
-    temperature: Annotated[float, Meta(ge=0)] = 0.0
+    temperature: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     """0 is greedy."""
     top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """0 is off."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    min_p: Annotated[float, Meta(ge=0, lt=1)] = 0.0
-    repetition_penalty: Annotated[float, Meta(gt=0)] = 1.0
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Meta(ge=1e-6, le=1_000_000)] = 1.0
     seed: Seed = 0
     compile: bool = False
     """Let torch.compile make the decode step: minutes at the first answer. Each side's own holds."""
     stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
-    """Strings that end an answer; they are not part of it."""
+    """Strings that end an answer, special tokens too; they are not part of it."""
 
 
 class Profile(_Section, frozen=True, kw_only=True):
@@ -178,6 +178,7 @@ def faults(path: Path) -> list[ProfileError]:
 
 def _checked(profile: Profile, file: Path) -> Profile:
     """The profile with its paths made absolute, after the checks that need more than one key."""
+    _require_text(profile, file)
     folder = file.expanduser().absolute().parent
     if profile.prompt.template not in {"chat", "raw"}:
         template = _template(folder / Path(profile.prompt.template).expanduser(), file)
@@ -192,6 +193,15 @@ def _checked(profile: Profile, file: Path) -> Profile:
         problem = "gguf reads a .gguf file (or the demo), and model.source is none"
         raise _fault(file, "quantization.method", problem)
     return profile
+
+
+def _require_text(profile: Profile, file: Path) -> None:
+    """ProfileError where a text is no UTF-8: a lone surrogate, or a name of other bytes."""
+    for section in reversed(profile.__struct_fields__):
+        try:
+            msgspec.json.encode(getattr(profile, section))
+        except UnicodeEncodeError:
+            raise _fault(file, section, "has text in it that is not UTF-8") from None
 
 
 def _with_absolute_dataset(method: Method, folder: Path) -> Method:

@@ -249,7 +249,9 @@ class _Answer:
         if token_id in self._ends:
             self.is_over = True
             return ""
-        piece = self._stops.push(self._detokenizer.push(token_id))
+        hidden = self._detokenizer.hides(token_id)
+        text, name = self._detokenizer.push(token_id), self._detokenizer.name(token_id) if hidden else ""
+        piece = self._stops.push(text, name)
         self.is_over = self._stops.reached
         return piece
 

@@ -8,15 +8,17 @@ from torch import Tensor
 
 from engine.profile import Generation
 
+GREEDY_BELOW = 1e-10  # a temperature at which different float32 logits share no draw; much smaller overflow
+
 
 def pick(logits: Tensor, generation: Generation, seen: Tensor | None, rng: torch.Generator) -> Tensor:
-    """The next token of each row [batch, 1]: the best one at temperature 0, otherwise drawn with `rng`.
+    """The next token of each row [batch, 1]: the best one at temperature 0 or all but 0, otherwise drawn.
 
     `seen` [batch, vocab] marks the tokens of prompt and answer so far; only the repetition penalty needs it.
     """
     if seen is not None:
         logits = penalize(logits, seen, generation.repetition_penalty)
-    if generation.temperature == 0:
+    if generation.temperature < GREEDY_BELOW:
         return logits.argmax(dim=-1, keepdim=True)
     return drawn(narrowed(logits, generation).softmax(dim=-1), rng)
 

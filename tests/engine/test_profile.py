@@ -1,12 +1,13 @@
 """Profiles: finding, listing, changing and writing them; and the shipped ones."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from engine import paths, profile
+from engine import paths, profile, strict_yaml
 from engine.errors import InputError, ProfileError
 from engine.methods import BitsAndBytes, Full, Gguf
 from engine.models import Demo, Folder, GgufFile, Hub, Random
@@ -151,3 +152,28 @@ def test_the_profile_page_is_current() -> None:
     code += "sys.exit(w.page() != w.PAGE.read_text())"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
     assert result.returncode == 0, "run: python docs/write_profiles.py"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *(f"temperature={value}" for value in ("nan", ".inf", "1e999", "1e7", "-1e-9")),
+        *(f"repetition_penalty={value}" for value in ("0", "1e300")),
+        *("top_p=0", "min_p=1.1"),
+    ],
+)
+def test_a_number_no_sampling_can_use_is_refused(setting: str) -> None:
+    key, _, value = setting.partition("=")
+    with pytest.raises(ProfileError, match=key if "e999" not in value else "too large"):
+        profile.changed(profile.of_model("random:tiny"), {key: strict_yaml.value(value)})
+
+
+def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    """A lone surrogate in YAML, and a folder whose name is other bytes."""
+    file = tmp_path / "lone.yaml"
+    file.write_text('model: {source: "random:tiny"}\nprompt:\n  system: "a \\ud800 b"\n')
+    with pytest.raises(ProfileError, match=r"lone.yaml:2: prompt: has text in it that is not UTF-8"):
+        profile.read(file)
+    (folder := tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(ProfileError, match="model: has text"):
+        profile.find(str(folder))

@@ -184,6 +184,15 @@ def test_a_stop_string_over_two_tokens_is_not_shown(parrot: Callable[..., Path])
     assert (tokens(steps), text(steps), reason(steps)) == ([1, 2, 3], "one ", "stop")
 
 
+def test_a_stop_string_may_be_a_special_token(parrot: Callable[..., Path]) -> None:
+    loaded = loaded_folder(parrot("one", "<turn>", "two"))
+    loaded.tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
+    steps = run(loaded, [0], stop=("<turn>",), max_new_tokens=9)
+    assert (tokens(steps), text(steps), reason(steps)) == ([1, 2], "one", "stop")
+    steps = run(loaded, [0], stop=("e<turn>t",), max_new_tokens=9)
+    assert (tokens(steps), text(steps), reason(steps)) == ([1, 2, 3], "on", "stop")
+
+
 def test_text_that_might_have_become_a_stop_string_comes_at_the_end(parrot: Callable[..., Path]) -> None:
     loaded = loaded_folder(parrot("one", " tw", "o t", "hree"))
     steps = run(loaded, [0], stop=("two",), max_new_tokens=2)

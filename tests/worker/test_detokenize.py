@@ -175,3 +175,39 @@ def test_stop_strings_split_at_random_give_the_text_before_the_first(seed: int) 
         shown += stops.push(piece)
     expected = min((text.index(stop) for stop in targets if stop in text), default=len(text))
     assert shown + stops.flush() == text[:expected]
+
+
+def test_stop_strings_are_found_in_names_across_them_and_without_them() -> None:
+    """`<s>`, `<e>` are special tokens: they count where a stop string has them, and are never shown."""
+
+    def answer(stop: str, *pieces: str) -> tuple[str, bool]:
+        stops = StopStrings((stop,))
+        named = [("", piece) if piece in {"<s>", "<e>"} else (piece, "") for piece in pieces]
+        shown = "".join([stops.push(*piece) for piece in named]) + stops.flush()
+        return shown, stops.reached
+
+    assert answer("<e>", "a", "<s>", "b", "<e>", "c") == ("ab", True)
+    assert answer("b<e>\nU", "a", "b", "<e>", "\nUser") == ("a", True)
+    assert answer("<s><e>", "a", "<s>", "<s>", "<e>", "b") == ("a", True)
+    assert answer("User:", "a U", "ser", "<s>", ":", "b") == ("a ", True)
+    assert answer("b<e>\nU", "a", "b", "<e>", "\nA", "<s>") == ("ab\nA", False)
+    assert answer("<e>x", "a", "<e>") == ("a", False)
+    assert answer("zz", "a", "<s>", "b", "<e>", "c", "<s>") == ("abc", False)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_stop_strings_among_special_tokens_at_random(seed: int) -> None:
+    """What is shown is the text before the first place where a stop string ends, with names or without."""
+    chance = random.Random(seed)
+    pieces = chance.choices(["a", "b", "ab", "<", "<s>"], k=40)
+    stop, named, shown = "".join(chance.choices(["a", "b", "<s>"], k=3)), "", ""
+    stops = StopStrings((stop,))
+    for piece in pieces:
+        shown += stops.push("", piece) if piece == "<s>" else stops.push(piece)
+        named += piece
+        if stop in named or stop in named.replace("<s>", ""):
+            break
+    assert stops.reached == (stop in named or stop in named.replace("<s>", ""))
+    shown += stops.flush()
+    assert named.replace("<s>", "").startswith(shown)
+    assert stops.reached or shown == named.replace("<s>", "")

@@ -67,6 +67,23 @@ def test_greedy_is_the_best_token_whatever_else_is_set(logits: torch.Tensor) -> 
     assert torch.equal(choice, logits.argmax(-1, keepdim=True))
 
 
+@pytest.mark.parametrize("temperature", [1e-9, 1e-11, 1e-30, 1e-45, 1e-320])
+def test_almost_0_is_greedy_and_never_overflows(temperature: float) -> None:
+    logits = torch.tensor([[-3e4, 2.0, 3e4, 3e4 - 0.01]])
+    settings = Generation(temperature=temperature, top_k=4, top_p=1e-300, min_p=1.0, repetition_penalty=1e-6)
+    seen = torch.tensor([[False, True, True, False]])
+    assert sample.pick(logits, settings, seen, torch.Generator()).item() == 2
+
+
+@pytest.mark.parametrize("penalty", [1e-6, 1e6])
+@pytest.mark.parametrize("temperature", [1e-10, 1e6])
+def test_the_ends_of_every_range_leave_probabilities(temperature: float, penalty: float) -> None:
+    logits = torch.tensor([[-3e4, 0.0, 2.0, 3e4, -torch.inf]])
+    penalized = sample.penalize(logits, torch.tensor([[True] * 5]), penalty)
+    found = sample.narrowed(penalized, Generation(temperature=temperature, top_p=1e-9)).softmax(dim=-1)
+    assert found.sum() == pytest.approx(1)
+
+
 def test_greedy_heeds_the_repetition_penalty(logits: torch.Tensor) -> None:
     generation = Generation(repetition_penalty=1e6)
     best = logits.argmax(-1, keepdim=True)
