@@ -1,8 +1,8 @@
 """Untrusted text made safe to show: what a terminal would act on becomes something a reader can see.
 
 Owns the functions through which model output, profile texts and error messages pass before they reach a
-terminal, a widget or a document, the one that takes passwords out of addresses, and what is text at all. Knows
-nothing of those; markup is the widget's business.
+terminal, a widget or a document, the one that takes passwords out of addresses, and what is text at all.
+Knows nothing of those; markup is the widget's business.
 """
 
 import re
