@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from engine import oom_kill, packages
+from engine import nvidia, oom_kill, packages
 from engine.profile import Generation, Profile
 from engine.protocol import (
     Cancel,
@@ -211,7 +211,8 @@ class Session:
     async def _start(self) -> None:
         self._oom_kills = oom_kill.count()
         try:
-            self._worker = await WorkerProcess.started(self.profile.name)
+            settings = await asyncio.to_thread(nvidia.environment, self.profile.model.device)
+            self._worker = await WorkerProcess.started(self.profile.name, settings)
         except OSError as error:
             hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
             message = f"no worker can be started: {error.strerror or error}"

@@ -7,8 +7,11 @@ container counts as the machine's memory.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
+
+from engine import nvidia
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 USEFUL_FLAGS = (
@@ -29,6 +32,7 @@ class Gpu:
     """An NVIDIA device."""
 
     index: int
+    """As torch counts: `cuda:index`."""
     name: str
     total_bytes: int
     free_bytes: int
@@ -98,31 +102,33 @@ def _nvidia() -> tuple[tuple[Gpu, ...], str, str]:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        with nvidia.driver() as nvml:
+            gpus = tuple(_gpu(nvml, device) for device in nvidia.devices(nvml))
+            return gpus, str(nvml.nvmlSystemGetDriverVersion()), ""
     except pynvml.NVMLError as error:
         there = Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/version").exists()
         return (), "", str(error) if there else ""
-    try:
-        gpus = tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
-        return gpus, str(pynvml.nvmlSystemGetDriverVersion()), ""
-    except pynvml.NVMLError as error:
-        return (), "", str(error)
-    finally:
-        pynvml.nvmlShutdown()
 
 
-def _gpu(index: int) -> Gpu:
-    import pynvml
-
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+def _gpu(nvml: Any, device: nvidia.Device) -> Gpu:
+    total, free = _memory(nvml, device)
     return Gpu(
-        index=index,
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        total_bytes=int(memory.total),
-        free_bytes=int(memory.free),
-        capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        index=device.index,
+        name=str(nvml.nvmlDeviceGetName(device.handle)),
+        total_bytes=total,
+        free_bytes=free,
+        capability=tuple(nvml.nvmlDeviceGetCudaComputeCapability(device.gpu)),
     )
+
+
+def _memory(nvml: Any, device: nvidia.Device) -> tuple[int, int]:
+    """Total and free bytes; the host's where a GPU has none of its own (NVML then says: not supported)."""
+    try:
+        found = nvml.nvmlDeviceGetMemoryInfo(device.handle)
+    except nvml.NVMLError_NotSupported:
+        host = _host()
+        return host.total_bytes, host.available_bytes
+    return int(found.total), int(found.free)
 
 
 def _host() -> Host:

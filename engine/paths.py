@@ -58,6 +58,26 @@ def profile_folders() -> tuple[Path, ...]:
     return (Path("profiles"), user_profiles(), shipped_profiles())
 
 
+GPU = "QUANTDUEL_GPU"  # tells a worker what its one device is called outside
+
+
+def visible_devices() -> list[str] | None:
+    """The entries of CUDA_VISIBLE_DEVICES; None where it is not set."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if value is None else value.split(",") if value.strip() else []
+
+
+def worker_gpu() -> int | None:
+    """In a worker that sees one GPU alone, as its `cuda:0`: that GPU's number outside. Else None."""
+    value = os.environ.get(GPU, "")
+    return int(value) if value.isdecimal() else None
+
+
+def environment() -> dict[str, str]:
+    """A copy of everything that is set, for a process to be started."""
+    return dict(os.environ)
+
+
 def hub_cache() -> Path:
     """Where huggingface_hub keeps its downloads (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME)."""
     if explicit := os.environ.get("HF_HUB_CACHE"):

@@ -8,9 +8,10 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
+from engine import paths
 from engine.protocol import LONGEST_LINE_BYTES, Command, Event, decode_event, encode
 from engine.worker_log import WorkerLog
 
@@ -33,8 +34,11 @@ class WorkerProcess:
         self._stdin_task = asyncio.create_task(self._follow_stdin())
 
     @classmethod
-    async def started(cls, name: str) -> "WorkerProcess":
-        """A new process, its log under this name; OSError where the system has none to give."""
+    async def started(cls, name: str, settings: Mapping[str, str]) -> "WorkerProcess":
+        """A new process, its log under this name; OSError where the system has none to give.
+
+        `settings` go into its environment, over what is set here.
+        """
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
@@ -42,6 +46,7 @@ class WorkerProcess:
             stdout=pipe,
             stderr=pipe,
             limit=LONGEST_LINE_BYTES,
+            env={**paths.environment(), **settings},
             start_new_session=True,  # Ctrl-C in the terminal is ours to handle
         )
         return cls(process, name)

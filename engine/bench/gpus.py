@@ -4,9 +4,11 @@ Knows no torch and no sessions. A figure the driver does not give is None.
 """
 
 from collections.abc import Callable, Collection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
+
+from engine import nvidia
 
 SLOWDOWNS = {  # nvml.h, nvmlClocksEventReasons; the others are no faults
     0x04: "power cap",
@@ -36,17 +38,14 @@ class GpuState(Struct, frozen=True, kw_only=True):
 
 
 def states() -> tuple[GpuState, ...]:
-    """Every NVIDIA device; none where there is no driver."""
+    """Every device that CUDA shows; none where there is no driver."""
     import pynvml
 
     try:
-        pynvml.nvmlInit()
+        with nvidia.driver() as nvml:
+            return tuple(_state(nvml, device) for device in nvidia.devices(nvml))
     except pynvml.NVMLError:
         return ()
-    try:
-        return tuple(_state(index) for index in range(pynvml.nvmlDeviceGetCount()))
-    finally:
-        pynvml.nvmlShutdown()
 
 
 def slowdowns(mask: int) -> tuple[str, ...]:
@@ -63,15 +62,13 @@ def foreign(state: GpuState, own: Collection[int], own_here: int) -> int:
     return len(listed - set(own)) if listed & set(own) else max(0, len(listed) - own_here)
 
 
-def _state(index: int) -> GpuState:
-    import pynvml as nvml
-
-    handle = nvml.nvmlDeviceGetHandleByIndex(index)
+def _state(nvml: Any, device: nvidia.Device) -> GpuState:
+    handle = device.handle
     power_mw = _asked(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     cap_mw = _asked(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
     processes = _asked(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
     return GpuState(
-        index=index,
+        index=device.index,
         name=str(nvml.nvmlDeviceGetName(handle)),
         sm_mhz=_asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
         sm_max_mhz=_asked(lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)),

@@ -44,7 +44,7 @@ def describe(
         context_length=context_length(model),
         step=_step(model),
         dtype=str(model.dtype).removeprefix("torch."),
-        device=str(placement.device),
+        device=placement.name,
         device_name=device_name(placement.device),
         threads=torch.get_num_threads(),
         weights=memory.weights(model),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from engine import nvidia
 from engine.protocol import Memory, Weights
 from engine.units import bytes_text, parse_bytes
 from engine.worker import limit
@@ -192,9 +193,8 @@ def _driver_process_bytes(gpu: int) -> int | None:
     import pynvml
 
     try:
-        pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(gpu).uuid}")
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
-    except pynvml.NVMLError:
+        with nvidia.driver() as nvml:
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(nvidia.devices(nvml)[gpu].handle)
+    except (pynvml.NVMLError, IndexError):
         return None
     return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from engine import paths
 from engine.errors import LoadError
 from engine.profile import Model
 
@@ -25,6 +26,14 @@ class Placement:
     """`device_map`, and `max_memory` (bytes per GPU) where a model is split."""
     notes: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What the user calls the device: `cpu`, `cuda:1`, `split`."""
+        if self.where.get("device_map") == "auto":
+            return "split"
+        gpu = paths.worker_gpu()
+        return str(self.device) if gpu is None or self.device.type == "cpu" else f"cuda:{gpu}"
+
 
 def place(wish: Model, stored: torch.dtype) -> Placement:
     """For a model whose checkpoint is `stored` in this dtype; LoadError where there is no such device."""
@@ -38,6 +47,8 @@ def _device(wish: str) -> torch.device:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise LoadError(f"device {wish}: torch finds no GPU here", _why_no_gpu())
+    if paths.worker_gpu() is not None and wish != "split":
+        return torch.device("cuda", 0)  # the one that this process sees
     index = int(wish.removeprefix("cuda:")) if ":" in wish else 0
     if index >= (count := torch.cuda.device_count()):
         raise LoadError(f"there is no cuda:{index} here", f"{count} GPU(s), counted from cuda:0")
