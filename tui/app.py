@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.color import Color
 from textual.screen import Screen
 
 from engine.profile import Profile
 from tui import theme
+from tui.again import CONFIRM_S, Again
 from tui.screens.duel import DuelScreen
+from tui.screens.page import Page, PromptPage
 
 if TYPE_CHECKING:
     from tui.bridge import Open
     from tui.screens.run import RunScreen
-
-CONFIRM_S = 2.0
 
 
 class QuantDuelApp(App[None]):
@@ -33,12 +33,20 @@ class QuantDuelApp(App[None]):
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name
         self.duel_screen = DuelScreen((a, b), open_session)
-        self._asked_to_quit_s = float("-inf")
+        self._again = Again()
         self._work_screens: dict[str, RunScreen] = {}
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
         return self.duel_screen
+
+    async def on_event(self, event: events.Event) -> None:
+        """Typed text finds its way before it is handed on, so that none overtakes another."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            shown = self.screen_stack[-1:]
+            if shown and isinstance(shown[0], PromptPage):
+                shown[0].typed(event)
+        await super().on_event(event)
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's, and two of our own: `$quiet` for labels, `$faint` for the empty part of a bar."""
@@ -114,16 +122,16 @@ class QuantDuelApp(App[None]):
 
     async def action_quit(self) -> None:
         """End the workers, then the application."""
-        for screen in self._work_screens.values():
+        shown = [screen for screen in self.screen_stack if isinstance(screen, Page)]
+        for screen in {*self._work_screens.values(), *shown}:
             await screen.stop()
         await self.duel_screen.close()
         self.exit()
+        self.workers.cancel_all()  # nothing can be shown any more
 
     def action_help_quit(self) -> None:
         """Ctrl+C with nothing selected: the second within two seconds quits."""
-        now_s = time.monotonic()
-        if now_s - self._asked_to_quit_s < CONFIRM_S:
-            self.run_worker(self.action_quit())
+        if self._again.confirmed("quit"):
+            self.run_worker(self.action_quit, group="quit")  # type: ignore[arg-type]
         else:
-            self._asked_to_quit_s = now_s
             self.notify("Ctrl+C again quits; Esc stops the answers", timeout=CONFIRM_S, markup=False)

@@ -80,6 +80,11 @@ class Side:
         return self.state in LOADING
 
     @property
+    def is_lost(self) -> bool:
+        """Whether there is no model, and none will come unless it is loaded again."""
+        return not self.loaded and self.state in {"cancelled", "failed"}
+
+    @property
     def is_turning(self) -> bool:
         """Whether an answer is still to come."""
         return self.state in TURNING

@@ -257,7 +257,7 @@ async def test_keys_lead_there(stage: Stager, tmp_path: Path, monkeypatch: pytes
         await play.pilot.press("escape")
         await wait_until(lambda: play.app.screen is play.duel, "Esc")
         play.duel.panes[1].transcript.focus()
-        await play.pilot.press("b")
-        await wait_until(lambda: isinstance(play.app.screen, BlindScreen), "b in a pane")
+        await play.pilot.press("f2")
+        await wait_until(lambda: isinstance(play.app.screen, BlindScreen), "F2 in a pane")
         await play.pilot.press("f7")  # also where the prompt has a meaning of its own for it
         await wait_until(lambda: isinstance(play.app.screen, LeaderboardScreen), "F7")

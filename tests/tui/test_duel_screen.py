@@ -4,8 +4,10 @@ import re
 
 import pytest
 from msgspec.structs import replace
+from textual import events
 from textual.binding import Binding
 from textual.dom import DOMNode
+from textual.keys import _character_to_key as character_to_key
 from textual.widgets import Input, OptionList, Static
 
 from engine import profile
@@ -14,18 +16,17 @@ from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.screens.blind import BlindScreen
 from tui.screens.duel import DuelScreen
 from tui.screens.help import HelpScreen
 from tui.screens.profiles import ProfilePicker
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars
-from tui.widgets.pane import Pane
 from tui.widgets.pane_header import PaneHeader
 from tui.widgets.prompt import HINT, Prompt
 from tui.widgets.side_tabs import SideTabs
 from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.top_bar import TopBar
-from tui.widgets.transcript import Transcript
 
 
 async def test_both_answer_and_are_compared(stage: Stager) -> None:
@@ -250,7 +251,7 @@ async def test_copy_puts_the_answers_on_the_clipboard(stage: Stager) -> None:
         assert "## smollm2-bf16" in play.app.clipboard
         assert "Louvre" in play.app.clipboard
         play.duel.panes[1].transcript.focus()
-        await play.pilot.press("c")
+        await play.pilot.press("ctrl+g")
         assert "## " not in play.app.clipboard
         assert play.app.clipboard.startswith("1. Paris is a city")
 
@@ -319,7 +320,7 @@ async def test_help_and_palette_open_from_the_prompt(stage: Stager, key: str) ->
         await wait_until(lambda: play.app.screen is play.duel)
 
 
-@pytest.mark.parametrize("owner", [DuelScreen, Pane, Prompt, Transcript, ProfilePicker, HelpScreen])
+@pytest.mark.parametrize("owner", [DuelScreen, BlindScreen, Prompt, ProfilePicker, HelpScreen])
 def test_every_binding_survives_ssh_and_tmux(owner: type[DOMNode]) -> None:
     """No chord that a terminal, tmux or flow control swallows or sends as another key."""
     taken = {"i", "m", "h", "s", "q", "b", "a", "z", "[", "\\"}
@@ -337,6 +338,47 @@ async def test_ctrl_c_twice_quits_and_ends_the_workers(stage: Stager) -> None:
         assert play.app.is_running
         await play.pilot.press("ctrl+c")
         await wait_until(lambda: all(session.closed for session in play.sessions))
+
+
+async def test_what_is_typed_anywhere_is_text(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        before = len(play.text(0))
+        await play.pilot.click(play.duel.panes[0].transcript)
+        assert play.duel.panes[0].transcript.has_focus
+        text = "tell me more? brcpkjgGq 1234"
+        for character in text:  # faster than anybody types: none may overtake another
+            play.app.post_message(events.Key(character_to_key(character), character))
+        prompt = play.duel.query_one(Prompt)
+        await wait_until(lambda: prompt.text == text)
+        play.duel.panes[1].transcript.focus()
+        await play.pilot.pause()
+        play.app.post_message(events.Paste(" [b]pasted\n"))
+        await wait_until(lambda: prompt.text == text + " [b]pasted\n")
+        assert play.app.screen is play.duel
+        assert len(play.sessions) == 2 and len(play.text(0)) == before
+
+
+async def test_ctrl_r_asks_before_it_ends_a_conversation(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        play.duel.panes[1].transcript.focus()
+        await play.pilot.press("ctrl+r")
+        assert play.duel.sides[1].state == "ready"
+        await play.pilot.press("ctrl+r")
+        await wait_until(lambda: len(play.sessions) == 3)
+        assert play.sessions[1].closed and not play.sessions[0].closed
+
+
+async def test_the_pane_in_focus_is_the_one_that_is_picked_for(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.click(play.duel.panes[1].transcript)
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: isinstance(play.app.screen, ProfilePicker))
+        assert isinstance(play.app.screen, ProfilePicker) and play.app.screen.side == 1
 
 
 def test_recorded_profiles_are_shipped() -> None:

@@ -10,16 +10,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.history import Run
 from engine.text import visible
+from tui.screens.page import Dialog
 from tui.screens.profiles import Entry, entry_content, matching, read_entries
 
 
-class ProfilesDialog(ModalScreen[list[str] | None]):
+class ProfilesDialog(Dialog[list[str] | None]):
     """Several profiles, in the order in which they are picked."""
 
     BINDINGS = [
@@ -44,11 +44,10 @@ class ProfilesDialog(ModalScreen[list[str] | None]):
             yield OptionList(compact=True)
             yield Static(id="picked")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
-        self._entries = await asyncio.to_thread(read_entries)
-        self._show("")
+        self.work(self._fill, group="fill")
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
@@ -88,6 +87,11 @@ class ProfilesDialog(ModalScreen[list[str] | None]):
         self._show(self.query_one(Input).value)
         options.highlighted = place
 
+    async def _fill(self) -> None:
+        """The list, as soon as it is read."""
+        self._entries = await asyncio.to_thread(read_entries)
+        self._show(self.query_one(Input).value)
+
     def _show(self, query: str) -> None:
         options = self.query_one(OptionList)
         options.clear_options()
@@ -109,7 +113,7 @@ class EarlierChoice(NamedTuple):
     compare: bool
 
 
-class EarlierDialog(ModalScreen[EarlierChoice | None]):
+class EarlierDialog(Dialog[EarlierChoice | None]):
     """The kept runs, the newest first."""
 
     BINDINGS = [Binding("escape", "dismiss", "Close"), Binding("c", "compare", "Compare")]
@@ -137,7 +141,7 @@ class EarlierDialog(ModalScreen[EarlierChoice | None]):
             self.dismiss(EarlierChoice(self._runs[place], compare=True))
 
 
-class SaveDialog(ModalScreen[Path | None]):
+class SaveDialog(Dialog[Path | None]):
     """A file's name; its end says the format."""
 
     BINDINGS = [Binding("escape", "dismiss", "Close")]

@@ -7,14 +7,14 @@ state of one side. What is shown follows from the words and from `tui.lockstep`.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import Worker
 
@@ -25,6 +25,7 @@ from engine.text import visible
 from engine.votes import Choice
 from tui.ballot import Ballot
 from tui.figures import figures_of
+from tui.screens.page import PromptPage
 from tui.side import LETTERS, Side
 from tui.widgets.blind_pane import BlindPane, BlindTabs, Unveiled
 from tui.widgets.delta import Delta
@@ -38,23 +39,23 @@ if TYPE_CHECKING:
     from tui.bridge import Bridge
 
 TICKS_PER_SECOND = 20
+VOTE_KEYS = {str(number): choice for number, choice in enumerate(CHOICES, 1)}
 ASK = "Ask something: who is left and who is right is drawn for each prompt"
 VOTE_FIRST = "Vote first (1 to 4), or Esc and Esc again to leave without a vote"
 WAITING = "Asked as soon as both models are loaded; Esc takes it back"
 TALL_FROM = 30  # rows
 
 
-class BlindScreen(Screen[str]):
+class BlindScreen(PromptPage[str]):
     """Which of two answers is better? Ends with why, where a side was lost."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [
         Binding("escape", "leave", "Stop, leave", priority=True),
-        *(Binding(str(key), f"vote('{choice}')", show=False) for key, choice in enumerate(CHOICES, 1)),
+        *(Binding(key, f"vote('{choice}')", show=False) for key, choice in VOTE_KEYS.items()),
         Binding("ctrl+n", "other_place", "Side"),
         Binding("f1", "app.help", "Help"),
-        Binding("question_mark", "app.help", "Help", show=False),
         Binding("f2", "leave", "Leave", show=False),
         Binding("f7", "app.leaderboard", "Leaderboard", priority=True),
         Binding("ctrl+d", "app.quit", "Quit"),
@@ -95,6 +96,12 @@ class BlindScreen(Screen[str]):
         """Left and right."""
         return list(self.query(BlindPane))
 
+    def typed(self, event: events.Key | events.Paste) -> None:
+        """Text goes to the prompt; the keys of an open vote outside it are the vote."""
+        votes = isinstance(event, events.Key) and event.key in VOTE_KEYS
+        if not (votes and self.ballot is not None and self.ballot.is_open):
+            super().typed(event)
+
     # a turn
 
     @on(Prompt.Sent)
@@ -103,7 +110,7 @@ class BlindScreen(Screen[str]):
             self.notify(VOTE_FIRST, markup=False)
             return
         self.query_one(Prompt).remember(message.text)
-        self._turn = self.run_worker(self._ask(message.text), group="blind")
+        self._turn = self.work(partial(self._ask, message.text), group="blind")
 
     async def _ask(self, prompt: str) -> None:
         self.ballot = ballot = Ballot(self._blind, self._history, self._pace)
@@ -151,7 +158,7 @@ class BlindScreen(Screen[str]):
         ballot.choose(choice)
         self.query_one(Prompt).focus()
         self._unveil(ballot)
-        self.run_worker(self._complete(ballot) if ballot.ended else self._keep(ballot), group="keep")
+        self.work(partial(self._complete if ballot.ended else self._keep, ballot), group="keep")
 
     def action_other_place(self) -> None:
         """Turn to the other answer."""
@@ -176,9 +183,13 @@ class BlindScreen(Screen[str]):
         elif ballot is not None and not ballot.ended:
             ballot.stop()
         else:
-            if ballot is not None and not ballot.is_settled:
-                await self._keep(ballot)
+            await self.stop()
             self.dismiss("")
+
+    async def stop(self) -> None:
+        """Keep the turn as it is, voted on or not."""
+        if self.ballot is not None and not self._is_waiting(self.ballot):
+            await self._keep(self.ballot)
 
     # how
 

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer
 from textual.worker import Worker
 
 from engine.profile import Profile
 from engine.text import visible
+from tui.again import CONFIRM_S, Again
 from tui.messages import AnswerGrew, SideAsked, SideMessage, TurnEnded
-from tui.side import Side
+from tui.screens.page import PromptPage
+from tui.side import LETTERS, Side
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
@@ -33,7 +35,7 @@ TALL_FROM = 30  # rows
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
 
 
-class DuelScreen(Screen[None]):
+class DuelScreen(PromptPage[None]):
     """One prompt, two answers."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
@@ -46,7 +48,6 @@ class DuelScreen(Screen[None]):
         Binding("ctrl+r", "reload", "Reload"),
         Binding("ctrl+g", "copy", "Copy"),
         Binding("f1", "app.help", "Help"),
-        Binding("question_mark", "app.help", "Help", show=False),
         Binding("ctrl+d", "app.quit", "Quit"),
         Binding("ctrl+l", "clear", "Clear"),
         Binding("f2", "blind", "Blind vote", show=False),
@@ -65,6 +66,7 @@ class DuelScreen(Screen[None]):
         self._waiting = ""  # a prompt that waits for a model to load
         self._aside = False  # whether long work has the models' memory
         self._turn: Worker[None] | None = None
+        self._again = Again()
 
     def compose(self) -> ComposeResult:
         panes = [Pane(index, profile) for index, profile in enumerate(self._profiles)]
@@ -134,6 +136,13 @@ class DuelScreen(Screen[None]):
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
 
+    @on(events.DescendantFocus)
+    def _focus_moved(self, event: events.DescendantFocus) -> None:
+        """The pane in focus is the one in view."""
+        for pane in self.panes:
+            if pane in event.widget.ancestors:
+                self._activate(pane.index)
+
     @on(SideTabs.Chosen)
     def _tab_chosen(self, message: SideTabs.Chosen) -> None:
         self._activate(message.index)
@@ -155,19 +164,7 @@ class DuelScreen(Screen[None]):
             return
         self.query_one(Prompt).remember(message.text)
         self._wait(message.text)
-        self._turn = self.run_worker(self.bridge.ask(message.text), group="turn")
-
-    @on(Pane.Asked)
-    def _pane_asked(self, message: Pane.Asked) -> None:
-        match message.wish:
-            case "reload":
-                self.reload(message.index)
-            case "copy":
-                self._copy([message.index])
-            case "pick":
-                self.pick(message.index)
-            case "blind":
-                self.action_blind()
+        self._turn = self.work(partial(self.bridge.ask, message.text), group="turn")
 
     def action_stop(self) -> None:
         """Take a waiting prompt back; otherwise stop both sides."""
@@ -188,7 +185,7 @@ class DuelScreen(Screen[None]):
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):
                 if side.state == "not loaded":
-                    self._run_load(index, self.bridge.load(index))
+                    self._run_load(index, partial(self.bridge.load, index))
 
     def action_other_side(self) -> None:
         """Turn to the other side."""
@@ -199,12 +196,20 @@ class DuelScreen(Screen[None]):
             self.panes[index].transcript.focus()
 
     def action_reload(self) -> None:
-        """Load again what failed or was cancelled."""
-        lost = [index for index, side in enumerate(self.sides) if not side.loaded and not side.is_loading]
+        """Load again what failed or was cancelled; where nothing did, the side in view, but ask first."""
+        lost = [index for index, side in enumerate(self.sides) if side.is_lost]
         for index in lost:
             self.reload(index)
-        if not lost:
-            self.notify("Both sides are there: r in a pane loads it again", markup=False)
+        active = self._active()
+        if lost:
+            return
+        if self.sides[active].is_loading:
+            self.notify("Still loading: Esc stops it", markup=False)
+        elif self._again.confirmed(("reload", active)):
+            self.reload(active)
+        else:
+            words = f"Ctrl+R again loads {LETTERS[active]} anew: its conversation starts over"
+            self.notify(words, timeout=CONFIRM_S, markup=False)
 
     def action_copy(self) -> None:
         """Copy the answer of the pane in focus; both answers from the prompt."""
@@ -260,7 +265,7 @@ class DuelScreen(Screen[None]):
 
     def take_up(self) -> None:
         """Load again what was put aside."""
-        lost = [index for index, side in enumerate(self.sides) if not side.loaded and not side.is_loading]
+        lost = [index for index, side in enumerate(self.sides) if side.is_lost]
         for index in lost if self._aside else ():
             self.reload(index)
         self._aside = False
@@ -284,7 +289,7 @@ class DuelScreen(Screen[None]):
 
         self._bridge = Bridge(self._profiles, self.post_message, self._open_session)
         self._show_settings()
-        self.run_worker(self._load_all(), group="load")
+        self.work(self._load_all, group="load")
 
     async def _load_all(self) -> None:
         """Load both, or neither yet where they do not fit together."""
@@ -292,13 +297,13 @@ class DuelScreen(Screen[None]):
             self.notify("Both models do not fit: one is loaded at a time", severity="warning", markup=False)
             self._show_settings()
         for index in range(len(self._profiles)):
-            self._run_load(index, self.bridge.load(index))
+            self._run_load(index, partial(self.bridge.load, index))
 
     def _replace(self, side: int, profile: Profile) -> None:
-        self._run_load(side, self.bridge.replace(side, profile))
+        self._run_load(side, partial(self.bridge.replace, side, profile))
 
-    def _run_load(self, side: int, load: Coroutine[None, None, None]) -> None:
-        self.run_worker(load, group=f"load-{side}", exclusive=True)
+    def _run_load(self, side: int, load: Callable[[], Coroutine[None, None, None]]) -> None:
+        self.work(load, group=f"load-{side}", exclusive=True)
 
     def _wait(self, text: str) -> None:
         """Say in the empty prompt what waits for a model to load."""

@@ -4,8 +4,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
+
+from tui.screens.page import Dialog
 
 KEYS = [
     ("Enter", "ask both"),
@@ -13,19 +14,19 @@ KEYS = [
     ("Up, Down", "earlier prompts, from the first or last line"),
     ("Page Up, Page Down", "scroll the answers"),
     ("Esc", "stop both sides"),
-    ("Ctrl+O", "put another profile on a side"),
+    ("Ctrl+O", "put another profile on the side in view"),
     ("Ctrl+T", "answer one after the other, both at once, or one loaded at a time"),
     ("Ctrl+N", "the other side"),
-    ("Ctrl+R", "load a failed or cancelled side again"),
-    ("Ctrl+G", "copy the answers (also over SSH)"),
+    ("Ctrl+R", "load a failed or cancelled side again; twice: the side in view, anew"),
+    ("Ctrl+G", "copy the answers, in a pane its own (also over SSH)"),
     ("Ctrl+L", "clear: new conversations"),
-    ("F2, b in a pane", "blind votes: 1 left, 2 right, 3 tie, 4 both bad"),
+    ("F2", "blind votes: 1 left, 2 right, 3 tie, 4 both bad"),
     ("F3", "lens: both models' view of every token of the last answers"),
     ("F5, F6", "bench (speed and memory); fidelity (KLD, perplexity on a text)"),
     ("F7", "the leaderboard of blind votes"),
     ("F8", "quantize now: make a profile's checkpoint"),
     ("on those screens", "Ctrl+R run, Esc stop or back, Ctrl+S export, F4 earlier runs"),
-    ("Tab", "prompt, A, B; in a pane: r reload, c copy, p pick"),
+    ("Tab", "prompt, A, B; whatever is typed goes to the prompt"),
     ("Ctrl+P", "every command by name"),
     ("Ctrl+D, Ctrl+Q", "quit (Ctrl+D in an empty prompt)"),
 ]
@@ -49,7 +50,7 @@ FIGURES = [
 ]
 
 
-class HelpScreen(ModalScreen[None]):
+class HelpScreen(Dialog[None]):
     """What the keys do and what the figures mean."""
 
     BINDINGS = [Binding("escape,f1,question_mark,q", "dismiss", "Close")]

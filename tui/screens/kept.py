@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,17 @@ class KeptScreen(RunScreen):
         self._keeping = asyncio.Lock()
         self._keeper = Pacer(KEEP_EVERY_S)
 
+    async def stop(self) -> None:
+        """End the work, and keep what is done."""
+        was_working = self.is_working
+        await super().stop()
+        if was_working:
+            await self._keep()
+
+    def ending(self) -> None:
+        super().ending()
+        self._keeper.stop()
+
     def begun(self) -> None:
         """A new run, to be kept beside the others."""
         self._kept = None
@@ -53,7 +65,7 @@ class KeptScreen(RunScreen):
         self._keep_soon()
 
     def _keep_soon(self) -> None:
-        self.run_worker(self._keep(), group="keep")
+        self.work(self._keep, group="keep")
 
     def action_save(self) -> None:
         """Write the results to a file."""
@@ -79,7 +91,7 @@ class KeptScreen(RunScreen):
 
     def _open(self, choice: EarlierChoice | None) -> None:
         if choice is not None:
-            self.run_worker(self._open_run(choice), group="open")
+            self.work(partial(self._open_run, choice), group="open")
 
     async def _open_run(self, choice: EarlierChoice) -> None:
         try:

@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from engine import leaderboard_text as texts
@@ -19,12 +18,13 @@ from engine.history import History
 from engine.leaderboard import Leaderboard, leaderboard
 from engine.text import visible
 from tui.screens.ask import SaveDialog
+from tui.screens.page import Page
 from tui.widgets.standings import Standings
 
 PROPOSED_FILE = "leaderboard.json"
 
 
-class LeaderboardScreen(Screen[None]):
+class LeaderboardScreen(Page[None]):
     """Standings, pairs, and the turns that do not count."""
 
     BINDINGS = [
@@ -55,7 +55,7 @@ class LeaderboardScreen(Screen[None]):
 
     def action_count(self) -> None:
         """Read the votes again and count them."""
-        self.run_worker(self._count(), exclusive=True)
+        self.work(self._count, exclusive=True)
 
     def action_export(self) -> None:
         """Write what is shown into a file."""

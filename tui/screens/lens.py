@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from engine.lens import Lens, NoLens, Reading
 from engine.text import visible
+from tui.screens.page import Page
 from tui.widgets.heat_map import HeatMap, scale_content
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.top_choices import COLOURS, TopChoices
@@ -22,7 +22,7 @@ Look = Callable[[], Awaitable[Lens | NoLens]]
 FLIPS_NAMED = 5
 
 
-class LensScreen(Screen[None]):
+class LensScreen(Page[None]):
     """Two heat maps and the choices at the cursor."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
@@ -55,7 +55,7 @@ class LensScreen(Screen[None]):
         yield Footer(compact=True)
 
     def on_mount(self) -> None:
-        self.run_worker(self._fill(), group="lens")
+        self.work(self._fill, group="lens")
 
     async def _fill(self) -> None:
         progress = self.query_one(RunProgress)

@@ -12,7 +12,6 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.content import Content
 from textual.fuzzy import Matcher
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -25,6 +24,7 @@ from engine.plan.terms import Verdict
 from engine.profile import Profile
 from engine.text import visible
 from engine.units import bytes_text
+from tui.screens.page import Dialog
 from tui.side import LETTERS
 
 NAME_WIDTH, BADGE_WIDTH = 24, 9
@@ -60,7 +60,7 @@ class Fit(NamedTuple):
     detail: str
 
 
-class ProfilePicker(ModalScreen[Choice | None]):
+class ProfilePicker(Dialog[Choice | None]):
     """Fuzzy search over all profiles; Tab changes the side."""
 
     BINDINGS = [
@@ -85,13 +85,11 @@ class ProfilePicker(ModalScreen[Choice | None]):
             yield OptionList(compact=True)
             yield Static(id="picker-fault")
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
         self.query_one(Input).focus()
         self._show_side()
-        self._entries = await asyncio.to_thread(read_entries)
-        self._search("")
-        self.run_worker(self._judge_all(), group="fits")
+        self.work(self._fill, group="fill")
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self) -> None:
@@ -149,6 +147,12 @@ class ProfilePicker(ModalScreen[Choice | None]):
             options.add_option(Option(Content.assemble(("model  ", "$quiet"), shown), id=text))
         options.highlighted = 0 if options.option_count else None
         self._say("")
+
+    async def _fill(self) -> None:
+        """The list, as soon as it is read."""
+        self._entries = await asyncio.to_thread(read_entries)
+        self._search(self.query_one(Input).value)
+        await self._judge_all()
 
     async def _judge_all(self) -> None:
         """Whether each profile fits, those in view first; the list stays as it is meanwhile."""

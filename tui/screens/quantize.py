@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -32,7 +33,7 @@ class QuantizeScreen(RunScreen):
     @on(Input.Changed, "#field-profiles")
     def _changed(self, event: Input.Changed) -> None:
         if not self.is_working:
-            self.run_worker(self._look(event.value.strip()), group="look", exclusive=True)
+            self.work(partial(self._look, event.value.strip()), group="look", exclusive=True)
 
     async def _look(self, name: str) -> None:
         try:

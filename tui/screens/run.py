@@ -15,7 +15,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Checkbox, Footer, Static
 from textual.worker import Worker, WorkerError, WorkerState
 
@@ -24,6 +23,7 @@ from engine.text import visible
 from tui.job import Job
 from tui.pacer import Pacer
 from tui.screens.ask import ProfilesDialog
+from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.plot import Plot
 from tui.widgets.run_progress import RunProgress
@@ -36,7 +36,7 @@ SHOW_EVERY_S = 0.5
 READY = "Enter or Ctrl+R runs it"
 
 
-class RunScreen(Screen[None]):
+class RunScreen(Page[None]):
     """One kind of long work."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
@@ -83,11 +83,14 @@ class RunScreen(Screen[None]):
         return self._work is not None and not self._work.is_finished
 
     async def stop(self) -> None:
-        """End the work, and its processes."""
+        """End the work, and its processes; keep what is done."""
         if self._work is not None and self.is_working:
             self._work.cancel()
             with suppress(WorkerError):  # a cancelled one says so by raising
                 await self._work.wait()
+
+    def ending(self) -> None:
+        self._pacer.stop()
 
     # what the user wants
 
@@ -98,7 +101,7 @@ class RunScreen(Screen[None]):
             self.query_one(RunProgress).advance("stopping …")
             return
         self._duel.take_up()
-        self.app.pop_screen()
+        self.dismiss()
 
     @on(Setup.Submitted)
     def action_run(self) -> None:
@@ -106,7 +109,7 @@ class RunScreen(Screen[None]):
         if self.is_working:
             self.notify("Still running: Esc stops it", markup=False)
             return
-        self._work = self.run_worker(self._run(), group="work", exit_on_error=True)
+        self._work = self.work(self._run, group="work")
 
     def action_profiles(self) -> None:
         """Choose profiles from the list."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical
 from textual.message import Message
 
 from engine.profile import Profile
 from engine.protocol import Failed, Loaded, ModelInfo
+from tui.ending import Ending
 from tui.messages import (
     AnswerEnded,
     AnswerGrew,
@@ -36,7 +36,7 @@ COLOURS = ("$primary", "$accent")
 FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read
 
 
-class Pane(Vertical):
+class Pane(Ending, Vertical):
     """Everything about one side."""
 
     DEFAULT_CSS = """
@@ -44,22 +44,9 @@ class Pane(Vertical):
     Pane:focus-within PaneHeader { background: $panel; }
     Pane .figures { height: auto; border-top: solid $panel; }
     """
-    BINDINGS = [
-        Binding("r", "reload", "Reload"),
-        Binding("c", "copy", "Copy answer"),
-        Binding("p", "pick", "Profile"),
-        Binding("b", "blind", "Blind vote", show=False),
-    ]
 
     class FiguresShown(Message):
         """The side's state or figures are new."""
-
-    class Asked(Message):
-        """The user wants something for this side: `reload`, `copy`, `pick` or `blind`."""
-
-        def __init__(self, index: int, wish: str) -> None:
-            super().__init__()
-            self.index, self.wish = index, wish
 
     def __init__(self, index: int, profile: Profile) -> None:
         super().__init__(id="pane-" + "ab"[index])
@@ -67,6 +54,9 @@ class Pane(Vertical):
         self.side = Side(profile)
         self._figures = Pacer(FIGURES_EVERY_S)
         self._explained = False  # whether the user was told what bounds this model
+
+    def ending(self) -> None:
+        self._figures.stop()
 
     def compose(self) -> ComposeResult:
         colour = COLOURS[self.index]
@@ -161,22 +151,6 @@ class Pane(Vertical):
             self.transcript.note("cancelled" if self.side.loaded else "cancelled · ctrl+r loads it again")
         else:
             self.transcript.fail(failed)
-
-    def action_reload(self) -> None:
-        """Load this side's model again."""
-        self.post_message(self.Asked(self.index, "reload"))
-
-    def action_copy(self) -> None:
-        """Copy this side's answer."""
-        self.post_message(self.Asked(self.index, "copy"))
-
-    def action_blind(self) -> None:
-        """Answers without names, and votes on them."""
-        self.post_message(self.Asked(self.index, "blind"))
-
-    def action_pick(self) -> None:
-        """Put another profile here."""
-        self.post_message(self.Asked(self.index, "pick"))
 
 
 def model_text(info: ModelInfo) -> str:

@@ -7,6 +7,7 @@ the engine no more than a short one. At the end the whole document is built once
 import asyncio
 
 from engine.text import visible
+from tui.ending import Ending
 from tui.widgets.markdown import ModelMarkdown
 from tui.widgets.parting import with_mark
 
@@ -14,7 +15,7 @@ REST = 4.0  # after painting, rest so many times as long as it took: at most a f
 LONGEST_REST_S = 1.0
 
 
-class Reply(ModelMarkdown):
+class Reply(Ending, ModelMarkdown):
     """An answer, while it comes and afterwards."""
 
     DEFAULT_CSS = """
@@ -32,7 +33,7 @@ class Reply(ModelMarkdown):
         self._complete = asyncio.Event()  # nothing is appended any more
 
     def on_mount(self) -> None:
-        self.run_worker(self._follow())
+        self.work(self._follow)
 
     def write(self, text: str) -> None:
         """Append text."""
@@ -50,7 +51,7 @@ class Reply(ModelMarkdown):
         """Mark where the answer parts from the other one, once all of it is shown."""
         self._parted_at = offset
         if self._complete.is_set():
-            self.run_worker(self.update(self._whole), exclusive=True, group="mark")
+            self.work(self._show_mark, exclusive=True, group="mark")
 
     @property
     def settled(self) -> bool:
@@ -62,6 +63,9 @@ class Reply(ModelMarkdown):
         """All of the answer, with its mark."""
         text = self.text if self._parted_at is None else with_mark(self.text, self._parted_at)
         return visible(text)
+
+    async def _show_mark(self) -> None:
+        await self.update(self._whole)
 
     async def _follow(self) -> None:
         while not self._ended.is_set():

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.protocol import Failed
@@ -34,12 +34,6 @@ class Transcript(VerticalScroll):
         border-left: outer $error; background: $error 10%; padding: 0 1; margin: 0 0 1 0; height: auto;
     }
     """
-    BINDINGS = [
-        Binding("up,k", "scroll_up", "Up", show=False),
-        Binding("down,j", "scroll_down", "Down", show=False),
-        Binding("g", "scroll_home", "Top", show=False),
-        Binding("G", "scroll_end", "Bottom", show=False),
-    ]
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +51,7 @@ class Transcript(VerticalScroll):
         from tui.widgets.reply import Reply  # Markdown is not needed for the first picture
 
         self.reply = Reply()
-        self._turns.mount_all([Static(Content(visible(prompt)), classes="turn"), self.reply])
+        self._add(Static(Content(visible(prompt)), classes="turn"), self.reply)
         self.anchor()
 
     def grow(self, text: str) -> None:
@@ -81,17 +75,22 @@ class Transcript(VerticalScroll):
         if failed.hint:
             words += Content.assemble("\n", (visible(failed.hint), "$quiet"))
         words += Content.assemble("\n", ("ctrl+r", "bold $text-error"), (" loads it again", "$quiet"))
-        self._turns.mount(Static(words, classes="failure"))
+        self._add(Static(words, classes="failure"))
 
     def note(self, text: str) -> None:
         """A quiet line between turns."""
-        self._turns.mount(Static(Content(visible(text)), classes="note"))
+        self._add(Static(Content(visible(text)), classes="note"))
 
     def warn(self, text: str) -> None:
         """A line that the user should not overlook."""
-        self._turns.mount(Static(Content(visible(text)), classes="note -warning"))
+        self._add(Static(Content(visible(text)), classes="note -warning"))
 
     def wipe(self) -> None:
         """Forget everything shown."""
         self.reply = None
         self._turns.remove_children()
+
+    def _add(self, *widgets: Widget) -> None:
+        """Show more; while the application ends nothing can be added."""
+        if self._turns.is_attached:
+            self._turns.mount_all(widgets)

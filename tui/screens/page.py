@@ -1,0 +1,42 @@
+"""What our screens share: how they end, and where typed text goes. Knows nothing of what they show."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from textual import events
+from textual.await_complete import AwaitComplete
+from textual.screen import ModalScreen, Screen
+
+from tui.ending import Ending
+from tui.widgets.prompt import Prompt
+
+Result = TypeVar("Result")
+
+
+class Page(Ending, Screen[Result]):
+    """A screen that ends in order, whenever and however often it is left."""
+
+    def dismiss(self, result: Result | None = None) -> AwaitComplete:
+        """Leave, with whatever lies above; who has left already stays where they are."""
+        if self not in self.app.screen_stack:
+            return AwaitComplete()
+        while (above := self.app.screen) is not self:
+            above.dismiss()
+        return super().dismiss(result)
+
+    async def stop(self) -> None:
+        """The application ends: end what runs, and keep what is done."""
+
+
+class Dialog(Page[Result], ModalScreen[Result]):
+    """A question over another screen."""
+
+
+class PromptPage(Page[Result]):
+    """A screen with a prompt: whatever is typed or pasted goes there, wherever the focus is."""
+
+    def typed(self, event: events.Key | events.Paste) -> None:
+        """A key or a paste is about to be handed to the widget in focus."""
+        if isinstance(event, events.Paste) or event.is_printable:
+            self.set_focus(self.query_one(Prompt))
