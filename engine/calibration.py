@@ -46,7 +46,7 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     @property
     def file(self) -> Path | None:
         """The file it names, where it names one."""
-        is_file = isinstance(self.dataset, str) and self.dataset.endswith(FILE_TYPES)
+        is_file = isinstance(self.dataset, str) and self.dataset.lower().endswith(FILE_TYPES)
         return Path(str(self.dataset)).expanduser() if is_file else None
 
     @property

@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from engine.errors import FileError
 
@@ -24,7 +25,7 @@ _MARKS = {  # UTF-32's first: its little-endian mark begins with UTF-16's
 
 
 @contextmanager
-def opened(file: Path, *, allow_pipe: bool = False) -> Iterator[BinaryIO]:
+def opened(file: Path, *, allow_pipe: bool = False) -> Iterator[BufferedReader]:
     """A regular file, or a pipe where that is allowed, open for reading; FileError for anything else.
 
     Opening never waits: a pipe nobody writes into is empty.

@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 import click
 
 from engine import report as files
+from engine import text_files
 from engine.bench import plan
 from engine.calibration import PYTHON_DOCS
 from engine.cli import print_error, terminal
@@ -115,9 +116,12 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
     window, stride = options["window"], options["stride"]
     if stride is not None and stride > window:
         raise InputError(f"--stride {stride}: expected at most {window}, the window")
+    text = settings.require_text(options["text"])
+    if text not in settings.TEXTS:
+        text_files.texts(Path(text))  # a fault in it is told before a model is loaded
     return Settings(
         profiles=plan.distinct(profiles),
-        text=settings.require_text(options["text"]),
+        text=text,
         window=window,
         stride=stride,
         scored=options["scored"],

@@ -140,7 +140,7 @@ def require_text(name: str) -> str:
     if name in TEXTS:
         return name
     file = Path(name).expanduser()
-    if file.suffix not in FILE_TYPES:
+    if file.suffix.lower() not in FILE_TYPES:
         hint = nearest(name, TEXTS) or f"known are {', '.join(TEXTS)}, or a file ({', '.join(FILE_TYPES)})"
         raise InputError(f"no text named {name!r}", hint)
     if not file.is_file():

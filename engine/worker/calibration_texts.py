@@ -4,13 +4,10 @@ Owns the named sets. Tokenizes nothing.
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from engine import paths
+from engine import input_files, paths, text_files
 from engine.calibration import PYTHON_DOCS, Calibration
 from engine.errors import LoadError
 
@@ -62,7 +59,7 @@ def texts(calibration: Calibration) -> Texts:
     if calibration.dataset == PYTHON_DOCS:
         return Texts(python_docs(held_out=False))
     if calibration.file is not None:
-        return Texts(of_file(calibration.file))
+        return Texts(text_files.texts(calibration.file))
     wanted = HUB[calibration.dataset]
     rows = hub_rows(f"the calibration set {calibration.dataset}", wanted)
     return Texts([text for text in rows if text.strip()], wanted.between)
@@ -79,67 +76,11 @@ def python_docs(*, held_out: bool) -> list[str]:
 def sha256(calibration: Calibration) -> str:
     """Of the text that lies on this machine; empty for a hub set, whose name says it."""
     if calibration.file is not None:
-        _require_file(calibration.file)
-        with calibration.file.open("rb") as file:
+        with input_files.opened(calibration.file) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     if calibration.dataset == PYTHON_DOCS:
         return hashlib.sha256("\0".join(python_docs(held_out=False)).encode()).hexdigest()
     return ""
-
-
-def of_file(file: Path) -> list[str]:
-    """The texts in a .txt, .jsonl or .parquet file, the empty ones left out."""
-    _require_file(file)
-    try:
-        found = list(_READERS[file.suffix](file))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise LoadError(f"the text file {file} cannot be read: {error}") from error
-    if not (filled := [text for text in found if text.strip()]):
-        raise LoadError(f"the text file {file} has no text in it")
-    return filled
-
-
-def _require_file(file: Path) -> None:
-    if not file.is_file():
-        raise LoadError(f"no such calibration file: {file}", "see `calibration.dataset` in the profile")
-
-
-def _paragraphs(file: Path) -> Iterator[str]:
-    yield file.read_text(encoding="utf-8")
-
-
-def _json_lines(file: Path) -> Iterator[str]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield _text_of(json.loads(line), f"line {number}")
-
-
-def _text_of(row: Any, place: str) -> str:
-    """A row's text: the row itself, its `text`, or the turns of its `messages`."""
-    if isinstance(row, dict) and isinstance(row.get("messages"), list):
-        return "\n".join(str(turn.get("content", "")) for turn in row["messages"] if isinstance(turn, dict))
-    text = row.get("text") if isinstance(row, dict) else row
-    if not isinstance(text, str):
-        raise ValueError(f"{place} is neither text nor a row with `text` or `messages`")
-    return text
-
-
-def _parquet(file: Path) -> Iterator[str]:
-    from pyarrow import ArrowInvalid
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        parquet = ParquetFile(file)
-        if "text" not in parquet.schema_arrow.names:
-            raise ValueError(f"it has no column `text`, but {', '.join(parquet.schema_arrow.names)}")
-        for batch in parquet.iter_batches(columns=["text"]):
-            yield from (text for text in batch.column(0).to_pylist() if text)
-    except ArrowInvalid as error:
-        raise ValueError(str(error)) from error
-
-
-_READERS = {".txt": _paragraphs, ".jsonl": _json_lines, ".parquet": _parquet}
 
 
 def hub_rows(what: str, wanted: HubSet) -> Sequence[str]:

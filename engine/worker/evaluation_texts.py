@@ -1,19 +1,20 @@
 """Evaluation texts as token ids: Python's documentation, files, the test parts of public sets.
 
-Owns the sets' rows and how they are joined, as the GPTQ and AWQ papers' code does it. Reads files and the hub
-through `calibration_texts`; knows tokenizers, not models.
+Owns the sets' rows and how they are joined, as the GPTQ and AWQ papers' code does it. Reads the hub through
+`calibration_texts`; knows tokenizers, not models.
 """
 
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
+from engine import text_files
 from engine.calibration import PYTHON_DOCS
 from engine.errors import InputError
 from engine.evaluation.settings import require_text, text_name
 from engine.protocol import Cut, TextCut
 from engine.worker import calibrate
-from engine.worker.calibration_texts import HUB, HubSet, hub_rows, of_file, python_docs
+from engine.worker.calibration_texts import HUB, HubSet, hub_rows, python_docs
 
 CHARACTERS_PER_TOKEN = 8  # a first guess at how much of a text is wanted
 MARGIN_TOKENS = 16  # where a text is cut its last tokens may be others than in the whole text
@@ -49,7 +50,7 @@ def whole(name: str) -> str:
     if wanted := HUB_TESTS.get(name):
         rows = hub_rows(f"the text {name}", wanted)
         return wanted.between.join(rows[: ROWS.get(name)])
-    return "\n\n".join(of_file(Path(require_text(name))))
+    return "\n\n".join(text_files.texts(Path(require_text(name))))
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int | None) -> list[int]:

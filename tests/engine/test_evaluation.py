@@ -139,3 +139,11 @@ def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         Evaluation(settings(TINY))
     assert cli.run(["eval", TINY, TINY, "--stride", "600"]) == 2
     assert "expected at most 512" in capsys.readouterr().err
+
+
+def test_a_text_that_cannot_be_read_is_told_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "TEXT.TXT").write_bytes(b"caf\xe9")
+    assert cli.run(["eval", "no/model", "no/model", "--text", str(file)]) == 2
+    assert capsys.readouterr().err == f"quantduel: the text file {file}:1: is not UTF-8 text\n"

@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
+from engine import text_files
 from engine.calibration import PYTHON_DOCS, Calibration
-from engine.errors import LoadError
+from engine.errors import InputError, LoadError
 from engine.worker import calibrate, calibration_texts
 from engine.worker.calibration_texts import Texts
 from engine.worker.random_tokenizer import random_tokenizer
@@ -119,13 +120,38 @@ def test_files(tmp_path: Path, kind: str) -> None:
     assert len(before) == 64 and calibration_texts.sha256(asked) != before
 
 
+def jsonl(*rows: object) -> bytes:
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def chat(*contents: object) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": content} for content in contents]}
+
+
+def test_parts_are_joined_and_what_was_not_said_is_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "CHATS.JSONL"
+    call = {
+        "messages": [{"role": "assistant", "tool_calls": [{"id": "1"}]}, {"role": "tool", "content": "4"}]
+    }
+    parts = [{"type": "text", "text": "one "}, {"type": "text", "text": "two"}]
+    file.write_bytes(b"\xef\xbb\xbf" + jsonl(chat(parts, None, "three"), call, "a\u2028b") + b"\r\n")
+    assert text_files.texts(file) == ["one two\nthree", "4", "a\u2028b"]
+    assert Calibration(dataset=str(file)).file == file
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("none.txt", None, "no such calibration file"),
+        ("none.txt", None, "none.txt: no such file"),
         ("empty.txt", b" \n", "has no text in it"),
-        ("latin.txt", b"\xff\xfe", "cannot be read"),
+        ("latin.txt", b"caf\xe9", "latin.txt:1: is not UTF-8 text"),
+        ("utf16.jsonl", '"text"'.encode("utf-16"), "is UTF-16, not UTF-8 text"),
         ("rows.jsonl", b'{"text": "a"}\n{"txet": "b"}\n', "line 2 is neither text nor a row with `text`"),
+        ("deep.jsonl", b"[" * 100_000, "cannot be read: maximum recursion"),
+        ("lone.jsonl", b'"\\ud800"', "line 1 has a lone surrogate"),
+        ("image.jsonl", jsonl(chat([{"type": "image_url", "text": "x"}])), "Invalid enum value 'image_url'"),
+        ("number.jsonl", jsonl("a", chat(5)), "line 2, messages: .* got `int`.*: expected text"),
+        ("turns.jsonl", jsonl({"messages": ["x"]}), "line 1, messages: Expected `object`, got `str`"),
         ("broken.parquet", b"PAR1", "cannot be read"),
     ],
 )
@@ -134,14 +160,31 @@ def test_a_file_that_cannot_be_used_is_told(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(LoadError, match=said):
+    with pytest.raises(InputError, match=said):
         calibration_texts.texts(Calibration(dataset=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("column", [[1, 2], [0.5], [["a"]], [b"bytes"]])
+def test_a_parquet_column_must_hold_text(tmp_path: Path, column: list[object]) -> None:
+    file = tmp_path / "numbers.parquet"
+    parquet.write_table(pyarrow.table({"text": column}), file)
+    with pytest.raises(InputError, match=r"column `text` holds \S+.*, not text"):
+        text_files.texts(file)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "parquet"])
+def test_a_pipe_is_no_text_file(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(file := tmp_path / f"pipe.{suffix}")
+    asked = Calibration(dataset=str(file))
+    for read in (calibration_texts.texts, calibration_texts.sha256):
+        with pytest.raises(InputError, match="is a pipe, not a file"):
+            read(asked)
 
 
 HUB_SET = """
 import sys
 from engine.calibration import Calibration
-from engine.errors import LoadError
+from engine.errors import InputError, LoadError
 from engine.worker import calibration_texts
 try:
     calibration_texts.texts(Calibration(dataset=sys.argv[1]))
