@@ -1,11 +1,12 @@
 """The wire between the engine and a worker: commands one way, events the other, one JSON object a line.
 
 Every event carries `ns`, the worker's CLOCK_MONOTONIC at the moment it happened: the only clock that counts.
-Tensors never travel here. Requests are numbered by the client; events that belong to one carry its number.
+Tensors never travel here. What is outside the bounds of a field is no event, and neither is a number that is
+none. Requests are numbered by the client; events that belong to one carry its number.
 """
 
 import time
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Struct
@@ -14,6 +15,12 @@ from engine.profile import Generation, Profile
 from engine.record import Record
 
 LONGEST_LINE_BYTES = 1 << 26
+LONGEST_TEXT = 1 << 14  # characters of what is no model's output
+MOST_NOTES = 100
+
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Line = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
+Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
@@ -171,10 +178,10 @@ Command = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cut | Sc
 class Weights(Struct, frozen=True, kw_only=True):
     """Bytes of parameters and buffers as stored; a tensor used twice counts once, as embedding."""
 
-    linear_bytes: int
+    linear_bytes: Count
     """Linear layers with their scales and zero points; the output head too, unless it is the embedding."""
-    embedding_bytes: int
-    other_bytes: int
+    embedding_bytes: Count
+    other_bytes: Count
     """Norms, rotary tables and the like."""
 
     @property
@@ -186,71 +193,71 @@ class Weights(Struct, frozen=True, kw_only=True):
 class Memory(Struct, frozen=True, kw_only=True):
     """What is in use now, in bytes. `peak_bytes` is the highest since the request began."""
 
-    weights_bytes: int
-    kv_cache_bytes: int
-    peak_bytes: int
+    weights_bytes: Count
+    kv_cache_bytes: Count
+    peak_bytes: Count
     """CUDA: the allocator's peak. CPU: the peak of the resident set."""
-    process_bytes: int
-    device_used_bytes: int
-    device_total_bytes: int
-    process_source: str
+    process_bytes: Count
+    device_used_bytes: Count
+    device_total_bytes: Count
+    process_source: Line
     """How `process_bytes` was read: `NVML`, `resident set`, or `allocator` where the driver hides it."""
-    activations_bytes: int | None = None
+    activations_bytes: Count | None = None
     """The peak, less weights and cache; on a CPU what the resident set grew by, less the cache."""
-    reserved_bytes: int | None = None
+    reserved_bytes: Count | None = None
     """What CUDA's allocator holds, in use or not; None on a CPU, which has no such allocator."""
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
     """What was loaded, as it really is."""
 
-    label: str
+    label: Line
     """The method's badge, such as `bf16` or `nf4`."""
-    kernel: str
+    kernel: Line
     """The class that does a quantized matrix product, such as `Linear4bit`."""
-    architecture: str
-    parameters: int
+    architecture: Line
+    parameters: Count
     """Logical parameters: a packed 4-bit weight counts as one; tied ones count once."""
-    context_length: int
-    dtype: str
-    device: str
-    device_name: str
-    threads: int
-    vocabulary: int = 0
+    context_length: Count
+    dtype: Line
+    device: Line
+    device_name: Line
+    threads: Count
+    vocabulary: Count = 0
     """Logits a position."""
-    logit_bytes: int = 0
+    logit_bytes: Count = 0
     """Of one logit, as the model gives it."""
     copy_bytes_s: float | None = None
     """How fast the device copied when the model was loaded, read plus written; None where that failed."""
     step: StepKind = "forward"
     """How a token is computed: `lean` is the engine's own step, `forward` the model's forward pass."""
     weights: Weights
-    tokenizer_sha256: str
+    tokenizer_sha256: Line
     """Of the vocabulary and merges: equal means that equal ids are equal text."""
     has_chat_template: bool
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
     """What the user should know, such as weights that were dequantized on load."""
-    versions: dict[str, str]
+    versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=MOST_NOTES)]
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
-    ns: int = msgspec.field(default_factory=time.monotonic_ns)
+    ns: Count = msgspec.field(default_factory=time.monotonic_ns)
 
 
 class Started(_Event, frozen=True, tag="started"):
     """The worker's first word."""
 
-    pid: int
+    pid: Count
 
 
 class Staged(_Event, frozen=True, tag="staged"):
     """Loading has come this far; `total` is 0 where it is not known."""
 
     stage: Stage
-    done: int = 0
-    total: int = 0
+    done: Count = 0
+    total: Count = 0
     unit: Unit = ""
-    detail: str = ""
+    detail: Line = ""
 
 
 class Loaded(_Event, frozen=True, tag="loaded"):
@@ -263,7 +270,7 @@ class Loaded(_Event, frozen=True, tag="loaded"):
 class Quantized(_Event, frozen=True, tag="quantized"):
     """The checkpoint is in the store."""
 
-    path: str
+    path: Line
     """Its folder: the user's, where one was named."""
     record: Record
     was_there: bool
@@ -273,7 +280,7 @@ class Quantized(_Event, frozen=True, tag="quantized"):
 class Rendered(_Event, frozen=True, tag="rendered"):
     """The prompt as text and token ids."""
 
-    request: int
+    request: Count
     text: str
     token_ids: tuple[int, ...]
 
@@ -281,62 +288,62 @@ class Rendered(_Event, frozen=True, tag="rendered"):
 class Prompted(_Event, frozen=True, tag="prompted"):
     """The worker has the request; `ns` is its receipt."""
 
-    request: int
-    tokens: int
-    sha256: str
+    request: Count
+    tokens: Count
+    sha256: Line
     """Of the prompt's token ids, as little-endian 32-bit integers."""
-    reused_tokens: int = 0
+    reused_tokens: Count = 0
     """How many of them the cache still held; only the others are read."""
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
     """What happened to the conversation on its way, such as a system message that the template leaves out."""
 
 
 class Prefilled(_Event, frozen=True, tag="prefilled"):
     """So many of the prompt's tokens have been read; the first, with `done` 0, starts the prefill's clock."""
 
-    request: int
-    done: int
-    total: int
+    request: Count
+    done: Count
+    total: Count
 
 
 class Decoded(_Event, frozen=True, tag="decoded"):
     """One sampled token, stamped when it was known, and the text it completes (maybe none yet)."""
 
-    request: int
-    token_id: int
+    request: Count
+    token_id: Count
     text: str
 
 
 class Finished(_Event, frozen=True, tag="finished"):
     """The answer's end. `text` is what the detokenizer still held."""
 
-    request: int
+    request: Count
     reason: FinishReason
     memory: Memory
     text: str = ""
-    step_bytes: int | None = None
+    step_bytes: Count | None = None
     """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
     decode: Decode = "eager"
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
-    notes: tuple[str, ...] = ()
+    notes: Notes = ()
     """What slowed the answer, such as a step that no graph could be made of."""
 
 
 class Measured(_Event, frozen=True, tag="measured"):
     """A run's stamps, and what it held and had to read. The worker's clock, in nanoseconds."""
 
-    request: int
-    started_ns: int
-    prefilled_ns: int
+    request: Count
+    started_ns: Count
+    prefilled_ns: Count
     """When the logits of the prompts' last tokens were there."""
     token_ns: tuple[int, ...]
     """When each token's id was known on the host; in a batch that of all sequences."""
-    cached_tokens: int
+    cached_tokens: Count
     """Tokens in the cache at the end, of each sequence."""
-    kv_cache_bytes: int
-    step_bytes: int | None
+    kv_cache_bytes: Count
+    step_bytes: Count | None
     """Weights and cache that the average decode step must read; None where the prompt decides (experts)."""
-    threads: int
+    threads: Count
     """CPU threads, the fewest where others needed cores meanwhile."""
     decode: Decode | None = None
     """How the steps were run; None where `generate` ran them."""
@@ -348,15 +355,15 @@ class Measured(_Event, frozen=True, tag="measured"):
 class CopyMeasured(_Event, frozen=True, tag="copy measured"):
     """How fast the model's device copies: bytes read plus bytes written, a second."""
 
-    request: int
-    buffer_bytes: int
+    request: Count
+    buffer_bytes: Count
     bytes_s: tuple[float, ...]
 
 
 class TextCut(_Event, frozen=True, tag="text cut"):
     """A text as token ids."""
 
-    request: int
+    request: Count
     token_ids: tuple[int, ...]
     beginning: tuple[int, ...]
     """What the tokenizer puts before any text, such as BOS; not part of `token_ids`."""
@@ -365,7 +372,7 @@ class TextCut(_Event, frozen=True, tag="text cut"):
 class Scored(_Event, frozen=True, tag="scored"):
     """What a model says of given tokens, a value a position. Logarithms are natural, taken in float32."""
 
-    request: int
+    request: Count
     log_probs: tuple[float, ...]
     first_choices: tuple[int, ...]
     """The likeliest token at each position."""
@@ -379,8 +386,8 @@ class Scored(_Event, frozen=True, tag="scored"):
     """One rounding step of the likeliest token's logit at each position, where they were asked for."""
     logits: Logits | None = None
     """What was written."""
-    read_tokens: int = 0
-    read_ns: int = 0
+    read_tokens: Count = 0
+    read_ns: Count = 0
     """Spent in forward passes."""
 
 
@@ -388,9 +395,9 @@ class Failed(_Event, frozen=True, tag="failed"):
     """A load or a request that ended badly; `request` is None for a load and for the whole worker."""
 
     kind: FailureKind
-    message: str
-    hint: str = ""
-    request: int | None = None
+    message: Line
+    hint: Line = ""
+    request: Count | None = None
 
 
 Event = (

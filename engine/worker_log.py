@@ -27,6 +27,7 @@ class WorkerLog:
         self.path: Path | None = None
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._file: BinaryIO | None = None
+        self._room_bytes = LIMIT_BYTES
         self._rest = b""
         with suppress(OSError):
             path = private.folder(paths.logs()) / f"{_file_name(name)}-{pid}.log"
@@ -45,7 +46,7 @@ class WorkerLog:
         """Take a line."""
         line = without_userinfo(line)
         self.tail.append(line[:LONGEST_LINE_BYTES])
-        if self._file is not None:
+        if self._file is not None and self._room_bytes:
             try:
                 self._write(self._file, line.encode(errors="replace") + b"\n")
             except OSError:  # a full disk: the tail in memory is what is left
@@ -58,7 +59,7 @@ class WorkerLog:
         self._drop()
 
     def _write(self, file: BinaryIO, line: bytes) -> None:
-        file.write(line[: max(0, LIMIT_BYTES - file.tell())])
+        self._room_bytes -= file.write(line[: self._room_bytes])
         file.flush()
 
     def _end_line(self) -> None:

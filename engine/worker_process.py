@@ -8,30 +8,35 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import suppress
+from typing import Any
 
 from engine import paths
 from engine.protocol import LONGEST_LINE_BYTES, Command, Event, decode_event, encode
 from engine.worker_log import WorkerLog
 
 COMMAND = (sys.executable, "-P", "-m", "engine.worker")
-LAST_MOMENTS_S = 2.0  # a process that has closed a pipe may take so long to end by itself
-BURIAL_S = 3.0  # the kernel may take so long to end a killed one, and to give its memory back
+LAST_MOMENTS_S = 2.0  # what has begun to end may take so long to end by itself
+BURIAL_S = 3.0  # the kernel may take so long to end a killed process, and to give its memory back
 
 
 class WorkerProcess:
     """One process, living."""
 
-    def __init__(self, process: asyncio.subprocess.Process, name: str) -> None:
+    def __init__(self, transport: asyncio.SubprocessTransport, protocol: "_Protocol", name: str) -> None:
+        process = Process(transport, protocol, asyncio.get_running_loop())
         self.pid = process.pid
         self.log = WorkerLog(name, process.pid)
         self.fault = ""
         """What it did wrong; empty unless that is why it was ended."""
-        self._process = process
+        self._process, self._transport, self._exited = process, transport, protocol.exited
         self._stdin, self._stdout, self._stderr = _pipes(process)
         self._log_task = asyncio.create_task(self._read_log())
-        self._stdin_task = asyncio.create_task(self._follow_stdin())
+        self._watches = [
+            asyncio.create_task(watch) for watch in (self._watch_stdin(), self._watch_grandchildren())
+        ]
 
     @classmethod
     async def started(cls, name: str, settings: Mapping[str, str]) -> "WorkerProcess":
@@ -39,17 +44,17 @@ class WorkerProcess:
 
         `settings` go into its environment, over what is set here.
         """
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            _Protocol,
             *COMMAND,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            limit=LONGEST_LINE_BYTES,
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
             env={**paths.environment(), **settings},
             start_new_session=True,  # Ctrl-C in the terminal is ours to handle
         )
-        return cls(process, name)
+        return cls(transport, protocol, name)
 
     @property
     def exit_code(self) -> int | None:
@@ -68,18 +73,17 @@ class WorkerProcess:
         await self._last_moments("closed its output")
 
     def kill(self) -> None:
-        """End it at once."""
-        with suppress(ProcessLookupError):
-            if self.exit_code is None and hasattr(os, "killpg"):
-                os.killpg(self.pid, signal.SIGKILL)  # what it started is of its group
-            self._process.kill()
+        """End it at once, and what it has started."""
+        if self.exit_code is None:
+            self._kill_group()
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def buried(self) -> None:
         """End it; when this returns its memory is back, unless the kernel is stuck."""
         self.kill()
-        await _within(BURIAL_S, self._process.wait())
-        await _within(BURIAL_S, self._log_task)  # a grandchild may hold the pipe
-        self._stdin_task.cancel()
+        await _within(BURIAL_S, self._exited.wait())
+        await asyncio.wait([self._log_task, *self._watches], timeout=BURIAL_S)
 
     async def _next_event(self) -> Event | None:
         """None at the end, and where the worker says what is no event."""
@@ -91,17 +95,29 @@ class WorkerProcess:
             self._end_for(f"said what cannot be read ({said[:200]})")
             return None
 
-    async def _follow_stdin(self) -> None:
+    async def _watch_stdin(self) -> None:
         """A worker that has closed its input will never hear a command."""
         with suppress(OSError):
             await self._stdin.wait_closed()
         await self._last_moments("closed its input")
 
+    async def _watch_grandchildren(self) -> None:
+        """What a worker has started ends with it; what got away, and holds its pipes, is not listened to."""
+        await self._exited.wait()
+        self._kill_group()
+        await _within(LAST_MOMENTS_S, self._process.wait())  # what was said is read
+        self._transport.close()
+
+    def _kill_group(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            if hasattr(os, "killpg"):
+                os.killpg(self.pid, signal.SIGKILL)
+
     async def _last_moments(self, fault: str) -> None:
-        await _within(LAST_MOMENTS_S, self._process.wait())
+        await _within(LAST_MOMENTS_S, self._exited.wait())
         if self.exit_code is None:
             self._end_for(fault)
-            await _within(BURIAL_S, self._process.wait())
+            await _within(BURIAL_S, self._exited.wait())
 
     def _end_for(self, fault: str) -> None:
         self.fault = self.fault or fault
@@ -116,14 +132,24 @@ class WorkerProcess:
             self.log.close()
 
 
-async def _within(seconds: float, awaited: object) -> None:
-    """Wait for it, but not for ever."""
-    await asyncio.wait([asyncio.ensure_future(awaited)], timeout=seconds)  # type: ignore[call-overload]
+class _Protocol(SubprocessStreamProtocol):
+    """Tells when the process has ended; asyncio's own `wait` waits for all holders of its pipes."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=LONGEST_LINE_BYTES, loop=asyncio.get_running_loop())
+        self.exited = asyncio.Event()
+
+    def process_exited(self) -> None:
+        super().process_exited()
+        self.exited.set()
 
 
-def _pipes(
-    process: asyncio.subprocess.Process,
-) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
+async def _within(seconds: float, awaited: Coroutine[Any, Any, object]) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(awaited, seconds)
+
+
+def _pipes(process: Process) -> tuple[asyncio.StreamWriter, asyncio.StreamReader, asyncio.StreamReader]:
     if process.stdin is None or process.stdout is None or process.stderr is None:
         raise RuntimeError("the worker was started without a pipe")
     return process.stdin, process.stdout, process.stderr

@@ -5,6 +5,7 @@ with the text. How logits of another model come here is the business of `exchang
 """
 
 import inspect
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.errors import InputError
+from engine.errors import GenerationError, InputError
 from engine.protocol import Failed, Passage, Score, Scored
 from engine.worker.exchange import Exchange
 from engine.worker.growing_cache import growing_cache
@@ -44,6 +45,7 @@ class Scorer:
                 found.add(part, targets[at : at + len(part)].to(part.device), reference)
         if len(found.log_probs) < len(targets):
             return Failed(kind="cancelled", message="cancelled", request=command.request)
+        found.require_numbers()
         pieces = _pieces(loaded.tokenizer, found.told(passage)) if passage.top else {}
         return found.event(command.request, pieces, exchange)
 
@@ -102,6 +104,13 @@ class _Found:
             self.top_ids += map(tuple, best.indices.tolist())
             self.top_log_probs += map(tuple, log_p.gather(1, best.indices).tolist())
             self.rounding += rounding_step(best.values[:, 0]).tolist()
+
+    def require_numbers(self) -> None:
+        """GenerationError where a figure is none: a model that overflows, or that rules a token out."""
+        likeliest = (value for values in self.top_log_probs for value in values)
+        if not all(map(math.isfinite, (*self.log_probs, *self.klds, *self.rounding, *likeliest))):
+            hint = "try another `model.dtype`"
+            raise GenerationError("the model's logits are no numbers, or rule out what was said", hint)
 
     def told(self, passage: Passage) -> set[int]:
         """Every token id that the event speaks of."""

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 from engine.errors import InputError, OutOfMemoryError, QuantDuelError
 from engine.methods import Packed
 from engine.protocol import (
+    LONGEST_TEXT,
     Cut,
     Decoded,
     Failed,
@@ -31,6 +32,7 @@ from engine.protocol import (
     Rendered,
     Score,
 )
+from engine.text import without_userinfo
 from engine.worker import decode, evaluation_texts, limit, measure, memory, methods, prompt, traffic
 from engine.worker.growing_cache import GrowingCache
 from engine.worker.kept_cache import KeptCache
@@ -212,16 +214,26 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
 
 def failure(error: Exception, kind: FailureKind, request: int | None = None) -> Failed:
     """What to tell the user about an exception; `kind` where the exception does not say it better."""
-    if isinstance(error, OutOfMemoryError):
-        return Failed(kind="out_of_memory", message=error.message, hint=error.hint, request=request)
-    if memory.is_out_of_memory(error):
-        hint = "a shorter context or a smaller batch"
-        return Failed(kind="out_of_memory", message=memory.shortage(error), hint=hint, request=request)
+    message, hint = _told(error)
+    if isinstance(error, OutOfMemoryError) or memory.is_out_of_memory(error):
+        kind = "out_of_memory"
+    elif isinstance(error, InputError):
+        kind = "bad_input"
+    return Failed(kind=kind, message=_sayable(message), hint=_sayable(hint), request=request)
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """Message and hint."""
+    if memory.is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
+        return memory.shortage(error), "a shorter context or a smaller batch"
     if isinstance(error, QuantDuelError):
-        kind = "bad_input" if isinstance(error, InputError) else kind
-        return Failed(kind=kind, message=error.message, hint=error.hint, request=request)
-    line = next(iter(str(error).splitlines()), "")
-    return Failed(kind=kind, message=f"{type(error).__name__}: {line}", request=request)
+        return error.message, error.hint
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", ""
+
+
+def _sayable(text: str) -> str:
+    """The text as it may go over the wire: in UTF-8, bounded, without anybody's password."""
+    return without_userinfo(text).encode(errors="replace").decode()[:LONGEST_TEXT]
 
 
 def _release() -> None:

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 import msgspec
 
 from engine import protocol
+from engine.errors import GenerationError
 from engine.protocol import Cancel, Cut, Event, Failed, Generate, Load, Measure, MeasureCopy, Render, Score
 
 Task = Load | Render | Generate | Measure | MeasureCopy | Cut | Score  # one at a time, by the main thread
@@ -36,8 +37,10 @@ class Wire:
         threading.Thread(target=self._read, name="wire", daemon=True).start()
 
     def emit(self, event: Event) -> None:
-        """Write one event; the process ends where nobody reads any more."""
+        """Write one event; GenerationError if it is too long. Where nobody reads, the process ends."""
         line = memoryview(protocol.encode(event) + b"\n")
+        if len(line) > protocol.LONGEST_LINE_BYTES:
+            raise GenerationError(f"the result has {len(line) >> 20} MiB, too much at once", "ask for less")
         with self._writing:
             try:
                 while line:
