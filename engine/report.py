@@ -6,10 +6,10 @@ Knows nothing of what the rows are about. A cell is text, a number or nothing; u
 
 import csv
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from secrets import token_hex
 
 import msgspec
 
@@ -76,11 +76,27 @@ def csv_text(rows: Sequence[Row]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def require_free(file: Path, *, replace: bool = False) -> Path:
+    """Where to write, links followed; InputError where something is there that must not be overwritten."""
+    try:
+        file = file.expanduser().resolve()
+        if file.exists() and not file.is_file():
+            raise InputError(f"{file} is no file", "name another one")
+        if file.exists() and not replace:
+            raise InputError(f"{file} exists already", "--force replaces it")
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, or nobody's home
+        raise InputError(
+            f"{file}: {getattr(error, 'strerror', None) or error}", "name another one"
+        ) from error
+    return file
+
+
 def write(text: str, file: Path) -> None:
     """Put a text into a file: all of it, or what was there before; InputError where that cannot be."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = file.with_name(f".{file.name[:64]}.{token_hex(4)}")
     try:
-        unfinished.write_text(text + "\n", encoding="utf-8")
+        with unfinished.open("x", encoding="utf-8") as stream:
+            stream.write(text + "\n")
         unfinished.replace(file)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror}", "name another file") from error

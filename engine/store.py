@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +28,7 @@ PROGRESS = "progress.json"
 BUILDING = ".building"
 REMOVED = ".removed"
 POLL_S = 0.5
+KEYS = "[0-9a-f]" * 16  # what folders of ours are called: no other is ever removed
 
 
 class Entry(Struct, frozen=True, kw_only=True):
@@ -84,7 +86,7 @@ class Build:
     def __init__(self, place: Path) -> None:
         self._place = place
         self.path = _beside(place, BUILDING)
-        shutil.rmtree(self.path, ignore_errors=True)
+        _delete(self.path)
         self.path.mkdir(parents=True)
 
     def report(self, stage: Staged) -> None:
@@ -104,7 +106,7 @@ class Build:
 
     def discard(self) -> None:
         """Remove what was not published."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _delete(self.path)
 
 
 def entries() -> list[Entry]:
@@ -152,42 +154,18 @@ def remove(found: Entry) -> None:
 def sweep() -> int:
     """Remove what killed builders left; how many folders that were."""
     swept = 0
-    for left in folder().glob(f"*{REMOVED}"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in folder().glob(f"{KEYS}{REMOVED}"):
+        _delete(left)
         swept += 1
-    for left in folder().glob(f"*{BUILDING}"):
+    for left in folder().glob(f"{KEYS}{BUILDING}"):
         lock = _lock(left.with_name(left.name.removesuffix(BUILDING)))
         try:
             with lock.acquire(timeout=0):
-                shutil.rmtree(left, ignore_errors=True)
+                _delete(left)
                 swept += 1
         except Timeout:
             continue  # somebody is building it now
     return swept
-
-
-def require_free(out: Path, *, replace: bool) -> None:
-    """InputError where `export` would refuse this folder: told before anything is made."""
-    out = out.expanduser().absolute()
-    is_taken = (out.is_dir() and any(out.iterdir())) or (out.exists() and not out.is_dir())
-    if is_taken and not replace:
-        raise InputError(f"{out} exists already", "--force replaces it")
-    if is_taken and not (out / RECORD).is_file():
-        raise InputError(
-            f"{out} is no checkpoint that QuantDuel wrote", "it is not replaced: name another folder"
-        )
-
-
-def export(checkpoint: Path, out: Path, *, replace: bool = False) -> Path:
-    """Copy a checkpoint to a folder of the user's; InputError where there is something already."""
-    require_free(out, replace=replace)
-    out = out.expanduser().absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = _beside(out, BUILDING)
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(checkpoint, unfinished)
-    shutil.rmtree(out, ignore_errors=True)
-    return unfinished.rename(out)
 
 
 def size_bytes(place: Path) -> int:
@@ -230,10 +208,18 @@ def _acquired(lock: FileLock) -> bool:
 
 def _take_away(place: Path) -> None:
     """Rename a checkpoint to what the next sweep removes: never is a half-deleted one in its place."""
-    if place.exists():
+    if place.exists() or place.is_symlink():
         doomed = _beside(place, REMOVED)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _delete(doomed)
         place.rename(doomed)
+
+
+def _delete(left: Path) -> None:
+    """A folder with all that is in it; of a link, the link alone."""
+    if left.is_symlink():
+        left.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _progress(place: Path) -> Staged | None:
@@ -244,8 +230,8 @@ def _progress(place: Path) -> Staged | None:
 
 
 def _entry(place: Path) -> Entry | None:
-    found = None if place.name.endswith((BUILDING, REMOVED)) else record(place)
-    if found is None:
+    found = record(place)
+    if found is None or not fnmatchcase(place.name, KEYS):  # in the making, or a copy that a user put here
         return None
     try:
         return Entry(path=place, record=found, size_bytes=size_bytes(place))

@@ -6,7 +6,7 @@ The same engine and the same lines as `quantduel quantize`. Knows no widget.
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
-from engine import layer_errors, packages, profile, store
+from engine import export, layer_errors, packages, profile, store
 from engine.checkpoint_text import summary
 from engine.client import Session
 from engine.errors import InputError, LoadError
@@ -61,9 +61,7 @@ class QuantizeJob:
         if lacking := packages.missing(packages.library(self._profile.quantization)):
             raise InputError(f"{self._profile.label} {lacking.message}", lacking.hint)
         out = values["out"].strip()
-        self._out = str(Path(out).expanduser().absolute()) if out else None
-        if self._out:
-            store.require_free(Path(self._out), replace=True)
+        self._out = str(export.require_free(Path(out), replace=True)) if out else None
         self._found = None
 
     async def run(self) -> AsyncGenerator[Progress]:

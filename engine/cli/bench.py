@@ -15,7 +15,7 @@ from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, 
 from engine.bench.run import Bench
 from engine.cli import terminal
 from engine.cli.loading import ProgressLine
-from engine.cli.options import chosen
+from engine.cli.options import chosen, force_option
 from engine.errors import ExitCode
 from engine.protocol import Generator
 from engine.schedule import Schedule
@@ -50,6 +50,7 @@ class _Options(TypedDict):
     form: texts.Format
     out: Path | None
     resume: Path | None
+    force: bool
     self_check: bool
     assignments: tuple[str, ...]
 
@@ -98,6 +99,7 @@ class _Options(TypedDict):
     metavar="FILE",
     help="Go on with a .json file that --out wrote, and write into it.",
 )
+@force_option
 @click.option(
     "--self-check", is_flag=True, help="Measure all twice, the other way round too; look for traps."
 )
@@ -108,7 +110,7 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     Out of memory, and a context longer than the model's window, are rows like others. Ctrl-C keeps what is
     done. Exit code 3 where a profile could not be loaded, 4 where a worker or the self-check failed.
     """
-    out = options["out"] or options["resume"]
+    out = _out(options)
     form = texts.format_of(out) if out else None
     found = _document(_settings(names, options), options["resume"])
     if out and form:
@@ -120,6 +122,14 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         interrupted = True
     terminal.data(texts.text(running.document, options["form"]))
     return ExitCode.INTERRUPTED if interrupted else exit_code(running.document)
+
+
+def _out(options: _Options) -> Path | None:
+    """The file to write: --out, or what is resumed."""
+    resume = options["resume"]
+    if options["out"] is None or options["out"] == resume:
+        return resume
+    return report.require_free(options["out"], replace=options["force"])
 
 
 def exit_code(done: document.Document) -> ExitCode:

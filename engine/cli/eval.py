@@ -14,7 +14,7 @@ from engine.bench import plan
 from engine.calibration import PYTHON_DOCS
 from engine.cli import print_error, terminal
 from engine.cli.loading import ProgressLine
-from engine.cli.options import chosen, set_option
+from engine.cli.options import chosen, force_option, set_option
 from engine.errors import ExitCode, InputError
 from engine.evaluation import settings
 from engine.evaluation import text as texts
@@ -36,6 +36,7 @@ class _Options(TypedDict):
     alone: bool
     form: texts.Format
     out: Path | None
+    force: bool
     assignments: tuple[str, ...]
 
 
@@ -75,6 +76,7 @@ class _Options(TypedDict):
     metavar="FILE",
     help="Write a file after each model; its name's end says how: " + " ".join(texts.SUFFIXES),
 )
+@force_option
 @set_option
 def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Compare B, C, … with the reference A on a text: KL divergence, equal first choices, perplexity.
@@ -83,6 +85,8 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """
     out = options["out"]
     form = texts.format_of(out) if out else None
+    if out:
+        out = files.require_free(out, replace=options["force"])
     running, interrupted = Evaluation(_settings(names, options), together=not options["alone"]), False
     try:
         asyncio.run(_run(running, out, form))

@@ -8,6 +8,7 @@ from engine import leaderboard as boards
 from engine import leaderboard_text as texts
 from engine import report
 from engine.cli import terminal
+from engine.cli.options import force_option
 from engine.errors import ExitCode
 from engine.history import History
 from engine.leaderboard_text import Format
@@ -22,13 +23,18 @@ from engine.leaderboard_text import Format
     metavar="FILE",
     help="Write a file, too; its name's end says how: " + " ".join(texts.SUFFIXES),
 )
+@force_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
-def leaderboard(names: tuple[str, ...], form: Format, export: Path | None, seed: int) -> ExitCode:
+def leaderboard(
+    names: tuple[str, ...], form: Format, export: Path | None, force: bool, seed: int
+) -> ExitCode:
     """Wins, ties and an exact test for each pair; from three profiles on strengths with 95 % intervals.
 
     With PROFILEs, only the votes between these.
     """
     wanted = texts.format_of(export) if export else None
+    if export:
+        export = report.require_free(export, replace=force)
     turns = [
         turn
         for turn in History().turns()

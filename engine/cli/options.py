@@ -33,6 +33,7 @@ class MemorySize(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+force_option = click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
 anyway_option = click.option(
     "--anyway", is_flag=True, help="Load a model also where the plan says that it cannot fit."
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from engine import report, store
+from engine import export, report, store
 from engine.cli import checkpoint_text, print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import Settings, chosen, set_option
@@ -42,8 +42,7 @@ def quantize(
         hint = "rtn, gptq, awq and bitsandbytes do: see `quantization.method` in docs/profiles.md"
         raise InputError(f"{wanted.name}: method {tag(method)} makes no checkpoint", hint)
     if out:
-        store.require_free(Path(out), replace=force)
-        out = str(Path(out).expanduser().absolute())
+        out = str(export.require_free(Path(out), replace=force))
     ended = asyncio.run(_quantize(wanted, out, force))
     if isinstance(ended, Failed):
         print_error(f"{wanted.name}: {ended.message}", ended.hint)

@@ -13,7 +13,7 @@ import torch
 from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
-from engine import packages, store
+from engine import export, packages, store
 from engine.errors import InputError
 from engine.methods import Awq, BitsAndBytes, Gptq, Packed, Savable, tag
 from engine.profile import Profile
@@ -44,11 +44,11 @@ def done(command: Quantize, report: Report) -> Quantized:
     torch.set_num_threads(command.threads or physical_cores())
     try:
         if command.out:
-            store.require_free(Path(command.out), replace=command.force)
+            export.require_free(Path(command.out), replace=command.force)
         made = ensure(command.profile, report, anew=command.force)
         path = made.path
         if command.out:
-            path = store.export(made.path, Path(command.out), replace=command.force)
+            path = export.export(made.path, Path(command.out), replace=command.force)
     except Exception as error:
         raise failures.explained(error, command.profile) from error
     return Quantized(path=str(path), record=made.record, was_there=made.was_there)

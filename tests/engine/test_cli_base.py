@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -121,3 +122,20 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert listing.stderr.read() == ""
     listing.stderr.close()
     assert listing.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["bench", "random:tiny", "--out"],
+        ["eval", "random:tiny", "random-tiny-nf4", "--out"],
+        ["leaderboard", "--export"],
+    ],
+)
+def test_a_file_that_is_there_stays_without_force(
+    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "thesis.csv").write_text("…")
+    assert cli.run([*args, str(tmp_path / "thesis.csv")]) == 2
+    assert "exists already\n  --force replaces it" in capsys.readouterr().err
+    assert (tmp_path / "thesis.csv").read_text() == "…"

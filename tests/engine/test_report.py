@@ -2,10 +2,13 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from engine import report, units
+from engine.errors import InputError
 
 ROWS = [
     {"name": "a|b", "tok_s": 12.345, "contended": False, "n": 3},
@@ -69,3 +72,22 @@ def test_a_spreadsheet_computes_no_text_and_numbers_stay_numbers() -> None:
         *((f"'{start}1+1", "-1.5") for start in "=+-@\t"),
         ("a=b", "-2"),
     ]
+
+
+def test_a_file_that_is_there_is_overwritten_only_where_that_is_asked_for(tmp_path: Path) -> None:
+    thesis, link, folder = tmp_path / "thesis.csv", tmp_path / "link.csv", tmp_path / "folder"
+    thesis.write_text("…")
+    link.symlink_to(thesis)
+    folder.mkdir()
+    for taken in (thesis, link):
+        with pytest.raises(InputError, match="exists already"):
+            report.require_free(taken)
+        assert report.require_free(taken, replace=True) == thesis
+    for no_file in (folder, Path(os.devnull)):
+        with pytest.raises(InputError, match="is no file"):
+            report.require_free(no_file, replace=True)
+    report.write("new", report.require_free(link, replace=True))
+    assert link.is_symlink() and thesis.read_text() == "new\n"
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(InputError):
+        report.require_free(tmp_path / "round")

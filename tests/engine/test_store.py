@@ -129,13 +129,15 @@ def test_removing() -> None:
         store.entry(recipe(3).key)
 
 
-def test_export_copies_and_replaces_only_what_quantduel_wrote(tmp_path: Path) -> None:
-    path, out = build(recipe()), tmp_path / "out"
-    assert store.export(path, out) == out and (out / "model.safetensors").read_text() == "weights"
-    with pytest.raises(InputError, match="exists already"):
-        store.export(path, out)
-    store.export(path, out, replace=True)
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("…")
-    with pytest.raises(InputError, match="no checkpoint that QuantDuel wrote"):
-        store.export(path, tmp_path / "mine", replace=True)
+def test_nothing_is_removed_whose_name_is_no_recipe(folder: Path, tmp_path: Path) -> None:
+    path = build(recipe())
+    mine, kept = folder / "photos.removed", folder / "thesis.building"
+    for place in (mine, kept, tmp_path / "elsewhere"):
+        place.mkdir()
+        (place / "thesis.txt").write_text("…")
+    (folder / f"{'a' * 16}.removed").symlink_to(tmp_path / "elsewhere")
+    (folder / "copy of mine").mkdir()
+    (folder / "copy of mine" / store.RECORD).write_bytes((path / store.RECORD).read_bytes())
+    assert [entry.path for entry in store.entries()] == [path]
+    assert all((place / "thesis.txt").is_file() for place in (mine, kept, tmp_path / "elsewhere"))
+    assert not (folder / f"{'a' * 16}.removed").is_symlink()

@@ -41,6 +41,17 @@ async def test_votes_are_counted_drawn_and_exported(stage: Stager, tmp_path: Pat
         await play.pilot.press("enter")
         await wait_until((tmp_path / "board.json").exists, "written")
         written = json.loads((tmp_path / "board.json").read_text())
+        (tmp_path / "board.json").write_text("a thesis")
+        await play.pilot.press("e")
+        await wait_until(lambda: isinstance(play.app.screen, SaveDialog))
+        play.app.screen.query_one(Input).value = str(tmp_path / "board.json")
+        await play.pilot.press("enter")
+        await play.pilot.pause()
+        assert "exists already" in str(play.app.screen.query_one("#hint").render())
+        assert (tmp_path / "board.json").read_text() == "a thesis"
+        await play.pilot.press("enter")
+        await wait_until(lambda: not isinstance(play.app.screen, SaveDialog))
+        assert json.loads((tmp_path / "board.json").read_text()) == written
         board = leaderboard(history.turns())
         assert [s["elo"] for s in written["standings"]] == [s.elo for s in board.standings]
         (tmp_path / "none.sqlite3").unlink()

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from engine import store
+from engine import export
 from engine.errors import InputError, LoadError
 from engine.profile import Profile, of_model
 from engine.protocol import Staged
@@ -135,7 +135,7 @@ def test_our_own_folder_is_loaded_by_its_path_and_keeps_its_name(
     make_profile: Callable[..., Profile], tmp_path: Path
 ) -> None:
     made = quantize.ensure(make_profile("tiny", TINY % "method: rtn, group_size: 64"), ignore)
-    found = loaded(store.export(made.path, tmp_path / "mine"))
+    found = loaded(export.export(made.path, tmp_path / "mine"))
     assert (found.info.label, found.info.kernel) == ("rtn4-g64", in_use("TorchAtenLinear"))
 
 

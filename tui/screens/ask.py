@@ -13,6 +13,8 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine import report
+from engine.errors import InputError
 from engine.history import Run
 from engine.text import visible
 from tui.screens.page import Dialog
@@ -145,6 +147,7 @@ class SaveDialog(Dialog[Path | None]):
     """A file's name; its end says the format."""
 
     BINDINGS = [Binding("escape", "dismiss", "Close")]
+    _asked: Path | None = None  # about replacing this file
 
     def __init__(self, proposal: str, suffixes: Sequence[str]) -> None:
         super().__init__()
@@ -156,11 +159,26 @@ class SaveDialog(Dialog[Path | None]):
             dialog.border_title = "Export"
             dialog.border_subtitle = "Enter writes it · Esc closes"
             yield Input(self._proposal, compact=True, select_on_focus=False)
-            yield Static(Content.assemble(("the name ends in " + ", ".join(self._suffixes), "$quiet")))
+            yield Static(
+                Content.assemble(("the name ends in " + ", ".join(self._suffixes), "$quiet")), id="hint"
+            )
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(Path(event.value).expanduser().absolute() if event.value.strip() else None)
+        text = event.value.strip()
+        try:
+            file = report.require_free(Path(text), replace=True) if text else None
+        except InputError as error:
+            self._say(str(error))
+            return
+        if file is not None and file.exists() and file != self._asked:
+            self._asked = file
+            self._say(f"{file} exists already: Enter again replaces it")
+        else:
+            self.dismiss(file)
+
+    def _say(self, words: str) -> None:
+        self.query_one("#hint", Static).update(Content(visible(words)).stylize("$text-error"))
 
 
 def _run_content(run: Run) -> Content:
