@@ -286,7 +286,7 @@ class Rendered(_Event, frozen=True, tag="rendered"):
 
 
 class Prompted(_Event, frozen=True, tag="prompted"):
-    """The worker has the request; `ns` is its receipt."""
+    """The worker has the request; `ns` is its receipt, later by what was prepared once (`notes`)."""
 
     request: Count
     tokens: Count

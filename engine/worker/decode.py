@@ -22,13 +22,14 @@ from engine.worker import fused_step, lean, memory, replay, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
 from engine.worker.failures import first_line
 from engine.worker.growing_cache import GrowingCache
-from engine.worker.lean import LeanStep
 from engine.worker.load import LoadedModel
 from engine.worker.replay import ReplayedStep
 
 CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
 CUDA_CHUNK = 2048  # tokens
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
+NO_NUMBERS = "logits were infinite or no numbers at all: the model's arithmetic overflowed, its text is void"
+WINDOWS = "a CUDA graph needs layers that keep every token, and some of this model keep a window or a state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,17 @@ def generate(
     yield End(reason, answer.flush(), model.mode, model.notes)
 
 
+def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
+    """Have ready what the steps of an answer in this cache need once; the nanoseconds of that, 0 for nothing.
+
+    It belongs on no answer's clock. `cache` holds the beginning of a prompt or nothing.
+    """
+    started_ns = time.monotonic_ns()
+    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    token_ids = torch.zeros((batch, 1), dtype=torch.long, device=loaded.device)
+    return time.monotonic_ns() - started_ns if model.prepare(token_ids) else 0
+
+
 def room(context_length: int, prompt_tokens: int) -> float:
     """How many tokens fit behind a prompt, any number where `context_length` is 0; InputError for none."""
     if prompt_tokens == 0:
@@ -132,18 +144,22 @@ class Stepper:
         self._fused = (
             fused_step.of(model) if isinstance(cache, GrowingCache) and replay.suits(cache) else None
         )
-        self._lean = LeanStep(model) if lean.suits(model) else None
+        self._lean = lean.of(model)
         can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._options = {"logits_to_keep": 1} if can_keep_last else {}
         is_wanted = is_compiled or model.device.type in REPLAYING
-        can = model not in replay.failures and hasattr(cache, "made_for_rooms") and replay.suits(cache)
+        self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
+        can = hasattr(cache, "made_for_rooms") and replay.suits(cache) and not self._why_not
         self._can_replay = is_wanted and can
+        self._captures = self._can_replay and model.device.type in replay.CAPTURING
         self._replayed: ReplayedStep | None = None
+        self._largest: Tensor | None = None  # the sum over steps of their largest logits
 
     @property
     def runs_ahead(self) -> bool:
         """Whether the next step should be on its way before anybody looks at this one's token."""
-        return self._can_replay and self._model.device.type in REPLAYING
+        is_ready = not self._captures or self._ready() is not None
+        return self._can_replay and self._model.device.type in REPLAYING and is_ready
 
     @property
     def mode(self) -> Decode:
@@ -154,9 +170,26 @@ class Stepper:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why steps are not replayed, where that was tried."""
-        failure = replay.failures.get(self._model)
-        return (failure,) if failure else ()
+        """Why steps are not replayed, where that was wanted; whether logits were numbers. Waits."""
+        failure = f"decoded eagerly: {self._why_not}" if self._why_not else ""
+        return tuple(note for note in (failure, self._unusable()) if note)
+
+    @torch.inference_mode()
+    def prepare(self, token_ids: Tensor) -> bool:
+        """Have the step captured for the cache's rooms, by the way of any `token_ids` [batch, 1].
+
+        Call it before the cache reads a prompt: between tokens nothing is captured. True where there was any
+        need. A failure is noted, and steps are then run eagerly.
+        """
+        if not self._captures or self._ready() is not None:
+            return False
+        try:
+            replay.make_rooms(self._model, self._cache, token_ids)
+            step = replay.step_of(self._model, is_compiled=self._is_compiled)
+            self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+        except Exception as error:
+            self._give_up_replaying(error)
+        return True
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor) -> None:
@@ -166,6 +199,8 @@ class Stepper:
             self.settle()
         logits = self._stepped(token_ids) if is_step else self._passed(token_ids)
         self.logits = logits[:, -1].float()
+        largest = self.logits.amax()
+        self._largest = largest if self._largest is None else self._largest.add_(largest)
 
     def wait(self) -> None:
         """Until the logits are really there."""
@@ -189,33 +224,62 @@ class Stepper:
         """One token: logits [batch, 1, vocab]."""
         if self._can_replay:
             try:
-                return self._replayed_step(token_ids)(token_ids)
+                step = self._replayed_step(token_ids)
+                if step is not None:
+                    return step(token_ids)
+                self._outgrow()
             except Exception as error:
-                if memory.is_out_of_memory(error):
-                    raise
                 self._give_up_replaying(error)
         if self._fused is not None and len(token_ids) <= self._fused.most_sequences:
             return self._fused(token_ids, self._cache)
         return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
 
-    def _replayed_step(self, token_ids: Tensor) -> ReplayedStep:
-        """The step under way, the cache's from before, or a new one."""
-        if self._replayed is not None and self._replayed.lasts():
-            return self._replayed
-        self.settle()
+    def _replayed_step(self, token_ids: Tensor) -> ReplayedStep | None:
+        """The step under way, the cache's from before, or a new one; None where that would be captured."""
+        found = self._ready()
+        if found is None:
+            self.settle()
+            if self._captures:
+                return None
+            step = replay.step_of(self._model, is_compiled=self._is_compiled)
+            found = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+        self._replayed = found
+        return found
+
+    def _ready(self) -> ReplayedStep | None:
+        """The step under way, or the cache's from before, with a place for one more token."""
+        if self._replayed is not None:
+            return self._replayed if self._replayed.lasts() else None
         kept = self._cache.made_for_rooms
         step = replay.step_of(self._model, is_compiled=self._is_compiled)
-        if not (isinstance(kept, ReplayedStep) and kept.goes_on(step)):
-            kept = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
-        self._replayed = kept
-        return kept
+        return kept if isinstance(kept, ReplayedStep) and kept.goes_on(step) else None
+
+    def _outgrow(self) -> None:
+        """Go on without a graph: to capture one now would stand between two tokens."""
+        self._stop_replaying(f"from {self._cache.get_seq_length()} tokens on, more than a graph was made for")
 
     def _give_up_replaying(self, error: Exception) -> None:
         traceback.print_exc()  # into the log
         self.settle()
-        self._can_replay, self._cache.made_for_rooms = False, None
         kind = "torch.compile" if self._is_compiled else "a CUDA graph"
-        replay.failures[self._model] = f"decoded eagerly: {kind} failed ({first_line(error)})"
+        self._stop_replaying(f"{kind} failed ({first_line(error)})")
+        if not memory.is_out_of_memory(error):  # there may be more the next time
+            replay.failures[self._model] = self._why_not
+
+    def _stop_replaying(self, why: str) -> None:
+        self._can_replay = self._captures = False
+        self._cache.made_for_rooms, self._why_not = None, why
+
+    def _unusable(self) -> str:
+        """A sum that once was infinite or no number stays so."""
+        return NO_NUMBERS if self._largest is not None and not bool(self._largest.isfinite()) else ""
+
+
+def _why_not_replayed(model: PreTrainedModel, cache: GrowingCache) -> str:
+    """Why steps that should be replayed cannot be; empty where they can, or where that is tried."""
+    if not replay.suits(cache):
+        return WINDOWS if model.device.type in replay.CAPTURING else ""
+    return replay.failures.get(model) or replay.obstacle(model)
 
 
 class _Chooser:

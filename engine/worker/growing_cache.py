@@ -33,6 +33,20 @@ def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> Growing
     return cache
 
 
+def moved(cache: GrowingCache, into: GrowingCache) -> GrowingCache:
+    """`into`, which is empty, with the keys and values that `cache` holds."""
+    for layer, target in zip(cache.layers, into.layers, strict=True):
+        target.update(layer.keys, layer.values)
+    return into
+
+
+def room_tokens(cache: GrowingCache) -> int:
+    """How many tokens there is room for; 0 where there is none yet, or the layers have no rooms."""
+    first = cache.layers[0]
+    has_room = isinstance(first, GrowingLayer) and first.is_initialized
+    return int(first.key_room.shape[-2]) if has_room else 0
+
+
 class GrowingLayer(DynamicLayer):
     """Keys and values [batch, heads, n, size] of one layer: views of the first n places of their rooms."""
 

@@ -1,52 +1,74 @@
 """The last request's KV cache, kept for a next one that begins with the same tokens.
 
-One cache at most. Owns the comparison of tokens; must not know models or the wire.
+Where a step was captured for a cache's rooms, both last for other requests too, and so does one cache more of
+another size. Owns the comparison of tokens; must not know models or the wire.
 """
 
 from collections.abc import Sequence
 
 from transformers import PreTrainedConfig
 
-from engine.worker.growing_cache import LEAST_ROOM_TOKENS, GrowingCache, GrowingLayer, growing_cache
+from engine.worker.growing_cache import (
+    LEAST_ROOM_TOKENS,
+    GrowingCache,
+    GrowingLayer,
+    growing_cache,
+    moved,
+    room_tokens,
+)
 
-MOST_EXPECTED = 512  # new tokens that room is made for beforehand
+MOST_EXPECTED = 2048  # new tokens that room is made for beforehand
+MOST_KEPT = 2  # caches whose steps are captured
 
 
 class KeptCache:
-    """Hands the cache out for a request and takes it back afterwards; one that fails does not return it."""
+    """Hands a cache out for a request and takes it back afterwards; one that fails does not return it."""
 
     def __init__(self) -> None:
-        self._cache: GrowingCache | None = None
-        self._token_ids: list[int] = []
+        self._caches: list[GrowingCache] = []  # the last one first
+        self._token_ids: list[int] = []  # what it holds
 
-    def take(self, token_ids: Sequence[int], config: PreTrainedConfig, new_tokens: int = 0) -> GrowingCache:
+    def take(
+        self, token_ids: Sequence[int], config: PreTrainedConfig, new_tokens: int = 0, *, cold: bool = False
+    ) -> GrowingCache:
         """A cache that holds the beginning of `token_ids`, though never all: one token is left to compute.
 
-        Without a common beginning, or where a layer forgets and cannot be cropped, it is an empty one, which
-        may expect `new_tokens` more.
+        For a cold request, without a common beginning, or where a layer forgets and cannot be cropped, it is
+        an empty one. `new_tokens` more are expected.
         """
-        reused = min(common_prefix(self._token_ids, token_ids), len(token_ids) - 1)
-        if self._cache is None or reused <= 0 or not _can_be_cropped(self._cache):
-            return self.empty(config, 1, len(token_ids) + min(new_tokens, MOST_EXPECTED))
-        cache, self._cache = self._cache, None
-        cache.crop(reused - cache.get_seq_length())
-        return cache
+        expected = len(token_ids) + min(new_tokens, MOST_EXPECTED)
+        reused = 0 if cold else min(common_prefix(self._token_ids, token_ids), len(token_ids) - 1)
+        if not self._caches or reused <= 0 or not _can_be_cropped(self._caches[0]):
+            return self.empty(config, 1, expected)
+        last = self._caches[0]
+        last.crop(reused - last.get_seq_length())
+        if last.made_for_rooms is not None and room_tokens(last) < expected:
+            return moved(last, self.empty(config, 1, expected))
+        self._token_ids = []
+        return self._caches.pop(0)
 
     def empty(self, config: PreTrainedConfig, batch: int, expected_tokens: int) -> GrowingCache:
-        """An empty cache: the kept one with what was captured for its rooms where those fit, or a new one."""
-        cache, self._cache = self._cache, None
-        if cache is None or not _fits(cache, batch, expected_tokens):
+        """An empty cache: a kept one with what was captured for its rooms where those fit, or a new one."""
+        self._caches = [cache for cache in self._caches if cache.made_for_rooms is not None]
+        self._token_ids = []
+        fitting = [cache for cache in self._caches if _fits(cache, batch, expected_tokens)]
+        if not fitting:
+            del self._caches[MOST_KEPT - 1 :]
             return growing_cache(config, expected_tokens)
-        cache.crop(-cache.get_seq_length())
-        return cache
+        found = min(fitting, key=room_tokens)
+        self._caches.remove(found)
+        found.crop(-found.get_seq_length())
+        return found
 
     def keep(self, cache: GrowingCache, token_ids: Sequence[int]) -> None:
         """Take a cache that has read the first of these tokens, as many as it holds."""
-        self._cache, self._token_ids = cache, list(token_ids[: cache.get_seq_length()])
+        others = [other for other in self._caches if other.made_for_rooms is not None]
+        self._caches = [cache, *others][:MOST_KEPT]
+        self._token_ids = list(token_ids[: cache.get_seq_length()])
 
     def drop(self) -> None:
         """Give the memory back."""
-        self._cache, self._token_ids = None, []
+        self._caches, self._token_ids = [], []
 
 
 def _can_be_cropped(cache: GrowingCache) -> bool:
@@ -54,12 +76,10 @@ def _can_be_cropped(cache: GrowingCache) -> bool:
 
 
 def _fits(cache: GrowingCache, batch: int, tokens: int) -> bool:
-    """Whether something was made for these rooms, and they are large enough and not far too large."""
+    """Whether its rooms are large enough and not far too large."""
     first = cache.layers[0]
-    if cache.made_for_rooms is None or not isinstance(first, GrowingLayer):
-        return False
-    rooms, _, room, _ = first.key_room.shape
-    return rooms == batch and tokens <= room <= 4 * max(tokens, LEAST_ROOM_TOKENS)
+    is_alike = isinstance(first, GrowingLayer) and first.key_room.shape[0] == batch
+    return is_alike and tokens <= room_tokens(cache) <= 4 * max(tokens, LEAST_ROOM_TOKENS)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

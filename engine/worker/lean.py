@@ -9,6 +9,7 @@ times as fast, with sums in another order, so a bf16 result may differ in its la
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -18,9 +19,18 @@ from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from engine.worker.packed_linear import side_by_side
 
+_steps: WeakKeyDictionary[PreTrainedModel, "LeanStep | None"] = WeakKeyDictionary()
+
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 
 Linear = Callable[[Tensor], Tensor]
+
+
+def of(model: PreTrainedModel) -> "LeanStep | None":
+    """The model's lean step, made once, with its layers as they are then; None where it does not suit."""
+    if model not in _steps:
+        _steps[model] = LeanStep(model) if suits(model) else None
+    return _steps[model]
 
 
 def suits(model: PreTrainedModel) -> bool:

@@ -85,6 +85,8 @@ def engine_generate(
     loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
 ) -> Stamps:
     """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
+    if isinstance(cache, GrowingCache):
+        decode.prepare(loaded, cache, len(prompt))
     model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
     started_ns = time.monotonic_ns()
     _read(loaded, model, prompt[:, cache.get_seq_length() :], cancelled)

@@ -1,7 +1,7 @@
 """A decode step that always does the same to the same memory, a cache's rooms: what a CUDA graph can hold.
 
-Owns the step's inputs on the device and its capture. On a CPU the same step runs kernel after kernel, which
-is how it is tested. Whether and when it is used is `decode`'s.
+Owns the step's inputs on the device, and the proof that a captured step computes what the step does. On a CPU
+the same step runs kernel after kernel, which is how it is tested. When it is used is `decode`'s.
 """
 
 from collections.abc import Callable
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from engine.worker import lean
+from engine.worker import capturable, cuda_graph, lean
 from engine.worker.growing_cache import GrowingCache, GrowingLayer
-from engine.worker.lean import LeanStep
 
-WARM_UPS = 3  # before a capture: libraries choose kernels and allocate in their first calls
+CAPTURING = ("cuda",)  # devices on which a step is captured, which takes far longer than a step
 TOLERANCE = 0.02  # of the largest logit: a replay may not differ more from the step itself
 
 failures: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 """Why a model's step cannot be replayed: it is not tried again."""
+
+_obstacles: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 
 Step = Callable[[Tensor, Tensor, Tensor, GrowingCache], Tensor]
 """(token ids [batch, 1], place [1], mask [1, 1, 1, room], cache) to logits [batch, 1, vocab]."""
@@ -31,10 +32,20 @@ def suits(cache: GrowingCache) -> bool:
     return all(type(layer) is GrowingLayer for layer in cache.layers)
 
 
+def obstacle(model: PreTrainedModel) -> str:
+    """Why the model's step is not even tried to be captured; empty where it is."""
+    if model.device.type not in CAPTURING:
+        return ""
+    if model not in _obstacles:
+        _obstacles[model] = capturable.obstacle(model)
+    return _obstacles[model]
+
+
 @lru_cache(maxsize=1)
 def step_of(model: PreTrainedModel, *, is_compiled: bool) -> Step:
     """The model's step: the engine's own, or its forward pass; by torch.compile if wanted."""
-    step: Step = LeanStep(model).at if lean.suits(model) else _forward(model)
+    own = lean.of(model)
+    step: Step = own.at if own else _forward(model)
     return torch.compile(step) if is_compiled else step
 
 
@@ -50,6 +61,13 @@ def _forward(model: PreTrainedModel) -> Step:
         return logits
 
     return step
+
+
+def make_rooms(model: PreTrainedModel, cache: GrowingCache, token_ids: Tensor) -> None:
+    """Give an empty cache its rooms, whose shapes the model knows, by a step with `token_ids` [batch, 1]."""
+    if cache.get_seq_length() == 0 and not all(layer.is_initialized for layer in cache.layers):
+        model(input_ids=token_ids, past_key_values=cache, use_cache=True)
+        cache.crop(-1)
 
 
 class ReplayedStep:
@@ -68,12 +86,17 @@ class ReplayedStep:
         self._token_ids = token_ids.clone()
         self._place = torch.tensor([self.held], device=token_ids.device)
         self._places = torch.arange(self._rooms[0].shape[-2], device=token_ids.device)
-        self._run = captured(self) if token_ids.is_cuda else self.run
+        self._run = captured(self) if token_ids.device.type in CAPTURING else self.run
 
     def lasts(self) -> bool:
         """Whether the cache still has these rooms, and a place free in them."""
         same = all(layer.key_room is room for layer, room in zip(self._layers, self._rooms, strict=True))
-        return same and self.held < len(self._places)
+        return same and self.held < self.room_tokens
+
+    @property
+    def room_tokens(self) -> int:
+        """How many tokens the rooms hold."""
+        return len(self._places)
 
     def goes_on(self, step: Step) -> bool:
         """Whether this is that step, and it can go on from what the cache holds now."""
@@ -82,11 +105,15 @@ class ReplayedStep:
 
     def __call__(self, token_ids: Tensor) -> Tensor:
         """Append `token_ids` [batch, 1]; logits [batch, 1, vocab], overwritten by the next call."""
-        self._token_ids.copy_(token_ids)
-        self._place.fill_(self.held)
+        self.put(token_ids, self.held)
         self._run()
         self.held += 1
         return self.logits
+
+    def put(self, token_ids: Tensor, place: int) -> None:
+        """Have `token_ids` [batch, 1] as the step's input, and `place` as where it writes them."""
+        self._token_ids.copy_(token_ids)
+        self._place.fill_(place)
 
     def run(self) -> None:
         """The step itself, out of its inputs and into `logits`."""
@@ -108,21 +135,30 @@ class ReplayedStep:
 
 
 def captured(step: ReplayedStep) -> Callable[[], None]:
-    """`step.run` as a CUDA graph. RuntimeError where it cannot be captured or gives other logits."""
-    device = step._token_ids.device
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UPS):
-            step.run()
-    torch.cuda.current_stream(device).wait_stream(side)
-    expected = step.logits.float().clone()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    """`step.run` as a CUDA graph. RuntimeError where it cannot be captured or gives other logits.
+
+    It is asked for two tokens at two places, which the cache does not hold yet; nothing of what a run left
+    can pass for a replay's logits.
+    """
+    tokens, device = step._token_ids.clone(), step._token_ids.device
+    asked, expected = [], []
+    for place in range(step.held, min(step.held + 2, step.room_tokens)):
+        step.put(tokens, place)
         step.run()
-    graph.replay()
-    if not torch.allclose(
-        step.logits.float(), expected, rtol=0, atol=TOLERANCE * float(expected.abs().max())
-    ):
+        asked.append((tokens, place))
+        expected.append(step.logits.float().clone())
+        tokens = step.logits[:, -1].argmax(dim=-1, keepdim=True)
+    replay = cuda_graph.captured(step.run, device)
+    for (tokens, place), logits in zip(asked, expected, strict=True):
+        step.put(tokens, place)
+        step.logits.fill_(torch.nan)
+        replay()
+        _require_equal(step.logits.float(), logits)
+    return replay
+
+
+def _require_equal(found: Tensor, expected: Tensor) -> None:
+    """RuntimeError unless these logits are about the same. Waits for the device."""
+    tolerance = TOLERANCE * float(expected.abs().max())
+    if not torch.allclose(found, expected, rtol=0, atol=tolerance):
         raise RuntimeError("the replayed step gives other logits")
-    return graph.replay

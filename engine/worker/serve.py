@@ -37,6 +37,7 @@ from engine.worker import decode, evaluation_texts, limit, measure, memory, meth
 from engine.worker.growing_cache import GrowingCache
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
+from engine.worker.rehearsal import rehearsed
 from engine.worker.score import Scorer
 from engine.worker.spare_cores import SpareCores
 from engine.worker.wire import Wire
@@ -49,7 +50,7 @@ def serve(wire: Wire) -> None:
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
-            loaded = _load(wire, command) if loaded is None else _keep(wire, loaded)
+            loaded = _load(wire, command, kept) if loaded is None else _keep(wire, loaded)
         elif isinstance(command, Quantize):
             _quantize(wire, command)
         elif loaded is None:
@@ -68,10 +69,11 @@ def serve(wire: Wire) -> None:
             _release()
 
 
-def _load(wire: Wire, command: Load) -> LoadedModel | None:
+def _load(wire: Wire, command: Load, kept: KeptCache) -> LoadedModel | None:
     with _failures_reported(wire, "not_loaded"):
         _limit_memory(command)
         loaded = load(command.profile, command.threads, wire.emit, packed=command.packed)
+        rehearsed(loaded, kept, wire.emit)
         in_use = memory.read(loaded.model, loaded.device, None)
         wire.emit(Loaded(info=loaded.info, memory=in_use))
         return loaded
@@ -143,12 +145,13 @@ class _Request:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
             cores = SpareCores.of(self.loaded, self.command.threads)
-            memory.reset_peak(self.loaded.device)
             asked = self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
             text, token_ids = prompt.render(*asked)
-            cache = self._cache(token_ids)
+            cache, preparing_ns = self._cache(token_ids)
+            memory.reset_peak(self.loaded.device)
             prompt_tokens = len(token_ids)
-            self._tell_prompt(token_ids, cache.get_seq_length(), prompt.remarks(*asked, text))
+            remarks = (*prompt.remarks(*asked, text), *_preparation(preparing_ns))
+            self._tell_prompt(token_ids, cache.get_seq_length(), remarks, self.received_ns + preparing_ns)
             cancelled = cores.between_steps(self._cancelled)
             for step in decode.generate(self.loaded, token_ids, self.command.generation, cancelled, cache):
                 if isinstance(step, decode.Token):
@@ -156,13 +159,18 @@ class _Request:
                 self._tell(step, cache, prompt_tokens, cores)
             self.kept.keep(cache, token_ids)
 
-    def _cache(self, token_ids: list[int]) -> GrowingCache:
-        """What is still held of the prompt; nothing for a cold request."""
-        if self.command.cold:
-            self.kept.drop()
-        return self.kept.take(token_ids, self.loaded.model.config, self.command.generation.max_new_tokens)
+    def _cache(self, token_ids: list[int]) -> tuple[GrowingCache, int]:
+        """What is still held of the prompt, nothing for a cold request; and the ns that preparing it took.
 
-    def _tell_prompt(self, token_ids: list[int], reused: int, notes: tuple[str, ...]) -> None:
+        That comes once for all answers of this size: it counts for none.
+        """
+        window, config = self.loaded.info.context_length, self.loaded.model.config
+        new_tokens, left = self.command.generation.max_new_tokens, window - len(token_ids)
+        expected = max(0, min(new_tokens, left)) if window else new_tokens
+        cache = self.kept.take(token_ids, config, expected, cold=self.command.cold)
+        return cache, decode.prepare(self.loaded, cache) if expected else 0
+
+    def _tell_prompt(self, token_ids: list[int], reused: int, notes: tuple[str, ...], ns: int) -> None:
         self.wire.emit(
             Prompted(
                 request=self.command.request,
@@ -170,7 +178,7 @@ class _Request:
                 sha256=prompt.sha256(token_ids),
                 reused_tokens=reused,
                 notes=notes,
-                ns=self.received_ns,
+                ns=ns,
             )
         )
 
@@ -199,6 +207,11 @@ class _Request:
                         notes=(*notes, *cores.notes()),
                     )
                 )
+
+
+def _preparation(ns: int) -> tuple[str, ...]:
+    """What was done once before an answer's clock began."""
+    return (f"a CUDA graph for longer texts was made before this answer: {ns / 1e9:.1f} s",) if ns else ()
 
 
 @contextmanager

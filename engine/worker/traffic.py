@@ -24,10 +24,15 @@ def step_bytes(model: PreTrainedModel, cache: Cache, batch: int, length: int) ->
 
     None for a mixture of experts: which weights are read depends on the tokens.
     """
-    config = model.config.get_text_config()
-    if any(getattr(config, name, 0) for name in _EXPERTS):
+    if has_experts(model):
         return None
     return weights_read_bytes(model, batch) + sum(_layer_bytes(layer, length) for layer in cache.layers)
+
+
+def has_experts(model: PreTrainedModel) -> bool:
+    """Whether tokens choose which weights are used for them."""
+    config = model.config.get_text_config()
+    return any(getattr(config, name, 0) for name in _EXPERTS)
 
 
 def weights_read_bytes(model: PreTrainedModel, batch: int) -> int:

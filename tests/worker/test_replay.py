@@ -62,7 +62,8 @@ def written(
     loaded: LoadedModel, ids: list[int], settings: Generation, kept: KeptCache | None = None
 ) -> tuple[list[int], End]:
     kept = kept or KeptCache()
-    cache = kept.take(ids, loaded.model.config)
+    cache = kept.take(ids, loaded.model.config, settings.max_new_tokens)
+    decode.prepare(loaded, cache)
     steps = list(decode.generate(loaded, ids, settings, lambda: False, cache))
     new, end = [step.id for step in steps if isinstance(step, Token)], steps[-1]
     kept.keep(cache, [*ids, *new])
@@ -106,13 +107,13 @@ def test_a_conversation_goes_on_in_the_rooms_and_with_the_step_it_has(tiny: Load
     for _ in range(3):
         new, _ = written(tiny, ids, settings, kept)
         assert new == written(tiny, ids, settings)[0]
-        assert kept._cache is not None
-        made.add(id(kept._cache.made_for_rooms))
+        assert kept._caches
+        made.add(id(kept._caches[0].made_for_rooms))
         ids = [*ids, *new, 5]
     assert len(made) == 1
     new, _ = written(tiny, list(range(30, 60)), settings, kept)  # another conversation, the same rooms
     assert new == written(tiny, list(range(30, 60)), settings)[0]
-    assert {id(kept._cache.made_for_rooms)} == made
+    assert {id(kept._caches[0].made_for_rooms)} == made
 
 
 @pytest.mark.usefixtures("replaying")
@@ -157,8 +158,8 @@ def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_count
         found = measure.measured(tiny, Measure(request=1, run=run), lambda: False, kept)
         assert isinstance(found, Measured)
         assert (found.decode, len(found.token_ns), found.cached_tokens) == ("graph", 6, 25)
-        assert kept._cache is not None
-        made.append(kept._cache.made_for_rooms)
+        assert kept._caches
+        made.append(kept._caches[0].made_for_rooms)
     assert made[0] is made[1] is made[2]
     assert made[3] is not made[0]
 
