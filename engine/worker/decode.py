@@ -256,7 +256,11 @@ class Stepper:
 
     def _outgrow(self) -> None:
         """Go on without a graph: to capture one now would stand between two tokens."""
-        self._stop_replaying(f"from {self._cache.get_seq_length()} tokens on, more than a graph was made for")
+        held = self._cache.get_seq_length()
+        outgrown = f"from {held} tokens on, more than a graph was made for"
+        self._stop_replaying(
+            outgrown if self._cache.made_for_rooms else "no CUDA graph was made for this answer"
+        )
 
     def _give_up_replaying(self, error: Exception) -> None:
         traceback.print_exc()  # into the log

@@ -248,7 +248,10 @@ def test_a_capture_without_memory_is_told_and_tried_again_for_the_next_answer(
     monkeypatch.setattr(cuda_graph, "captured", captured)
     for tries in (1, 2):
         _, end = answered(tiny, Generation(max_new_tokens=4), KeptCache())
-        assert end.mode == "eager"
+        assert (end.mode, end.notes) == (
+            "eager",
+            ("decoded eagerly: no CUDA graph was made for this answer",),
+        )
         assert len(captures) == tries
 
 
