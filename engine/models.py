@@ -68,7 +68,7 @@ def parse_source(text: str) -> Source:
         if shape not in shapes():
             raise InputError(f"no shape named {shape!r}", "known are " + ", ".join(shapes()))
         return Random(shape)
-    if text.endswith(".gguf"):
+    if text.lower().endswith(".gguf"):
         return GgufFile(Path(text))
     if text.startswith((".", "/", "~")):
         return Folder(Path(text))

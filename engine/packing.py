@@ -5,6 +5,7 @@ Names of kernels are GPTQModel's backends. Measured on CPUs: ATen's int4 kernel 
 automatic choice for 8 bits unpacks every weight for every product.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,8 +34,26 @@ class Kernel:
     notes: tuple[str, ...] = ()
 
 
+def plain(stored: Mapping[str, object]) -> dict[str, object]:
+    """A quantization_config with its method in small letters, and numbers that came as text as numbers."""
+    found = {key: _plain(value) for key, value in stored.items()}
+    named = {key: str(found[key]).lower() for key in ("quant_method", "checkpoint_format") if key in found}
+    return found | named
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value.lower())  # Python's True too
+    except (ValueError, RecursionError):
+        return value
+    return found if isinstance(found, int | float) else value
+
+
 def layout(stored: Mapping[str, object]) -> Layout:
     """How weights are packed, from a quantization_config of GPTQModel, AutoGPTQ or AutoAWQ."""
+    stored = plain(stored)
     return Layout(
         method="awq" if stored.get("quant_method") == "awq" else "gptq",
         bits=int(str(stored.get("bits") or 4)),

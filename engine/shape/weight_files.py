@@ -25,7 +25,7 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     lacking = [file.name for file in files if not file.is_file()]
     if lacking:
         raise ShapeError(
-            f"{folder} lacks {len(lacking)} of its {len(files)} weight files: {_listed(lacking)}",
+            f"{folder} lacks {len(lacking)} of its {len(files)} weight files: {listed(lacking)}",
             "copy or download what is missing",
         )
     return files
@@ -59,7 +59,7 @@ def entry(folder: Path) -> Path | None:
         return indexes[0]
     if len(weights) > 1:
         raise ShapeError(
-            f"{folder} has {_listed([file.name for file in weights])}, and no {INDEX} to join them",
+            f"{folder} has {listed([file.name for file in weights])}, and no {INDEX} to join them",
             "copy the index too: it lies beside the weights where the checkpoint comes from",
         )
     return weights[0] if weights else None
@@ -87,7 +87,7 @@ def _is_plain(name: object) -> bool:
     return isinstance(name, str) and name.endswith(SUFFIX) and not set(name) & set("/\\\0")
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """The first names, and how many more there are."""
-    shown = ", ".join(names[:3])
+    shown = ", ".join(name if len(name) <= 120 else f"{name[:119]}…" for name in names[:3])
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import LoadError
+from engine.shape.weight_files import weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,12 @@ class Checkpoint:
         """The model's config, its `quantization_config` included."""
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(self._location, **self._options)
+        try:
+            return AutoConfig.from_pretrained(self._location, **self._options)
+        except ValueError as error:
+            if self.kind != "gguf":
+                raise
+            raise LoadError(f"{self.name} cannot be read by transformers: {error}") from error
 
     @property
     def stored_quantization(self) -> dict[str, Any]:
@@ -65,8 +71,9 @@ class Checkpoint:
 
         from engine.worker.random_tokenizer import random_tokenizer
 
+        config = self.config  # first: a file of an unknown architecture lacks no tokenizer
         if self.kind == "random":
-            return random_tokenizer(self.config.vocab_size, self.config.max_position_embeddings)
+            return random_tokenizer(config.vocab_size, config.max_position_embeddings)
         try:
             return AutoTokenizer.from_pretrained(self._location, **self._options)
         except (OSError, ValueError) as error:
@@ -75,7 +82,10 @@ class Checkpoint:
             raise LoadError(f"{self.name} has no tokenizer that can be read", TOKENIZER_HINT) from error
 
     def model(self, placement: Placement, quantization: object = None) -> PreTrainedModel:
-        """The model with its weights; `quantization`, a config of transformers, acts while they are read."""
+        """The model with its weights; `quantization`, a config of transformers, acts while they are read.
+
+        LoadError where its files leave a part of it empty.
+        """
         options: dict[str, Any] = {"config": self.config, "dtype": placement.dtype, **placement.where}
         if quantization is not None:
             options["quantization_config"] = quantization
@@ -83,9 +93,13 @@ class Checkpoint:
             from engine.worker import random_weights
 
             return random_weights.model(options, placement.device)
-        return self._auto_class().from_pretrained(
-            self._location, use_safetensors=None if self.kind == "gguf" else True, **self._options, **options
-        )
+        from engine.worker import completeness
+
+        use_safetensors = None if self.kind == "gguf" else True
+        with completeness.required(self.name):
+            return self._auto_class().from_pretrained(
+                self._location, use_safetensors=use_safetensors, **self._options, **options
+            )
 
     def require_full_precision(self) -> None:
         """LoadError unless the weights are unquantized: for methods that start from those."""
@@ -118,7 +132,7 @@ class Checkpoint:
     def _first_tensor_dtype(self) -> str:
         from safetensors import safe_open
 
-        for file in sorted(self.path.glob("*.safetensors")):
+        for file in weight_files(self.path):
             with safe_open(file, framework="pt") as tensors:
                 names = [tensors.get_slice(name).get_dtype() for name in tensors.keys()]  # noqa: SIM118
             if floats := [FIRST_TENSOR_DTYPES[name] for name in names if name in FIRST_TENSOR_DTYPES]:

@@ -13,14 +13,16 @@ from engine.methods import Gguf
 from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.profile import Profile
 from engine.protocol import Staged
-from engine.worker import demo
+from engine.shape import gguf_header
+from engine.shape.weight_files import weight_files
+from engine.worker import demo, stored_tensors
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.progress import Report
+from engine.worker.settings_files import settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-GGUF_MAGIC = b"GGUF"
 DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
 GGUF_NOTE = "GGUF weights are dequantized while they load: they need the memory of full precision"
 
@@ -77,26 +79,44 @@ def _from_hub(repo: str, profile: Profile, report: Report) -> Path:
     from engine.worker import hub
 
     wish = profile.model
-    return hub.snapshot(hub.Repository(repo, wish.revision, wish.trust_remote_code), report)
+    folder = hub.snapshot(hub.Repository(repo, wish.revision, wish.trust_remote_code), report)
+    return _checked_folder(folder)
 
 
 def _checked_folder(path: Path) -> Path:
+    """The folder, if it says what it is and every weight file it names can be read."""
     if not path.is_dir():
         raise LoadError(f"no such folder: {path}")
     if not (path / "config.json").is_file():
         raise LoadError(
             f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
         )
-    if not any(path.glob("*.safetensors")):
-        hint = "pickles (.bin, .pt) can run code and are never read: convert them to safetensors"
-        raise LoadError(f"{path} has no safetensors weights", hint if any(path.glob("*.bin")) else "")
+    settings(path / "config.json")
+    if not weight_files(path):
+        raise LoadError(f"{path} has no safetensors weights", _other_weights(path))
+    stored_tensors.require_whole(path)
     return path
 
 
+def _other_weights(path: Path) -> str:
+    """A hint on what lies there instead."""
+    if any(path.glob("*.bin")) or any(path.glob("*.pt")):
+        return "pickles (.bin, .pt) can run code and are never read: convert them to safetensors"
+    if any(path.glob("adapter_*")):
+        return "an adapter is a change of a model: merge it into its base model, and load that"
+    return ""
+
+
 def _checked_gguf(path: Path) -> Path:
+    """The file, if it is a whole model; of a model in parts none is."""
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
-    with path.open("rb") as file:
-        if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
-            raise LoadError(f"{path} is no GGUF file, whatever its name says")
+    header = gguf_header.read(path)
+    parts = int(header.metadata.get("split.count", 1) or 1)
+    if parts > 1:
+        number = int(header.metadata.get("split.no", 0)) + 1
+        raise LoadError(
+            f"{path.name} is part {number} of a model in {parts} GGUF files, which are not read",
+            f"make one of them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
+        )
     return path

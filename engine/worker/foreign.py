@@ -1,27 +1,27 @@
-"""Quantized folders as other programs wrote them, made readable: a view of links with a mended config.
+"""Folders as other programs wrote them, made readable: a view of links with a mended config.
 
-Owns what AutoGPTQ, AutoAWQ and GPTQModel call things. Nothing is ever written into the user's folder; the
-view lies among the temporary files and is gone when the model is loaded.
+Owns what AutoGPTQ, AutoAWQ and GPTQModel call things, and what beside the weights would mislead a reader.
+Nothing is ever written into the user's folder; the view is gone when the model is loaded.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from engine import views
 from engine.errors import LoadError
+from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker import kernels
 from engine.worker.checkpoint import Checkpoint
-
-Settings = dict[str, Any]  # a quantization_config, as JSON
+from engine.worker.settings_files import Settings, settings
 
 OWN_FILES = {"gptq": "quantize_config.json", "awq": "quant_config.json"}  # older folders say it only there
 COMPRESSED = "compressed-tensors"
 UNPACKED = "compressed-tensors: the weights were unpacked on load; memory and speed are full precision's"
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+UNUSED = "an adapter lies beside the weights (adapter_config.json): it is not applied"
+ADAPTER, WEIGHTS_KEY = "adapter_config.json", "transformers_weights"
 
 
 @contextmanager
@@ -30,42 +30,56 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     if checkpoint.kind != "folder":
         yield checkpoint
         return
-    config = json.loads((checkpoint.path / "config.json").read_text())
+    config = settings(checkpoint.path / "config.json")
     said = _said(checkpoint.path, config)
     mended = _mended(said, checkpoint.name)
     renamed = _renamed_weights(checkpoint.path)
-    if mended == config.get("quantization_config") and not renamed and not _misleads(checkpoint.path):
+    index = _bare_index(checkpoint.path)
+    same = mended == config.get("quantization_config") and WEIGHTS_KEY not in config
+    if same and not renamed and not index and not _misleads(checkpoint.path):
         yield checkpoint
         return
-    with tempfile.TemporaryDirectory(prefix="quantduel-") as folder:
-        view = Path(folder)
+    with views.new() as view:
         _link(checkpoint.path, view, renamed)
+        if index:
+            (view / INDEX).unlink()
+            (view / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map(index)}))
         _write(view, config, mended)
-        notes = (UNPACKED,) if mended and mended.get("dequantize") else ()
-        yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *notes))
+        yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, mended)))
+
+
+def _notes(folder: Path, mended: Settings | None) -> tuple[str, ...]:
+    unpacked = (UNPACKED,) if mended and mended.get("dequantize") else ()
+    return (*unpacked, UNUSED) if (folder / ADAPTER).is_file() else unpacked
 
 
 def _said(folder: Path, config: Settings) -> Settings | None:
     """How the weights are packed: by config.json, or by the file that its quantizer wrote beside it."""
     if stored := config.get("quantization_config"):
-        return dict(stored)
+        if not isinstance(stored, dict):
+            raise LoadError(f"{folder / 'config.json'}: quantization_config is no mapping of keys")
+        return stored
     for method, name in OWN_FILES.items():
         if (folder / name).is_file():
-            return {"quant_method": method, **json.loads((folder / name).read_text())}
+            return {"quant_method": method, **settings(folder / name)}
     return None
 
 
 def _mended(said: Settings | None, name: str) -> Settings | None:
     """The settings in the words that GPTQModel and transformers have for them today."""
-    if said is not None and said.get("quant_method") == COMPRESSED:
-        return said | {"dequantize": True}  # else the first forward pass does it, after all was counted
-    if said is None or said.get("quant_method") not in kernels.PACKED:
-        return said
+    if said is None:
+        return None
+    method = str(said.get("quant_method", "")).lower()
+    if method == COMPRESSED:
+        return said | {"quant_method": method, "dequantize": True}  # else the first forward pass does it
+    if method not in kernels.PACKED:
+        return said | ({"quant_method": method} if method else {})
+    said = kernels.plain(said)
     if said.get("is_marlin_format"):
         hint = "quantize the source here, or take a checkpoint in GPTQ's own layout"
         raise LoadError(f"{name} is packed for the Marlin kernel alone, which is not read", hint)
     mended = {key: value for key, value in said.items() if key != "is_marlin_format"}
-    if said["quant_method"] == "gptq":
+    if method == "gptq":
         return {"checkpoint_format": "gptq", **mended}
     names = {"w_bit": "bits", "q_group_size": "group_size"}
     mended = {names.get(key, key): value for key, value in mended.items()}
@@ -73,26 +87,33 @@ def _mended(said: Settings | None, name: str) -> Settings | None:
 
 
 def _misleads(folder: Path) -> bool:
-    """Whether a quantizer's own file lies there that GPTQModel would read first, and misread."""
-    found = [
-        json.loads((folder / name).read_text()) for name in OWN_FILES.values() if (folder / name).is_file()
-    ]
+    """Whether a file lies there that a reader would take for more than it is, or misread.
+
+    transformers, with peft installed, would add an adapter that lies beside the weights.
+    """
+    if (folder / ADAPTER).is_file():
+        return True
+    found = [settings(folder / name) for name in OWN_FILES.values() if (folder / name).is_file()]
     return any("is_marlin_format" in said or "quant_method" not in said for said in found)
 
 
 def _renamed_weights(folder: Path) -> dict[str, str]:
     """Weights under AutoGPTQ's names, and what they are called in the view."""
-    if any((folder / name).is_file() for name in (_WEIGHTS, _INDEX)):
+    start = entry(folder)
+    if start is None or start.name in {WEIGHTS, INDEX}:
         return {}
-    indexes = [file.name for file in folder.glob("*.safetensors.index.json")]
-    weights = [file.name for file in folder.glob("*.safetensors")]
-    if len(indexes) == 1:
-        return {indexes[0]: _INDEX}
-    return {weights[0]: _WEIGHTS} if len(weights) == 1 else {}
+    return {start.name: INDEX if start.name.endswith(INDEX_SUFFIX) else WEIGHTS}
+
+
+def _bare_index(folder: Path) -> Path | None:
+    """The index, where it lacks the metadata that transformers asks for."""
+    start = entry(folder)
+    is_index = start is not None and start.name.endswith(INDEX_SUFFIX)
+    return start if start and is_index and "metadata" not in settings(start) else None
 
 
 def _link(folder: Path, view: Path, renamed: dict[str, str]) -> None:
-    written = {"config.json", *OWN_FILES.values()}
+    written = {"config.json", ADAPTER, *OWN_FILES.values()}
     for file in folder.iterdir():
         if file.is_file() and file.name not in written:
             (view / renamed.get(file.name, file.name)).symlink_to(file.absolute())
@@ -100,4 +121,5 @@ def _link(folder: Path, view: Path, renamed: dict[str, str]) -> None:
 
 def _write(view: Path, config: Settings, mended: Settings | None) -> None:
     whole = config | ({"quantization_config": mended} if mended else {})
+    whole.pop(WEIGHTS_KEY, None)
     (view / "config.json").write_text(json.dumps(whole))

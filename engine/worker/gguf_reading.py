@@ -7,11 +7,11 @@ table of tensor names (asked anew for every module, most of the time a load take
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 from engine.protocol import Staged
 from engine.worker.progress import Progress, Report, ReportedBar
+from engine.worker.replaced import replaced
 
 
 @contextmanager
@@ -26,18 +26,8 @@ def parsed_once(report: Report, detail: str = "") -> Iterator[None]:
 
     report(Staged(stage="read", detail=detail or "parsing the GGUF file"))
     with (
-        _replaced(gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
-        _replaced(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
-        _replaced(modeling_gguf_pytorch_utils, "tqdm", bar),
+        replaced(gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
+        replaced(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
+        replaced(modeling_gguf_pytorch_utils, "tqdm", bar),
     ):
         yield
-
-
-@contextmanager
-def _replaced(module: ModuleType, name: str, stand_in: object) -> Iterator[None]:
-    original = getattr(module, name)
-    setattr(module, name, stand_in)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)

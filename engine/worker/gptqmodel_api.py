@@ -6,7 +6,6 @@ method needs it: it takes seconds to import and patches transformers on the way.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -23,9 +22,10 @@ from transformers.pytorch_utils import Conv1D
 from engine import packages
 from engine.methods import Awq, Gptq, Packed, Rtn
 from engine.record import ModuleError
-from engine.worker import awq_clip, kernels
+from engine.worker import awq_clip, completeness, kernels
 
 if TYPE_CHECKING:
+    from engine.worker.checkpoint import Checkpoint
     from engine.worker.layer_progress import LayerProgress
     from engine.worker.placement import Placement
 
@@ -70,14 +70,16 @@ def config(method: Packed, device: torch.device) -> Any:
             return gptqmodel.GPTQConfig(act_group_aware=in_groups, **options, **shared)
 
 
-def source(folder: Path, method: Packed, placement: Placement, trust_remote_code: bool) -> Any:
+def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
     """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
-    return package().GPTQModel.load(
-        str(folder),
-        config(method, placement.device),
-        dtype=placement.dtype,
-        trust_remote_code=trust_remote_code,
-    )
+    gptqmodel = package()
+    with completeness.required(checkpoint.name):
+        return gptqmodel.GPTQModel.load(
+            str(checkpoint.path),
+            config(method, placement.device),
+            dtype=placement.dtype,
+            trust_remote_code=checkpoint.trust_remote_code,
+        )
 
 
 def quantize(
@@ -101,26 +103,23 @@ def quantize(
     return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
 
 
-def kernel(folder: Path, placement: Placement) -> kernels.Kernel:
-    """The kernel for a quantized folder, as its config says it is packed."""
-    stored = json.loads((folder / "config.json").read_text())["quantization_config"]
-    return kernels.suited(stored, placement)
+def load(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """A quantized folder with the kernel that suits its layout, this device and this dtype.
 
-
-def load(
-    folder: Path, kernel: kernels.Kernel, placement: Placement, trust_remote_code: bool
-) -> PreTrainedModel:
-    """A quantized folder with this kernel."""
-    gptqmodel = package()
+    LoadError where its files leave a part of the model empty.
+    """
+    gptqmodel, folder = package(), checkpoint.path
+    kernel = kernels.suited(checkpoint.stored_quantization, placement)
     if placement.device.type == "cpu":
         torch._dynamo.config.disable = True  # its slow kernels would be compiled, for minutes and with g++
-    loaded = gptqmodel.GPTQModel.load(
-        str(folder),
-        backend=gptqmodel.BACKEND(kernel.backend),
-        dtype=placement.dtype,
-        trust_remote_code=trust_remote_code,
-        **placement.where,
-    )
+    with completeness.required_of_accelerate(checkpoint.name, folder):
+        loaded = gptqmodel.GPTQModel.load(
+            str(folder),
+            backend=gptqmodel.BACKEND(kernel.backend),
+            dtype=placement.dtype,
+            trust_remote_code=checkpoint.trust_remote_code,
+            **placement.where,
+        )
     model: PreTrainedModel = loaded.model
     with suppress(OSError):  # GPTQModel leaves the folder's own generation_config unread
         model.generation_config = GenerationConfig.from_pretrained(folder)

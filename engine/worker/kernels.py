@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import torch
 
-from engine.packing import PACKED, Kernel, Layout, layout, on_cpu
+from engine.packing import PACKED, Kernel, Layout, layout, on_cpu, plain
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement
 
-__all__ = ["PACKED", "Kernel", "Layout", "choose", "layout", "notes", "suited"]
+__all__ = ["PACKED", "Kernel", "Layout", "choose", "layout", "notes", "plain", "suited"]
 
 
 def notes(checkpoint: Checkpoint, placement: Placement) -> tuple[str, ...]:

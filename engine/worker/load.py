@@ -20,6 +20,7 @@ from engine.protocol import ModelInfo, Staged
 from engine.schedule import physical_cores
 from engine.worker import (
     compiled,
+    completeness,
     failures,
     foreign,
     gguf_reading,
@@ -84,12 +85,11 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
         from engine.worker import quantize
 
         yield quantize.ready(profile, report)
-    elif isinstance(profile.quantization, Stored):
+        return
+    if isinstance(profile.quantization, Stored):
         _require_reader(profile)
-        with foreign.readable(fetch(profile, report)) as checkpoint:
-            yield checkpoint
-    else:
-        yield fetch(profile, report)
+    with foreign.readable(fetch(profile, report)) as checkpoint:
+        yield checkpoint
 
 
 def _require_reader(profile: Profile) -> None:
@@ -109,6 +109,7 @@ def _read(
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *completeness.notes(model)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be

@@ -60,7 +60,7 @@ class Packing:
     def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
         """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
         device, logs = self.placement.device, into / "logs"
-        work = gptqmodel_api.source(source.path, self.method, self.placement, source.trust_remote_code)
+        work = gptqmodel_api.source(source, self.method, self.placement)
         with _on(device, work.model) as fitting:
             before = perplexity(work.model, fitting, "the source")
         with LayerProgress(tell, widths.layers(source.config), self.label, device) as progress:
@@ -72,8 +72,8 @@ class Packing:
 
     def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
         """With the kernel chosen for it."""
-        kernel = gptqmodel_api.kernel(folder, self.placement)
-        return gptqmodel_api.load(folder, kernel, self.placement, trust_remote_code)
+        checkpoint = Checkpoint(name, folder, "folder", trust_remote_code)
+        return gptqmodel_api.load(checkpoint, self.placement)
 
 
 @dataclass(frozen=True, slots=True)

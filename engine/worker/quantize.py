@@ -20,7 +20,7 @@ from engine.profile import Profile
 from engine.protocol import Quantize, Quantized, Staged
 from engine.record import Recipe, Record
 from engine.schedule import physical_cores
-from engine.worker import calibration_texts, failures, making, widths
+from engine.worker import calibration_texts, failures, making, stored_tensors, widths
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import early_config, fetch
 from engine.worker.identity import early, identity
@@ -57,6 +57,7 @@ def done(command: Quantize, report: Report) -> Quantized:
 def ready(profile: Profile, report: Report) -> Checkpoint:
     """The profile's quantized checkpoint, to be loaded: made now where the store has none."""
     made = ensure(profile, report)
+    stored_tensors.require_whole(made.path)
     wish = profile.model
     return Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
 

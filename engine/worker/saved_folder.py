@@ -11,6 +11,8 @@ from pathlib import Path
 
 import torch
 
+from engine.shape.weight_files import weight_files
+from engine.worker import foreign
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement
 
@@ -34,7 +36,8 @@ COMPANIONS = (
 def of_source(source: Checkpoint, build: Path) -> Iterator[Path]:
     """The source's folder; random weights are written into one for the time being, made on the CPU."""
     if source.kind != "random":
-        yield source.path
+        with foreign.readable(source) as view:
+            yield view.path
         return
     folder = build / SOURCE
     cpu = Placement(torch.device("cpu"), source.dtype, {"device_map": {"": "cpu"}})
@@ -57,7 +60,7 @@ def complete(result: Path, source: Path) -> None:
 def weights_bytes(source: Checkpoint) -> int:
     """Of the source's weights as they lie on disk; of random ones as they would."""
     if source.kind != "random":
-        return sum(file.stat().st_size for file in source.path.glob("*.safetensors"))
+        return sum(file.stat().st_size for file in weight_files(source.path))
     from engine.worker import random_weights
 
     tensors = random_weights.tensors(source.config, torch.device("cpu")).values()

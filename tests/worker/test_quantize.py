@@ -100,7 +100,7 @@ def test_the_folder_loads_in_plain_transformers_and_in_gptqmodel_with_the_same_g
 ) -> None:
     for name in ("rtn4", "gptq4", "awq4"):
         path = quantize.ensure(tiny(METHODS[name]), ignore).path
-        ours = gptqmodel_api.load(path, gptqmodel_api.kernel(path, BF16), BF16, trust_remote_code=False)
+        ours = gptqmodel_api.load(Checkpoint("demo", path, "folder"), BF16)
         theirs = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16, device_map={"": "cpu"})
         automatic = gptqmodel_api.package().GPTQModel.load(str(path), device="cpu", dtype=torch.bfloat16)
         assert greedy(ours) == greedy(theirs) == greedy(automatic.model)

@@ -13,5 +13,4 @@ STAGE: Stage = "read"
 
 def load(method: Packed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     """The quantized model, with the kernel that suits its layout, this device and this dtype."""
-    kernel = gptqmodel_api.kernel(checkpoint.path, placement)
-    return gptqmodel_api.load(checkpoint.path, kernel, placement, checkpoint.trust_remote_code)
+    return gptqmodel_api.load(checkpoint, placement)

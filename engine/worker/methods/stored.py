@@ -6,7 +6,7 @@ from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from engine.errors import LoadError
 from engine.methods import Stored
 from engine.protocol import Stage
-from engine.worker import gptqmodel_api, kernels
+from engine.worker import gptqmodel_api, kernels, packed_modules
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.placement import Placement
 
@@ -20,9 +20,10 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
     """
     stored = checkpoint.stored_quantization
     how = str(stored.get("quant_method", ""))
+    if stored:
+        packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
     if how in kernels.PACKED:
-        kernel = gptqmodel_api.kernel(checkpoint.path, placement)
-        return gptqmodel_api.load(checkpoint.path, kernel, placement, checkpoint.trust_remote_code)
+        return gptqmodel_api.load(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
     if stored and not known:
         how = how or "a method it does not name"
