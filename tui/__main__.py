@@ -13,7 +13,9 @@ DEFAULT_A, DEFAULT_B = "smollm2-bf16", "smollm2-nf4"
 def play(a: str, b: str) -> int:
     """Open the duel on the screen."""
     from engine import profile
+    from tui import terminal
 
+    terminal.guard()
     profiles = profile.find(a), profile.find(b)  # a wrong name ends here, before the screen opens
 
     gc.disable()  # imports leave no garbage: without the search for it the first picture is a fifth sooner

@@ -3,11 +3,13 @@
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -19,26 +21,49 @@ DEADLINE_S = 90.0
 class Terminal:
     """`quantduel` in a pseudo-terminal; what it writes is drained and kept."""
 
-    def __init__(self, *profiles: Path) -> None:
+    def __init__(self, *profiles: Path, leader: Sequence[str] = ()) -> None:
         master, slave = pty.openpty()
-        self._master, self.seen = master, b""
+        self._master, self.seen, self._closed = master, b"", False
+        self.modes = termios.tcgetattr(slave)
+        program = [sys.executable, "-m", "tui", *map(str, profiles)]
+        led = [*leader, shlex.join(program)] if leader else program
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tui", *map(str, profiles)],
+            ["setsid", "--ctty", *led],
             stdin=slave,
             stdout=slave,
             stderr=slave,
             env=os.environ | {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "36"},
-            start_new_session=True,
         )
         os.close(slave)
 
-    def workers(self) -> list[psutil.Process]:
-        """Its worker processes, alive now."""
+    def children(self) -> list[psutil.Process]:
+        """Everything it started, alive now."""
         try:
-            children = psutil.Process(self.process.pid).children(recursive=True)
+            return psutil.Process(self.process.pid).children(recursive=True)
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if "engine.worker" in " ".join(child.cmdline())]
+
+    def workers(self) -> list[psutil.Process]:
+        """Its worker processes, alive now."""
+        return [child for child in self.children() if "engine.worker" in " ".join(child.cmdline())]
+
+    def begin(self, stage: str) -> None:
+        """Come this far."""
+        self.wait(lambda: b"\x1b[?1049h" in self.seen, "the screen opens")
+        if stage == "screen":
+            return
+        self.wait(lambda: len(self.workers()) == 2, "two workers start")
+        if stage == "loading":
+            return
+        self.wait(lambda: self.seen.count(b"ready") >= 2, "both are ready")
+        if stage == "answering":
+            self.type("Hello\r")
+            self.wait(lambda: b"answering" in self.seen, "an answer begins")
+
+    def hang_up(self) -> None:
+        """The terminal goes, as a window that is closed does."""
+        self._closed = True
+        os.close(self._master)
 
     def drain(self) -> None:
         """Read what is there, as a terminal does."""
@@ -64,15 +89,21 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._master)
+        if not self._closed:
+            os.close(self._master)
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    files = []
-    for name in ("left", "right"):
-        files.append(tmp_path / f"{name}.yaml")
-        files[-1].write_text("model: {source: 'random:tiny'}\ngeneration: {max_new_tokens: 2000}\n")
+def files(tmp_path: Path) -> list[Path]:
+    """Two profiles that load in no time and answer for long."""
+    found = [tmp_path / "left.yaml", tmp_path / "right.yaml"]
+    for file in found:
+        file.write_text("model: {source: 'random:tiny'}\ngeneration: {max_new_tokens: 2000}\n")
+    return found
+
+
+@pytest.fixture
+def terminal(files: list[Path]) -> Iterator[Terminal]:
     opened = Terminal(*files)
     yield opened
     opened.close()
@@ -99,3 +130,66 @@ def test_leaving_ends_the_workers_and_restores_the_terminal(terminal: Terminal) 
     assert not alive
     terminal.drain()
     assert b"\x1b[?1049l" in terminal.seen  # the alternate screen is left
+
+
+LEADERS = {
+    "none": (),
+    "ignores SIGHUP": ("sh", "-c", "trap '' HUP; eval \"exec $0\""),
+    "waits for it": ("sh", "-c", 'trap : HUP; eval "$0"; :'),
+}
+
+
+@pytest.mark.parametrize(
+    ("leader", "stage"), [("none", "screen"), ("ignores SIGHUP", "loading"), ("waits for it", "answering")]
+)
+def test_nothing_outlives_its_terminal(files: list[Path], leader: str, stage: str) -> None:
+    opened = Terminal(*files, leader=LEADERS[leader])
+    try:
+        opened.begin(stage)
+        everything = [psutil.Process(opened.process.pid), *opened.children()]
+        opened.hang_up()
+        _, alive = psutil.wait_procs(everything, timeout=5)
+        assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "stage"),
+    [
+        (signal.SIGTERM, "screen"),
+        (signal.SIGTERM, "loading"),
+        (signal.SIGTERM, "answering"),
+        (signal.SIGQUIT, "answering"),
+        (signal.SIGHUP, "screen"),
+        (signal.SIGINT, "screen"),
+    ],
+)
+def test_a_signal_gives_the_terminal_back(terminal: Terminal, number: signal.Signals, stage: str) -> None:
+    terminal.begin(stage)
+    workers = terminal.workers()
+    os.kill(terminal.process.pid, number)
+    terminal.wait(lambda: terminal.process.poll() is not None, "the program ends")
+    terminal.drain()
+    assert terminal.process.returncode == 128 + number
+    for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?1003h", b"\x1b[?1003l")):
+        assert terminal.seen.rfind(off) > terminal.seen.rfind(on)
+    assert termios.tcgetattr(terminal._master) == terminal.modes
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not alive
+
+
+def test_it_can_be_put_aside_and_taken_up(terminal: Terminal) -> None:
+    terminal.begin("ready")
+    process = psutil.Process(terminal.process.pid)
+    os.kill(process.pid, signal.SIGTSTP)
+    terminal.wait(lambda: process.status() == psutil.STATUS_STOPPED, "it stops")
+    terminal.drain()
+    assert terminal.seen.rfind(b"\x1b[?1049l") > terminal.seen.rfind(b"\x1b[?1049h")
+    assert termios.tcgetattr(terminal._master) == terminal.modes
+    os.kill(process.pid, signal.SIGCONT)
+    terminal.wait(
+        lambda: terminal.seen.rfind(b"\x1b[?1049h") > terminal.seen.rfind(b"\x1b[?1049l"), "it is back"
+    )
+    terminal.type("Hello\r")
+    terminal.wait(lambda: b"answering" in terminal.seen, "an answer begins")
