@@ -28,6 +28,7 @@ Generator = Literal["engine", "hf"]
 StepKind = Literal["fused", "lean", "forward"]
 Decode = Literal["graph", "compiled", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
+Role = Literal["system", "user", "assistant"]
 FailureKind = Literal[
     "bad_input", "not_loaded", "out_of_memory", "generation", "cancelled", "worker_lost", "unresponsive"
 ]
@@ -36,7 +37,7 @@ FailureKind = Literal[
 class Message(Struct, frozen=True):
     """One turn of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 

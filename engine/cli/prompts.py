@@ -5,7 +5,6 @@ Everything is UTF-8 text of at most `MOST_BYTES`, and is refused in one line bef
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +12,7 @@ from msgspec import Struct
 from engine import input_files
 from engine.chat_rows import Content, text_of
 from engine.errors import InputError
-from engine.protocol import Message
+from engine.protocol import Message, Role
 
 MOST_BYTES = 16 << 20
 
@@ -26,7 +25,7 @@ class Conversation(Struct, frozen=True):
 
 
 class _Turn(Struct):
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: Content
 
 

@@ -41,6 +41,24 @@ def lifted() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
+@contextmanager
+def growth(most_bytes: int) -> Iterator[None]:
+    """Within it the process takes so many bytes more than it has now at most, and never more than before."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = _sizes()["VmData"] + most_bytes
+    bound = min((end for end in before if end != resource.RLIM_INFINITY), default=wanted)
+    resource.setrlimit(resource.RLIMIT_DATA, (min(wanted, bound), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def in_force() -> int | None:
     """The user's limit in bytes; None where there is none."""
     return _limit_bytes[0] if _limit_bytes else None

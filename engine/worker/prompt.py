@@ -8,14 +8,23 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from engine.errors import InputError
+from engine import input_files
+from engine.errors import FileError, InputError
 from engine.profile import Prompt
 from engine.protocol import Message
+from engine.worker import chat_template
+
+MOST_TEMPLATE_BYTES = 1 << 20
 
 Conversation = Sequence[Message]
+
+_WHOSE = {
+    "system": "the system message",
+    "user": "what the user says",
+    "assistant": "what the model said before",
+}
 
 
 def render(
@@ -31,14 +40,12 @@ def render(
     if not messages:
         raise InputError("there is nothing to answer: the conversation is empty")
     conversation = _with_system(prompt.system, messages)
-    if prompt.template == "raw" or (prompt.template == "chat" and not tokenizer.chat_template):
+    template = _template(tokenizer, prompt)
+    if not template:
         text = "\n".join(message.content for message in conversation)
         return text, encode(tokenizer, text)
-    if prompt.template == "chat":
-        text = _fill(tokenizer, None, conversation)
-        return text, encode(tokenizer, text, adding_bos=False)
-    text = _fill(tokenizer, _read(prompt.template), conversation)
-    return text, encode(tokenizer, text)
+    text = chat_template.fill(tokenizer, template, conversation)
+    return text, encode(tokenizer, text, adding_bos=prompt.template != "chat")
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = True) -> list[int]:
@@ -50,13 +57,20 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = 
 
 
 def remarks(
-    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Conversation, text: str
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    messages: Conversation,
+    text: str,
+    token_ids: Sequence[int],
 ) -> tuple[str, ...]:
-    """What the user should know of how this conversation became this text."""
+    """What the user should know of how this conversation became this text and these ids."""
     found = []
-    conversation = _with_system(prompt.system, messages)
-    if any(message.role == "system" and message.content.strip() not in text for message in conversation):
-        found.append("the template leaves the system message out")
+    if template := _template(tokenizer, prompt):
+        conversation = _with_system(prompt.system, messages)
+        lost = chat_template.unread(tokenizer, template, conversation, text)
+        found += [f"the template leaves {_WHOSE[role]} out" for role in lost]
+        if names := _special_in(tokenizer, conversation, token_ids):
+            found.append(f"special tokens in a message's text are read as such: {', '.join(names)}")
     bos = tokenizer.bos_token
     if bos and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
         is_chat = prompt.template == "chat" and bool(tokenizer.chat_template)
@@ -66,6 +80,15 @@ def remarks(
         elif text.startswith(bos * 2) or (begins and not is_chat):
             found.append("BOS came twice, from the text and from the tokenizer: it was put once")
     return tuple(found)
+
+
+def _special_in(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, token_ids: Sequence[int]
+) -> list[str]:
+    """Special tokens of a prompt that stand in its messages' own text."""
+    added = tokenizer.added_tokens_decoder
+    names = [added[id].content for id in sorted(set(token_ids) & added.keys()) if added[id].special]
+    return [name for name in names if any(name in message.content for message in conversation)]
 
 
 def sha256(token_ids: Sequence[int]) -> str:
@@ -80,28 +103,17 @@ def _with_system(system: str | None, messages: Conversation) -> Conversation:
     return (Message("system", system), *messages)
 
 
-def _fill(tokenizer: PreTrainedTokenizerBase, template: str | None, conversation: Conversation) -> str:
-    turns = [{"role": message.role, "content": message.content} for message in conversation]
-    try:
-        return tokenizer.apply_chat_template(
-            turns, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-    except TemplateError as error:
-        raise InputError(
-            f"the chat template refuses this conversation: {error}", _hint(conversation)
-        ) from error
-
-
-def _hint(conversation: Conversation) -> str:
-    if conversation[0].role == "system":
-        return "some models know no system message: leave `prompt.system` out"
-    return "`prompt.template` can be `raw`, or a Jinja file of your own"
+def _template(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """What is filled; empty for plain completion."""
+    if prompt.template == "raw":
+        return ""
+    return chat_template.own(tokenizer) if prompt.template == "chat" else _read(prompt.template)
 
 
 def _read(file: str) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return input_files.read_text(Path(file), MOST_TEMPLATE_BYTES)
+    except FileError as error:
         raise InputError(
             f"the template cannot be read: {error}", "see `prompt.template` in the profile"
         ) from error

@@ -150,7 +150,7 @@ class _Request:
             cache, preparing_ns = self._cache(token_ids)
             memory.reset_peak(self.loaded.device)
             prompt_tokens = len(token_ids)
-            remarks = (*prompt.remarks(*asked, text), *_preparation(preparing_ns))
+            remarks = (*prompt.remarks(*asked, text, token_ids), *_preparation(preparing_ns))
             self._tell_prompt(token_ids, cache.get_seq_length(), remarks, self.received_ns + preparing_ns)
             cancelled = cores.between_steps(self._cancelled)
             for step in decode.generate(self.loaded, token_ids, self.command.generation, cancelled, cache):
