@@ -10,9 +10,11 @@ from engine.protocol import ModelInfo
 
 ENOUGH = 0.4  # of the bandwidth; from there on only a faster memory or fewer bytes help much
 STEP_OVERHEAD_S = 0.01  # Python and the launches of some hundred kernels, by order of magnitude
-UNPACKING = ("TorchLinear", "AwqTorchLinear", "AwqGEMMTritonLinear", "Linear8bitLt", "Linear4bit")
-"""Kernels that widen weights before they multiply, on one device at least."""
-FUSED_ON_CPU = ("Linear4bit",)  # bitsandbytes has a matrix-vector kernel there
+UNPACKING_ON_CPU = ("TorchLinear", "AwqTorchLinear", "Linear8bitLt")
+UNPACKING_ON_GPU = ("TorchLinear", "AwqTorchLinear", "TritonV2Linear")
+"""Kernels that dequantize the whole matrix before they multiply (GPTQModel 7.6, bitsandbytes 0.50)."""
+WAITING_ON_GPU = ("Linear8bitLt",)
+"""LLM.int8 asks in every layer whether there are outliers, and waits for the answer."""
 OVERHEAD_ON_CPU = "products too short to reach a copy's speed, and Python between them,"
 OVERHEAD_ON_GPU = "Python and kernel launches"
 
@@ -55,8 +57,10 @@ def explain(info: ModelInfo, step_bytes: int, copy_bytes_s: float, share: float)
 
 def _cause(info: ModelInfo, ideal_step_s: float) -> str:
     on_cpu = info.device == "cpu"
-    if info.kernel in UNPACKING and not (on_cpu and info.kernel in FUSED_ON_CPU):
+    if info.kernel in (UNPACKING_ON_CPU if on_cpu else UNPACKING_ON_GPU):
         return f"{info.kernel} unpacks weights before it multiplies; try another method or group size"
+    if info.kernel in WAITING_ON_GPU and not on_cpu:
+        return f"{info.kernel} waits for the GPU in every layer, to see outliers; `threshold: 0` does not"
     if ideal_step_s < STEP_OVERHEAD_S:
         step = f"a step moves data for {ideal_step_s * 1000:.1f} ms only"
         overhead = OVERHEAD_ON_CPU if on_cpu else OVERHEAD_ON_GPU

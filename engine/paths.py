@@ -4,6 +4,7 @@ Folders follow each system's custom (XDG on Linux); `QUANTDUEL_HOME` puts all of
 """
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,8 +75,11 @@ def worker_gpu() -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """A copy of everything that is set, for a process to be started."""
-    return dict(os.environ)
+    """A copy of everything that is set, for a worker; what pip installed here (ninja) is on its PATH."""
+    found = dict(os.environ)
+    folders = found.get("PATH", os.defpath).split(os.pathsep)
+    own = str(Path(sys.executable).parent)
+    return found if own in folders else found | {"PATH": os.pathsep.join((*folders, own))}
 
 
 def hub_cache() -> Path:

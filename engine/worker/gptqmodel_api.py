@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.hooks import remove_hook_from_module
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine import packages
 from engine.methods import Awq, Gptq, Packed, Rtn
+from engine.packing import layout
 from engine.record import ModuleError
 from engine.worker import awq_clip, completeness, kernels
+from engine.worker.failures import first_line
+from engine.worker.replaced import replaced
 
 if TYPE_CHECKING:
     from engine.worker.checkpoint import Checkpoint
@@ -73,7 +77,7 @@ def config(method: Packed, device: torch.device) -> Any:
 def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
     """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
     gptqmodel = package()
-    with completeness.required(checkpoint.name):
+    with completeness.required(checkpoint.name), _same_attention():
         return gptqmodel.GPTQModel.load(
             str(checkpoint.path),
             config(method, placement.device),
@@ -104,18 +108,33 @@ def quantize(
 
 
 def load(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """A quantized folder with the kernel that suits its layout, this device and this dtype.
+    """A quantized folder with the fastest kernel that takes its layout, this device and this dtype.
 
-    LoadError where its files leave a part of the model empty.
+    LoadError where its files leave a part of the model empty, and where there is no kernel.
     """
+    packed, refusals = layout(checkpoint.stored_quantization), list[Exception]()
+    for kernel in kernels.candidates(packed, placement.device, placement.dtype):
+        try:
+            model = _loaded(checkpoint, placement, kernel.backend)
+        except (ImportError, NotImplementedError, ValueError) as error:  # the kernel's, or the folder's own
+            refusals.append(error)
+            continue
+        model.kernel_notes = (
+            *(f"not by a faster kernel: {first_line(each)}" for each in refusals),
+            *kernel.notes,
+        )
+        return model
+    raise refusals[0]
+
+
+def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTrainedModel:
     gptqmodel, folder = package(), checkpoint.path
-    kernel = kernels.suited(checkpoint.stored_quantization, placement)
     if placement.device.type == "cpu":
         torch._dynamo.config.disable = True  # its slow kernels would be compiled, for minutes and with g++
-    with completeness.required_of_accelerate(checkpoint.name, folder):
+    with completeness.required_of_accelerate(checkpoint.name, folder), _same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),
-            backend=gptqmodel.BACKEND(kernel.backend),
+            backend=gptqmodel.BACKEND(backend),
             dtype=placement.dtype,
             trust_remote_code=checkpoint.trust_remote_code,
             **placement.where,
@@ -123,7 +142,33 @@ def load(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     model: PreTrainedModel = loaded.model
     with suppress(OSError):  # GPTQModel leaves the folder's own generation_config unread
         model.generation_config = GenerationConfig.from_pretrained(folder)
+    without_hooks(model)
     return model.eval()
+
+
+def notes(model: PreTrainedModel) -> tuple[str, ...]:
+    """What the user should know of the kernel in use."""
+    return tuple(getattr(model, "kernel_notes", ()))
+
+
+def without_hooks(model: PreTrainedModel) -> None:
+    """Take accelerate's hooks off a model on one device: they move nothing there, and cost at every layer.
+
+    On GPUs GPTQModel hangs one on each layer, also where there is one GPU (`simple_dispatch_model`).
+    """
+    devices = {parameter.device for parameter in model.parameters()}
+    if len(devices) == 1:
+        remove_hook_from_module(model, recurse=True)
+        model.hf_device_map = {"": next(iter(devices))}
+
+
+@contextmanager
+def _same_attention() -> Iterator[None]:
+    """Attention as transformers chooses it, also where flash_attn is installed: a duel compares weights."""
+    from gptqmodel.models import loader
+
+    with replaced(loader, "is_flash_attn_2_available", lambda: False):
+        yield
 
 
 def unquantized(model: PreTrainedModel) -> str:

@@ -24,6 +24,7 @@ from engine.worker import (
     failures,
     foreign,
     gguf_reading,
+    gptqmodel_api,
     heap,
     info,
     kernels,
@@ -104,12 +105,14 @@ def _read(
     profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, packed: bool
 ) -> LoadedModel:
     placement = place(profile.model, checkpoint.dtype)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *kernels.notes(checkpoint, placement)))
+    kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *completeness.notes(model)))
+    checkpoint = replace(
+        checkpoint, notes=(*checkpoint.notes, *gptqmodel_api.notes(model), *completeness.notes(model))
+    )
     report(Staged(stage="warm up"))
     logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be

@@ -44,7 +44,7 @@ class Maker(Protocol):
     def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
         """Write the quantized weights; the source's perplexity is taken on the way, while it is loaded."""
 
-    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+    def load(self, made: Checkpoint) -> PreTrainedModel:
         """What was written, as it will be loaded."""
 
 
@@ -70,10 +70,9 @@ class Packing:
         work.save(str(into))
         return Told(before, progress.seconds, errors)
 
-    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+    def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
-        checkpoint = Checkpoint(name, folder, "folder", trust_remote_code)
-        return gptqmodel_api.load(checkpoint, self.placement)
+        return gptqmodel_api.load(made, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,9 @@ class Saving:
         model.save_pretrained(into)
         return Told(before, seconds)
 
-    def load(self, folder: Path, name: str, trust_remote_code: bool) -> PreTrainedModel:
+    def load(self, made: Checkpoint) -> PreTrainedModel:
         """As `stored` does."""
-        return Checkpoint(name, folder, "folder", trust_remote_code).model(self.placement)
+        return made.model(self.placement)
 
 
 @contextmanager

@@ -16,7 +16,16 @@ from engine.methods import Awq, BitsAndBytes, Gptq, Savable
 from engine.profile import Profile
 from engine.protocol import Staged
 from engine.record import Check, Recipe, Record
-from engine.worker import calibrate, calibration_texts, gptqmodel_api, heldout, memory, saved_folder, widths
+from engine.worker import (
+    calibrate,
+    calibration_texts,
+    gptqmodel_api,
+    heldout,
+    kernels,
+    memory,
+    saved_folder,
+    widths,
+)
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.demo import require_room
 from engine.worker.layer_progress import peak_bytes
@@ -93,7 +102,9 @@ class Making:
     def _verdict(self, maker: Maker, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""
         tell(Staged(stage="read", detail="the result, to check it"))
-        model = maker.load(folder, self._source.name, self._source.trust_remote_code)
+        made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
+        kernels.prepare(made, self._placement, tell)
+        model = maker.load(made)
         unquantized = gptqmodel_api.unquantized(model)
         after = self._perplexity(tell)(model, self._placement.device, "the result")
         check = heldout.check(self._held_out, before, after)

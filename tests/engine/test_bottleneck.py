@@ -30,7 +30,10 @@ def info(kernel: str, device: str) -> ModelInfo:
     ("kernel", "device", "step_bytes", "copy_bytes_s", "said"),
     [
         ("TorchLinear", "cpu", GB, 20 * GB, "unpacks weights"),
-        ("Linear4bit", "cuda:0", 5 * GB, 2000 * GB, "unpacks weights"),
+        ("TritonV2Linear", "cuda:0", 5 * GB, 2000 * GB, "unpacks weights"),
+        ("Linear8bitLt", "cuda:0", 8 * GB, 2000 * GB, "waits for the GPU"),
+        ("Linear8bitLt", "cpu", GB, 20 * GB, "unpacks weights"),
+        ("Linear4bit", "cuda:0", 50 * GB, 2000 * GB, "no fast product"),
         ("Linear4bit", "cpu", GB, 20 * GB, "on 2 threads"),
         ("PackedLinear", "cpu", GB, 20 * GB, "on 2 threads"),
         ("PackedLinear", "cpu", GB // 10, 20 * GB, "5.0 ms only, so products too short"),

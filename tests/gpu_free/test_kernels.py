@@ -1,0 +1,194 @@
+"""Which kernel a packed checkpoint gets on a GPU, held against what GPTQModel's own classes say they take."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from engine.errors import LoadError
+from engine.gpu_kernels import KERNELS, candidates
+from engine.packing import Layout
+from engine.protocol import Staged
+from engine.worker import gptqmodel_api, kernels, lean
+from engine.worker.checkpoint import Checkpoint
+from engine.worker.placement import Placement
+
+pytest.importorskip("gptqmodel")
+
+GPU = torch.device("cuda", 0)
+HOPPER, AMPERE, TURING, VOLTA = (9, 0), (8, 0), (7, 5), (7, 0)
+
+
+@pytest.fixture
+def on(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """A GPU of this compute capability, with what compiling needs or without."""
+
+    def install(capability: tuple[int, int] = HOPPER, *, lacks: str = "", fails: str = "") -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+        monkeypatch.setattr(kernels.shutil, "which", lambda name: None if name in lacks.split() else name)
+        monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", "/runtime-only")
+        monkeypatch.setattr(kernels, "_compile_marlin", lambda dtype: fails)
+
+    return install
+
+
+def backends(layout: Layout, dtype: torch.dtype = torch.bfloat16) -> list[str]:
+    return [kernel.backend for kernel in kernels.candidates(layout, GPU, dtype)]
+
+
+@pytest.mark.parametrize(
+    ("layout", "capability", "first"),
+    [
+        (Layout("gptq", 4, 128), HOPPER, "gptq_marlin"),
+        (Layout("gptq", 8, 64), HOPPER, "gptq_marlin"),
+        (Layout("gptq", 4, 128, desc_act=True), HOPPER, "gptq_marlin"),
+        (Layout("gptq", 3, 64), HOPPER, "gptq_torch"),
+        (Layout("gptq", 2, 64), HOPPER, "gptq_triton"),
+        (Layout("gptq", 4, 64, sym=False), HOPPER, "gptq_triton"),
+        (Layout("gptq", 4, 16), HOPPER, "gptq_triton"),
+        (Layout("gptq", 4, 128), VOLTA, "gptq_triton"),
+        (Layout("gptq", 4, 128), TURING, "gptq_marlin"),
+        (Layout("awq", 4, 128, sym=False), HOPPER, "awq_marlin"),
+        (Layout("awq", 4, 128, sym=False), TURING, "awq_torch"),
+        (Layout("awq", 4, 16, sym=False), HOPPER, "awq_torch"),
+    ],
+)
+def test_the_fastest_that_takes_it_comes_first(
+    on: Callable[..., None], layout: Layout, capability: tuple[int, int], first: str
+) -> None:
+    on(capability)
+    assert kernels.choose(layout, GPU, torch.bfloat16).backend == first
+
+
+@pytest.mark.parametrize("missing", ["nvcc", "c++ g++ clang++", "ninja"])
+def test_what_cannot_be_compiled_is_not_chosen_and_the_note_says_why(
+    on: Callable[..., None], missing: str
+) -> None:
+    on(lacks=missing)
+    kernel = kernels.choose(Layout("gptq", 4, 128), GPU, torch.bfloat16)
+    assert kernel.backend == "gptq_triton"
+    assert kernel.notes and "cannot be found" in kernel.notes[0] and "Marlin" in kernel.notes[0]
+
+
+def test_a_failed_compilation_falls_back_with_a_note(on: Callable[..., None]) -> None:
+    on(fails="it could not be compiled (no space left)")
+    assert backends(Layout("gptq", 4, 128)) == ["gptq_triton", "gptq_torch"]
+    kernel = kernels.choose(Layout("gptq", 4, 128), GPU, torch.bfloat16)
+    assert "no space left" in kernel.notes[0]
+
+
+def test_the_compilation_is_reported_before_it_begins(on: Callable[..., None]) -> None:
+    on()
+    told: list[Staged] = []
+    next(kernels.candidates(Layout("awq", 4, 128), GPU, torch.bfloat16, told.append))
+    assert [stage.detail for stage in told] == [kernels.COMPILING]
+
+
+def test_awq_keeps_the_models_dtype(on: Callable[..., None]) -> None:
+    on(lacks="nvcc")
+    kernel = kernels.choose(Layout("awq", 4, 128), GPU, torch.bfloat16)
+    assert kernel.backend == "awq_torch" and any("float16" in note for note in kernel.notes)
+    assert kernels.choose(Layout("awq", 4, 128), GPU, torch.float16).backend == "awq_gemm_triton"
+
+
+def test_float32_is_refused_in_words(on: Callable[..., None]) -> None:
+    on()
+    with pytest.raises(LoadError) as caught:
+        kernels.choose(Layout("gptq", 4, 128), GPU, torch.float32)
+    assert "float32" in caught.value.message and "bfloat16" in caught.value.hint
+
+
+class Loads:
+    """Stands for GPTQModel's loader: a tiny model with hooks, or the refusals it is given, one a call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *refusals: Exception) -> None:
+        self.asked: list[str] = []
+        self.sees_flash_attention: list[bool] = []
+        self._refusals = list(refusals)
+        monkeypatch.setattr(gptqmodel_api.package().GPTQModel, "load", self.load)
+        monkeypatch.setattr(loader(), "is_flash_attn_2_available", lambda: True)
+        monkeypatch.setattr(gptqmodel_api.completeness, "required_of_accelerate", lambda *_: nullcontext())
+
+    def load(self, folder: str, *, backend: str, **options: object) -> SimpleNamespace:
+        self.asked.append(str(getattr(backend, "value", backend)))
+        self.sees_flash_attention.append(loader().is_flash_attn_2_available())
+        if self._refusals:
+            raise self._refusals.pop(0)
+        shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=16, **shape))
+        for module in (model.model.embed_tokens, *model.model.layers):
+            add_hook_to_module(module, AlignDevicesHook(torch.device("cpu"), io_same_device=True))
+        return SimpleNamespace(model=model)
+
+
+def loader() -> ModuleType:
+    return import_module("gptqmodel.models.loader")
+
+
+def packed_folder(tmp_path: Path) -> Checkpoint:
+    packing = {"quant_method": "gptq", "bits": 4, "group_size": 128}
+    LlamaConfig(vocab_size=16, quantization_config=packing).save_pretrained(tmp_path)
+    return Checkpoint("packed", tmp_path, "folder")
+
+
+def test_a_packed_model_on_one_device_has_no_hooks_and_everybodys_attention(
+    on: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on()
+    loads = Loads(monkeypatch)
+    model = gptqmodel_api.load(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+    assert not any(hasattr(module, "_hf_hook") for module in model.modules()) and lean.suits(model)
+    assert loads.asked == ["gptq_marlin"] and loads.sees_flash_attention == [False]
+    assert gptqmodel_api.notes(model) == () and loader().is_flash_attn_2_available()
+
+
+def test_a_kernel_that_refuses_after_all_gives_way_with_a_note(
+    on: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on()
+    loads = Loads(monkeypatch, ValueError("out_features must be divisible by 64"))
+    model = gptqmodel_api.load(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+    assert loads.asked == ["gptq_marlin", "gptq_triton"]
+    assert "divisible by 64" in gptqmodel_api.notes(model)[0]
+
+
+def test_what_every_kernel_refuses_is_told_as_the_first_did(
+    on: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    on()
+    Loads(monkeypatch, *(ValueError(str(number)) for number in range(3)))
+    with pytest.raises(ValueError, match="0"):
+        gptqmodel_api.load(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+
+
+def test_gptqmodels_classes_take_what_the_table_sends_them() -> None:
+    gptqmodel_api.package()
+    from gptqmodel.quantization import FORMAT, METHOD
+    from gptqmodel.utils import importer
+    from gptqmodel.utils.backend import BACKEND
+
+    formats = {"gptq": (METHOD.GPTQ, FORMAT.GPTQ), "awq": (METHOD.AWQ, FORMAT.GEMM)}
+    for method, listed in KERNELS.items():
+        for kernel in listed:
+            found = importer.get_kernel_for_backend(BACKEND(kernel.backend), *formats[method])
+            assert set(kernel.bits) <= set(found.SUPPORTS_BITS), kernel
+            assert set(kernel.groups) <= set(found.SUPPORTS_GROUP_SIZE), kernel
+            dtypes = {str(dtype).removeprefix("torch.") for dtype in found.SUPPORTS_DTYPES}
+            assert set(kernel.dtypes) <= dtypes, kernel
+            signs = {True} if kernel.is_symmetric_only else {True, False}
+            assert signs == set(found.SUPPORTS_SYM), kernel
+            assert set(found.SUPPORTS_DESC_ACT) == {True, False}, kernel
+
+
+def test_every_layout_that_can_be_made_here_has_a_kernel() -> None:
+    for bits, group, sym in product((2, 3, 4, 8), (-1, 16, 32, 64, 128), (True, False)):
+        assert candidates(Layout("gptq", bits, group, sym), "bfloat16", VOLTA)
+    for group in (-1, 16, 32, 64, 128):
+        assert candidates(Layout("awq", 4, group, sym=False), "float16", VOLTA)
