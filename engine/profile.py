@@ -12,13 +12,14 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine import paths, strict_yaml
-from engine.errors import InputError, ProfileError
+from engine import input_files, paths, strict_yaml
+from engine.errors import FileError, InputError, ProfileError
 from engine.faults import nearest
 from engine.methods import Awq, Gguf, Gptq, Method, Stored
 from engine.models import Demo, Folder, GgufFile, Hub, Source, parse_source
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+MOST_TEMPLATE_BYTES = 1 << 20
 Seed = Annotated[int, Meta(ge=0, le=2**62)]
 
 
@@ -211,8 +212,11 @@ def _with_absolute_dataset(method: Method, folder: Path) -> Method:
 
 
 def _template(path: Path, file: Path) -> Path:
-    if not path.is_file():
-        raise _fault(file, "prompt.template", f"no such file: {path}", "expected chat, raw, or a Jinja file")
+    try:
+        input_files.read_text(path, MOST_TEMPLATE_BYTES)
+    except FileError as error:
+        hint = "expected chat, raw, or a Jinja file"
+        raise _fault(file, "prompt.template", f"{error.problem}: {path}", hint) from None
     return path
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine.errors import LoadError
 from engine.methods import Gguf
 from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
-from engine.profile import Profile
+from engine.profile import MOST_TEMPLATE_BYTES, Profile
 from engine.protocol import Staged
 from engine.shape import gguf_header
 from engine.shape.weight_files import weight_files
@@ -92,10 +92,20 @@ def _checked_folder(path: Path) -> Path:
             f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
         )
     settings(path / "config.json")
+    _require_plain_files(path)
     if not weight_files(path):
         raise LoadError(f"{path} has no safetensors weights", _other_weights(path))
     stored_tensors.require_whole(path)
     return path
+
+
+def _require_plain_files(path: Path) -> None:
+    """LoadError for what libraries would open and wait for, or read without end."""
+    for file in (*path.iterdir(), *path.glob("additional_chat_templates/*")):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise LoadError(f"{file} is a pipe or a device, not a file")
+        if file.suffix == ".jinja" and file.is_file() and file.stat().st_size > MOST_TEMPLATE_BYTES:
+            raise LoadError(f"{file} is larger than {MOST_TEMPLATE_BYTES >> 20} MiB: no chat template")
 
 
 def _other_weights(path: Path) -> str:

@@ -12,11 +12,9 @@ from transformers import PreTrainedTokenizerBase
 
 from engine import input_files
 from engine.errors import FileError, InputError
-from engine.profile import Prompt
+from engine.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.protocol import Message
 from engine.worker import chat_template
-
-MOST_TEMPLATE_BYTES = 1 << 20
 
 Conversation = Sequence[Message]
 

@@ -177,3 +177,14 @@ def test_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     (folder := tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
     with pytest.raises(ProfileError, match="model: has text"):
         profile.find(str(folder))
+
+
+def test_a_template_that_is_no_text_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jinja")
+    (tmp_path / "latin.jinja").write_bytes(b"caf\xe9")
+    (tmp_path / "large.jinja").write_bytes(b" " * (profile.MOST_TEMPLATE_BYTES + 1))
+    (file := tmp_path / "own.yaml").write_text(DEMO)
+    for name, said in {"pipe": "is a pipe", "latin": "is not UTF-8", "large": "is larger than 1 MiB"}.items():
+        file.write_text(DEMO + f"prompt: {{template: {name}.jinja}}\n")
+        with pytest.raises(ProfileError, match=rf":2: prompt\.template: {said}.*{name}\.jinja"):
+            profile.read(file)

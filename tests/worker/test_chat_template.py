@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from engine.errors import InputError
-from engine.profile import Prompt
+from engine.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.protocol import Message
 from engine.worker import chat_template, prompt
 from engine.worker.bounded import ExceedsError, bounded
@@ -183,7 +183,7 @@ def test_a_template_file_that_is_no_text_is_refused(
 ) -> None:
     file = tmp_path / "template.jinja"
     if kind == "large":
-        file.write_bytes(b" " * (prompt.MOST_TEMPLATE_BYTES + 1))
+        file.write_bytes(b" " * (MOST_TEMPLATE_BYTES + 1))
     elif kind == "bytes":
         file.write_bytes(b"caf\xe9")
     else:

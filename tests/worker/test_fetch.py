@@ -206,6 +206,19 @@ def test_a_folder_of_pickles(tmp_path: Path) -> None:
     assert "never read" in caught.value.hint
 
 
+def test_a_folder_with_a_pipe_or_an_endless_template(tmp_path: Path) -> None:
+    """Nothing is opened that could be waited for, or read without end."""
+    (tmp_path / "config.json").write_text("{}")
+    with (tmp_path / "chat_template.jinja").open("wb") as template:
+        template.truncate(1 << 40)
+    with pytest.raises(LoadError, match=r"chat_template\.jinja is larger than 1 MiB"):
+        fetch(profile(str(tmp_path)), ignore)
+    (tmp_path / "chat_template.jinja").unlink()
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(LoadError, match=r"tokenizer\.json is a pipe or a device"):
+        fetch(profile(str(tmp_path)), ignore)
+
+
 @pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"not it", "is no GGUF file")])
 def test_a_gguf_file_that_is_none(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "x.gguf"
