@@ -1,8 +1,8 @@
 """Events folded into speeds. Pure: the worker's stamps are the only clock, however late they are read.
 
 Definitions (docs/measuring.md): TTFT is the first token's stamp minus the receipt of the request. Prefill
-tok/s is the prompt tokens that were really read over prefill time. Decode tok/s is (n - 1) / (last - first)
-over n tokens, so it never includes the prefill. ITL is the gap between two tokens.
+tok/s is the prompt tokens that were really read over prefill time, unless that was cut short. Decode tok/s is
+(n - 1) / (last - first) over n tokens, so it never includes the prefill. ITL is the gap between two tokens.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from statistics import quantiles
 
 from msgspec import Struct
 
-from engine.protocol import Decoded, Event, Prefilled, Prompted
+from engine.protocol import Decoded, Event, Failed, Finished, Prefilled, Prompted
 
 NS = 1_000_000_000
 LIVE_WINDOW_NS = NS  # a live speed is that of the last second
@@ -39,6 +39,8 @@ class Timeline:
         self.prompt_tokens = 0
         self.reused_tokens = 0
         self.prefilled_tokens = 0
+        self.prompt_is_read = False
+        self.is_over = False
         self.received_ns: int | None = None
         self.prefill_ns: list[int] = []
         self.token_ns: list[int] = []
@@ -48,18 +50,20 @@ class Timeline:
         match event:
             case Prompted(tokens=tokens, reused_tokens=reused, ns=ns):
                 self.prompt_tokens, self.reused_tokens, self.received_ns = tokens, reused, ns
-            case Prefilled(done=done, ns=ns):
-                self.prefilled_tokens = done
+            case Prefilled(done=done, total=total, ns=ns):
+                self.prefilled_tokens, self.prompt_is_read = done, done >= total
                 self.prefill_ns.append(ns)
             case Decoded(ns=ns):
                 self.token_ns.append(ns)
+            case Finished() | Failed():
+                self.is_over = True
 
     def metrics(self, *, contended: bool = False) -> Metrics:
         """The figures so far."""
         gaps_ms = [(b - a) / 1e6 for a, b in zip(self.token_ns, self.token_ns[1:], strict=False)]
         return Metrics(
             ttft_ms=self._ttft_ms(),
-            prefill_tok_s=_rate(self.prefilled_tokens, self.prefill_ns),
+            prefill_tok_s=self._prefill_tok_s(),
             decode_tok_s=_rate(len(self.token_ns) - 1, self.token_ns),
             itl_p50_ms=percentile(gaps_ms, 50),
             itl_p95_ms=percentile(gaps_ms, 95),
@@ -78,6 +82,12 @@ class Timeline:
         while start > 0 and self.token_ns[start - 1] >= horizon_ns:
             start -= 1
         return _rate(len(self.token_ns) - 1 - start, self.token_ns[start:])
+
+    def _prefill_tok_s(self) -> float | None:
+        """So far while the prompt is being read; nothing for one that was left on the way."""
+        if self.is_over and not self.prompt_is_read:
+            return None
+        return _rate(self.prefilled_tokens, self.prefill_ns)
 
     def _ttft_ms(self) -> float | None:
         if self.received_ns is None or not self.token_ns:

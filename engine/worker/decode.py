@@ -22,8 +22,10 @@ from engine.worker import fused_step, lean, memory, replay, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
 from engine.worker.failures import first_line
 from engine.worker.growing_cache import GrowingCache
+from engine.worker.interrupt import interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.replay import ReplayedStep
+from engine.worker.stamps import CancelledError
 
 CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
 CUDA_CHUNK = 2048  # tokens
@@ -72,9 +74,10 @@ def generate(
 ) -> Iterator[Step]:
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
-    In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before
-    every chunk and every token. `cache` is the caller's, and may hold the first of `token_ids` already, but
-    not all of them. InputError where the prompt leaves no room.
+    In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every
+    token and every chunk, and on a CPU also within a chunk, which is then forgotten. `cache` is the caller's,
+    and may hold the first of `token_ids` already, but not all of them. InputError where the prompt leaves no
+    room.
     """
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
     model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
@@ -114,7 +117,7 @@ def room(context_length: int, prompt_tokens: int) -> float:
 
 
 def chunk_length(parameters: int, device: str) -> int:
-    """Prompt tokens read between two looks at `cancelled`; fixed per model, because rounding depends on it.
+    """Prompt tokens read in one pass; fixed per model, because rounding depends on it.
 
     On a CPU the power of two that costs at most about 1.4e11 FLOP, two per parameter and token.
     """
@@ -201,6 +204,21 @@ class Stepper:
         self.logits = logits[:, -1].float()
         largest = self.logits.amax()
         self._largest = largest if self._largest is None else self._largest.add_(largest)
+
+    def read_unless(self, cancelled: Callable[[], bool], token_ids: Tensor) -> bool:
+        """Read and wait; False, and the cache as it was, where it was cancelled on the way."""
+        if cancelled():
+            return False
+        held = self._cache.get_seq_length()
+        try:
+            with interruptible(cancelled, token_ids.device):
+                self.read(token_ids)
+                self.wait()
+        except CancelledError:
+            if isinstance(self._cache, GrowingCache):
+                self._cache.forget_beyond(held)
+            return False
+        return True
 
     def wait(self) -> None:
         """Until the logits are really there."""
@@ -331,14 +349,12 @@ class _Answer:
 def _prefill(
     model: Stepper, chunks: Sequence[Tensor], cancelled: Callable[[], bool]
 ) -> Generator[Prefill, None, bool]:
-    """Read a prompt; False where it was cancelled on the way."""
+    """Read a prompt; False where it was cancelled on the way, even in the middle of a chunk."""
     done, total = 0, sum(chunk.shape[1] for chunk in chunks)
     yield Prefill(done, total, time.monotonic_ns())
     for chunk in chunks:
-        if cancelled():
+        if not model.read_unless(cancelled, chunk):
             return False
-        model.read(chunk)
-        model.wait()
         done += chunk.shape[1]
         yield Prefill(done, total, time.monotonic_ns())
     return True

@@ -20,6 +20,12 @@ class GrowingCache(DynamicCache):
 
     made_for_rooms: object = None
 
+    def forget_beyond(self, tokens: int) -> None:
+        """Let no layer hold more: a pass that was left in the middle has filled some of them only."""
+        for layer in self.layers:
+            if isinstance(layer, GrowingLayer) and layer.get_seq_length() > tokens:
+                layer.hold(tokens)
+
 
 def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
     """An empty cache; layers with a window or a state keep transformers' own way.

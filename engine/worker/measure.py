@@ -125,9 +125,8 @@ def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: C
 def _read(loaded: LoadedModel, model: Stepper, prompt: Tensor, cancelled: Callable[[], bool]) -> None:
     """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
     for chunk in prompt.split(decode.chunk_length(loaded.info.parameters, loaded.device.type), dim=1):
-        _stop_if(cancelled)
-        model.read(chunk)
-        model.wait()
+        if not model.read_unless(cancelled, chunk):
+            raise CancelledError
 
 
 def _stop_if(cancelled: Callable[[], bool]) -> None:

@@ -18,7 +18,9 @@ from engine.errors import GenerationError, InputError
 from engine.protocol import Failed, Passage, Score, Scored
 from engine.worker.exchange import Exchange
 from engine.worker.growing_cache import growing_cache
+from engine.worker.interrupt import interruptible
 from engine.worker.load import LoadedModel
+from engine.worker.stamps import CancelledError
 
 SLICE_BYTES = 32 << 20  # of float32 logits that are worked on at once
 
@@ -44,6 +46,7 @@ class Scorer:
                 reference = exchange.passed(part, at)
                 found.add(part, targets[at : at + len(part)].to(part.device), reference)
         if len(found.log_probs) < len(targets):
+            self._read = None
             return Failed(kind="cancelled", message="cancelled", request=command.request)
         found.require_numbers()
         pieces = _pieces(loaded.tokenizer, found.told(passage)) if passage.top else {}
@@ -177,7 +180,11 @@ def _blocks(
         if cancelled():
             return
         kept = read.cache.get_seq_length() + chunk.shape[1] - (passage.first - 1)
-        logits = _passed(loaded, chunk, read.cache, max(1, min(kept, chunk.shape[1])))
+        try:
+            with interruptible(cancelled, chunk.device):
+                logits = _passed(loaded, chunk, read.cache, max(1, min(kept, chunk.shape[1])))
+        except CancelledError:
+            return
         if read.cache.get_seq_length() == end:
             logits, read.next_logits = logits[:-1], logits[-1:].clone()
         yield chunk.shape[1], logits if kept > 0 and len(logits) else None

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.metrics import Timeline, percentile
-from engine.protocol import Decoded, Event, Prefilled, Prompted
+from engine.protocol import Decoded, Event, Failed, Prefilled, Prompted
 
 MS = 1_000_000
 
@@ -42,6 +42,16 @@ def test_one_token_has_a_ttft_but_no_decode_speed() -> None:
 def test_nothing_measured_is_none_not_zero() -> None:
     metrics = timeline().metrics()
     assert (metrics.ttft_ms, metrics.prefill_tok_s, metrics.decode_tok_s) == (None, None, None)
+
+
+def test_a_prefill_that_was_cut_short_has_no_speed() -> None:
+    begun = (
+        Prefilled(request=1, done=0, total=10, ns=100 * MS),
+        Prefilled(request=1, done=5, total=10, ns=200 * MS),
+    )
+    assert timeline(*begun).metrics().prefill_tok_s == pytest.approx(50)  # while it goes on
+    ended = timeline(*begun, Failed(kind="cancelled", message="cancelled"))
+    assert ended.metrics().prefill_tok_s is None
 
 
 def test_sub_second_answers_are_not_rounded() -> None:

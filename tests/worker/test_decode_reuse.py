@@ -56,6 +56,23 @@ def test_the_kept_cache_is_the_one_a_cold_read_would_have(exact: LoadedModel) ->
         torch.testing.assert_close(ours.values, theirs.values, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("looks", [1, 2, 9, 20])
+def test_a_prompt_whose_reading_is_stopped_in_the_middle_of_a_pass_is_read_on_afterwards(
+    exact: LoadedModel, monkeypatch: pytest.MonkeyPatch, looks: int
+) -> None:
+    monkeypatch.setattr(decode, "chunk_length", lambda parameters, device: 16)
+    kept, ids, asked = KeptCache(), list(range(70, 110)), iter(range(1000))
+    cache, parts = kept.take(ids, exact.model.config), []
+    for step in decode.generate(exact, ids, SHORT, lambda: len(parts) == 2 and next(asked) >= looks, cache):
+        parts.append(step)
+    assert [part.done for part in parts[:-1] if isinstance(part, decode.Prefill)] == [0, 16]
+    assert parts[-1] == decode.End("cancelled", "")
+    kept.keep(cache, ids)
+    assert kept.take(ids, exact.model.config).get_seq_length() == 16
+    kept.keep(cache, ids)
+    assert answered(exact, ids, kept, SHORT) == answered(exact, ids, KeptCache(), SHORT)
+
+
 @pytest.fixture
 async def session(load: Loader, make_profile: Callable[..., Profile]) -> Session:
     return await load(make_profile("tiny", "model: {source: 'random:tiny', dtype: float32}"))

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from engine import fidelity, profile
-from engine.errors import InputError
+from engine.errors import GenerationError, InputError
 from engine.evaluation.cut import cut, parts
 from engine.evaluation.settings import Settings
 from engine.evaluation.shared import SharedFile
@@ -184,6 +184,20 @@ def test_a_cancelled_passage_ends_before_its_next_chunk() -> None:
     command = Score(request=3, passage=Passage(token_ids=TOKENS, first=1, chunk=8))
     found = Scorer().scored(tiny(), command, lambda: next(asked))
     assert found == Failed(kind="cancelled", message="cancelled", request=3, ns=found.ns)
+
+
+def test_a_cancelled_passage_ends_in_the_middle_of_a_pass() -> None:
+    looks: list[object] = []
+    command = Score(request=3, passage=Passage(token_ids=TOKENS, first=1))
+    found = Scorer().scored(tiny(), command, lambda: looks.append(0) or len(looks) > 5)
+    assert found == Failed(kind="cancelled", message="cancelled", request=3, ns=found.ns)
+    assert len(looks) == 6
+
+
+def test_logits_that_are_no_numbers_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score, "log_softmax", lambda logits: logits.float() * torch.nan)
+    with pytest.raises(GenerationError, match="no numbers"):
+        scored(tiny(), Passage(token_ids=TOKENS, first=1))
 
 
 def test_a_shared_file_has_no_name_and_gives_back_its_room() -> None:
