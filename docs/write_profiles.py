@@ -47,6 +47,11 @@ A name is looked up in `./profiles`, then in your configuration folder (`~/.conf
 among the shipped profiles. A path ending in `.yaml` is that file. A hub id (`org/name`), a folder, a `.gguf`
 file, `demo` and `random:SHAPE` can be used straight, without a profile.
 
+`./profiles` may be a stranger's, in a folder that you cloned. So a profile of it that hides another of its
+name says so, and one that has `trust_remote_code: true` is refused by its name alone: read it, then give
+its path, or `--set model.trust_remote_code=true`, or move it into your configuration folder. Workers run
+outside the folder you are in.
+
 - `quantduel profiles list` shows them all, `quantduel profiles show NAME` one with its defaults.
 - `quantduel profiles check FILE` tells what is wrong with a file: line, key, expectation, nearest spelling.
 - `--set model.device=cpu --set temperature=0.7` changes a profile for one command; a key without a dot is one

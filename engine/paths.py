@@ -59,6 +59,11 @@ def profile_folders() -> tuple[Path, ...]:
     return (Path("profiles"), user_profiles(), shipped_profiles())
 
 
+_FOLDERS = (  # variables that name one, as QuantDuel and the libraries of its workers read them
+    *("QUANTDUEL_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "TMPDIR"),
+    *("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_XET_CACHE"),
+    *("TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH"),
+)
 GPU = "QUANTDUEL_GPU"  # tells a worker what its one device is called outside
 
 
@@ -75,11 +80,24 @@ def worker_gpu() -> int | None:
 
 
 def environment() -> dict[str, str]:
-    """A copy of everything that is set, for a worker; what pip installed here (ninja) is on its PATH."""
+    """A copy of everything that is set, for a worker, which runs in another folder: what names folders is
+    absolute. What pip installed here (ninja) is on its PATH.
+    """
     found = dict(os.environ)
+    for name in _FOLDERS:
+        if value := found.get(name):
+            found[name] = str(Path(value).expanduser().absolute())
+    if "PYTHONPATH" in found:
+        entries = found["PYTHONPATH"].split(os.pathsep)
+        found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
     folders = found.get("PATH", os.defpath).split(os.pathsep)
     own = str(Path(sys.executable).parent)
     return found if own in folders else found | {"PATH": os.pathsep.join((*folders, own))}
+
+
+def neutral_folder() -> Path:
+    """Where workers start: libraries take settings, modules and models out of the folder they are in."""
+    return Path(Path(sys.executable).anchor)
 
 
 def hub_cache() -> Path:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine import input_files, paths, strict_yaml
+from engine import input_files, paths, profile_origin, strict_yaml
 from engine.errors import FileError, InputError, ProfileError
 from engine.faults import nearest
 from engine.methods import Awq, Gguf, Gptq, Method, Stored
@@ -104,16 +104,22 @@ def read(path: Path) -> Profile:
     profile = strict_yaml.read(path, Profile)
     if profile.name:
         raise _fault(path, "name", "the file's name is the profile's name", "leave this key out")
-    return _checked(replace(profile, name=path.stem), path)
+    return _checked(replace(profile, name=profile_origin.shown_name(path)), path)
 
 
-def find(name: str) -> Profile:
-    """The profile a user means: a file, a profile's name, or straight a model (folder, GGUF file, hub id)."""
+def find(name: str, *, code_allowed: bool = False) -> Profile:
+    """The profile a user means: a file, a profile's name, or straight a model (folder, GGUF file, hub id).
+
+    One of `./profiles` found by its name switches on the model's code only where that is `code_allowed`.
+    """
     if name.endswith((".yaml", ".yml")):
         return read(Path(name).expanduser())
     files = available()
-    if name in files:
-        return read(files[name])
+    if file := files.get(name):
+        found = read(file)
+        if found.model.trust_remote_code and not code_allowed and profile_origin.of(file) == "./profiles":
+            raise _code_refused(file)
+        return found
     if Path(name).expanduser().exists() or "/" in name or name == "demo" or name.startswith("random:"):
         return of_model(name)
     hint = nearest(name, files) or "`quantduel profiles list` shows all"
@@ -126,15 +132,15 @@ def of_model(source: str) -> Profile:
     if path.exists():
         source = str(path.absolute())
     parse_source(source)
-    return _checked(Profile(name=Path(source).name, model=Model(source=source)), path)
+    return _checked(Profile(name=profile_origin.shown_name(Path(source)), model=Model(source=source)), path)
 
 
 def available() -> dict[str, Path]:
     """Every profile's file by name; a folder earlier in the search order wins."""
     found: dict[str, Path] = {}
     for folder in paths.profile_folders():
-        for file in sorted(folder.glob("*.yaml")) if folder.is_dir() else ():
-            found.setdefault(file.stem, file)
+        for file in profile_origin.yaml_files(folder):
+            found.setdefault(profile_origin.shown_name(file), file)
     return dict(sorted(found.items()))
 
 
@@ -203,6 +209,15 @@ def _require_text(profile: Profile, file: Path) -> None:
             msgspec.json.encode(getattr(profile, section))
         except UnicodeEncodeError:
             raise _fault(file, section, "has text in it that is not UTF-8") from None
+
+
+def _code_refused(file: Path) -> ProfileError:
+    hint = (
+        f"read it; then name its file, {file}, move it to {paths.user_profiles()}, or give "
+        "--set model.trust_remote_code=true"
+    )
+    problem = "a profile of the folder you are in does not run a model's code by its name alone"
+    return _fault(file, "model.trust_remote_code", problem, hint)
 
 
 def _with_absolute_dataset(method: Method, folder: Path) -> Method:

@@ -51,6 +51,7 @@ class WorkerProcess:
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
+            cwd=paths.neutral_folder(),
             env={**paths.environment(), **settings},
             start_new_session=True,  # Ctrl-C in the terminal is ours to handle
         )

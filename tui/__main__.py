@@ -12,18 +12,19 @@ DEFAULT_A, DEFAULT_B = "smollm2-bf16", "smollm2-nf4"
 @click.argument("b", default=DEFAULT_B)
 def play(a: str, b: str) -> int:
     """Open the duel on the screen."""
-    from engine import profile
+    from engine import profile, profile_origin
     from tui import terminal
 
     terminal.guard()
     profiles = profile.find(a), profile.find(b)  # a wrong name ends here, before the screen opens
+    remarks = [remark for name in dict.fromkeys((a, b)) if (remark := profile_origin.remark(name))]
 
     gc.disable()  # imports leave no garbage: without the search for it the first picture is a fifth sooner
     from tui.app import QuantDuelApp
 
     gc.freeze()
     gc.enable()
-    app = QuantDuelApp(*profiles)
+    app = QuantDuelApp(*profiles, remarks=remarks)
     app.run()
     return app.return_code or 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -11,6 +11,7 @@ from textual.color import Color
 from textual.screen import Screen
 
 from engine.profile import Profile
+from engine.text import visible
 from tui import theme
 from tui.again import CONFIRM_S, Again
 from tui.screens.duel import DuelScreen
@@ -21,24 +22,35 @@ if TYPE_CHECKING:
     from tui.screens.run import RunScreen
 
 
+REMARK_S = 12
+
+
 class QuantDuelApp(App[None]):
     """QuantDuel in a terminal."""
 
     TITLE = "QuantDuel"
     CSS_PATH = "app.tcss"
 
-    def __init__(self, a: Profile, b: Profile, open_session: Open | None = None) -> None:
+    def __init__(
+        self, a: Profile, b: Profile, open_session: Open | None = None, *, remarks: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name
         self.duel_screen = DuelScreen((a, b), open_session)
         self._again = Again()
+        self._remarks = remarks
         self._work_screens: dict[str, RunScreen] = {}
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
         return self.duel_screen
+
+    def on_ready(self) -> None:
+        """Say what the user should know of the names he gave."""
+        for remark in self._remarks:
+            self.notify(visible(remark), severity="warning", markup=False, timeout=REMARK_S)
 
     async def on_event(self, event: events.Event) -> None:
         """Typed text finds its way before it is handed on, so that none overtakes another."""

@@ -5,7 +5,8 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
-from engine import profile, strict_yaml
+from engine import profile, profile_origin, strict_yaml
+from engine.cli.terminal import say
 from engine.errors import InputError
 from engine.profile import Profile
 from engine.units import parse_bytes
@@ -52,6 +53,9 @@ class Settings(TypedDict):
     assignments: tuple[str, ...]
 
 
+NOTHING_SET: Settings = {"max_new_tokens": None, "seed": None, "assignments": ()}
+
+
 def settings_options(callback: Callback) -> Callback:
     """--max-new-tokens, --seed and --set; the command gets them as the keyword arguments of `Settings`."""
     for option in reversed(_OPTIONS):
@@ -66,7 +70,9 @@ def chosen(name: str, given: Settings) -> Profile:
         settings["generation.max_new_tokens"] = given["max_new_tokens"]
     if given["seed"] is not None:
         settings["generation.seed"] = given["seed"]
-    found = profile.find(name)
+    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
+    if remark := profile_origin.remark(name):
+        say(remark, err=True)
     return profile.changed(found, settings) if settings else found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from engine import profile, report
+from engine import profile, profile_origin, report
 from engine.cli import print_error, terminal
 from engine.errors import ExitCode, ProfileError
 from engine.report import Row
@@ -22,7 +22,9 @@ def profiles() -> None:
 def list_profiles(as_json: bool) -> ExitCode:
     """Every profile by name; one that cannot be read is told on stderr."""
     rows: list[Row] = []
-    for file in profile.available().values():
+    for name, file in profile.available().items():
+        if remark := profile_origin.remark(name):
+            terminal.say(remark, err=True)
         try:
             rows.append(_row(profile.read(file), file, with_file=as_json))
         except ProfileError as error:
@@ -39,7 +41,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 @click.argument("name")
 def show(name: str) -> ExitCode:
     """The profile as YAML, with every default written out. NAME can be a file or a model, too."""
-    terminal.write(profile.to_yaml(profile.find(name)))
+    terminal.write(profile.to_yaml(profile.find(name, code_allowed=True)))
     return ExitCode.DONE
 
 
@@ -62,6 +64,7 @@ def _row(found: profile.Profile, file: Path, *, with_file: bool) -> Row:
         "method": found.label,
         "source": found.model.source,
         "device": found.model.device,
+        "from": profile_origin.of(file),
         "description": found.description,
     }
     return row | {"file": str(file.absolute())} if with_file else row

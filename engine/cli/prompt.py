@@ -5,8 +5,9 @@ import asyncio
 import click
 from msgspec import Struct
 
-from engine import profile, report
+from engine import report
 from engine.cli import loading, prompts, terminal, transcript
+from engine.cli.options import NOTHING_SET, chosen
 from engine.errors import ExitCode, GenerationError
 from engine.profile import Profile
 from engine.protocol import Failed, Message, Rendered
@@ -27,7 +28,7 @@ class _Shown(Struct):
 def prompt(name: str, text: str, as_json: bool) -> ExitCode:
     """Load PROFILE and show the text and the token ids that a prompt becomes."""
     conversation = prompts.of_argument(text)
-    result = asyncio.run(_render(profile.find(name), conversation.prompt))
+    result = asyncio.run(_render(chosen(name, NOTHING_SET), conversation.prompt))
     if isinstance(result, ExitCode):
         return result
     if as_json:

@@ -63,15 +63,20 @@ def early_config(profile: Profile) -> PreTrainedConfig | None:
 
 
 def _hub_config(repo: str, profile: Profile) -> PreTrainedConfig | None:
-    """The config alone; why it cannot be had is told by the fetch of the whole, which follows."""
+    """The config alone; why it cannot be had is told by the fetch of the whole, which follows.
+
+    None where the repository's code makes it. transformers never hears the name: a folder called so would do.
+    """
+    from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
     wish = profile.model
+    if wish.trust_remote_code:
+        return None
     try:
-        return AutoConfig.from_pretrained(
-            repo, revision=wish.revision, trust_remote_code=wish.trust_remote_code
-        )
-    except (OSError, ValueError):
+        file = hf_hub_download(repo, "config.json", revision=wish.revision)
+        return AutoConfig.from_pretrained(Path(file).parent, trust_remote_code=False)
+    except Exception:
         return None
 
 

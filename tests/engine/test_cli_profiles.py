@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine import cli
+from engine import cli, paths
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +19,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_list_is_a_table_and_json_of_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["profiles", "list"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].split() == ["name", "method", "source", "device", "description"]
+    assert table[0].split() == ["name", "method", "source", "device", "from", "description"]
     assert cli.run(["profiles", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     for line, row in zip(table[1:], rows, strict=True):
         assert (
-            line.split() == f"{row['name']} {row['method']} {row['source']} auto {row['description']}".split()
+            line.split()
+            == f"{row['name']} {row['method']} {row['source']} auto shipped {row['description']}".split()
         )
     wanted = {"name": "smollm2-nf4", "method": "nf4", "source": "demo"}
     assert any(wanted.items() <= row.items() for row in rows)
@@ -66,3 +67,30 @@ def test_check_without_files_checks_what_is_found(here: Path, capsys: pytest.Cap
     (here / "profiles" / "mine.yaml").write_text("")
     assert cli.run(["profiles", "check"]) == 2
     assert "mine.yaml: is empty" in capsys.readouterr().err
+
+
+def test_a_profile_of_this_folder_runs_no_code_by_its_name_and_says_whose_it_hides(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n"
+    (here / "model").mkdir()
+    (here / "model" / "config.json").write_text(json.dumps({"auto_map": {"AutoConfig": "code.Config"}}))
+    (here / "model" / "code.py").write_text(code)
+    text = "model: {source: ../model, trust_remote_code: true}\n"
+    (here / "profiles" / "smollm2-bf16.yaml").write_text(text)
+    for command in (["duel", "smollm2-bf16", "random:tiny", "-p", "hi"], ["plan", "smollm2-bf16"]):
+        assert cli.run(command) == 2
+        err = capsys.readouterr().err
+        assert "smollm2-bf16.yaml:1: model.trust_remote_code: a profile of the folder you are in" in err
+        assert "profiles/smollm2-bf16.yaml" in err and str(paths.user_profiles()) in err
+    assert cli.run(["profiles", "show", "smollm2-bf16"]) == 0  # reading it is what one should do
+    assert "trust_remote_code: true" in capsys.readouterr().out
+    (here / "profiles" / "smollm2-bf16.yaml").write_text("model: {source: demo}\n")
+    assert cli.run(["plan", "smollm2-bf16"]) == 0
+    remark = "smollm2-bf16 is profiles/smollm2-bf16.yaml of this folder, not the shipped profile\n"
+    assert capsys.readouterr().err == remark
+    assert cli.run(["profiles", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert err == remark and " ./profiles" in next(
+        line for line in out.splitlines() if "smollm2-bf16" in line
+    )

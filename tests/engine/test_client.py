@@ -3,9 +3,12 @@
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import psutil
+import pytest
 
 from engine.client import Session
 from engine.profile import Generation, Profile
@@ -107,6 +110,24 @@ async def test_a_deaf_worker_is_ended_by_a_second_cancel(
     failed = events[-1]
     assert isinstance(failed, Failed) and failed.kind == "unresponsive"
     assert not session.stopping and not session.ready
+
+
+async def test_a_worker_is_not_in_the_users_folder(
+    make_profile: Callable[..., Profile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("QUANTDUEL_HOME", "home")  # relative to where the user is
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("", *sys.path)))
+    session = Session(make_profile())
+    events = session.load()
+    assert isinstance(await anext(events), Started)
+    worker = psutil.Process(session.pid)
+    assert worker.cwd() == Path(sys.executable).anchor
+    assert worker.environ()["QUANTDUEL_HOME"] == str(tmp_path / "home")
+    assert "" not in worker.environ()["PYTHONPATH"].split(os.pathsep)
+    session.cancel()
+    await session.close()
 
 
 async def test_cancelling_a_load_ends_its_process(make_profile: Callable[..., Profile]) -> None:

@@ -1,13 +1,14 @@
 """Profiles: finding, listing, changing and writing them; and the shipped ones."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from engine import paths, profile, strict_yaml
+from engine import paths, profile, profile_origin, strict_yaml
 from engine.errors import InputError, ProfileError
 from engine.methods import BitsAndBytes, Full, Gguf
 from engine.models import Demo, Folder, GgufFile, Hub, Random
@@ -46,6 +47,46 @@ def test_a_folder_earlier_in_the_search_order_wins(here: Path) -> None:
     (here / "profiles" / "smollm2-nf4.yaml").unlink()
     assert profile.find("smollm2-nf4").description == "1"
     assert profile.find("smollm2-bf16").source == Demo()
+
+
+TRUSTING = "model: {source: org/name, trust_remote_code: true}\n"
+
+
+def test_code_is_run_for_a_profile_of_the_users_or_one_that_is_named_by_its_path(here: Path) -> None:
+    strange, own = here / "profiles", paths.user_profiles()
+    for folder in (strange, own):
+        folder.mkdir(parents=True)
+    (strange / "x.yaml").write_text(TRUSTING)
+    (own / "mine.yaml").write_text(TRUSTING)
+    with pytest.raises(ProfileError, match="does not run a model's code by its name alone"):
+        profile.find("x")
+    found = profile.find("x", code_allowed=True), profile.find("profiles/x.yaml"), profile.find("mine")
+    assert all(each.model.trust_remote_code for each in found)
+    shutil.rmtree(strange)
+    strange.symlink_to(own)  # the same folder by another name
+    assert profile.find("mine").model.trust_remote_code
+    assert profile_origin.of(strange / "mine.yaml") == "yours" and not profile_origin.remark("mine")
+
+
+@pytest.mark.parametrize("name", ["demo", "random:tiny", "smollm2-nf4", "only-here", "both"])
+def test_whose_name_is_hidden_is_told(name: str, here: Path) -> None:
+    for folder in (here / "profiles", paths.user_profiles()):
+        folder.mkdir(parents=True)
+    (here / "profiles" / f"{name}.yaml").write_text(DEMO)
+    (paths.user_profiles() / "both.yaml").write_text(DEMO)
+    words = {"smollm2-nf4": "not the shipped profile", "both": "not yours", "only-here": ""}
+    remark = profile_origin.remark(name)
+    assert words.get(name, "not the model of that name") in remark and bool(remark) == (name != "only-here")
+
+
+def test_a_name_is_one_line_that_hides_nothing_and_finds_its_file(here: Path) -> None:
+    (here / "profiles").mkdir()
+    raw = "a\x1b]0;t\x07\n\x9b\u202eb\u200b"
+    (here / "profiles" / f"{raw}.yaml").write_text(DEMO)
+    (here / raw).mkdir()
+    found = profile.find("a␛]0;t␇␊␛[⟨U+202E⟩b⟨U+200B⟩")
+    assert found.name == profile.find(f"./{raw}").name == "a␛]0;t␇␊␛[⟨U+202E⟩b⟨U+200B⟩"
+    assert profile.find(f"./{raw}").source == Folder(here / raw)
 
 
 def test_a_name_can_be_a_file_or_a_model(here: Path) -> None:

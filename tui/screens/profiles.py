@@ -15,7 +15,7 @@ from textual.fuzzy import Matcher
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import hardware
+from engine import hardware, profile_origin
 from engine import profile as profiles
 from engine.errors import InputError, LoadError
 from engine.hardware import Hardware
@@ -233,4 +233,7 @@ def _entry(name: str) -> Entry:
         profile = profiles.find(name)
     except InputError as error:
         return Entry(name, "", "", str(error))
-    return Entry(name, profile.label, profile.description)
+    files = profile_origin.files(name)
+    is_strange = bool(files) and profile_origin.of(files[0]) == "./profiles"
+    remark = profile_origin.remark(name) or ("./profiles" if is_strange else "")
+    return Entry(name, profile.label, ": ".join(part for part in (remark, profile.description) if part))
