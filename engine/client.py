@@ -15,6 +15,7 @@ from typing import TypeVar
 from engine import nvidia, oom_kill, packages
 from engine.profile import Generation, Profile
 from engine.protocol import (
+    GPU_FAULT_EXIT_CODE,
     Cancel,
     Command,
     CopyMeasured,
@@ -264,6 +265,8 @@ class Session:
             by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
             both = "by hand, or by the kernel for want of memory"
             message = f"the worker was killed (SIGKILL: {both if self._oom_kills is None else by_hand})"
+        elif code == GPU_FAULT_EXIT_CODE:
+            message = "the worker ended after a fault of its GPU"
         elif code is not None and code < 0:
             message = f"the worker died of {_signal_name(-code)}"
         else:

@@ -16,6 +16,7 @@ from engine.record import Record
 
 LONGEST_LINE_BYTES = 1 << 26
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output
+GPU_FAULT_EXIT_CODE = 71  # of a worker whose GPU answers it no more
 MOST_NOTES = 100
 
 Count = Annotated[int, msgspec.Meta(ge=0)]

@@ -6,8 +6,7 @@ A maker knows one library. It writes weights and config; what else belongs to a 
 import gc
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +17,7 @@ from transformers import PreTrainedModel
 from engine.methods import BitsAndBytes, Packed
 from engine.protocol import Staged
 from engine.record import ModuleError
-from engine.worker import gptqmodel_api, widths
+from engine.worker import gptqmodel_api, memory, widths
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.layer_progress import LayerProgress
 from engine.worker.methods import bitsandbytes
@@ -61,8 +60,7 @@ class Packing:
         """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
         device, logs = self.placement.device, into / "logs"
         work = gptqmodel_api.source(source, self.method, self.placement)
-        with _on(device, work.model) as fitting:
-            before = perplexity(work.model, fitting, "the source")
+        before = _where_it_fits(work.model, device, perplexity)
         with LayerProgress(tell, widths.layers(source.config), self.label, device) as progress:
             errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
@@ -101,18 +99,24 @@ class Saving:
         return made.model(self.placement)
 
 
-@contextmanager
-def _on(device: torch.device, model: PreTrainedModel) -> Iterator[torch.device]:
-    """The model on that device for a while, if it fits there; the device it is on."""
-    cpu = torch.device("cpu")
-    if device.type == "cpu":
-        yield cpu
-        return
+def _where_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float:
+    """The source's perplexity, on the device if there is memory for it, on the CPU otherwise.
+
+    The model is on the CPU afterwards, all of it, and the device has its memory back.
+    """
+    found = _if_it_fits(model, device, perplexity)
+    model.to("cpu")
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return perplexity(model, torch.device("cpu"), "the source") if found is None else found
+
+
+def _if_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float | None:
+    """None where the device's memory ran out; the model may be half there then."""
     try:
-        model.to(device)
-    except torch.OutOfMemoryError:
-        device = cpu
-    try:
-        yield device
-    finally:
-        model.to(cpu)
+        return perplexity(model.to(device), device, "the source")
+    except Exception as error:
+        if device.type == "cpu" or not memory.is_out_of_memory(error):
+            raise
+        return None

@@ -87,6 +87,17 @@ def reset_peak(device: torch.device) -> None:
     _resident_at_reset[:] = [psutil.Process().memory_info().rss]
 
 
+def is_wanted_by_others() -> bool:
+    """Whether a GPU has less free than this process holds there without using it."""
+    return any(
+        _unused_bytes(gpu) > torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())
+    )
+
+
+def _unused_bytes(gpu: int) -> int:
+    return torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu)
+
+
 def cache_bytes(cache: DynamicCache | None) -> int:
     """Bytes allocated for keys and values, and for the states that recurrent layers keep instead."""
     layers = cache.layers if cache is not None else ()

@@ -3,6 +3,7 @@
 Translates between the wire and the parts that know models; owns how errors become Failed events.
 """
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
-from engine.errors import InputError, OutOfMemoryError, QuantDuelError
+from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
 from engine.methods import Packed
 from engine.protocol import (
+    GPU_FAULT_EXIT_CODE,
     LONGEST_TEXT,
+    Command,
     Cut,
     Decoded,
     Failed,
@@ -33,7 +36,17 @@ from engine.protocol import (
     Score,
 )
 from engine.text import without_userinfo
-from engine.worker import decode, evaluation_texts, limit, measure, memory, methods, prompt, traffic
+from engine.worker import (
+    decode,
+    evaluation_texts,
+    gpu_fault,
+    limit,
+    measure,
+    memory,
+    methods,
+    prompt,
+    traffic,
+)
 from engine.worker.growing_cache import GrowingCache
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel, load
@@ -66,7 +79,7 @@ def serve(wire: Wire) -> None:
         else:
             _Request(wire, loaded, command, received_ns, kept).answer()
         if not isinstance(command, Measure | Score):  # a repeat should not pay for what was just allocated
-            _release()
+            _release(command)
 
 
 def _load(wire: Wire, command: Load, kept: KeptCache) -> LoadedModel | None:
@@ -84,6 +97,7 @@ def _limit_memory(command: Load) -> None:
     """Set the user's limit once the method's libraries are here: their threads' stacks then do not count."""
     if command.memory_limit_bytes is None:
         return
+    _require_host(command)
     method = command.profile.quantization
     methods.loader(method)
     if isinstance(method, Packed):
@@ -91,6 +105,14 @@ def _limit_memory(command: Load) -> None:
 
         gptqmodel_api.package()
     limit.set_limit(command.memory_limit_bytes)
+
+
+def _require_host(command: Load) -> None:
+    """LoadError where the model goes to a GPU: its driver maps far more host memory than it takes."""
+    device = command.profile.model.device
+    if device != "cpu" and torch.cuda.is_available():
+        message = "a memory limit is about the host's memory, and this model goes to a GPU"
+        raise LoadError(message, "leave --memory-limit out, or `device: cpu`")
 
 
 def _quantize(wire: Wire, command: Quantize) -> None:
@@ -222,7 +244,10 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
     except Exception as error:
         with limit.lifted():
             traceback.print_exc()
-            wire.emit(failure(error, kind, request))
+            is_lost = gpu_fault.is_lost(error)
+            wire.emit(failure(error, "worker_lost" if is_lost else kind, request))
+        if is_lost:
+            os._exit(GPU_FAULT_EXIT_CODE)
 
 
 def failure(error: Exception, kind: FailureKind, request: int | None = None) -> Failed:
@@ -241,6 +266,8 @@ def _told(error: Exception) -> tuple[str, str]:
         return memory.shortage(error), "a shorter context or a smaller batch"
     if isinstance(error, QuantDuelError):
         return error.message, error.hint
+    if gpu_fault.is_lost(error):
+        return gpu_fault.message(error), gpu_fault.HINT
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", ""
 
 
@@ -249,7 +276,15 @@ def _sayable(text: str) -> str:
     return without_userinfo(text).encode(errors="replace").decode()[:LONGEST_TEXT]
 
 
-def _release() -> None:
-    """Give unused blocks back to the driver, so that the other side can have them."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+def _release(command: Command) -> None:
+    """Give unused blocks back to the driver, for the other side; where that fails, no request does.
+
+    After an answer, whose next prompt would have to ask for them again, only where little is free for others.
+    """
+    if not torch.cuda.is_initialized():
+        return
+    try:
+        if not isinstance(command, Generate) or memory.is_wanted_by_others():
+            torch.cuda.empty_cache()
+    except RuntimeError:
+        traceback.print_exc()  # into the log

@@ -83,7 +83,13 @@ def test_options_reach_bitsandbytes() -> None:
     assert (weight.quant_type, weight.quant_state.nested) == ("fp4", True)
     assert load(BitsAndBytes(bits=8, threshold=0.0)).model.layers[0].mlp.up_proj.state.threshold == 0
     assert load(BitsAndBytes(bits=8)).model.layers[0].mlp.up_proj.state.threshold == 6
-    assert load(BitsAndBytes()).model.layers[0].mlp.up_proj.compute_dtype == compute_dtype(CPU)
+    assert load(BitsAndBytes()).model.layers[0].mlp.up_proj.compute_dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_four_bits_are_computed_in_the_models_own_dtype(dtype: torch.dtype) -> None:
+    assert compute_dtype(Placement(CPU, dtype)) == dtype
+    assert compute_dtype(Placement(CPU, torch.float32)) == torch.bfloat16
 
 
 @pytest.fixture(scope="module", params=QUANTIZED, ids=lambda method: method.label(""))

@@ -27,10 +27,15 @@ def config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
         load_in_4bit=True,
         bnb_4bit_quant_type=method.quant_type or "nf4",
         bnb_4bit_use_double_quant=bool(method.double_quant),
-        bnb_4bit_compute_dtype=compute_dtype(placement.device),
+        bnb_4bit_compute_dtype=compute_dtype(placement),
     )
 
 
-def compute_dtype(device: torch.device) -> torch.dtype:
-    """What 4-bit weights are unpacked to for the product: bf16, or fp16 on GPUs that lack it."""
-    return torch.bfloat16 if has_bfloat16(device) else torch.float16
+def compute_dtype(placement: Placement) -> torch.dtype:
+    """What 4-bit weights are unpacked to for the product: the model's own dtype, so that nothing is cast.
+
+    For float32 it is bf16, or fp16 on GPUs that lack it.
+    """
+    if placement.dtype != torch.float32:
+        return placement.dtype
+    return torch.bfloat16 if has_bfloat16(placement.device) else torch.float16
