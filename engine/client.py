@@ -12,7 +12,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from engine import nvidia, oom_kill, packages
+from engine import nvidia, oom_kill, packages, views
 from engine.profile import Generation, Profile
 from engine.protocol import (
     GPU_FAULT_EXIT_CODE,
@@ -368,9 +368,10 @@ class Session:
 
 
 async def _sweep_store() -> None:
-    """Remove the checkpoint that an ended worker was making; where that fails, the next visitor does it."""
+    """Remove what an ended worker was making or reading through; where that fails, the next visitor does."""
     from engine import store
 
+    views.sweep()
     with suppress(OSError, TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(store.sweep), ADVICE_S)
 

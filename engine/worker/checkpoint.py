@@ -93,13 +93,15 @@ class Checkpoint:
             from engine.worker import random_weights
 
             return random_weights.model(options, placement.device)
-        from engine.worker import completeness
+        from engine.worker import completeness, gguf_reading
 
         use_safetensors = None if self.kind == "gguf" else True
-        with completeness.required(self.name):
-            return self._auto_class().from_pretrained(
+        with completeness.required(self.name), gguf_reading.unplaced() as unplaced:
+            model: PreTrainedModel = self._auto_class().from_pretrained(
                 self._location, use_safetensors=use_safetensors, **self._options, **options
             )
+        completeness.remember(model, unplaced)
+        return model
 
     def require_full_precision(self) -> None:
         """LoadError unless the weights are unquantized: for methods that start from those."""

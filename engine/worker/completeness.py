@@ -5,7 +5,7 @@ for a note. Where transformers reads, its own report is the judge, which knows t
 class lets go. Where accelerate reads, which tells nothing, names are compared: the files' with the model's.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def required_of_accelerate(name: str, folder: Path) -> Iterator[None]:
     original = accelerate.load_checkpoint_in_model
 
     def judged(model: PreTrainedModel, *args: Any, **options: Any) -> None:
-        require(name, model, _compared(model, stored_tensors.tensors(folder).keys()))
+        shapes = {key: stored.shape for key, stored in stored_tensors.tensors(folder).items()}
+        require(name, model, _compared(model, shapes))
         original(model, *args, **options)
 
     with replaced(accelerate, "load_checkpoint_in_model", judged):
@@ -74,7 +75,12 @@ def require(name: str, model: PreTrainedModel, told: LoadStateDictInfo) -> None:
             f"{key} ({_shape(stored)}, not {_shape(wanted)})" for key, stored, wanted in sorted(mismatched)
         ]
         raise LoadError(f"{name} has tensors of another shape than its config says: {listed(wrong)}")
-    model.unread_tensors = sorted(told.unexpected_keys)
+    remember(model, told.unexpected_keys)
+
+
+def remember(model: PreTrainedModel, unread: Iterable[str]) -> None:
+    """Keep the names of tensors that nobody read, for the note."""
+    model.unread_tensors = [*getattr(model, "unread_tensors", ()), *unread]
 
 
 def notes(model: PreTrainedModel) -> tuple[str, ...]:
@@ -100,15 +106,18 @@ def _merged(names: Iterable[str]) -> list[str]:
     return list(update_key_name(sorted(names)))
 
 
-def _compared(model: PreTrainedModel, stored: Collection[str]) -> LoadStateDictInfo:
-    """What transformers would report of these names, by its own rules."""
-    known = set(model.state_dict())
+def _compared(model: PreTrainedModel, stored: Mapping[str, tuple[int, ...]]) -> LoadStateDictInfo:
+    """What transformers would report of these names and shapes, by its own rules."""
+    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    known = set(wanted)
     usual = {key.rpartition(".")[2] for key in stored} | _ALWAYS_STORED
     missing = {key for key in known - set(stored) if key.rpartition(".")[2] in usual}
     told = LoadStateDictInfo(
         missing_keys=_untied(model, missing, known),
         unexpected_keys=set(stored) - known,
-        mismatched_keys=set(),
+        mismatched_keys={
+            (key, shape, wanted[key]) for key, shape in stored.items() if wanted.get(key, shape) != shape
+        },
         error_msgs=[],
         conversion_errors={},
         skipped_pp_keys=set(),

@@ -1,7 +1,8 @@
 """Makes transformers' reading of GGUF files bearable: each is parsed once, not three times, with progress.
 
 Owns a temporary patch of three functions: the file parser (asked anew for config, tokenizer and weights), the
-table of tensor names (asked anew for every module, most of the time a load takes), and the progress bar.
+table of tensor names (asked anew for every module, most of the time a load takes), and the progress bar. And
+one of where tensors belong, to learn which of them are passed over.
 """
 
 import functools
@@ -12,6 +13,35 @@ from typing import Any
 from engine.protocol import Staged
 from engine.worker.progress import Progress, Report, ReportedBar
 from engine.worker.replaced import replaced
+
+
+class _Places(dict[str, str]):
+    """Where a file's tensors belong in a model, noting the names that are asked for in vain."""
+
+    def __init__(self, found: dict[str, str], unplaced: list[str]) -> None:
+        super().__init__(found)
+        self._unplaced = unplaced
+
+    def __contains__(self, name: object) -> bool:
+        is_placed = super().__contains__(name)
+        if not is_placed and isinstance(name, str):
+            self._unplaced.append(name)
+        return is_placed
+
+
+@contextmanager
+def unplaced() -> Iterator[list[str]]:
+    """The tensors that transformers passes over while it reads a file, for its older reader does not tell."""
+    from transformers import modeling_gguf_pytorch_utils
+
+    names: list[str] = []
+    places = modeling_gguf_pytorch_utils.get_gguf_hf_weights_map
+
+    def noting(*args: Any, **options: Any) -> _Places:
+        return _Places(places(*args, **options), names)
+
+    with replaced(modeling_gguf_pytorch_utils, "get_gguf_hf_weights_map", noting):
+        yield names
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from engine.methods import BitsAndBytes, Packed
 from engine.protocol import Staged
 from engine.record import ModuleError
-from engine.worker import gptqmodel_api, memory, widths
+from engine.worker import completeness, gptqmodel_api, memory, widths
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.layer_progress import LayerProgress
 from engine.worker.methods import bitsandbytes
@@ -35,6 +35,8 @@ class Told:
     source_perplexity: float
     seconds: float
     errors: tuple[ModuleError, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user should know of the source."""
 
 
 class Maker(Protocol):
@@ -60,13 +62,14 @@ class Packing:
         """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
         device, logs = self.placement.device, into / "logs"
         work = gptqmodel_api.source(source, self.method, self.placement)
+        notes = completeness.notes(work.model)
         before = _where_it_fits(work.model, device, perplexity)
         with LayerProgress(tell, widths.layers(source.config), self.label, device) as progress:
             errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
         tell(Staged(stage="quantize", detail="writing the checkpoint"))
         work.save(str(into))
-        return Told(before, progress.seconds, errors)
+        return Told(before, progress.seconds, errors, notes)
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
@@ -92,7 +95,7 @@ class Saving:
         model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
         seconds = time.monotonic() - started_s
         model.save_pretrained(into)
-        return Told(before, seconds)
+        return Told(before, seconds, notes=completeness.notes(model))
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """As `stored` does."""

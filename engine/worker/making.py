@@ -72,7 +72,7 @@ class Making:
             calibration_tokens=samples.tokens if samples else 0,
             check=check,
             errors=told.errors,
-            notes=(*self._source.notes, *notes),
+            notes=(*self._source.notes, *told.notes, *notes),
         )
 
     def _require_room(self, folder: Path) -> None:
