@@ -71,7 +71,7 @@ def text(content: bytes, name: Path | str) -> str:
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
             raise FileError(name, f"is {encoding}, not UTF-8 text")
-    if content.count(0) * 4 > len(content):  # every second byte of Latin text in UTF-16 is 0
+    if content.count(0) * 5 > len(content) * 2:  # every second byte of Latin text in UTF-16 is 0
         raise FileError(name, "is not UTF-8 text: it is full of NUL bytes")
     try:
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

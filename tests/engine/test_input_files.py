@@ -56,6 +56,8 @@ def test_text_is_utf8_without_its_mark(tmp_path: Path) -> None:
     assert refusal(file) == "is UTF-16, not UTF-8 text"
     file.write_bytes("Hello".encode("utf-16-le"))
     assert "NUL" in refusal(file)
+    file.write_bytes(b"a\0b")
+    assert input_files.read_text(file, 100) == "a\0b"
     file.write_bytes(b"one\ncaf\xe9")
     with pytest.raises(FileError, match="text:2: is not UTF-8 text"):
         input_files.read_text(file, 100)
