@@ -20,6 +20,7 @@ _PICTURES: dict[int, str] = {
     **{code: f"⟨U+{code:04X}⟩" for code in (*_BIDI, *_SEPARATORS, *_INVISIBLE)},
     **dict.fromkeys(_SURROGATES, "\ufffd"),
 }
+_NOTHING = dict.fromkeys(_PICTURES)
 _KEPT = {ord("\n"), ord("\t")}
 _ESCAPES = {code: f"\\u{code:04x}" for code in _PICTURES if code not in {*_KEPT, *_SURROGATES}}
 _LINES = {code: picture for code, picture in _PICTURES.items() if code not in _KEPT}
@@ -42,6 +43,11 @@ def visible(text: str, *, keep_newlines: bool = True) -> str:
     if text.isascii() and text.isprintable():
         return text
     return text.replace("\r\n", "\n").translate(_LINES if keep_newlines else _PICTURES)
+
+
+def without_controls(text: str) -> str:
+    """The text without the characters that `visible` shows, none of which has a width."""
+    return text if text.isprintable() else text.translate(_NOTHING)
 
 
 def escaped(text: str) -> str:

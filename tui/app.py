@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from textual import events
 from textual.app import App, SystemCommand
 from textual.color import Color
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from engine.profile import Profile
 from engine.text import visible
 from tui import theme
 from tui.again import CONFIRM_S, Again
+from tui.line_filter import Harmless
 from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 
 REMARK_S = 12
+HARMLESS = Harmless()
 
 
 class QuantDuelApp(App[None]):
@@ -59,6 +62,10 @@ class QuantDuelApp(App[None]):
             if shown and isinstance(shown[0], PromptPage):
                 shown[0].typed(event)
         await super().on_event(event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's, and the one that lets nothing through that acts on a terminal."""
+        return [*super().get_line_filters(), HARMLESS]
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's, and two of our own: `$quiet` for labels, `$faint` for the empty part of a bar."""
