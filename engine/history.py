@@ -1,9 +1,10 @@
 """What is kept for good: blind turns with both answers and their votes, and the results of long runs.
 
-Owns one SQLite file. Each call is a transaction of its own on a connection of its own, so any thread and
-several QuantDuels may use the file at once, and a crash leaves all of a vote or nothing of it. Knows nothing
-of what votes and runs mean: `engine.leaderboard` counts, and a run's body is its owner's JSON. A file that
-cannot be used raises HistoryError, a line for the user; the caller shows it and goes on.
+Owns one SQLite file, which nobody else may read. Each call is a transaction of its own on a connection of
+its own, so any thread and several QuantDuels may use the file at once, and a crash leaves all of a vote or
+nothing of it. Knows nothing of what votes and runs mean: `engine.leaderboard` counts, and a run's body is its
+owner's JSON. A file that cannot be used raises HistoryError, a line for the user; the caller shows it and
+goes on.
 """
 
 import sqlite3
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from engine import paths
+from engine import paths, private
 from engine.errors import HistoryError
 from engine.profile import Generation
 from engine.votes import BlindAnswer, BlindTurn
@@ -113,7 +114,8 @@ class History:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """A connection whose changes hold at the end, all of them; after an exception or a crash, none."""
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            private.folder(self.file.parent)
+            private.file(self.file)
             with closing(_connected(self.file)) as db, db:
                 db.execute("BEGIN IMMEDIATE")
                 _make_tables(db, self.file)

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 import profiles
+from engine.text import without_userinfo
 
 
 def _folder(kind: str) -> Path:
@@ -109,8 +110,8 @@ def hub_cache() -> Path:
 
 
 def hub_endpoint() -> str:
-    """The model hub's address (HF_ENDPOINT)."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    """The model hub's address (HF_ENDPOINT), to be shown: without the name and password it may have."""
+    return without_userinfo(os.environ.get("HF_ENDPOINT", "https://huggingface.co")).rstrip("/")
 
 
 def hub_is_offline() -> bool:

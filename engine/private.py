@@ -5,6 +5,9 @@ systems without POSIX modes the user's profile folder does the same.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +35,41 @@ def file(path: Path) -> Path:
 def begun(path: Path) -> BinaryIO:
     """An empty file to be written, for its owner alone; OSError where that cannot be."""
     return file(path).open("wb")
+
+
+def code_folder(path: Path, root: Path) -> Path:
+    """A folder below `root` for code that will be run; what others could have put there is removed first.
+
+    `root` stays readable to whoever could read it, but not to be written. PermissionError where a folder on
+    the way is somebody else's; OSError where it cannot be made.
+    """
+    way = [place for place in (path, *path.parents) if root in (place, *place.parents) and place.exists()]
+    for place in way:
+        if not is_own(place):
+            raise PermissionError(f"{place} belongs to somebody else: no code is taken from it")
+    if any(map(others_can_write, way)) or _has_strange(path):
+        shutil.rmtree(path, ignore_errors=True)  # another process may be at it
+    if _has_strange(path):
+        raise PermissionError(f"{path} has files that others could have written")
+    if root.exists() and others_can_write(root):
+        root.chmod(root.stat().st_mode & ~_OTHERS_WRITE & 0o7777)
+    for place in reversed([path, *(place for place in path.parents if root in place.parents)]):
+        folder(place)
+    return path
+
+
+@contextmanager
+def files() -> Iterator[None]:
+    """Whatever this process makes meanwhile is its owner's alone."""
+    before = os.umask(_OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _has_strange(path: Path) -> bool:
+    return any(not is_own(file) or others_can_write(file) for file in path.rglob("*"))
 
 
 def is_own(path: Path) -> bool:

@@ -31,7 +31,8 @@ class WorkerProcess:
         self.log = WorkerLog(name, process.pid)
         self.fault = ""
         """What it did wrong; empty unless that is why it was ended."""
-        self._process, self._transport, self._exited = process, transport, protocol.exited
+        self._process, self._transport = process, transport
+        self._exited, self._deaf = protocol.exited, protocol.deaf
         self._stdin, self._stdout, self._stderr = _pipes(process)
         self._log_task = asyncio.create_task(self._read_log())
         self._watches = [
@@ -98,8 +99,7 @@ class WorkerProcess:
 
     async def _watch_stdin(self) -> None:
         """A worker that has closed its input will never hear a command."""
-        with suppress(OSError):
-            await self._stdin.wait_closed()
+        await self._deaf.wait()
         await self._last_moments("closed its input")
 
     async def _watch_grandchildren(self) -> None:
@@ -134,15 +134,20 @@ class WorkerProcess:
 
 
 class _Protocol(SubprocessStreamProtocol):
-    """Tells when the process has ended; asyncio's own `wait` waits for all holders of its pipes."""
+    """Tells when the process has ended, for which asyncio waits until its pipes have, or hears no more."""
 
     def __init__(self) -> None:
         super().__init__(limit=LONGEST_LINE_BYTES, loop=asyncio.get_running_loop())
-        self.exited = asyncio.Event()
+        self.exited, self.deaf = asyncio.Event(), asyncio.Event()
 
     def process_exited(self) -> None:
         super().process_exited()
         self.exited.set()
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+        super().pipe_connection_lost(fd, exc)
+        if fd == 0:
+            self.deaf.set()
 
 
 async def _within(seconds: float, awaited: Coroutine[Any, Any, object]) -> None:

@@ -19,6 +19,8 @@ def play(a: str, b: str) -> int:
     profiles = profile.find(a), profile.find(b)  # a wrong name ends here, before the screen opens
     remarks = [remark for name in dict.fromkeys((a, b)) if (remark := profile_origin.remark(name))]
 
+    terminal.require()
+
     gc.disable()  # imports leave no garbage: without the search for it the first picture is a fifth sooner
     from tui.app import QuantDuelApp
 

@@ -13,6 +13,9 @@ import time
 from contextlib import suppress
 from threading import Thread
 
+from engine import paths
+from engine.errors import InputError
+
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 PATIENCE_S = 1.0  # for a terminal that takes nothing any more
 STDIN, STDERR = 0, 2  # Textual reads the one and writes to the other
@@ -24,6 +27,16 @@ LEAVE = (
     b"\x1b[?7h\x1b[0m\x1b[<u"  # line wrap, colours, kitty's keys
     b"\x1b[?1049l\x1b[?25h"  # the other screen, the cursor
 )
+
+
+def require() -> None:
+    """InputError where there is no terminal to draw on and to read keys from."""
+    without = [name for number, name in enumerate(("stdin", "stdout", "stderr")) if not os.isatty(number)]
+    hint = "`quantduel duel A B -p TEXT` needs none, and `quantduel --help` shows what else does not"
+    if without:
+        raise InputError(f"the screen needs a terminal, and {' and '.join(without)} is none", hint)
+    if paths.terminal().is_plain:
+        raise InputError("the screen needs a terminal that knows more than TERM says", hint)
 
 
 def guard() -> None:

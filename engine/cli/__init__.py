@@ -3,22 +3,24 @@
 Every command is a file here, imported when it is called. A front end adds its own command as the default one,
 for `quantduel [A] [B]`; the engine does not know which.
 
-Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 130 interrupted.
+Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 130 interrupted,
+128 + n ended by signal n.
 """
 
+import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from engine import paths
-from engine.cli import terminal
+from engine.cli import process, terminal
 from engine.errors import ExitCode, InputError, QuantDuelError
 from engine.faults import nearest
-from engine.text import is_text
+from engine.text import is_text, without_userinfo
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
@@ -121,34 +123,52 @@ def run(args: Sequence[str], default: click.Command | None = None) -> int:
         colour = None if paths.terminal().wants_colour else False  # None: where stdout is a terminal
         with group.make_context("quantduel", list(args), color=colour) as ctx:
             code = group.invoke(ctx)
-        sys.stdout.flush()
+        process.flush()
         return int(code) if isinstance(code, int) else ExitCode.DONE
     except click.exceptions.Exit as done:
         return done.exit_code
-    except click.ClickException as error:
-        print_error(error.format_message().rstrip("."), _usage_hint(error))
-        return ExitCode.BAD_INPUT
-    except QuantDuelError as error:
-        print_error(error.message, error.hint)
-        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        process.silence()
         return ExitCode.DONE
+    except (click.ClickException, QuantDuelError, OSError) as error:
+        return _told(error)
+
+
+def _told(error: click.ClickException | QuantDuelError | OSError) -> ExitCode:
+    """Print the error and return what the command ends with."""
+    if isinstance(error, QuantDuelError):
+        print_error(error.message, error.hint)
+        return error.exit_code
+    if isinstance(error, OSError):  # a full disk behind stdout, no descriptor left
+        process.silence()
+        print_error(": ".join(filter(None, (_place(error), error.strerror or str(error)))))
+    else:
+        print_error(error.format_message().rstrip("."), _usage_hint(error))
+    return ExitCode.BAD_INPUT
+
+
+def _place(error: OSError) -> str:
+    """The file, where the error names one; whoever writes files does, so else it is stdout."""
+    is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
+    return str(error.filename or ("stdout" if is_full else ""))
 
 
 def main(default: click.Command | None = None) -> None:
     """The console script."""
+    process.open_streams()
+    process.end_in_order()
     sys.exit(run(sys.argv[1:], default))
 
 
 def print_error(message: str, hint: str = "") -> None:
     """What went wrong and what to do about it, on stderr."""
-    first, *more = message.splitlines() or [""]
-    terminal.say(f"quantduel: {first}", err=True)
-    for line in (*more, *hint.splitlines()):
-        terminal.say(f"  {line}", err=True)
+    first, *more = without_userinfo(message).splitlines() or [""]
+    with suppress(OSError):  # a stderr that takes nothing
+        terminal.say(f"quantduel: {first}", err=True)
+        for line in (*more, *without_userinfo(hint).splitlines()):
+            terminal.say(f"  {line}", err=True)
 
 
 def _require_text(args: Sequence[str]) -> None:

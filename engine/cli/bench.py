@@ -16,6 +16,7 @@ from engine.bench.run import Bench
 from engine.cli import terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen, force_option
+from engine.cli.out_file import OutFile
 from engine.errors import ExitCode
 from engine.protocol import Generator
 from engine.schedule import Schedule
@@ -115,13 +116,17 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     found = _document(_settings(names, options), options["resume"])
     if out and form:
         report.write(texts.text(found, form), out)  # a file that cannot be written is told now
+    kept = OutFile(out) if out else None
     running, interrupted = Bench(found, self_check=options["self_check"]), False
     try:
-        asyncio.run(_run(running, out, form))
+        asyncio.run(_run(running, kept, form))
     except KeyboardInterrupt:
         interrupted = True
     terminal.data(texts.text(running.document, options["form"]))
-    return ExitCode.INTERRUPTED if interrupted else exit_code(running.document)
+    if kept and form and kept.failed and form != options["form"]:
+        terminal.data(texts.text(running.document, form))
+    code = ExitCode.INTERRUPTED if interrupted else exit_code(running.document)
+    return kept.exit_code(code) if kept else code
 
 
 def _out(options: _Options) -> Path | None:
@@ -160,14 +165,15 @@ def _document(settings: plan.Settings, resume: Path | None) -> document.Document
     return document.resumed(document.read(resume), settings) if resume else document.begun(settings)
 
 
-async def _run(running: Bench, out: Path | None, form: texts.Format | None) -> None:
+async def _run(running: Bench, out: OutFile | None, form: texts.Format | None) -> None:
     progress = ProgressLine()
     try:
         async with aclosing(running.run()) as events:
             async for event in events:
                 progress.show(_shown(event))
                 if out and form and isinstance(event, Filled | Checked):
-                    report.write(texts.text(running.document, form), out)
+                    progress.clear()
+                    out.write(texts.text(running.document, form))
     finally:
         progress.clear()
 

@@ -15,6 +15,7 @@ from engine.calibration import PYTHON_DOCS
 from engine.cli import print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen, force_option, set_option
+from engine.cli.out_file import OutFile
 from engine.errors import ExitCode, InputError
 from engine.evaluation import settings
 from engine.evaluation import text as texts
@@ -87,20 +88,24 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     form = texts.format_of(out) if out else None
     if out:
         out = files.require_free(out, replace=options["force"])
+    kept = OutFile(out) if out else None
     running, interrupted = Evaluation(_settings(names, options), together=not options["alone"]), False
     try:
-        asyncio.run(_run(running, out, form))
+        asyncio.run(_run(running, kept, form))
     except KeyboardInterrupt:
         interrupted = True
     report = running.report
-    if out and form:
-        files.write(texts.text(report, form), out)
+    if kept and form:
+        kept.write(texts.text(report, form))
     for row in (report.reference, *report.candidates):
         if row.error:
             print_error(f"{row.profile}: {row.error.message}", row.error.hint)
     if report.convention or options["form"] == "json":
         terminal.data(texts.text(report, options["form"]))
-    return ExitCode.INTERRUPTED if interrupted else exit_code(report)
+    if kept and form and kept.failed and form != options["form"]:
+        terminal.data(texts.text(report, form))
+    code = ExitCode.INTERRUPTED if interrupted else exit_code(report)
+    return kept.exit_code(code) if kept else code
 
 
 def exit_code(report: Report) -> ExitCode:
@@ -134,14 +139,15 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
     )
 
 
-async def _run(running: Evaluation, out: Path | None, form: texts.Format | None) -> None:
+async def _run(running: Evaluation, out: OutFile | None, form: texts.Format | None) -> None:
     progress = ProgressLine()
     try:
         async with aclosing(running.run()) as events:
             async for event in events:
                 progress.show(_shown(event))
                 if out and form and isinstance(event, Finished):
-                    files.write(texts.text(running.report, form), out)
+                    progress.clear()
+                    out.write(texts.text(running.report, form))
     finally:
         progress.clear()
 

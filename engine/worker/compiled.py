@@ -1,6 +1,7 @@
 """Functions that numba compiles for this processor, and the OpenMP threads of torch that run them.
 
-Owns whether there are such functions here, where compiled code is kept, and the call. Without a compiler, or
+Owns whether there are such functions here, where compiled code is kept (nothing is run that
+others could have put there), and the call. Without a compiler, or
 where it fails, there are none, and whoever asks does without. Must not know models.
 """
 
@@ -16,7 +17,7 @@ from types import ModuleType
 
 import torch
 
-from engine import paths
+from engine import paths, private
 
 _COMPILED = ("kernel", "products", "nibbles", "bytes", "values", "vectors", "code", "team")
 
@@ -44,11 +45,13 @@ def kernels() -> ModuleType | None:
     if library is None:
         return None
     try:
-        os.environ.setdefault("NUMBA_CACHE_DIR", str(_cache()))  # before numba is imported
-        from engine.worker import fused_team
+        folder = private.code_folder(_cache(), paths.cache())
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))  # before numba is imported
+        with private.files():
+            from engine.worker import fused_team
 
-        fused_team.link(library)
-        from engine.worker import fused_kernel
+            fused_team.link(library)
+            from engine.worker import fused_kernel
     except Exception:  # another processor, a full disk: the answer comes all the same, only slower
         traceback.print_exc()  # into the log
         return None

