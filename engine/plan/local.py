@@ -17,6 +17,8 @@ from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan, Suggestion, total
 from engine.profile import Profile
 from engine.shape import find
+from engine.shape.boundary import explained
+from engine.shape.model_shape import ModelShape
 from engine.units import bytes_text
 
 MOST_SUGGESTIONS = 3
@@ -34,14 +36,21 @@ def planned(
 ) -> Plan:
     """The profile's plan here, with what would fit where it does not; LoadError where none can be made."""
     machine, wish = machine or hardware.detect(), wish or Wish()
-    shape = find.of(profile, ask_hub=ask_hub)
-    found = plan(profile, shape, machine, _with_store(profile, wish))
+    with explained(profile.model.source):
+        shape = find.of(profile, ask_hub=ask_hub)
+        found = plan(profile, shape, machine, _with_store(profile, wish))
     if lacking := packages.missing(peaks.package(profile.quantization, shape)):
         found = replace(found, missing_package=str(lacking), notes=(*found.notes, str(lacking)))
     if found.verdict != "does not fit":
         return found
-    would_fit = (*_shorter(profile, found, wish, machine), *siblings(profile, wish, machine))
+    would_fit = (*_shorter(profile, found, shape, wish, machine), *siblings(profile, wish, machine))
     return replace(found, notes=(*found.notes, largest_text(found)), would_fit=would_fit)
+
+
+def _plan(profile: Profile, wish: Wish, machine: Hardware) -> Plan:
+    """The plan by headers that are here; LoadError too where no sums can be made of them."""
+    with explained(profile.model.source):
+        return plan(profile, find.of(profile, ask_hub=False), machine, _with_store(profile, wish))
 
 
 def siblings(profile: Profile, wish: Wish, machine: Hardware) -> list[Suggestion]:
@@ -56,7 +65,7 @@ def smaller(profile: Profile, wish: Wish, machine: Hardware) -> list[Suggestion]
 
     LoadError where the profile has no plan itself.
     """
-    own = plan(profile, find.of(profile, ask_hub=False), machine, _with_store(profile, wish))
+    own = _plan(profile, wish, machine)
     fitting = [each for each in siblings(profile, wish, machine) if each.needs_bytes < own.needed_bytes]
     if fitting:
         return fitting
@@ -68,7 +77,7 @@ def _plans_of_model(profile: Profile, wish: Wish, machine: Hardware) -> Iterator
     """Of every profile of the same model with another method; for a bare model of methods without one."""
     for other in _same_model(profile):
         try:
-            yield plan(other, find.of(other, ask_hub=False), machine, _with_store(other, wish))
+            yield _plan(other, wish, machine)
         except LoadError:
             continue
 
@@ -106,9 +115,11 @@ def _variants(profile: Profile) -> list[Profile]:
     ]
 
 
-def _shorter(profile: Profile, found: Plan, wish: Wish, machine: Hardware) -> list[Suggestion]:
+def _shorter(
+    profile: Profile, found: Plan, shape: ModelShape, wish: Wish, machine: Hardware
+) -> list[Suggestion]:
     """The longest context that fits, halving; nothing where the cache is not what is in the way."""
-    context, shape = found.context // 2, find.of(profile, ask_hub=False)
+    context = found.context // 2
     while context >= SHORTEST_CONTEXT and found.needed_for == "answering":
         shorter = plan(profile, shape, machine, Wish(context, wish.batch, wish.limit_bytes, True))
         if shorter.verdict in ORDER:

@@ -3,29 +3,35 @@
 Owns the choice between them. Weights are never read and never downloaded.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
-from engine import paths
+from engine import input_files, paths
 from engine.errors import ShapeError
 from engine.methods import Gguf
 from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.profile import Profile
 from engine.shape import architecture, from_config, gguf_header, safetensors_headers
+from engine.shape.boundary import explained, json_object
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape, Packing
 from engine.shape.weight_files import is_whole, weight_files
 
+LONGEST_REF_BYTES = 4096
 DEMO_SHAPE = "smollm2-135m"
 
 
 def of(profile: Profile, *, ask_hub: bool = True) -> ModelShape:
     """The shape of the profile's source; ShapeError where it cannot be had. `ask_hub` allows requests."""
+    with explained(profile.model.source):
+        return _of(profile, ask_hub=ask_hub)
+
+
+def _of(profile: Profile, *, ask_hub: bool) -> ModelShape:
     match profile.source:
         case Demo():
             return _demo(profile)
         case Random(shape) as source:
-            return of_config(f"random:{shape}", json.loads(source.config.read_bytes()), f"the shape {shape}")
+            return of_config(f"random:{shape}", json_object(source.config), f"the shape {shape}")
         case GgufFile(path):
             return of_gguf(path.expanduser())
         case Folder(path):
@@ -36,13 +42,15 @@ def of(profile: Profile, *, ask_hub: bool = True) -> ModelShape:
 
 def of_folder(folder: Path, name: str) -> ModelShape:
     """A checkpoint folder; without weight files its config alone, where the architecture is known."""
+    with explained(folder / "config.json"):
+        return _of_folder(folder, name)
+
+
+def _of_folder(folder: Path, name: str) -> ModelShape:
     file = folder / "config.json"
     if not file.is_file():
         raise ShapeError(f"{folder} has no config.json" if folder.is_dir() else f"no such folder: {folder}")
-    try:
-        config = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise ShapeError(f"{file} is no JSON") from error
+    config = json_object(file)
     files = weight_files(folder)
     if not files:
         return of_config(name, config, f"{file} alone: there are no safetensors files")
@@ -61,8 +69,11 @@ def of_folder(folder: Path, name: str) -> ModelShape:
 
 def of_gguf(file: Path) -> ModelShape:
     """A GGUF file, by its metadata."""
-    if not file.is_file():
-        raise ShapeError(f"no such file: {file}")
+    with explained(file):
+        return _of_gguf(file)
+
+
+def _of_gguf(file: Path) -> ModelShape:
     header = gguf_header.read(file)
     config: dict[str, Any] = dict(gguf_header.config(header.metadata))
     config["tie_word_embeddings"] = all(tensor.name != "output.weight" for tensor in header.tensors)
@@ -102,7 +113,7 @@ def _demo(profile: Profile) -> ModelShape:
         return of_gguf(files[0])
     if folders := sorted(file.parent for file in home.glob("*/config.json")):
         return of_folder(folders[0], "demo")
-    config = json.loads((SHAPES / f"{DEMO_SHAPE}.json").read_bytes())
+    config = json_object(SHAPES / f"{DEMO_SHAPE}.json")
     return of_config("demo", config, f"the shape {DEMO_SHAPE}: the demo is not fetched yet")
 
 
@@ -124,7 +135,7 @@ def cached(repo: str, revision: str) -> Path | None:
     """The snapshot that huggingface_hub keeps of a repository, whole or in part; None where it keeps none."""
     home = paths.hub_cache() / f"models--{repo.replace('/', '--')}"
     ref = home / "refs" / revision
-    commit = ref.read_text().strip() if ref.is_file() else revision
+    commit = input_files.read_text(ref, LONGEST_REF_BYTES).strip() if ref.is_file() else revision
     folder = home / "snapshots" / commit
     return folder if (folder / "config.json").is_file() else None
 

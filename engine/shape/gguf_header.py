@@ -3,19 +3,41 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from engine import input_files
 from engine.errors import ShapeError
+from engine.shape.boundary import LARGEST_BYTES, MOST_DIMENSIONS, explained, whole
 from engine.shape.model_shape import Tensor
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
+LARGEST_ALIGNMENT = 1 << 20
+DEEPEST_ARRAY = 4
 _STRING, _ARRAY = 8, 9
+_WINDOWED = {"gemma2", "gemma3"}  # of the others transformers leaves the window out
+_KINDS = {
+    "gemma3": "gemma3_text",
+    "gpt-oss": "gpt_oss",
+    "minimax-m2": "minimax_m2",
+    "qwen2moe": "qwen2_moe",
+    "qwen3moe": "qwen3_moe",
+}
+"""GGUF's names of kinds, and transformers'."""
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
-Value = int | float | bool | str
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """A list of values, of which its length is read."""
+
+    length: int
+
+
+Value = int | float | bool | str | Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,23 +45,22 @@ class Header:
     """What the file says of itself."""
 
     metadata: dict[str, Value]
-    """Single values; of an array its length."""
     tensors: tuple[Tensor, ...]
 
 
 def read(path: Path) -> Header:
     """The header; ShapeError where the file is none."""
-    with path.open("rb") as file:
+    with explained(path), input_files.opened(path) as file:
         if file.read(4) != MAGIC:
             raise ShapeError(f"{path} is no GGUF file, whatever its name says")
         try:
             return _header(file, path)
-        except (struct.error, KeyError, UnicodeDecodeError, OverflowError) as error:
+        except (struct.error, KeyError, UnicodeDecodeError, OverflowError, RecursionError) as error:
             raise ShapeError(f"the header of {path} cannot be read") from error
 
 
-def config(metadata: dict[str, Value]) -> dict[str, Value | None]:
-    """The metadata by the names that a config.json has."""
+def config(metadata: dict[str, Value]) -> dict[str, Value]:
+    """The metadata by the names that a config.json has, as far as transformers takes it over."""
     kind = str(metadata.get("general.architecture", ""))
     names = {
         "num_hidden_layers": "block_count",
@@ -48,15 +69,17 @@ def config(metadata: dict[str, Value]) -> dict[str, Value | None]:
         "num_attention_heads": "attention.head_count",
         "num_key_value_heads": "attention.head_count_kv",
         "head_dim": "attention.key_length",
-        "v_head_dim": "attention.value_length",
         "max_position_embeddings": "context_length",
-        "sliding_window": "attention.sliding_window",
         "num_experts": "expert_count",
         "vocab_size": "vocab_size",
     }
-    found = {ours: metadata.get(f"{kind}.{theirs}") for ours, theirs in names.items()}
-    vocabulary = found["vocab_size"] or metadata.get("tokenizer.ggml.tokens")
-    return {**found, "model_type": kind, "vocab_size": vocabulary}
+    if kind in _WINDOWED:
+        names["sliding_window"] = "attention.sliding_window"
+    keys = {ours: f"{kind}.{theirs}" for ours, theirs in names.items()}
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    vocabulary = {"vocab_size": tokens.length} if isinstance(tokens, Array) else {}
+    said = {ours: metadata[key] for ours, key in keys.items() if key in metadata}
+    return {**vocabulary, **said, "model_type": _KINDS.get(kind, kind)}
 
 
 def _header(file: BinaryIO, path: Path) -> Header:
@@ -65,46 +88,60 @@ def _header(file: BinaryIO, path: Path) -> Header:
         raise ShapeError(f"{path} is GGUF version {version}; versions 2 and 3 are known")
     metadata = {_string(file): _value(file, _unpack(file, "I")[0]) for _ in range(keys)}
     infos = [_tensor_info(file) for _ in range(tensors)]
-    alignment = int(metadata.get("general.alignment", ALIGNMENT))
-    data_bytes = path.stat().st_size - -(-file.tell() // alignment) * alignment
-    ends = [*sorted(offset for _, _, offset in infos)[1:], data_bytes]
-    end_of = dict(zip(sorted(offset for _, _, offset in infos), ends, strict=True))
-    return Header(
-        metadata, tuple(Tensor(name, shape, end_of[offset] - offset) for name, shape, offset in infos)
-    )
+    if not infos:
+        raise ShapeError(f"{path} has no tensors: it is a vocabulary alone, and no model")
+    alignment = whole(metadata.get("general.alignment", ALIGNMENT), "general.alignment", 1, LARGEST_ALIGNMENT)
+    data_bytes = os.fstat(file.fileno()).st_size - -(-file.tell() // alignment) * alignment
+    offsets = sorted(offset for _, _, offset in infos)
+    end_of = dict(zip(offsets, [*offsets[1:], data_bytes], strict=True))
+    found = tuple(Tensor(name, shape, end_of[offset] - offset) for name, shape, offset in infos)
+    if not all(
+        0 <= tensor.elements <= 8 * tensor.stored_bytes for tensor in found
+    ):  # of a bit each, at least
+        raise ShapeError(
+            f"{path} is cut short or broken: its tensors do not fit into it", "download it again"
+        )
+    return Header(metadata, found)
 
 
 def _tensor_info(file: BinaryIO) -> tuple[str, tuple[int, ...], int]:
     """Name, shape (outermost first, as everywhere else here) and offset."""
     name = _string(file)
     (dimensions,) = _unpack(file, "I")
-    shape = _unpack(file, f"{dimensions}Q")
+    shape = _unpack(file, f"{whole(dimensions, f'dimensions of {name}', 0, MOST_DIMENSIONS)}Q")
     _, offset = _unpack(file, "IQ")  # the block's type comes first
     return name, tuple(reversed(shape)), offset
 
 
-def _value(file: BinaryIO, kind: int) -> Value:
+def _value(file: BinaryIO, kind: int, depth: int = 0) -> Value:
     if kind == _STRING:
         return _string(file)
     if kind == _ARRAY:
         inner, count = _unpack(file, "IQ")
-        _skip(file, inner, count)
-        return count
+        _skip(file, inner, count, depth + 1)
+        return Array(count)
     found: Value = _unpack(file, _FORMATS[kind])[0]
     return found
 
 
-def _skip(file: BinaryIO, kind: int, count: int) -> None:
+def _skip(file: BinaryIO, kind: int, count: int, depth: int) -> None:
+    whole(depth, "nested arrays", 1, DEEPEST_ARRAY)
     if kind in {_STRING, _ARRAY}:
         for _ in range(count):
-            _value(file, kind)
+            _value(file, kind, depth)
     else:
-        file.seek(count * struct.calcsize("<" + _FORMATS[kind]), 1)
+        size = count * struct.calcsize("<" + _FORMATS[kind])
+        file.seek(whole(size, "bytes of an array", 0, _left(file)), 1)
 
 
 def _string(file: BinaryIO) -> str:
     (length,) = _unpack(file, "Q")
-    return file.read(length).decode()
+    return file.read(whole(length, "bytes of a string", 0, _left(file))).decode()
+
+
+def _left(file: BinaryIO) -> int:
+    """Bytes that a header can still have."""
+    return max(0, LARGEST_BYTES - file.tell())
 
 
 def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 Owns the talk with the hub about headers. Weights stay where they are: of each file a few kilobytes come.
 """
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from engine import paths
 from engine.errors import ShapeError
 from engine.shape import architecture, from_config
+from engine.shape.boundary import json_object
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape, Tensor
-from engine.shape.safetensors_headers import PRECISIONS
+from engine.shape.safetensors_headers import PRECISIONS, tensor
 
 TIMEOUT_S = 10.0
 
@@ -31,7 +31,7 @@ def shape(repo: str, revision: str) -> ModelShape:
         api = HfApi(library_name="quantduel")
         api.model_info(repo, revision=revision, timeout=TIMEOUT_S)  # a hub that is away is told at once
         file = hf_hub_download(repo, "config.json", revision=revision, etag_timeout=TIMEOUT_S)
-        config = json.loads(Path(file).read_bytes())
+        config = json_object(Path(file))
         try:
             headers = api.get_safetensors_metadata(repo, revision=revision)
         except NotASafetensorsRepoError:
@@ -46,8 +46,7 @@ def _of_headers(repo: str, config: dict[str, Any], headers: Any) -> ModelShape:
     dtype = architecture.dtype(config)
     for file in headers.files_metadata.values():
         for name, info in file.tensors.items():
-            begin, end = info.data_offsets
-            found.append(Tensor(name, tuple(info.shape), end - begin))
+            found.append(tensor(name, info.shape, *info.data_offsets))
             dtype = dtype or PRECISIONS.get(info.dtype)
     return ModelShape(
         name=repo,

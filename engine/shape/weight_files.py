@@ -4,11 +4,11 @@ Owns that rule and its boundary: every file lies in the folder itself, is a regu
 is called *.safetensors. Reads no weights, and knows nothing of tensors.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from engine.errors import ShapeError
+from engine.shape.boundary import json_object
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
@@ -68,10 +68,9 @@ def entry(folder: Path) -> Path | None:
 def weight_map(index: Path) -> dict[str, str]:
     """The file of every tensor, by the tensor's name; ShapeError unless each is a plain name."""
     try:
-        found: Any = json.loads(index.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ShapeError(f"{index} is no index of weights: it cannot be read as JSON", _INDEX_HINT) from error
-    files = found.get("weight_map") if isinstance(found, dict) else None
+        files: Any = json_object(index).get("weight_map")
+    except ShapeError as error:
+        raise ShapeError(f"{index} is no index of weights ({error.message})", _INDEX_HINT) from error
     if not isinstance(files, dict) or not files:
         raise ShapeError(f"{index} is no index of weights: it has no weight_map", _INDEX_HINT)
     for name in files.values():

@@ -20,6 +20,7 @@ from engine import store
 from engine.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.profile import Profile
 from engine.protocol import ModelInfo, StepKind
+from engine.shape import context_window
 from engine.worker import fused_step, lean, memory
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.packed_linear import PackedLinear
@@ -131,7 +132,7 @@ def _is_packed(module: nn.Module) -> bool:
 
 def context_length(model: PreTrainedModel) -> int:
     """Tokens the model was made for; 0 where its config sets no limit."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
+    return context_window.of(model.config.get_text_config().to_dict())
 
 
 def device_name(device: torch.device) -> str:

@@ -132,7 +132,11 @@ def test_a_cancelled_run_is_no_result(generator: str) -> None:
 
 def test_a_run_beyond_the_window_is_refused() -> None:
     with pytest.raises(InputError, match="2049 tokens do not fit the model's context window of 2048"):
-        run(context=2000, depth=9, steps=40)
+        run(context=2000, depth=10, steps=40)
+
+
+def test_a_cache_may_be_filled_to_the_window() -> None:
+    assert run(context=2047, steps=2).cached_tokens == 2048
 
 
 def test_the_peak_begins_anew_with_every_run_that_takes_it() -> None:
