@@ -41,11 +41,8 @@ def family(config: Any) -> dict[str, Any]:
     names = {ours: theirs for ours, theirs in config.attribute_map.items() if ours in KEYS}
     if not _has(config, names.get(WINDOW, WINDOW)):
         names.update((WINDOW, name) for name in WINDOW_NAMES if _has(config, name))
-    defaults = {
-        key: value
-        for key in KEYS
-        if isinstance(value := getattr(config, names.get(key, key), None), int) and value is not None
-    }
+    found = {key: getattr(config, names.get(key, key), ...) for key in KEYS}
+    defaults = {key: value for key, value in found.items() if value is None or isinstance(value, int)}
     parts = {
         "names": names,
         "defaults": defaults,
@@ -82,4 +79,7 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(text())
+    if "--print" in sys.argv:
+        sys.stdout.write(text())
+    else:
+        FILE.write_text(text())

@@ -340,8 +340,8 @@ class Session:
         self._forget_events()
         self._busy, self._expected = True, expected
         self._send(command)
+        ended = False
         try:
-            ended = False
             while not ended:
                 event = await self._next_event()
                 ended = isinstance(event, last | Failed)
@@ -349,7 +349,7 @@ class Session:
                     self._rest()
                 yield event
         finally:
-            if self._busy:  # the reader left early
+            if not ended:  # the reader left early; after the end another request may be under way
                 self._end("cancelled") if self.info is None else self._send(Cancel(request=self._requests))
                 self._rest()
 

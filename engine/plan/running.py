@@ -29,11 +29,13 @@ TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured wit
 
 def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> tuple[Term, ...]:
     """Keys and values of `context` tokens; a layer with a window keeps no more than that."""
-    token_bytes = found.kv_heads * (found.key_size + found.value_size) * target.element_bytes
+    numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
+    token_bytes = numbers * target.element_bytes
     whole = sum(window == 0 for window in found.windows)
     room = room_tokens(context, target)
     heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
-    each = f"{heads} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
+    held = f"latents of {found.latent_size} numbers" if found.latent_size else heads
+    each = f"{held} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
     terms = [Term("keys and values", whole * token_bytes * room * batch, each.format(whole, room))]
     for window in sorted({window for window in found.windows if window}):
         count, kept = found.windows.count(window), min(context, window)

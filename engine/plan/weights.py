@@ -16,6 +16,8 @@ from engine.shape.model_shape import ModelShape, Tensor
 
 _CODE_BOOK_BYTES = {4: 16 * 4}  # 16 float32 values a layer
 _PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx")
+_OFFSET = 2  # XGLM's positions begin there
+_ROTARY_DIM = 64  # of all published models of the kinds that keep tables of it
 SCALES = {"scales", "scales and zero points", "group indices", "code books"}
 
 
@@ -23,7 +25,7 @@ def terms(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]
     """Every part of the weights that has bytes."""
     used = roles.used(shape)
     found = _of_stored(shape, used, target) if shape.packing else _of_plain(used, method, target)
-    rest = [*_unquantized(shape, used, target), _rotary(shape)]
+    rest = [*_unquantized(shape, used, target), _rotary(shape), _tables(shape, target)]
     return tuple(term for term in (*found, *rest) if term.bytes)
 
 
@@ -148,3 +150,18 @@ def _rotary(shape: ModelShape) -> Term:
     """transformers keeps the frequencies twice: as they are used and as they were."""
     found = shape.architecture
     return Term("rotary tables", 2 * 4 * (found.key_size // 2) * found.rotary, "float32, two a model")
+
+
+def _tables(shape: ModelShape, target: Target) -> Term:
+    """What older models compute for their whole window when they are made, and keep."""
+    found = shape.architecture
+    window, row = found.context_length, found.context_length * found.hidden * target.element_bytes
+    sizes = {
+        "gpt_bigcode": (window**2, "mask of the window's pairs, a byte each"),
+        "gpt_neo": (found.layers * window**2, "masks of the window's pairs, a byte each, one a layer"),
+        "gptj": (found.layers * window * _ROTARY_DIM * 4, "positions in float32, a table a layer"),
+        "codegen": (found.layers * window * _ROTARY_DIM * 4, "positions in float32, a table a layer"),
+        "xglm": (row + _OFFSET * found.hidden * target.element_bytes, f"positions in {target.dtype}"),
+        "ctrl": (row, f"positions in {target.dtype}"),
+    }
+    return Term("tables of the window", *sizes.get(found.model_type, (0, "")))

@@ -4,8 +4,7 @@ Owns what the numbers mean for the cache; names and defaults are `families`'. A 
 is no text-generating model that is known here.
 """
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from engine.packing import PACKED, layout
 from engine.shape import context_window, families
@@ -14,7 +13,6 @@ from engine.shape.families import Config
 from engine.shape.model_shape import DTYPE_BYTES, Architecture, Packing, Precision
 
 MOST_LAYERS, MOST_HEADS, LARGEST_HIDDEN, LARGEST_VOCABULARY = 10_000, 1 << 16, 1 << 20, 1 << 24
-_LEARNT_POSITIONS = {"opt", "gpt2", "gpt_bigcode", "bloom"}
 _CACHELESS = {"linear_attention", "mamba", "mamba2", "recurrent", "conv", "moe", "mlp"}
 """Layers that keep no keys and values: a state, or nothing."""
 _WINDOWED = {
@@ -35,7 +33,6 @@ def architecture(config: Config) -> Architecture:
     hidden = _needed(text, "hidden_size", LARGEST_HIDDEN)
     layers = _needed(text, "num_hidden_layers", MOST_LAYERS)
     kind = text.get("model_type")
-    family = families.of(text)
     head_size = _size(text, "head_dim") or max(1, hidden // heads)
     rotary_part = _size(text, "qk_rope_head_dim")
     is_latent = text.get("qk_nope_head_dim") is not None
@@ -43,9 +40,10 @@ def architecture(config: Config) -> Architecture:
         model_type=kind if isinstance(kind, str) else "",
         layers=layers,
         hidden=hidden,
-        intermediate=_size(text, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size") or 4 * hidden,
+        intermediate=_intermediate(text) or 4 * hidden,
         heads=heads,
         kv_heads=_kv_heads(text, heads),
+        latent_size=_latent_size(text),
         key_size=_size(text, "qk_nope_head_dim") + rotary_part if is_latent else head_size,
         value_size=_size(text, "v_head_dim") or head_size,
         vocabulary=_needed(text, "vocab_size", LARGEST_VOCABULARY),
@@ -53,20 +51,34 @@ def architecture(config: Config) -> Architecture:
         windows=windows(text, layers),
         tied=bool(text.get("tie_word_embeddings")),
         experts=number(text, "num_local_experts", "num_experts", "n_routed_experts") or 0,
-        rotary=bool(family.get("rotary", kind not in _LEARNT_POSITIONS)),
+        rotary=bool(families.of(text).get("rotary", True)),
     )
 
 
-def _kv_heads(text: Mapping[str, Any], heads: int) -> int:
+def _intermediate(text: Config) -> int:
+    """Of the widest layer; 0 where nothing is said."""
+    said = text.get("intermediate_size")
+    if isinstance(said, list):
+        return max((whole(size, "intermediate_size", 0, LARGEST_HIDDEN) for size in said), default=0)
+    return _size(text, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
+
+
+def _kv_heads(text: Config, heads: int) -> int:
     """Heads that the cache keeps: fewer than there are where several queries share a key."""
-    if text.get("qk_nope_head_dim") is not None:  # latent attention: keys are spread before they are kept
-        return heads
     if text.get("model_type") in _FALCONS and text.get("new_decoder_architecture"):
-        return heads  # likewise
+        return heads  # spread before they are kept
     if text.get("multi_query"):
         return 1
-    shared = number(text, "num_key_value_heads", "num_kv_heads")
-    return heads if shared is None else whole(shared, "num_key_value_heads", 1, MOST_HEADS)
+    for name in ("num_key_value_heads", "num_kv_heads"):
+        if families.heeds(text, name):
+            return whole(text[name], name, 1, MOST_HEADS)
+    return heads
+
+
+def _latent_size(text: Config) -> int:
+    """Numbers that latent attention keeps of a token; 0 where keys and values of every head are kept."""
+    is_kept = families.of(text) and families.heeds(text, "kv_lora_rank")
+    return _size(text, "kv_lora_rank") + _size(text, "qk_rope_head_dim") if is_kept else 0
 
 
 def windows(text: Config, layers: int) -> tuple[int, ...]:
@@ -79,17 +91,11 @@ def windows(text: Config, layers: int) -> tuple[int, ...]:
         kept = [kind for kind in kinds[: layers - (number(text, _SHARED) or 0)] if kind not in _CACHELESS]
         return tuple(number(text, _WINDOWED[kind]) or 0 if kind in _WINDOWED else 0 for kind in kept)
     window = number(text, "sliding_window") or number(text, "attention_chunk_size") or 0
-    if _heeds(text, "use_sliding_window") and not text["use_sliding_window"]:
+    if families.heeds(text, "use_sliding_window") and not text["use_sliding_window"]:
         return (0,) * layers
-    heeded = number(text, "max_window_layers") if _heeds(text, "max_window_layers") else 0
+    heeded = number(text, "max_window_layers") if families.heeds(text, "max_window_layers") else 0
     full = min(layers, heeded or 0)
     return (0,) * full + (window,) * (layers - full)
-
-
-def _heeds(text: Config, key: str) -> bool:
-    """Whether the key is there, and its kind of model looks at it."""
-    family = families.of(text)
-    return text.get(key) is not None and (not family or key in family["defaults"])
 
 
 def _layer_kinds(text: Config, layers: int) -> list[str] | None:
@@ -128,13 +134,13 @@ def packing(config: Config) -> Packing | None:
     return Packing(method, layout(stored))
 
 
-def _size(text: Mapping[str, Any], *names: str) -> int:
+def _size(text: Config, *names: str) -> int:
     """The first of these that is said, no larger than a hidden size can be; 0 for none."""
     found = number(text, *names)
     return 0 if found is None else whole(found, names[0], 0, LARGEST_HIDDEN)
 
 
-def _needed(text: Mapping[str, Any], name: str, most: int) -> int:
+def _needed(text: Config, name: str, most: int) -> int:
     value = number(text, name)
     if value is None:
         raise UnsoundError(f"says no {name}: no text-generating model that is known here")

@@ -11,6 +11,7 @@ from engine.shape.boundary import LARGEST_NUMBER
 
 _STRETCHING = {"linear", "dynamic", "yarn"}
 """Kinds of scaling with a factor. llama3's and longrope's window is `max_position_embeddings` itself."""
+LARGEST_FACTOR = 1e6
 _WINDOW, _ORIGINAL = "max_position_embeddings", "original_max_position_embeddings"
 
 
@@ -21,18 +22,16 @@ def of(config: Mapping[str, Any]) -> int:
     scaling = text.get("rope_parameters") or text.get("rope_scaling")
     if not said or not isinstance(scaling, dict) or _has_wide_layers(text):
         return said
-    return max(said, _stretched(scaling, said))
+    original = _tokens(text, _ORIGINAL) or _tokens(scaling, _ORIGINAL) or said
+    return max(said, int(original * _factor(scaling)))
 
 
-def _stretched(scaling: Mapping[str, Any], said: int) -> int:
-    """The window that a scaling makes of the one before it; 0 where it makes none."""
+def _factor(scaling: Mapping[str, Any]) -> float:
+    """How many times as far positions reach by this scaling; 0 where it says nothing of that."""
     kind, factor = scaling.get("rope_type") or scaling.get("type"), scaling.get("factor")
-    if kind not in _STRETCHING or isinstance(factor, bool) or not isinstance(factor, int | float):
-        return 0
-    original = _tokens(scaling, _ORIGINAL)
-    if not original and kind == "yarn":  # transformers then takes the window itself for the original
-        return 0
-    return int((original or said) * min(max(factor, 1.0), 1e6))
+    if not isinstance(kind, str) or kind not in _STRETCHING or not isinstance(factor, int | float):
+        return 0.0
+    return float(factor) if 0 < factor <= LARGEST_FACTOR else 0.0
 
 
 def _tokens(config: Mapping[str, Any], key: str) -> int:

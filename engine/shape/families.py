@@ -25,6 +25,7 @@ KEYS = (
     "qk_nope_head_dim",
     "qk_rope_head_dim",
     "v_head_dim",
+    "kv_lora_rank",
     "intermediate_size",
     "max_position_embeddings",
     "vocab_size",
@@ -85,6 +86,12 @@ def completed(config: Config) -> dict[str, Any]:
     names = family.get("names", {})
     renamed = {ours: text[theirs] for ours, theirs in names.items() if theirs in text}
     return {**family.get("defaults", {}), **text, **renamed}
+
+
+def heeds(text: Config, key: str) -> bool:
+    """Whether a completed config says this, and its kind of model looks at it."""
+    family = of(text)
+    return text.get(key) is not None and (not family or key in family["defaults"])
 
 
 def _first_of(text: Config) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine import input_files
 from engine.errors import ShapeError
-from engine.shape.boundary import LARGEST_BYTES, dimensions, explained, parsed, whole
+from engine.shape.boundary import LARGEST_BYTES, UnsoundError, dimensions, explained, parsed, whole
 from engine.shape.model_shape import Precision, Tensor
 from engine.shape.weight_files import weight_files
 
@@ -32,12 +32,12 @@ def tensors(folder: Path) -> tuple[tuple[Tensor, ...], Precision | None]:
 
 
 def tensor(name: str, shape: object, begin: object, end: object) -> Tensor:
-    """A tensor as a header describes it; ShapeError where its bytes cannot hold its numbers."""
+    """A tensor as a header describes it; UnsoundError where its bytes cannot hold its numbers."""
     first = whole(begin, name)
     size = whole(end, name, least=first) - first
     made = Tensor(name, dimensions(shape, name), size)
     if made.elements > 8 * size:  # of a bit each, at least
-        raise ShapeError(f"{name} has {size} bytes for numbers in the shape {list(made.shape)}")
+        raise UnsoundError(f"{name} has {size} bytes for numbers in the shape {list(made.shape)}")
     return made
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine import store
 from engine.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
@@ -42,7 +42,7 @@ def describe(
         kernel=kernel(model),
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
-        context_length=context_length(model),
+        context_length=context_length(model.config),
         step=_step(model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=placement.name,
@@ -130,9 +130,9 @@ def _is_packed(module: nn.Module) -> bool:
     return not isinstance(weight, nn.Parameter) or weight.numel() != module.in_features * module.out_features
 
 
-def context_length(model: PreTrainedModel) -> int:
+def context_length(config: PreTrainedConfig) -> int:
     """Tokens the model was made for; 0 where its config sets no limit."""
-    return context_window.of(model.config.get_text_config().to_dict())
+    return context_window.of(config.get_text_config().to_dict())
 
 
 def device_name(device: torch.device) -> str:

@@ -21,6 +21,7 @@ from engine.worker import (
     calibration_texts,
     gptqmodel_api,
     heldout,
+    info,
     kernels,
     memory,
     saved_folder,
@@ -43,7 +44,7 @@ class Making:
         self._profile, self._method, self._source = profile, method, source
         self._placement = place(profile.model, source.dtype)
         self._tokenizer = source.tokenizer()
-        self._window = int(getattr(source.config.get_text_config(), "max_position_embeddings", 0) or 0)
+        self._window = info.context_length(source.config)
         self._held_out = heldout.samples(self._tokenizer, self._window)
 
     def into(self, build: store.Build, recipe: Recipe, report: Report) -> Record:

@@ -135,7 +135,8 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
 
 
 def _require_room(loaded: LoadedModel, run: Pass) -> None:
-    needed, window = run.depth + run.context + run.steps, loaded.info.context_length
+    needed = run.depth + run.context + run.steps - 1  # nobody reads the last token that is chosen
+    window = loaded.info.context_length
     if window and needed > window:
         raise InputError(f"{needed} tokens do not fit the model's context window of {window}")
 

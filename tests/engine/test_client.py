@@ -12,7 +12,19 @@ import pytest
 
 from engine.client import Session
 from engine.profile import Generation, Profile
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Rendered, Staged, Started
+from engine.protocol import (
+    Decoded,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Measured,
+    Message,
+    Pass,
+    Rendered,
+    Staged,
+    Started,
+)
 
 Loader = Callable[[Profile], Awaitable[Session]]
 HELLO = (Message("user", "Hello"),)
@@ -127,6 +139,20 @@ async def test_a_worker_is_not_in_the_users_folder(
     assert worker.environ()["QUANTDUEL_HOME"] == str(tmp_path / "home")
     assert "" not in worker.environ()["PYTHONPATH"].split(os.pathsep)
     session.cancel()
+    await session.close()
+
+
+async def test_a_load_whose_reader_left_at_its_end_cancels_nothing_later(
+    make_profile: Callable[..., Profile],
+) -> None:
+    session = Session(make_profile())
+    events = session.load()
+    while not isinstance(await anext(events), Loaded):
+        pass
+    measuring = asyncio.create_task(session.measure(Pass(context=200, steps=20)))
+    await asyncio.sleep(0)  # it is asked now
+    await events.aclose()  # as the garbage collector does, some time
+    assert isinstance(await measuring, Measured)
     await session.close()
 
 
