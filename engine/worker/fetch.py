@@ -14,6 +14,7 @@ from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.profile import MOST_TEMPLATE_BYTES, Profile
 from engine.protocol import Staged
 from engine.shape import gguf_header
+from engine.shape.boundary import number
 from engine.shape.weight_files import weight_files
 from engine.worker import demo, stored_tensors
 from engine.worker.checkpoint import Checkpoint
@@ -127,11 +128,11 @@ def _checked_gguf(path: Path) -> Path:
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
     header = gguf_header.read(path)
-    parts = int(header.metadata.get("split.count", 1) or 1)
+    parts = number(header.metadata, "split.count") or 1
     if parts > 1:
-        number = int(header.metadata.get("split.no", 0)) + 1
+        part = (number(header.metadata, "split.no") or 0) + 1
         raise LoadError(
-            f"{path.name} is part {number} of a model in {parts} GGUF files, which are not read",
+            f"{path.name} is part {part} of a model in {parts} GGUF files, which are not read",
             f"make one of them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
         )
     return path
