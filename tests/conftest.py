@@ -16,8 +16,30 @@ from engine.protocol import Loaded
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker
 os.environ["HF_HUB_OFFLINE"] = "1"
+WITH_GPU = os.environ.get("QUANTDUEL_TEST_GPU") == "1"
+if not WITH_GPU:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `device: auto` is the CPU, in this process and in workers
 
 TEST_HOME = Path(os.environ.get("QUANTDUEL_TEST_HOME", Path.home() / ".cache" / "quantduel-test"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests mean the CPU, but for those marked `gpu`, which alone are run with QUANTDUEL_TEST_GPU=1."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if WITH_GPU:
+        config.hook.pytest_deselected(items=[item for item in items if item not in marked])
+        items[:] = marked
+    if why := _no_gpu():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
+def _no_gpu() -> str:
+    if not WITH_GPU:
+        return "needs a CUDA GPU, and QUANTDUEL_TEST_GPU=1"
+    import torch
+
+    return "" if torch.cuda.is_available() else "torch finds no CUDA GPU here"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -246,6 +246,8 @@ class Stepper:
                 if step is not None:
                     return step(token_ids)
                 self._outgrow()
+            except CancelledError:
+                raise
             except Exception as error:
                 self._give_up_replaying(error)
         if self._fused is not None and len(token_ids) <= self._fused.most_sequences:

@@ -24,7 +24,6 @@ from engine.worker.placement import place
 from engine.worker.random_tokenizer import random_tokenizer
 from tests.worker.hub_server import Repo, serving
 
-needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 FRANCE = "The capital of France is"
 
 
@@ -167,7 +166,6 @@ def test_gguf_reading_leaves_the_libraries_as_they_were(demo_gguf: tuple[LoadedM
     assert reading.tqdm.__module__.startswith("tqdm")
 
 
-@needs_no_gpu
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "split"])
 def test_no_gpu_is_said(device: str) -> None:
     with pytest.raises(LoadError, match="torch finds no GPU here") as caught:
