@@ -86,6 +86,8 @@ class Checkpoint:
 
         LoadError where its files leave a part of it empty.
         """
+        from transformers import AutoModelForCausalLM
+
         options: dict[str, Any] = {"config": self.config, "dtype": placement.dtype, **placement.where}
         if quantization is not None:
             options["quantization_config"] = quantization
@@ -97,7 +99,7 @@ class Checkpoint:
 
         use_safetensors = None if self.kind == "gguf" else True
         with completeness.required(self.name), gguf_reading.unplaced() as unplaced:
-            model: PreTrainedModel = self._auto_class().from_pretrained(
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
                 self._location, use_safetensors=use_safetensors, **self._options, **options
             )
         completeness.remember(model, unplaced)
@@ -121,15 +123,6 @@ class Checkpoint:
         """False is said aloud: where nothing is said, transformers asks on the terminal."""
         trust: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
         return trust | ({"gguf_file": self.path.name} if self.kind == "gguf" else {})
-
-    def _auto_class(self) -> Any:
-        from transformers import AutoModelForCausalLM
-
-        known = type(self.config) in AutoModelForCausalLM._model_mapping
-        remote = "AutoModelForCausalLM" in (getattr(self.config, "auto_map", None) or {})
-        if not known and not remote:
-            raise LoadError(f"{self.name} is no text-generating model: its type is {self.config.model_type}")
-        return AutoModelForCausalLM
 
     def _first_tensor_dtype(self) -> str:
         from safetensors import safe_open

@@ -3,7 +3,6 @@
 Knows a loaded model and one request; must not know of processes, the wire or anybody's clock but its own.
 """
 
-import inspect
 import math
 import time
 import traceback
@@ -18,10 +17,10 @@ from transformers import PreTrainedModel
 from engine.errors import InputError
 from engine.profile import Generation
 from engine.protocol import Decode, FinishReason
-from engine.worker import fused_step, lean, memory, replay, sample
+from engine.worker import forward, fused_step, lean, memory, readable, replay, sample
 from engine.worker.detokenize import Detokenizer, StopStrings
 from engine.worker.failures import first_line
-from engine.worker.growing_cache import GrowingCache
+from engine.worker.growing_cache import GrowingCache, pieces
 from engine.worker.interrupt import interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.replay import ReplayedStep
@@ -77,13 +76,14 @@ def generate(
     In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every
     token and every chunk, and on a CPU also within a chunk, which is then forgotten. `cache` is the caller's,
     and may hold the first of `token_ids` already, but not all of them. InputError where the prompt leaves no
-    room.
+    room, or has a token that the model does not know.
     """
+    readable.require_embedded(loaded.model, loaded.tokenizer, token_ids)
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
     model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
-    chunks = unread.split(chunk_length(loaded.info.parameters, loaded.device.type), dim=1)
+    chunks = pieces(cache, unread, chunk_length(loaded.info.parameters, loaded.device.type))
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
@@ -148,8 +148,6 @@ class Stepper:
             fused_step.of(model) if isinstance(cache, GrowingCache) and replay.suits(cache) else None
         )
         self._lean = lean.of(model)
-        can_keep_last = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._options = {"logits_to_keep": 1} if can_keep_last else {}
         is_wanted = is_compiled or model.device.type in REPLAYING
         self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
         can = hasattr(cache, "made_for_rooms") and replay.suits(cache) and not self._why_not
@@ -233,10 +231,7 @@ class Stepper:
 
     def _passed(self, token_ids: Tensor) -> Tensor:
         """The model's own forward pass; logits [batch, some, vocab]."""
-        passed = self._model(
-            input_ids=token_ids, past_key_values=self._cache, use_cache=True, **self._options
-        )
-        return passed.logits
+        return forward.logits(self._model, token_ids, self._cache, kept=1)
 
     def _stepped(self, token_ids: Tensor) -> Tensor:
         """One token: logits [batch, 1, vocab]."""

@@ -4,12 +4,13 @@ Owns the room. transformers' own layer concatenates, which copies every key and 
 GPU rooms double, so that a step captured for one lasts; on a CPU they grow in small steps.
 """
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 ROOM_TOKENS = 64  # the room grows by so many on a CPU
 LEAST_ROOM_TOKENS = 256  # on a GPU
@@ -19,6 +20,13 @@ class GrowingCache(DynamicCache):
     """transformers' cache, and whatever was made for its rooms and lasts as long as they do."""
 
     made_for_rooms: object = None
+    steady_tokens: float = math.inf
+    """So many tokens have the keys they would have in any longer text; beyond, its length turns them."""
+
+    def can_be_cropped(self) -> bool:
+        """Whether what is left, without the last tokens, is as if those had never been read."""
+        keeps_all = all(type(layer) is GrowingLayer for layer in self.layers)
+        return keeps_all and self.get_seq_length() <= self.steady_tokens
 
     def forget_beyond(self, tokens: int) -> None:
         """Let no layer hold more: a pass that was left in the middle has filled some of them only."""
@@ -33,6 +41,7 @@ def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> Growing
     On a GPU it has room for `expected_tokens` from the beginning.
     """
     cache = GrowingCache(config=config)
+    cache.steady_tokens = _steady_tokens(config)
     cache.layers = [
         GrowingLayer(expected_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
@@ -51,6 +60,32 @@ def room_tokens(cache: GrowingCache) -> int:
     first = cache.layers[0]
     has_room = isinstance(first, GrowingLayer) and first.is_initialized
     return int(first.key_room.shape[-2]) if has_room else 0
+
+
+def _steady_tokens(config: PreTrainedConfig) -> float:
+    """Up to where a text's length turns no keys, as it does with dynamic and long RoPE."""
+    text = config.get_text_config()
+    stated = getattr(text, "rope_parameters", None) or {}
+    for rope in (stated, *stated.values()):  # of the model, or of each type of layer
+        kind = rope.get("rope_type") if isinstance(rope, dict) else None
+        if kind is not None and ("dynamic" in kind or kind == "longrope"):
+            return int(rope.get("original_max_position_embeddings") or text.max_position_embeddings)
+    return math.inf
+
+
+def pieces(cache: DynamicCache, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+    """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once.
+
+    A state that a layer keeps instead of keys and values is made of a whole prompt and goes on by single
+    tokens, as in transformers' `generate`: some models would forget it between two chunks. A prompt whose
+    length turns its keys is read whole, too.
+    """
+    held = cache.get_seq_length()
+    if not all(type(layer) in _KEYS_AND_VALUES for layer in cache.layers):
+        length = 1 if held else token_ids.shape[1]
+    elif held + token_ids.shape[1] > getattr(cache, "steady_tokens", math.inf):
+        length = token_ids.shape[1]
+    return token_ids.split(max(1, length), dim=1)
 
 
 class GrowingLayer(DynamicLayer):
@@ -117,3 +152,6 @@ def _room(like: Tensor, tokens: int) -> Tensor:
 def _moved(held: Tensor, room: Tensor) -> Tensor:
     room.narrow(-2, 0, held.shape[-2]).copy_(held)
     return room
+
+
+_KEYS_AND_VALUES = (GrowingLayer, DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)

@@ -33,12 +33,12 @@ class KeptCache:
     ) -> GrowingCache:
         """A cache that holds the beginning of `token_ids`, though never all: one token is left to compute.
 
-        For a cold request, without a common beginning, or where a layer forgets and cannot be cropped, it is
-        an empty one. `new_tokens` more are expected.
+        For a cold request, without a common beginning, or where that cannot be had back as it was,
+        it is an empty one. `new_tokens` more are expected.
         """
         expected = len(token_ids) + min(new_tokens, MOST_EXPECTED)
         reused = 0 if cold else min(common_prefix(self._token_ids, token_ids), len(token_ids) - 1)
-        if not self._caches or reused <= 0 or not _can_be_cropped(self._caches[0]):
+        if not self._caches or reused <= 0 or not _serves(self._caches[0], len(token_ids)):
             return self.empty(config, 1, expected)
         last = self._caches[0]
         last.crop(reused - last.get_seq_length())
@@ -71,8 +71,9 @@ class KeptCache:
         self._caches, self._token_ids = [], []
 
 
-def _can_be_cropped(cache: GrowingCache) -> bool:
-    return all(type(layer) is GrowingLayer for layer in cache.layers)
+def _serves(cache: GrowingCache, tokens: int) -> bool:
+    """Whether the beginning of a prompt of so many tokens is in it as a cold read would have it."""
+    return cache.can_be_cropped() and tokens <= cache.steady_tokens
 
 
 def _fits(cache: GrowingCache, batch: int, tokens: int) -> bool:

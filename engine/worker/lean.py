@@ -14,14 +14,15 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from engine.worker.packed_linear import side_by_side
 
 _steps: WeakKeyDictionary[PreTrainedModel, "LeanStep | None"] = WeakKeyDictionary()
 
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+ARCHITECTURES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in float32
 
 Linear = Callable[[Tensor], Tensor]
 
@@ -34,9 +35,14 @@ def of(model: PreTrainedModel) -> "LeanStep | None":
 
 
 def suits(model: PreTrainedModel) -> bool:
-    """Whether this model is computed just as here: a known class on one device, without windows or hooks."""
+    """Whether this model is computed just as here: a known class on one device, without windows or hooks.
+
+    A class of the same name that comes with a checkpoint is another one.
+    """
     return (
-        type(model).__name__ in ARCHITECTURES
+        type(model) in ARCHITECTURES
+        and model.dtype in DTYPES
+        and not getattr(model.config, "is_heterogeneous", False)
         and model.device.type in ("cpu", "cuda")
         and model.config._attn_implementation == "sdpa"
         and all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)

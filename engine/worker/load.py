@@ -33,6 +33,7 @@ from engine.worker import (
     methods,
     progress,
     quiet,
+    readable,
     repacking,
     thread_count,
     traffic,
@@ -104,7 +105,9 @@ def _require_reader(profile: Profile) -> None:
 def _read(
     profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, packed: bool
 ) -> LoadedModel:
+    readable.require_kind(checkpoint.config, checkpoint.name)
     placement = place(profile.model, checkpoint.dtype)
+    readable.require_dtype(placement.dtype, checkpoint.name)
     kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
     method = methods.loader(profile.quantization)
@@ -114,14 +117,14 @@ def _read(
         checkpoint, notes=(*checkpoint.notes, *gptqmodel_api.notes(model), *completeness.notes(model))
     )
     report(Staged(stage="warm up"))
-    logits = warm_up(model, placement.device)  # before the weights are counted: it may repack them
+    logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be
     is_packable = packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model)
     if is_packable:
         if compiled.is_first_time():
             report(Staged(stage="warm up", detail=COMPILING))
         repacking.pack(model)
-        warm_up(model, placement.device)
+        warm_up(model, checkpoint.name)
     if threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
     leftovers.give_back(model)
@@ -134,13 +137,13 @@ def _read(
     return LoadedModel(model, tokenizer, placement.device, description, profile)
 
 
-def warm_up(model: PreTrainedModel, device: torch.device) -> Tensor:
-    """One tiny forward pass, and its logits: kernels are chosen, packed and compiled now, not in an answer.
+def warm_up(model: PreTrainedModel, name: str) -> Tensor:
+    """A few tokens, and their logits: kernels are chosen, packed and compiled now, not in an answer.
 
     On CPUs with AVX512_BF16 it repacks bitsandbytes' 4-bit weights for good: they cannot be saved afterwards.
     """
     with torch.inference_mode():
-        logits = model(torch.zeros((1, 2), dtype=torch.long, device=device), use_cache=True).logits
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+        logits = readable.require_reading(model, name)
+    if logits.is_cuda:
+        torch.cuda.synchronize(logits.device)
     return logits

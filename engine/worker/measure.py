@@ -16,7 +16,7 @@ from engine.errors import InputError
 from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
 from engine.worker import decode, hf_generate, leftovers, memory, traffic
 from engine.worker.decode import Stepper
-from engine.worker.growing_cache import GrowingCache
+from engine.worker.growing_cache import GrowingCache, pieces
 from engine.worker.kept_cache import KeptCache
 from engine.worker.load import LoadedModel
 from engine.worker.spare_cores import SpareCores
@@ -89,7 +89,7 @@ def engine_generate(
         decode.prepare(loaded, cache, len(prompt))
     model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
     started_ns = time.monotonic_ns()
-    _read(loaded, model, prompt[:, cache.get_seq_length() :], cancelled)
+    _read(loaded, model, cache, prompt[:, cache.get_seq_length() :], cancelled)
     prefilled_ns, token_ns = time.monotonic_ns(), []
     with closing(decode.choices(model, _greedy(prompt.device), steps)) as chosen:
         for _, ns in chosen:
@@ -118,13 +118,16 @@ def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: C
     """Fill the cache as deep as the run wants it, off the clock; then generate."""
     prompt = made_up(loaded, run.batch, run.depth + run.context)
     if run.depth:
-        _read(loaded, Stepper(loaded.model, cache), prompt[:, : run.depth], cancelled)
+        _read(loaded, Stepper(loaded.model, cache), cache, prompt[:, : run.depth], cancelled)
     return GENERATORS[run.generator](loaded, prompt, cache, run.steps, cancelled)
 
 
-def _read(loaded: LoadedModel, model: Stepper, prompt: Tensor, cancelled: Callable[[], bool]) -> None:
+def _read(
+    loaded: LoadedModel, model: Stepper, cache: DynamicCache, prompt: Tensor, cancelled: Callable[[], bool]
+) -> None:
     """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
-    for chunk in prompt.split(decode.chunk_length(loaded.info.parameters, loaded.device.type), dim=1):
+    length = decode.chunk_length(loaded.info.parameters, loaded.device.type)
+    for chunk in pieces(cache, prompt, length):
         if not model.read_unless(cancelled, chunk):
             raise CancelledError
 

@@ -101,10 +101,19 @@ def _unused_bytes(gpu: int) -> int:
 def cache_bytes(cache: DynamicCache | None) -> int:
     """Bytes allocated for keys and values, and for the states that recurrent layers keep instead."""
     layers = cache.layers if cache is not None else ()
-    values = [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]
-    tensors = [value for value in values if value.numel() > 1]  # the rest are counters
+    tensors = [tensor for layer in layers for tensor in layer_tensors(layer)]
     storages = {storage.data_ptr(): storage.nbytes() for storage in map(Tensor.untyped_storage, tensors)}
     return sum(storages.values())
+
+
+def layer_tensors(layer: object) -> list[Tensor]:
+    """What a layer of a cache keeps: keys and values, or states by number."""
+    values = [
+        each
+        for value in vars(layer).values()
+        for each in (value.values() if isinstance(value, dict) else [value])
+    ]
+    return [value for value in values if isinstance(value, Tensor) and value.numel() > 1]  # one is a counter
 
 
 def is_out_of_memory(error: BaseException) -> bool:

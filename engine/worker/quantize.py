@@ -20,7 +20,7 @@ from engine.profile import Profile
 from engine.protocol import Quantize, Quantized, Staged
 from engine.record import Recipe, Record
 from engine.schedule import physical_cores
-from engine.worker import calibration_texts, failures, making, stored_tensors, widths
+from engine.worker import calibration_texts, failures, making, readable, stored_tensors, widths
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.fetch import early_config, fetch
 from engine.worker.identity import early, identity
@@ -77,6 +77,7 @@ def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
         return made
     source = fetch(profile, report)
     source.require_full_precision()
+    readable.require_kind(source.config, source.name)
     _require_group_size(profile, source.config)
     recipe = _recipe(profile, identity(profile, source, report), source.dtype)
     while True:

@@ -4,7 +4,6 @@ Knows a loaded model and one command. The arithmetic is float32, slice by slice,
 with the text. How logits of another model come here is the business of `exchange`.
 """
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +11,13 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from engine.errors import GenerationError, InputError
 from engine.protocol import Failed, Passage, Score, Scored
+from engine.worker import forward, readable
 from engine.worker.exchange import Exchange
-from engine.worker.growing_cache import growing_cache
+from engine.worker.growing_cache import growing_cache, pieces
 from engine.worker.interrupt import interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.stamps import CancelledError
@@ -36,6 +36,7 @@ class Scorer:
         """What the command asks for. InputError where its tokens do not fit the model's context window."""
         passage = command.passage
         _require_room(loaded, passage)
+        readable.require_embedded(loaded.model, loaded.tokenizer, passage.token_ids)
         torch.set_num_threads(command.threads or loaded.info.threads)
         self._read = self._begun(loaded, passage)
         found, exchange = _Found(passage.top), Exchange(command)
@@ -159,11 +160,6 @@ def slice_positions(vocabulary: int) -> int:
     return max(1, SLICE_BYTES // (4 * vocabulary))
 
 
-def keeps_last_logits(model: PreTrainedModel) -> bool:
-    """Whether the model can leave out the logits that nobody wants."""
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
-
-
 def _blocks(
     loaded: LoadedModel, passage: Passage, read: _Read, cancelled: Callable[[], bool]
 ) -> Iterator[tuple[int, Tensor | None]]:
@@ -176,7 +172,7 @@ def _blocks(
     if begin and read.next_logits is not None:
         yield 0, read.next_logits
     inputs = torch.tensor([passage.token_ids[begin:]], device=loaded.device)
-    for chunk in inputs.split(passage.chunk or inputs.shape[1], dim=1):
+    for chunk in pieces(read.cache, inputs, passage.chunk or inputs.shape[1]):
         if cancelled():
             return
         kept = read.cache.get_seq_length() + chunk.shape[1] - (passage.first - 1)
@@ -192,8 +188,7 @@ def _blocks(
 
 def _passed(loaded: LoadedModel, chunk: Tensor, cache: DynamicCache, kept: int) -> Tensor:
     """A forward pass over `chunk` [1, n]: the logits [kept, vocabulary] of its last positions."""
-    options = {"logits_to_keep": kept} if keeps_last_logits(loaded.model) else {}
-    logits = loaded.model(input_ids=chunk, past_key_values=cache, use_cache=True, **options).logits
+    logits = forward.logits(loaded.model, chunk, cache, kept)
     if logits.is_cuda:
         torch.cuda.synchronize(logits.device)
     return logits[0, -kept:]

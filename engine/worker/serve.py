@@ -241,7 +241,9 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
     """Turn an exception into a Failed event; the log gets the traceback."""
     try:
         yield
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
         with limit.lifted():
             traceback.print_exc()
             is_lost = gpu_fault.is_lost(error)
@@ -250,7 +252,7 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
             os._exit(GPU_FAULT_EXIT_CODE)
 
 
-def failure(error: Exception, kind: FailureKind, request: int | None = None) -> Failed:
+def failure(error: BaseException, kind: FailureKind, request: int | None = None) -> Failed:
     """What to tell the user about an exception; `kind` where the exception does not say it better."""
     message, hint = _told(error)
     if isinstance(error, OutOfMemoryError) or memory.is_out_of_memory(error):
@@ -260,7 +262,7 @@ def failure(error: Exception, kind: FailureKind, request: int | None = None) -> 
     return Failed(kind=kind, message=_sayable(message), hint=_sayable(hint), request=request)
 
 
-def _told(error: Exception) -> tuple[str, str]:
+def _told(error: BaseException) -> tuple[str, str]:
     """Message and hint."""
     if memory.is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
         return memory.shortage(error), "a shorter context or a smaller batch"

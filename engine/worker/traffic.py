@@ -101,6 +101,6 @@ def _layer_bytes(layer: object, length: int) -> int:
     """Keys and values of `length` tokens, or of the window where that is less; a recurrent state whole."""
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
-        return sum(value.nbytes for value in vars(layer).values() if isinstance(value, Tensor))
+        return sum(tensor.nbytes for tensor in memory.layer_tensors(layer))
     window = getattr(layer, "sliding_window", None) or length
     return (keys.nbytes + values.nbytes) // max(1, keys.shape[-2]) * min(length, window)

@@ -13,6 +13,7 @@ from queue import Queue
 
 import psutil
 import pytest
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from engine import profile, protocol
 from engine.profile import Generation
@@ -266,6 +267,18 @@ def test_failures_before_a_model_is_loaded_and_then_text_as_it_is(
     assert isinstance(new_worker.load(str(parrot(*pieces)))[-1], Loaded)
     events = new_worker.ask(2, "go", max_new_tokens=len(pieces))
     assert [event.text for event in events if isinstance(event, Decoded)] == list(pieces)
+
+
+def test_a_tokenizers_panic_costs_one_request(new_worker: Worker, parrot: Callable[..., Path]) -> None:
+    folder = parrot("a")
+    core = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("(a|aa)+$"), "isolated")
+    core.save(str(folder / "tokenizer.json"))
+    assert isinstance(new_worker.load(str(folder))[-1], Loaded)
+    failed = new_worker.ask(1, "a" * 60 + "!")[-1]
+    assert isinstance(failed, Failed)
+    assert (failed.request, failed.message.partition(":")[0]) == (1, "PanicException")
+    assert isinstance(new_worker.ask(2, "go", max_new_tokens=1)[-1], Finished)
 
 
 def test_a_second_load_is_refused(tiny: Worker) -> None:
