@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test check install quantizers clean
+.PHONY: play test check architectures install quantizers clean
 
 play: $(VENV)/.play
 	$(BIN)/quantduel
@@ -16,6 +16,10 @@ check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Greedy tokens of every kind of model with every method, against transformers: minutes.
+architectures: $(VENV)/.test
+	$(BIN)/python -m benchmarks.architectures
 
 install: $(VENV)/.play
 
