@@ -9,6 +9,7 @@ from textual import events
 from textual.app import App, SystemCommand
 from textual.color import Color
 from textual.filter import LineFilter
+from textual.geometry import Size
 from textual.screen import Screen
 
 from engine.profile import Profile
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tui.bridge import Open
     from tui.screens.run import RunScreen
 
-
+SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
 REMARK_S = 12
 HARMLESS = Harmless()
 
@@ -56,7 +57,9 @@ class QuantDuelApp(App[None]):
             self.notify(visible(remark), severity="warning", markup=False, timeout=REMARK_S)
 
     async def on_event(self, event: events.Event) -> None:
-        """Typed text finds its way before it is handed on, so that none overtakes another."""
+        """Before an event is handed on: typed text finds its way, so that none overtakes another."""
+        if isinstance(event, events.Resize):
+            event.size = at_least(event.size, SMALLEST)
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             shown = self.screen_stack[-1:]
             if shown and isinstance(shown[0], PromptPage):
@@ -154,3 +157,8 @@ class QuantDuelApp(App[None]):
             self.run_worker(self.action_quit, group="quit")  # type: ignore[arg-type]
         else:
             self.notify("Ctrl+C again quits; Esc stops the answers", timeout=CONFIRM_S, markup=False)
+
+
+def at_least(size: Size, smallest: Size) -> Size:
+    """The size, and no side of it smaller."""
+    return Size(max(size.width, smallest.width), max(size.height, smallest.height))

@@ -1,0 +1,57 @@
+"""Whatever size a terminal takes, on whatever screen, the application lives."""
+
+import pytest
+from textual.geometry import Size
+
+from tests.tui.conftest import Stager
+from tests.tui.replay import wait_until
+from tui.app import SMALLEST, at_least
+
+SIZES = [(1, 1), (1, 36), (3, 36), (5, 8), (30, 6), (120, 1), (300, 100)]
+WAYS = [
+    [],
+    ["f1"],
+    ["f2"],
+    ["f5"],
+    ["f5", "ctrl+o"],
+    ["f5", "f4"],
+    ["f5", "ctrl+s"],
+    ["f7"],
+    ["f8"],
+    ["ctrl+o"],
+    ["ctrl+p"],
+]
+
+
+@pytest.mark.parametrize("way", WAYS, ids="-".join)
+async def test_every_screen_lives_at_every_size(stage: Stager, way: list[str]) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press(*way)
+        for size in SIZES:
+            await play.pilot.resize_terminal(*size)
+            laid_out = at_least(Size(*size), SMALLEST)
+            await wait_until(lambda laid_out=laid_out: play.app.screen.size == laid_out)
+        assert play.app.is_running
+
+
+async def test_a_terminal_resized_while_both_answer(stage: Stager) -> None:
+    async with stage(a={"hold": 30}, b={"hold": 30}) as play:
+        await play.ready()
+        await play.pilot.press("ctrl+t")
+        await play.ask("hi")
+        await wait_until(lambda: play.duel.sides[0].state == "answering")
+        for size in SIZES:
+            await play.pilot.resize_terminal(*size)
+        for session in play.sessions:
+            session.go.set()
+        await play.settled()
+        await play.pilot.resize_terminal(120, 36)
+        await wait_until(lambda: "Paris" in play.text(0))
+
+
+async def test_it_starts_in_the_smallest_terminal(stage: Stager) -> None:
+    async with stage(size=(1, 1)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
