@@ -16,18 +16,21 @@ _SAID = re.compile(r"CUDA error: |device-side assert|(CUDNN|CUBLAS)_STATUS_(EXEC
 
 def is_lost(error: BaseException) -> bool:
     """Whether this error, or what it was raised from, tells of such a fault; else the GPU is asked itself."""
-    told: BaseException | None = error
-    while told is not None:
-        if _tells(told):
-            return True
-        told = told.__cause__
-    return not _answer()
+    return any(map(_tells, _chain(error))) or not _answer()
 
 
 def message(error: BaseException) -> str:
     """One line for the user."""
     line = next(iter(str(error).splitlines()), "")
     return f"the GPU met a fault and answers this worker no more: {line}"
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error and what it was raised from; one may be raised from itself."""
+    found = [error]
+    while (cause := found[-1].__cause__) is not None and cause not in found:
+        found.append(cause)
+    return found
 
 
 def _tells(error: BaseException) -> bool:

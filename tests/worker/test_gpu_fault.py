@@ -124,3 +124,9 @@ def test_a_limit_of_the_hosts_memory_is_refused_for_a_model_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(LoadError, match="host's memory"):
         serve._limit_memory(command)
+
+
+def test_an_error_raised_from_itself_is_looked_at_once() -> None:
+    error = LoadError("no such folder")
+    error.__cause__ = error  # as `raise error from error` leaves it
+    assert not gpu_fault.is_lost(error)
