@@ -207,3 +207,31 @@ def weights(folder: Path) -> list[torch.Tensor]:
 def test_a_method_without_a_checkpoint_is_bad_input(make_profile: Callable[..., Profile]) -> None:
     with pytest.raises(InputError, match="full makes no checkpoint"):
         quantize.ensure(make_profile("tiny", TINY % "method: full"), ignore)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ("model.embed_tokens.weight", r"lacks 1 of the .*: model\.embed_tokens\.weight"),
+        ("lm_head.weight", r"lm_head\.weight .it has no output head"),
+        ("model.layers.1.mlp.up_proj.qzeros", r"lacks parts of its packed weights: .*up_proj\.qzeros"),
+        ("model.layers.1.mlp.up_proj.g_idx", r"lacks parts of its packed weights: .*up_proj\.g_idx"),
+    ],
+)
+def test_a_packed_folder_is_read_as_a_whole(copied: Callable[..., Path], lacking: str, said: str) -> None:
+    folder = copied(GPTQ)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[lacking]
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(LoadError, match=said):
+        loaded(folder)
+
+
+def test_settings_in_capitals_and_as_text_mean_the_same(
+    copied: Callable[..., Path], make_profile: Callable[..., Profile]
+) -> None:
+    folder = copied(GPTQ)
+    change_config(folder, {"quant_method": "GPTQ", "bits": "4", "group_size": "64", "desc_act": "False"})
+    found = loaded(folder)
+    assert found.info.label == "gptq4-g64"
+    assert torch.equal(prediction(found), expected(make_profile, GPTQ))
