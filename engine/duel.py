@@ -14,6 +14,7 @@ from engine import bottleneck
 from engine import schedule as scheduling
 from engine.bottleneck import Reached
 from engine.client import Session
+from engine.ending import ending_text
 from engine.metrics import Metrics, Timeline
 from engine.profile import Generation
 from engine.protocol import (
@@ -44,7 +45,9 @@ class Input(Struct, frozen=True, kw_only=True):
 class Answer:
     """One side's answer, folded from its events."""
 
-    def __init__(self, *, contended: bool = False, info: ModelInfo | None = None) -> None:
+    def __init__(
+        self, *, contended: bool = False, info: ModelInfo | None = None, limit: int | None = None
+    ) -> None:
         self.timeline = Timeline()
         self.info = info
         """The model that answers; its worker may have ended since."""
@@ -60,7 +63,7 @@ class Answer:
         self.decode: Decode | None = None
         self.end_notes: tuple[str, ...] = ()
         self.failure: Failed | None = None
-        self._contended = contended
+        self._contended, self._limit = contended, limit
 
     def add(self, event: Event) -> None:
         """Take one event of this side."""
@@ -84,6 +87,11 @@ class Answer:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, where that was not its natural end and no failure."""
+        return "" if self.failure else ending_text(self.finish_reason, len(self.token_ids), self._limit)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -125,7 +133,8 @@ class Duel:
         settings = generation or self.sessions[0].profile.generation
         contended = self.contended(asked)
         self.answers = {
-            side: Answer(contended=contended, info=self.sessions[side].info) for side in sorted(asked)
+            side: Answer(contended=contended, info=self.sessions[side].info, limit=settings.max_new_tokens)
+            for side in sorted(asked)
         }
         self.turns += 1
         streams = [self._answer(side, prompt, settings, asked) for side in asked]

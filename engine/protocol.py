@@ -328,7 +328,7 @@ class Finished(_Event, frozen=True, tag="finished"):
     decode: Decode = "eager"
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
     notes: Notes = ()
-    """What slowed the answer, such as a step that no graph could be made of."""
+    """What slowed the answer, such as a step that no graph could be made of; a stop string that ended it."""
 
 
 class Measured(_Event, frozen=True, tag="measured"):

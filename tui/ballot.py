@@ -84,9 +84,8 @@ class Ballot:
             self.lockstep.advance(elapsed_s)
 
     def stop(self) -> None:
-        """Stop both sides; what is seen now is what is voted on."""
+        """Both sides are stopped; what is seen now is what is voted on."""
         self.stopped = True
-        self._blind.cancel()
 
     def choose(self, choice: Choice) -> None:
         """Vote; from now on everything may be seen."""

@@ -4,6 +4,7 @@ Knows sessions and the duel, and a function that posts a message. Knows no widge
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -33,12 +34,14 @@ from tui.messages import (
     SideAsked,
     SideLost,
     SidePutBy,
+    SideStopping,
     TurnEnded,
 )
 from tui.pacer import Pacer
 
 LATER = "one model is loaded at a time: this one when it is its turn"
 AGAIN = "loading it again tries it all the same"
+PATIENCE_S = 1.0  # from one cancel to the next that is meant
 LONGEST_CHARACTER = 4  # tokens: one for each byte
 
 Open = Callable[[Profile], Session]
@@ -59,6 +62,7 @@ class Bridge:
         self._watches: set[asyncio.Task[None]] = set()
         self._closing = False
         self._blind = False
+        self._cancelled_s = float("-inf")
         self._warned: list[Profile] = []  # of loads that cannot succeed
 
     @property
@@ -104,7 +108,8 @@ class Bridge:
         """Put a profile on a side and load it. An answer that this side still owes is cancelled first."""
         self._settled[side].clear()
         if self._owes_answer(side):
-            self.duel.cancel()
+            if not self.stopping:  # a second cancel would end the other side's worker, too
+                self.duel.cancel()
             await self.duel.sessions[side].close()  # whether or not it stops
             await self._idle.wait()
         await self.duel.sessions[side].close()
@@ -144,8 +149,15 @@ class Bridge:
         return self.duel.stopping
 
     def cancel(self) -> None:
-        """Stop both sides, whatever they do; a second call ends the workers that are `stopping`."""
+        """Stop both sides, whatever they do; a second call, a moment later, ends what is `stopping`."""
+        now_s = time.monotonic()
+        if self.stopping and now_s - self._cancelled_s < PATIENCE_S:
+            return  # a key that is held down, or pressed twice
+        self._cancelled_s = now_s
         self.duel.cancel()
+        for side, session in enumerate(self.duel.sessions):
+            if session.stopping and not self._blind:
+                self._post(SideStopping(side))
 
     def forget(self) -> None:
         """Start the conversations anew."""

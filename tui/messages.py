@@ -73,6 +73,11 @@ class AnswerGrew(SideMessage):
 
 
 @dataclass
+class SideStopping(SideMessage):
+    """The answer was cancelled, and ends with what is being computed."""
+
+
+@dataclass
 class AnswerEnded(SideMessage):
     """The whole answer with its final figures."""
 

@@ -19,6 +19,7 @@ from tui.messages import (
     SideLost,
     SideMessage,
     SidePutBy,
+    SideStopping,
 )
 
 State = Literal[
@@ -32,6 +33,7 @@ State = Literal[
     "waiting",
     "reading",
     "answering",
+    "stopping",
     "cancelled",
     "failed",
     "not loaded",
@@ -40,7 +42,7 @@ LETTERS = "AB"
 LOADING: frozenset[State] = frozenset(
     {"starting", "resolving", "downloading", "loading", "quantizing", "warming up"}
 )
-TURNING: frozenset[State] = frozenset({"waiting", "reading", "answering"})
+TURNING: frozenset[State] = frozenset({"waiting", "reading", "answering", "stopping"})
 _STATES: dict[Stage, State] = {
     "resolve": "resolving",
     "download": "downloading",
@@ -106,7 +108,10 @@ class Side:
                 self.state, self.figures = "reading" if first else "waiting", None
             case AnswerGrew(figures=figures):
                 self.figures = figures
-                self.state = "answering" if figures.metrics.new_tokens else "reading"
+                if self.state != "stopping":
+                    self.state = "answering" if figures.metrics.new_tokens else "reading"
+            case SideStopping() if self.is_turning:
+                self.state = "stopping"
             case AnswerEnded():
                 self._end(message)
 

@@ -74,6 +74,8 @@ class Transcript:
         if answer.token_ids and info:
             for line in figures(answer, info):
                 say(Styled(f"   {line}", dim=True))
+        elif answer.ending:
+            say(Styled(f"   {answer.ending}", dim=True))
         say()
         self._written.add(side)
         self._current = None
@@ -98,11 +100,12 @@ def failed_loads(sides: list[LoadedSide]) -> None:
 def figures(answer: Answer, info: ModelInfo) -> list[str]:
     """Speeds in one line, memory in another."""
     metrics, weights, memory = answer.metrics, info.weights, answer.memory
+    whole = "complete" if answer.finish_reason else "unfinished"
     speeds = [
         f"TTFT {ms_text(metrics.ttft_ms)}",
         f"prefill {speed_text(metrics.prefill_tok_s)}",
         f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
-        f"{metrics.new_tokens} tokens, {answer.finish_reason or 'unfinished'}",
+        f"{metrics.new_tokens} tokens, {answer.ending or whole}",
     ]
     parts = f"linear {bytes_text(weights.linear_bytes)}, embedding {bytes_text(weights.embedding_bytes)}"
     sizes = [f"weights {bytes_text(weights.total_bytes)} ({parts})"]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from engine.ending import STOP_STRING
 from engine.errors import InputError
 from engine.profile import Generation
 from engine.protocol import Decode, FinishReason
@@ -89,7 +90,7 @@ def generate(
         return
     choose, answer = _Chooser(generation, prompt, model.logits), _Answer(loaded, generation.stop)
     reason = yield from _decode(model, choose, answer, limit, cancelled)
-    yield End(reason, answer.flush(), model.mode, model.notes)
+    yield End(reason, answer.flush(), model.mode, (*answer.notes, *model.notes))
 
 
 def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
@@ -337,6 +338,11 @@ class _Answer:
         piece = self._stops.push(text, name)
         self.is_over = self._stops.reached
         return piece
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What ended it, where that was no token of the model's own."""
+        return (STOP_STRING,) if self._stops.reached else ()
 
     def flush(self) -> str:
         """What was held back, as far as it may be shown."""

@@ -9,6 +9,7 @@ import torch
 from transformers import DynamicCache, OPTConfig, OPTForCausalLM
 
 from engine import profile
+from engine.ending import STOP_STRING
 from engine.errors import InputError
 from engine.methods import BitsAndBytes, Full, Gguf, Method
 from engine.profile import Model, Profile
@@ -182,6 +183,7 @@ def test_a_stop_string_over_two_tokens_is_not_shown(parrot: Callable[..., Path])
     loaded = loaded_folder(parrot("one", " tw", "o t", "hree"))
     steps = run(loaded, [0], stop=("two",))
     assert (tokens(steps), text(steps), reason(steps)) == ([1, 2, 3], "one ", "stop")
+    assert steps[-1].notes == (STOP_STRING,)
 
 
 def test_a_stop_string_may_be_a_special_token(parrot: Callable[..., Path]) -> None:

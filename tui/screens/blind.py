@@ -43,6 +43,7 @@ VOTE_KEYS = {str(number): choice for number, choice in enumerate(CHOICES, 1)}
 ASK = "Ask something: who is left and who is right is drawn for each prompt"
 VOTE_FIRST = "Vote first (1 to 4), or Esc and Esc again to leave without a vote"
 WAITING = "Asked as soon as both models are loaded; Esc takes it back"
+STOPPING = "Stopping both … Esc again ends their workers"
 TALL_FROM = 30  # rows
 
 
@@ -182,6 +183,7 @@ class BlindScreen(PromptPage[str]):
             self._take_back()
         elif ballot is not None and not ballot.ended:
             ballot.stop()
+            self._bridge.cancel()
         else:
             await self.stop()
             self.dismiss("")
@@ -229,7 +231,7 @@ class BlindScreen(PromptPage[str]):
         whose = self._unveil(ballot)
         scale_bytes = scale_of([one.side.memory for one in whose])
         for pane, one in zip(self.places, whose, strict=True):
-            pane.show_figures(one, scale_bytes)
+            pane.show_figures(one, scale_bytes, self._blind.answers[one.number].ending)
         delta = self.query_one(Delta)
         delta.comparison = self._blind.comparison
         delta.parted_texts = ballot.parted_texts
@@ -266,6 +268,8 @@ def state_text(ballot: Ballot) -> str:
         return voted_text(ballot)
     if ballot.is_void:
         return "Stopped before there was anything to vote on. " + ASK
+    if ballot.stopped and not ballot.ended:
+        return STOPPING
     if ballot.is_complete:
         return "Both have answered. Which is better?"
     return "Both are answering. Which is better?" if ballot.is_open else "Both are answering"

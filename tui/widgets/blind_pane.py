@@ -75,8 +75,10 @@ class BlindPane(Vertical):
         """Say whose answer it was."""
         self.query_one(".title", Static).update(title(self.place, whose))
 
-    def show_figures(self, whose: Unveiled, scale_bytes: int) -> None:
-        """Say how fast it came, and in how much memory."""
+    def show_figures(self, whose: Unveiled, scale_bytes: int, ending: str) -> None:
+        """Say why it ended, how fast it came, and in how much memory."""
+        if ending:
+            self.transcript.warn(ending)
         colour = COLOURS[whose.number]
         bars = MemoryBars(whose.side, colour)
         bars.scale_bytes = scale_bytes

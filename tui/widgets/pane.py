@@ -103,8 +103,9 @@ class Pane(Ending, Vertical):
                 self.transcript.grow(text)
             case AnswerEnded(answer=answer):
                 self.transcript.finish(answer.text)
-                for note in answer.end_notes:
-                    self.transcript.warn(note)
+                for note in (answer.ending, *answer.end_notes):
+                    if note:
+                        self.transcript.warn(note)
                 self._tell_bandwidth(answer)
                 if answer.failure:
                     self._fail(answer.failure)

@@ -11,6 +11,7 @@ STATE_STYLES: dict[State, tuple[str, str]] = {
     "waiting": ("○", "$quiet"),
     "reading": ("▸", "$text-warning"),
     "answering": ("▸", "$text-warning"),
+    "stopping": ("■", "$text-warning"),
     "cancelled": ("■", "$quiet"),
     "failed": ("✗", "$text-error"),
     "not loaded": ("○", "$quiet"),
@@ -18,10 +19,13 @@ STATE_STYLES: dict[State, tuple[str, str]] = {
 _LOADING = ("◌", "$text-warning")
 
 
+MORE: dict[State, str] = {"stopping": " … Esc again ends the worker"}
+
+
 def state_content(state: State) -> Content:
     """A state with its sign: readable without colours too."""
     sign, style = STATE_STYLES.get(state, _LOADING)
-    return Content.assemble((f"{sign} {state}", style))
+    return Content.assemble((f"{sign} {state}{MORE.get(state, '')}", style))
 
 
 class PaneHeader(Static):
