@@ -20,6 +20,7 @@ COMPUTED = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 CAUSAL = {torch.float32: 1e-4, torch.float64: 1e-4}
 """Of the largest logit: so little a later token may change an earlier one's logits; 0.02 in other dtypes."""
 HINT = "a model that only decodes text is wanted, such as a Llama, a Mistral or a Qwen"
+HINT_FAILED = "another method may do, or another kind of model; the worker's log has the details"
 
 
 def require_kind(config: PreTrainedConfig, name: str) -> None:
@@ -52,7 +53,7 @@ def require_reading(model: PreTrainedModel, name: str) -> Tensor:
     except Exception as error:
         if memory.is_out_of_memory(error):
             raise
-        raise LoadError(f"{_kind(model, name)}, which cannot be run: {_line(error)}", HINT) from error
+        raise LoadError(f"{_kind(model, name)}, which cannot be run: {_line(error)}", HINT_FAILED) from error
     if held != tokens.shape[1] + 1:
         raise LoadError(f"{_kind(model, name)}, which does not keep what it reads in a cache", HINT)
     if not _is_causal(logits):
