@@ -127,7 +127,9 @@ def stored(wanted: Profile) -> Entry | None:
     """The newest checkpoint of this profile, as it is now, made with the packages that are installed."""
     for entry in store.entries():
         made = entry.record.profile, entry.record.recipe.method
-        if made == (wanted.name, wanted.quantization) and store.is_current(entry):
+        source = entry.record.recipe.model.partition("@")[0]
+        same = made == (wanted.name, wanted.quantization) and source in {wanted.model.source, "folder"}
+        if same and store.is_current(entry):
             return entry
     return None
 

@@ -11,7 +11,7 @@ from engine import hardware, packages, store
 from engine import profile as profiles
 from engine.errors import InputError, LoadError
 from engine.hardware import Hardware
-from engine.methods import BitsAndBytes, Full, Method, Packed, Stored
+from engine.methods import BitsAndBytes, Full, Method, Savable, Stored
 from engine.plan import peaks
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan, Suggestion, total
@@ -84,7 +84,7 @@ def _plans_of_model(profile: Profile, wish: Wish, machine: Hardware) -> Iterator
 
 def checkpoint_is_there(profile: Profile) -> bool:
     """Whether the store has what the profile's method makes; told without hashing the model's content."""
-    return not isinstance(profile.quantization, Packed) or store.made_of(profile) is not None
+    return not isinstance(profile.quantization, Savable) or store.made_of(profile) is not None
 
 
 def _with_store(profile: Profile, wish: Wish) -> Wish:

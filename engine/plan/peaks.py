@@ -4,6 +4,8 @@ Pure arithmetic. On a CPU checkpoint files are mapped, so their pages are reside
 kernel can take them back, but they are in every figure of the resident set.
 """
 
+from typing import Literal
+
 from engine.methods import BitsAndBytes, Method, Packed
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
@@ -13,6 +15,7 @@ from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
 COPY_BUFFER_BYTES = 64 << 20  # engine/worker/traffic.py: for the copy speed; more where caches are large
 GGUF_ENTRY_BYTES = 5600  # of the vocabulary, as the reader and the tokenizer's conversion hold it
+FileRead = Literal["made", "quantized on load", "source"]
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
 
 
@@ -26,15 +29,22 @@ def package(method: Method, shape: ModelShape) -> str:
     return "bitsandbytes" if is_bitsandbytes else "transformers"
 
 
+def file_read(method: Method, *, checkpoint_is_there: bool) -> FileRead:
+    """Which file a load of this method reads."""
+    if isinstance(method, Packed) or (isinstance(method, BitsAndBytes) and checkpoint_is_there):
+        return "made"
+    return "quantized on load" if isinstance(method, BitsAndBytes) else "source"
+
+
 def loading(
-    shape: ModelShape, method: Method, target: Target, weights: tuple[Term, ...], runtime: tuple[Term, ...]
+    shape: ModelShape, file: FileRead, target: Target, weights: tuple[Term, ...], runtime: tuple[Term, ...]
 ) -> tuple[Term, ...]:
     """Everything that is there at the load's highest moment, the loaded weights among it."""
     held = Term("weights", total(weights), "as held when loaded")
     if not target.on_cpu:
         largest = max((tensor.stored_bytes for tensor in roles.used(shape)), default=0)
         return (*runtime, held, Term("one tensor on its way", largest, "the largest, before it is converted"))
-    reading = (*runtime, held, *_on_cpu(shape, method, target, weights))
+    reading = (*runtime, held, *_on_cpu(shape, file, target, weights))
     buffers = Term(
         "copy speed's buffers", 2 * COPY_BUFFER_BYTES, "two, measured with after the model is read"
     )
@@ -42,16 +52,16 @@ def loading(
     return max(reading, measuring, key=total)
 
 
-def _on_cpu(shape: ModelShape, method: Method, target: Target, weights: tuple[Term, ...]) -> list[Term]:
+def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Term, ...]) -> list[Term]:
     if shape.packing and shape.packing.method == "gguf":
         vocabulary = GGUF_ENTRY_BYTES * shape.architecture.vocabulary
         table = Term(
             "the file's vocabulary", vocabulary, f"{GGUF_ENTRY_BYTES} B an entry, measured with one file"
         )
         return [_file(shape.file_bytes), table]
-    if isinstance(method, Packed) and not shape.packing:
+    if file == "made" and not shape.packing:
         return [_file(total(weights))]  # of the checkpoint that was made
-    if shape.packing or isinstance(method, BitsAndBytes) or shape.dtype != target.dtype:
+    if shape.packing or file == "quantized on load" or shape.dtype != target.dtype:
         return [_file(shape.file_bytes)] if shape.file_bytes else []
     return []
 

@@ -75,6 +75,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
     weights = holding.terms(shape, method, target)
     runtime = running.runtime(shape, package, bits, target)
     made = wish.checkpoint_is_there
+    file = peaks.file_read(method, checkpoint_is_there=made)
     return _Ledger(
         target=target,
         weights=weights,
@@ -84,7 +85,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
             *running.widened(shape.architecture, bits, target),
         ),
         runtime=runtime,
-        loading=peaks.loading(shape, method, target, weights, runtime),
+        loading=peaks.loading(shape, file, target, weights, runtime),
         quantizing=() if made else _quantizing(profile, shape, target, weights, package),
     )
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine import packages
 from engine.errors import LoadError
-from engine.methods import Packed, Stored
+from engine.methods import BitsAndBytes, Packed, Stored
 from engine.profile import Profile
 from engine.protocol import ModelInfo, Staged
 from engine.schedule import physical_cores
@@ -88,6 +88,12 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
 
         yield quantize.ready(profile, report)
         return
+    if isinstance(profile.quantization, BitsAndBytes):
+        from engine.worker import quantize
+
+        if made := quantize.kept(profile, report):
+            yield made
+            return
     if isinstance(profile.quantization, Stored):
         _require_reader(profile)
     with foreign.readable(fetch(profile, report)) as checkpoint:

@@ -56,7 +56,21 @@ def done(command: Quantize, report: Report) -> Quantized:
 
 def ready(profile: Profile, report: Report) -> Checkpoint:
     """The profile's quantized checkpoint, to be loaded: made now where the store has none."""
-    made = ensure(profile, report)
+    return _checkpoint(profile, ensure(profile, report))
+
+
+def kept(profile: Profile, report: Report) -> Checkpoint | None:
+    """The profile's quantized checkpoint where the store has it: of methods that do without, too."""
+    if store.made_of(profile) is None:  # told without a look at the source
+        return None
+    made = _without_source(profile, early_config(profile))
+    if made is None:
+        source = fetch(profile, report)
+        made = _found(_recipe(profile, identity(profile, source, report), source.dtype))
+    return _checkpoint(profile, made) if made else None
+
+
+def _checkpoint(profile: Profile, made: Made) -> Checkpoint:
     stored_tensors.require_whole(made.path)
     wish = profile.model
     return Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)

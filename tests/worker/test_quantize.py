@@ -227,3 +227,20 @@ def test_the_kernel_is_chosen_by_layout_and_dtype(
     layout: kernels.Layout, dtype: torch.dtype, backend: str
 ) -> None:
     assert kernels.choose(layout, CPU, dtype).backend == backend
+
+
+@pytest.mark.parametrize("options", ["bits: 4", "bits: 4, quant_type: fp4, double_quant: true", "bits: 8"])
+def test_what_bitsandbytes_made_is_read_from_the_store_and_says_the_same(
+    options: str, tiny: Callable[[str], Profile]
+) -> None:
+    wanted = tiny(f"method: bitsandbytes, {options}")
+    fresh = load(wanted, 2, ignore, packed=False)
+    assert quantize.kept(wanted, ignore) is None
+    made = quantize.ensure(wanted, ignore)
+    stored = load(wanted, 2, ignore, packed=False)
+    notes = set(made.record.notes)
+    assert notes <= set(stored.info.notes) and not notes <= set(fresh.info.notes)
+    assert (stored.info.label, stored.info.kernel) == (fresh.info.label, fresh.info.kernel)
+    assert stored.info.weights == fresh.info.weights
+    assert greedy(stored.model) == greedy(fresh.model)
+    assert load(wanted, 2, ignore).info.step == "fused" or not compiled.has_vectors()

@@ -3,6 +3,7 @@
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
+from engine import store
 from engine.methods import BitsAndBytes
 from engine.protocol import Stage
 from engine.worker.checkpoint import Checkpoint
@@ -13,7 +14,13 @@ OUTLIER_THRESHOLD = 6.0  # LLM.int8(), section 3.2
 
 
 def load(method: BitsAndBytes, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """The model with its linear layers quantized; the output head stays as it is."""
+    """The model with its linear layers quantized; the output head stays as it is.
+
+    The store's checkpoint is read as it was made, and computes as this device does best.
+    """
+    if checkpoint.path.parent == store.folder():
+        checkpoint.config.quantization_config["bnb_4bit_compute_dtype"] = compute_dtype_name(placement)
+        return checkpoint.model(placement)
     checkpoint.require_full_precision()
     return checkpoint.model(placement, config(method, placement))
 
@@ -29,6 +36,11 @@ def config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=bool(method.double_quant),
         bnb_4bit_compute_dtype=compute_dtype(placement),
     )
+
+
+def compute_dtype_name(placement: Placement) -> str:
+    """`compute_dtype` as a checkpoint's config says it."""
+    return str(compute_dtype(placement)).removeprefix("torch.")
 
 
 def compute_dtype(placement: Placement) -> torch.dtype:
