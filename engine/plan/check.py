@@ -12,11 +12,12 @@ from engine.client import Session
 from engine.errors import LoadError
 from engine.hardware import Hardware
 from engine.methods import Packed
+from engine.plan import running
 from engine.plan.local import checkpoint_is_there, planned
 from engine.plan.planning import Wish
-from engine.plan.terms import Plan
+from engine.plan.terms import Plan, total
 from engine.profile import Profile
-from engine.protocol import Failed, Loaded, Measured, Pass, Quantized, Staged
+from engine.protocol import Failed, Loaded, Measured, Memory, Pass, Quantized, Staged
 
 Tell = Callable[[str, Staged], object]
 
@@ -60,10 +61,26 @@ async def checked(profile: Profile, wish: Wish, machine: Hardware, tell: Tell) -
         quantize_peak = (
             await _make(profile, tell) if made and isinstance(profile.quantization, Packed) else None
         )
-        actual = await _measure(profile, found, wish, tell, quantize_peak)
+        actual, source = await _measure(profile, found, wish, tell, quantize_peak)
     except LoadError as error:
         return replace(row, failure=str(error))
-    return replace(row, actual=actual)
+    return replace(row, estimate=comparable(estimate, found, source), actual=actual)
+
+
+def comparable(estimate: Figures, found: Plan, source: str) -> Figures:
+    """The estimate of what was read: where the driver hides processes, the allocator knows of no context."""
+    if source != "allocator":
+        return estimate
+    context = total(term for term in found.runtime if term.name == running.CUDA_CONTEXT)
+    return replace(estimate, load_peak_bytes=estimate.load_peak_bytes - context)
+
+
+def load_peak_bytes(memory: Memory) -> int:
+    """The most that was held while loading. A GPU's peak is the allocator's: what is beside it is added."""
+    if memory.reserved_bytes is None:
+        return max(memory.peak_bytes, memory.process_bytes)
+    beside = max(0, memory.process_bytes - memory.reserved_bytes)
+    return beside + max(memory.peak_bytes, memory.reserved_bytes)
 
 
 async def _make(profile: Profile, tell: Tell) -> int | None:
@@ -86,7 +103,8 @@ async def _make(profile: Profile, tell: Tell) -> int | None:
 
 async def _measure(
     profile: Profile, found: Plan, wish: Wish, tell: Tell, quantize_peak: int | None
-) -> Figures:
+) -> tuple[Figures, str]:
+    """The figures, and who told of the process's memory."""
     session = Session(profile, memory_limit_bytes=wish.limit_bytes)
     try:
         loaded = await _loaded(session, tell)
@@ -100,9 +118,9 @@ async def _measure(
     return Figures(
         weights_bytes=loaded.info.weights.total_bytes,
         kv_cache_bytes=filled.kv_cache_bytes,
-        load_peak_bytes=max(loaded.memory.peak_bytes, loaded.memory.process_bytes),
+        load_peak_bytes=load_peak_bytes(loaded.memory),
         quantize_peak_bytes=quantize_peak,
-    )
+    ), loaded.memory.process_source
 
 
 async def _loaded(session: Session, tell: Tell) -> Loaded:

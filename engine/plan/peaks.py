@@ -52,6 +52,13 @@ def loading(
     return max(reading, measuring, key=total)
 
 
+def rehearsing(
+    weights: tuple[Term, ...], runtime: tuple[Term, ...], rehearsal: tuple[Term, ...]
+) -> tuple[Term, ...]:
+    """The same at the load's end, when a GPU has what the first answer needs: `rehearsal`."""
+    return (*runtime, Term("weights", total(weights), "as held when loaded"), *rehearsal)
+
+
 def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Term, ...]) -> list[Term]:
     if shape.packing and shape.packing.method == "gguf":
         vocabulary = GGUF_ENTRY_BYTES * shape.architecture.vocabulary

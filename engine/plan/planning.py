@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine.hardware import Hardware
 from engine.methods import Method
-from engine.plan import peaks, running
+from engine.plan import graphs, peaks, running
 from engine.plan import room as rooms
 from engine.plan import weights as holding
 from engine.plan.target import Target
@@ -76,16 +76,23 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
     runtime = running.runtime(shape, package, bits, target)
     made = wish.checkpoint_is_there
     file = peaks.file_read(method, checkpoint_is_there=made)
+    kv_cache = running.kv_cache(shape.architecture, context, wish.batch, target)
+    rehearsal = graphs.loading(shape, profile.generation.max_new_tokens, target)
     return _Ledger(
         target=target,
         weights=weights,
-        kv_cache=running.kv_cache(shape.architecture, context, wish.batch, target),
+        kv_cache=kv_cache,
         activations=(
             *running.activations(shape, context, wish.batch, target),
             *running.widened(shape.architecture, bits, target),
+            *graphs.answering(shape, kv_cache, context, wish.batch, target),
         ),
         runtime=runtime,
-        loading=peaks.loading(shape, file, target, weights, runtime),
+        loading=max(
+            peaks.loading(shape, file, target, weights, runtime),
+            peaks.rehearsing(weights, runtime, rehearsal),
+            key=total,
+        ),
         quantizing=() if made else _quantizing(profile, shape, target, weights, package),
     )
 

@@ -12,8 +12,10 @@ LEAST_ROOM_TOKENS = 256  # on a GPU, where it doubles
 MIB = 1 << 20
 CPU_CHUNK_FLOP = 1.4e11  # engine/worker/decode.py reads prompts in chunks that cost so much
 CUDA_CHUNK = 2048
+CUDA_CONTEXT = "CUDA context"
 CUDA_CONTEXT_BYTES = 500 * MIB
 CUDA_WORKSPACE_BYTES = 32 * MIB
+CUDA_STREAMS = 2  # answers are on one, graphs are captured on the other
 
 LIBRARIES = {
     "transformers": 410 * MIB,
@@ -98,6 +100,10 @@ def runtime(shape: ModelShape, package: str, bits: int, target: Target) -> tuple
         )
         return tuple(term for term in terms if term.bytes)
     return (
-        Term("CUDA context", CUDA_CONTEXT_BYTES, "driver and loaded kernels: assumed, it varies by GPU"),
-        Term("cuBLAS workspace", CUDA_WORKSPACE_BYTES, "PyTorch's documentation: 32 MiB on Hopper, 8 below"),
+        Term(CUDA_CONTEXT, CUDA_CONTEXT_BYTES, "driver and loaded kernels: assumed, it varies by GPU"),
+        Term(
+            "cuBLAS workspaces",
+            CUDA_STREAMS * CUDA_WORKSPACE_BYTES,
+            f"one on each of {CUDA_STREAMS} streams; PyTorch's documentation: 32 MiB on Hopper, 8 below",
+        ),
     )

@@ -116,6 +116,10 @@ def _read(
     readable.require_dtype(placement.dtype, checkpoint.name)
     kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
+    on_gpu = (
+        placement.device.type == "cuda"
+    )  # there the buffers would be in the way of the model, and in its figures
+    copy_bytes_s = traffic.quick_copy_speed(placement.device) if on_gpu else None
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
@@ -138,7 +142,7 @@ def _read(
         info.describe(model, tokenizer, profile, checkpoint, placement),
         vocabulary=logits.shape[-1],
         logit_bytes=logits.element_size(),
-        copy_bytes_s=traffic.quick_copy_speed(placement.device),
+        copy_bytes_s=copy_bytes_s if on_gpu else traffic.quick_copy_speed(placement.device),
     )
     return LoadedModel(model, tokenizer, placement.device, description, profile)
 

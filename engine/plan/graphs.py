@@ -1,0 +1,47 @@
+"""Bytes on a GPU for a decode step that is captured: its memory, rooms of two sizes, and the first at load.
+
+Pure arithmetic. Nothing of it was measured on a GPU.
+"""
+
+from engine.plan import running
+from engine.plan.target import Target
+from engine.plan.terms import Term, total
+from engine.shape.model_shape import Architecture, ModelShape
+
+MIB = 1 << 20
+PROMPT_TOKENS = 512  # engine/worker/rehearsal.py: room for a first prompt
+MOST_NEW_TOKENS = 2048  # engine/worker/kept_cache.py: and for so much of an answer
+POOL_BYTES = 22 * MIB  # of torch's allocator: one segment of each of its two sizes
+
+
+def answering(
+    shape: ModelShape, kv_cache: tuple[Term, ...], context: int, batch: int, target: Target
+) -> tuple[Term, ...]:
+    """Beside the cache of `context` tokens: the graph, and rooms of half the size, kept with theirs."""
+    if not is_captured(shape.architecture, target):
+        return ()
+    grown = running.room_tokens(context, target) > running.LEAST_ROOM_TOKENS
+    halved = Term("rooms before", total(kv_cache) // 2 * grown, "half the size, kept when they are outgrown")
+    return tuple(term for term in (_graph(shape, batch, target), halved) if term.bytes)
+
+
+def loading(shape: ModelShape, new_tokens: int, target: Target) -> tuple[Term, ...]:
+    """What the first graph takes, captured with the model, for answers of `new_tokens`."""
+    found = shape.architecture
+    if not is_captured(found, target):
+        return ()
+    wanted = PROMPT_TOKENS + min(new_tokens, MOST_NEW_TOKENS)
+    tokens = min(wanted, found.context_length or wanted)
+    rooms = total(running.kv_cache(found, tokens, 1, target))
+    room = running.room_tokens(tokens, target)
+    return (_graph(shape, 1, target), Term("first rooms", rooms, f"keys and values of {room} tokens"))
+
+
+def is_captured(found: Architecture, target: Target) -> bool:
+    """Whether steps are replayed: on one GPU, where every layer keeps every token."""
+    return target.device.startswith("cuda") and not any(found.windows)
+
+
+def _graph(shape: ModelShape, batch: int, target: Target) -> Term:
+    logits = batch * shape.architecture.vocabulary * target.element_bytes
+    return Term("CUDA graph", POOL_BYTES + logits, "its allocator's least, and the logits it writes: assumed")
