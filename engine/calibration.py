@@ -9,6 +9,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from engine import paths
 from engine.faults import nearest
 
 HUB_SETS = ("wikitext2", "c4", "c4-new", "ptb", "ptb-new")
@@ -47,7 +48,7 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def file(self) -> Path | None:
         """The file it names, where it names one."""
         is_file = isinstance(self.dataset, str) and self.dataset.lower().endswith(FILE_TYPES)
-        return Path(str(self.dataset)).expanduser() if is_file else None
+        return paths.expanded(str(self.dataset)) if is_file else None
 
     @property
     def name(self) -> str:

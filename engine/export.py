@@ -16,11 +16,10 @@ from pathlib import Path
 import msgspec
 from filelock import FileLock
 
-from engine import input_files, store
+from engine import input_files, paths, store
 from engine.errors import FileError, InputError
 from engine.record import Record
 
-LARGEST_RECORD_BYTES = 16 << 20
 SHOWN_NAMES = 3
 UNFINISHED, REPLACED = ".quantduel-new", ".quantduel-old"
 
@@ -34,7 +33,7 @@ class Exported(Record, frozen=True, kw_only=True):
 
 def require_free(out: Path, *, replace: bool) -> Path:
     """Where `export` writes, links followed; InputError where it would refuse, before anything is made."""
-    out = out.expanduser().resolve()
+    out = paths.expanded(out).resolve()
     try:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return out
@@ -106,9 +105,9 @@ def _record(folder: Path) -> Exported | None:
     if folder.is_symlink() or not folder.is_dir():
         return None
     try:
-        content = input_files.read(folder / store.RECORD, LARGEST_RECORD_BYTES)
+        content = input_files.read(folder / store.RECORD, store.LARGEST_RECORD_BYTES)
         return msgspec.json.decode(content, type=Exported)
-    except (FileError, msgspec.MsgspecError):
+    except (FileError, RecursionError, ValueError):
         return None
 
 

@@ -68,6 +68,8 @@ def parse_source(text: str) -> Source:
         if shape not in shapes():
             raise InputError(f"no shape named {shape!r}", "known are " + ", ".join(shapes()))
         return Random(shape)
+    if "\0" in text:
+        raise InputError(f"{text!r} names no model", "a path has no NUL in it")
     if text.lower().endswith(".gguf"):
         return GgufFile(Path(text))
     if text.startswith((".", "/", "~")):

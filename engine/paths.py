@@ -5,19 +5,37 @@ Folders follow each system's custom (XDG on Linux); `QUANTDUEL_HOME` puts all of
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 import profiles
+from engine.errors import InputError
 from engine.text import without_userinfo
+
+
+def expanded(path: Path | str) -> Path:
+    """The path with `~` and `~user` written out; InputError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: there is no such home folder", "write the path out") from error
+
+
+def answers(question: Callable[[Path], bool], path: Path) -> bool:
+    """Whether it is so, as `Path.is_dir` would say; of a path that cannot be, or be asked, it is not."""
+    try:
+        return question(path)
+    except (OSError, ValueError):  # no permission, a name too long, a NUL
+        return False
 
 
 def _folder(kind: str) -> Path:
     home = os.environ.get("QUANTDUEL_HOME")
     if home:
-        return Path(home).expanduser() / kind
+        return expanded(home) / kind
     folders = {
         "cache": _dirs.user_cache_dir,
         "config": _dirs.user_config_dir,
@@ -104,9 +122,9 @@ def neutral_folder() -> Path:
 def hub_cache() -> Path:
     """Where huggingface_hub keeps its downloads (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME)."""
     if explicit := os.environ.get("HF_HUB_CACHE"):
-        return Path(explicit).expanduser()
+        return expanded(explicit)
     home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    return Path(home).expanduser() / "hub"
+    return expanded(home) / "hub"
 
 
 def hub_endpoint() -> str:
@@ -127,7 +145,7 @@ def hub_token_is_set() -> bool:
     if os.environ.get("HF_TOKEN"):
         return True
     file = Path(os.environ.get("HF_TOKEN_PATH") or hub_cache().parent / "token")
-    return file.expanduser().is_file()
+    return answers(Path.is_file, expanded(file))
 
 
 @dataclass(frozen=True, slots=True)

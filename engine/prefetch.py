@@ -6,8 +6,8 @@ Owns which files those are. Reads no content itself: the kernel is asked to.
 import os
 from pathlib import Path
 
-from engine import paths, store
-from engine.errors import ShapeError
+from engine import input_files, paths, store
+from engine.errors import FileError, QuantDuelError, ShapeError
 from engine.methods import Gguf, Packed
 from engine.models import Demo, Folder, GgufFile, Hub
 from engine.profile import Profile
@@ -18,12 +18,20 @@ from engine.shape.weight_files import weight_files
 def prefetch(profile: Profile) -> int:
     """Ask the kernel for the profile's files; how many bytes they have. 0 where they are not here."""
     total = 0
-    for file in files(profile):
+    for file in _files_or_none(profile):
         try:
             total += _will_need(file)
-        except OSError:  # gone meanwhile: the load will tell
+        except (OSError, FileError):  # gone meanwhile: the load will tell
             continue
     return total
+
+
+def _files_or_none(profile: Profile) -> list[Path]:
+    """None where looking for them fails: the load will tell why."""
+    try:
+        return files(profile)
+    except (OSError, QuantDuelError):
+        return []
 
 
 def files(profile: Profile) -> list[Path]:
@@ -36,9 +44,9 @@ def files(profile: Profile) -> list[Path]:
             pattern = "*.gguf" if isinstance(profile.quantization, Gguf) else "*/*.safetensors"
             return sorted((paths.cache() / "demo").glob(pattern))
         case Folder(path):
-            return _weight_files(path.expanduser())
+            return _weight_files(paths.expanded(path))
         case GgufFile(path):
-            return [path.expanduser()]
+            return [paths.expanded(path)]
         case Hub(repo):
             folder = find.cached(repo, profile.model.revision)
             return _weight_files(folder) if folder else []
@@ -55,7 +63,7 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _will_need(file: Path) -> int:
-    with file.open("rb") as content:
+    with input_files.opened(file) as content:
         size = os.fstat(content.fileno()).st_size
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(content.fileno(), 0, size, os.POSIX_FADV_WILLNEED)

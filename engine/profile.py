@@ -113,14 +113,15 @@ def find(name: str, *, code_allowed: bool = False) -> Profile:
     One of `./profiles` found by its name switches on the model's code only where that is `code_allowed`.
     """
     if name.endswith((".yaml", ".yml")):
-        return read(Path(name).expanduser())
+        return read(paths.expanded(name))
     files = available()
     if file := files.get(name):
         found = read(file)
         if found.model.trust_remote_code and not code_allowed and profile_origin.of(file) == "./profiles":
             raise _code_refused(file)
         return found
-    if Path(name).expanduser().exists() or "/" in name or name == "demo" or name.startswith("random:"):
+    is_there = paths.answers(Path.exists, paths.expanded(name))
+    if is_there or "/" in name or name == "demo" or name.startswith("random:"):
         return of_model(name)
     hint = nearest(name, files) or "`quantduel profiles list` shows all"
     raise InputError(f"no profile named {name!r}", hint)
@@ -128,8 +129,8 @@ def find(name: str, *, code_allowed: bool = False) -> Profile:
 
 def of_model(source: str) -> Profile:
     """A profile for a bare model: as stored, with the tokenizer's own template."""
-    path = Path(source).expanduser()
-    if path.exists():
+    path = paths.expanded(source)
+    if paths.answers(Path.exists, path):
         source = str(path.absolute())
     parse_source(source)
     return _checked(Profile(name=profile_origin.shown_name(Path(source)), model=Model(source=source)), path)
@@ -186,9 +187,9 @@ def faults(path: Path) -> list[ProfileError]:
 def _checked(profile: Profile, file: Path) -> Profile:
     """The profile with its paths made absolute, after the checks that need more than one key."""
     _require_text(profile, file)
-    folder = file.expanduser().absolute().parent
+    folder = paths.expanded(file).absolute().parent
     if profile.prompt.template not in {"chat", "raw"}:
-        template = _template(folder / Path(profile.prompt.template).expanduser(), file)
+        template = _template(folder / paths.expanded(profile.prompt.template), file)
         profile = replace(profile, prompt=replace(profile.prompt, template=str(template)))
     profile = replace(profile, quantization=_with_absolute_dataset(profile.quantization, folder))
     source = _absolute(profile.source, folder)
@@ -243,9 +244,9 @@ def _absolute(source: Source, folder: Path) -> Source:
     """The source with its path seen from `folder`, where a folder of that name goes before a hub id."""
     match source:
         case Folder(path):
-            return Folder(folder / path.expanduser())
+            return Folder(folder / paths.expanded(path))
         case GgufFile(path):
-            return GgufFile(folder / path.expanduser())
-        case Hub(repo) if (folder / repo).is_dir():
+            return GgufFile(folder / paths.expanded(path))
+        case Hub(repo) if paths.answers(Path.is_dir, folder / repo):
             return Folder(folder / repo)
     return source

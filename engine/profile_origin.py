@@ -34,7 +34,7 @@ def files(name: str) -> list[Path]:
 
 def yaml_files(folder: Path) -> list[Path]:
     """What could be profiles there."""
-    return sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    return sorted(folder.glob("*.yaml")) if paths.answers(Path.is_dir, folder) else []
 
 
 def remark(name: str) -> str:

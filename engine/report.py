@@ -13,6 +13,7 @@ from secrets import token_hex
 
 import msgspec
 
+from engine import paths
 from engine.errors import InputError
 from engine.text import escaped, visible
 from engine.units import MISSING
@@ -79,7 +80,7 @@ def csv_text(rows: Sequence[Row]) -> str:
 def require_free(file: Path, *, replace: bool = False) -> Path:
     """Where to write, links followed; InputError where something is there that must not be overwritten."""
     try:
-        file = file.expanduser().resolve()
+        file = paths.expanded(file).resolve()
         if file.exists() and not file.is_file():
             raise InputError(f"{file} is no file", "name another one")
         if file.exists() and not replace:

@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from filelock import FileLock, Timeout
 from msgspec import Struct
 
-from engine import paths
-from engine.errors import InputError
+from engine import input_files, paths
+from engine.errors import FileError, InputError
 from engine.profile import Profile
 from engine.protocol import Staged
 from engine.record import Recipe, Record
@@ -27,7 +28,11 @@ RECORD = "quantduel.json"
 PROGRESS = "progress.json"
 BUILDING = ".building"
 REMOVED = ".removed"
+LARGEST_RECORD_BYTES = 16 << 20
+STORE_HINT = "mend its permissions, or let QUANTDUEL_HOME name another place"
 POLL_S = 0.5
+
+T = TypeVar("T")
 KEYS = "[0-9a-f]" * 16  # what folders of ours are called: no other is ever removed
 
 
@@ -110,10 +115,22 @@ class Build:
 
 
 def entries() -> list[Entry]:
-    """Every checkpoint, the newest first; what killed builders left is removed on the way."""
+    """Every checkpoint, the newest first; what killed builders left is removed on the way, where it can be.
+
+    InputError where the store cannot be read.
+    """
+    found = [_entry(place) for place in _places()]
     sweep()
-    found = [_entry(file.parent) for file in folder().glob(f"*/{RECORD}")]
     return sorted((entry for entry in found if entry), key=lambda entry: entry.record.created, reverse=True)
+
+
+def _places() -> list[Path]:
+    try:
+        return list(folder().iterdir())
+    except FileNotFoundError:  # nothing was made yet
+        return []
+    except OSError as error:
+        raise InputError(f"{folder()} cannot be read: {error.strerror}", STORE_HINT) from error
 
 
 def made_of(profile: Profile) -> Entry | None:
@@ -163,8 +180,8 @@ def sweep() -> int:
             with lock.acquire(timeout=0):
                 _delete(left)
                 swept += 1
-        except Timeout:
-            continue  # somebody is building it now
+        except (Timeout, OSError):
+            continue  # somebody is building it now, or it is not ours to remove
     return swept
 
 
@@ -175,10 +192,7 @@ def size_bytes(place: Path) -> int:
 
 def record(place: Path) -> Record | None:
     """How a checkpoint was made; None for none, and for another version's: that is made anew."""
-    try:
-        return msgspec.json.decode((place / RECORD).read_bytes(), type=Record)
-    except (OSError, msgspec.MsgspecError):
-        return None
+    return _decoded(place / RECORD, Record)
 
 
 def now() -> str:
@@ -223,10 +237,15 @@ def _delete(left: Path) -> None:
 
 
 def _progress(place: Path) -> Staged | None:
+    return _decoded(_beside(place, BUILDING) / PROGRESS, Staged)  # None: not begun, or just finished
+
+
+def _decoded(file: Path, into: type[T]) -> T | None:
+    """The struct that a JSON file holds; None where it holds none, or cannot be read."""
     try:
-        return msgspec.json.decode((_beside(place, BUILDING) / PROGRESS).read_bytes(), type=Staged)
-    except (OSError, msgspec.MsgspecError):
-        return None  # not begun, or just finished
+        return msgspec.json.decode(input_files.read(file, LARGEST_RECORD_BYTES), type=into)
+    except (FileError, RecursionError, ValueError):  # no UTF-8, no JSON, another version's
+        return None
 
 
 def _entry(place: Path) -> Entry | None:
@@ -235,7 +254,7 @@ def _entry(place: Path) -> Entry | None:
         return None
     try:
         return Entry(path=place, record=found, size_bytes=size_bytes(place))
-    except FileNotFoundError:  # somebody removes it now
+    except OSError:  # somebody removes it now, or hides it from us
         return None
 
 

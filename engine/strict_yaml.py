@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from engine.errors import ProfileError
+from engine import input_files
+from engine.errors import FileError, ProfileError
 from engine.faults import Key, explain, item_at
 
 T = TypeVar("T")
@@ -155,20 +156,9 @@ def _take_out(data: object, key: Key) -> bool:
 
 def _text(path: Path) -> str:
     try:
-        if path.is_dir():
-            raise ProfileError(path, "is a folder, not a profile")
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE_BYTES + 1)
-        if len(content) > LARGEST_FILE_BYTES:
-            raise ProfileError(path, "is larger than 1 MiB: not a profile")
-        return content.decode("utf-8")
-    except FileNotFoundError:
-        raise ProfileError(path, "no such file") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ProfileError(path, "is not UTF-8 text", line=line) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise ProfileError(path, getattr(error, "strerror", None) or str(error)) from None
+        return input_files.read_text(path, LARGEST_FILE_BYTES)
+    except FileError as error:
+        raise ProfileError(path, error.problem, line=error.line) from None
 
 
 def _parse(file: Path | str, text: str) -> tuple[object, Lines]:

@@ -13,16 +13,17 @@ import psutil
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import hardware
+from engine import hardware, input_files
 from engine.bench import gpus
 from engine.bench.checks import Check
 from engine.bench.gpus import GpuState
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row
-from engine.errors import InputError
+from engine.errors import FileError, InputError
 from engine.hardware import Hardware
 from engine.protocol import ModelInfo
 
+LARGEST_BYTES = 256 << 20
 RESULTS = frozenset({"out_of_memory", "bad_input"})  # errors that would only come again
 
 
@@ -108,10 +109,10 @@ def resumed(document: Document, settings: Settings) -> Document:
 def read(file: Path) -> Document:
     """The document in a JSON file; InputError where there is none."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Document)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}", "--resume reads what --out wrote") from error
-    except msgspec.MsgspecError as error:
+        return msgspec.json.decode(input_files.read(file, LARGEST_BYTES), type=Document)
+    except FileError as error:
+        raise InputError(error.message, "--resume reads what --out wrote") from error
+    except (RecursionError, ValueError) as error:  # msgspec's errors are ValueErrors
         raise InputError(f"{file} is no bench of this version: {error}", "begin a new one") from error
 
 

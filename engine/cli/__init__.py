@@ -186,7 +186,8 @@ def _usage_hint(error: click.ClickException) -> str:
 def _means_a_model(word: str) -> bool:
     from engine import profile
 
-    return "/" in word or ":" in word or Path(word).exists() or word in profile.available()
+    is_there = paths.answers(Path.exists, paths.expanded(word))
+    return "/" in word or ":" in word or is_there or word in profile.available()
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

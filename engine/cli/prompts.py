@@ -4,12 +4,11 @@ Everything is UTF-8 text of at most `MOST_BYTES`, and is refused in one line bef
 """
 
 import sys
-from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
-from engine import input_files
+from engine import input_files, paths
 from engine.chat_rows import Content, text_of
 from engine.errors import InputError
 from engine.protocol import Message, Role
@@ -61,7 +60,7 @@ def of_file(name: str) -> list[Conversation]:
 
 
 def _read(name: str) -> str:
-    return input_files.read_text(Path(name).expanduser(), MOST_BYTES, allow_pipe=True)
+    return input_files.read_text(paths.expanded(name), MOST_BYTES, allow_pipe=True)
 
 
 def _stdin() -> str:

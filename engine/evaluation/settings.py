@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine import paths
 from engine.calibration import FILE_TYPES, HUB_SETS, PYTHON_DOCS
 from engine.errors import InputError
 from engine.faults import nearest
@@ -139,7 +140,7 @@ def require_text(name: str) -> str:
     """The text a user means; InputError where there is no such set and no such file."""
     if name in TEXTS:
         return name
-    file = Path(name).expanduser()
+    file = paths.expanded(name)
     if file.suffix.lower() not in FILE_TYPES:
         hint = nearest(name, TEXTS) or f"known are {', '.join(TEXTS)}, or a file ({', '.join(FILE_TYPES)})"
         raise InputError(f"no text named {name!r}", hint)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import input_files
-from engine.errors import FileError, LoadError, ShapeError
+from engine.errors import LoadError, QuantDuelError, ShapeError
 
 LARGEST_BYTES = 100_000_000
 """Of a header or a JSON file: what safetensors' own reader allows."""
@@ -33,8 +33,8 @@ def explained(source: Path | str) -> Iterator[None]:
         raise ShapeError(f"{source}: {error.message}", error.hint) from error
     except LoadError:
         raise
-    except FileError as error:
-        raise ShapeError(error.message) from error
+    except QuantDuelError as error:
+        raise ShapeError(error.message, error.hint) from error
     except OSError as error:
         raise ShapeError(f"{error.filename or source}: {error.strerror or error}") from error
     except (RecursionError, MemoryError) as error:

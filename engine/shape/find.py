@@ -33,9 +33,9 @@ def _of(profile: Profile, *, ask_hub: bool) -> ModelShape:
         case Random(shape) as source:
             return of_config(f"random:{shape}", json_object(source.config), f"the shape {shape}")
         case GgufFile(path):
-            return of_gguf(path.expanduser())
+            return of_gguf(paths.expanded(path))
         case Folder(path):
-            return of_folder(path.expanduser(), str(path))
+            return of_folder(paths.expanded(path), str(path))
         case Hub(repo):
             return _hub(repo, profile.model.revision, ask_hub=ask_hub)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import paths
 from engine.errors import LoadError
 from engine.methods import Gguf
 from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
@@ -40,9 +41,9 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
         case Hub(repo):
             return Checkpoint(repo, _from_hub(repo, profile, report), "folder", trust)
         case Folder(path):
-            return Checkpoint(str(path), _checked_folder(path.expanduser()), "folder", trust)
+            return Checkpoint(str(path), _checked_folder(paths.expanded(path)), "folder", trust)
         case GgufFile(path):
-            return Checkpoint(path.name, _checked_gguf(path.expanduser()), "gguf", notes=(GGUF_NOTE,))
+            return Checkpoint(path.name, _checked_gguf(paths.expanded(path)), "gguf", notes=(GGUF_NOTE,))
         case Random(shape) as source:
             note = (
                 f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"

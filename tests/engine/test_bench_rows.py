@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
@@ -405,3 +406,18 @@ def test_our_own_work_is_known() -> None:
         sum(range(10_000))
     assert busy_s() >= all_before_s + 0.1
     assert used_s(2**22 + 1) == 0  # nobody has this id
+
+
+def test_what_is_no_bench_is_one_line_and_not_waited_for(tmp_path: Path) -> None:
+    pipe, binary, deep = (tmp_path / f"{name}.json" for name in ("pipe", "binary", "deep"))
+    os.mkfifo(pipe)
+    binary.write_bytes(b'{"\xff": 1}')
+    deep.write_bytes(b"[" * 100_000)
+    for file, said in (
+        (pipe, "is a pipe"),
+        (binary, "is no bench"),
+        (deep, "is no bench"),
+        (tmp_path, "folder"),
+    ):
+        with pytest.raises(InputError, match=said):
+            document.read(file)

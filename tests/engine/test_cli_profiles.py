@@ -1,6 +1,7 @@
 """`quantduel profiles`: list, show, check."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,26 @@ def test_a_broken_profile_does_not_hide_the_others(here: Path, capsys: pytest.Ca
     out, err = capsys.readouterr()
     assert "smollm2-nf4" in out
     assert "profiles/broken.yaml:2: foo: unknown key" in err
+
+
+def test_what_is_no_file_hides_nothing_and_is_not_waited_for(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(here / "profiles" / "pipe.yaml")
+    (here / "profiles" / "folder.yaml").mkdir()
+    (here / "profiles" / "device.yaml").symlink_to("/dev/zero")
+    (here / "profiles" / "gone.yaml").symlink_to("nowhere")
+    assert cli.run(["profiles", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert "smollm2-nf4" in out
+    for said in (
+        "pipe.yaml: is a pipe",
+        "folder.yaml: is a folder",
+        "device.yaml: is a device",
+        "gone.yaml: no",
+    ):
+        assert said in err
+    assert cli.run(["plan", "profiles/pipe.yaml"]) == 2
 
 
 def test_show_writes_the_defaults_out(capsys: pytest.CaptureFixture[str]) -> None:

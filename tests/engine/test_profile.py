@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import paths, profile, profile_origin, strict_yaml
-from engine.errors import InputError, ProfileError
+from engine import cli, paths, profile, profile_origin, strict_yaml
+from engine.errors import InputError, LoadError, ProfileError
 from engine.methods import BitsAndBytes, Full, Gguf
 from engine.models import Demo, Folder, GgufFile, Hub, Random
+from engine.plan.local import planned
+from engine.prefetch import prefetch
 from engine.profile import Generation, Profile
 
 DEMO = "model: {source: demo}\n"
@@ -229,3 +231,35 @@ def test_a_template_that_is_no_text_file_is_refused(tmp_path: Path) -> None:
         file.write_text(DEMO + f"prompt: {{template: {name}.jinja}}\n")
         with pytest.raises(ProfileError, match=rf":2: prompt\.template: {said}.*{name}\.jinja"):
             profile.read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("~nosuchuser/model", "no such home folder"),
+        ("~nosuchuser/a.yaml", "no such home folder"),
+        ("a" * 300, "no profile named"),
+        ("a" * 300 + ".yaml", "File name too long"),
+        ("a\0b.gguf", "no profile named"),
+        ("./a\0b", "names no model"),
+    ],
+)
+def test_a_name_that_cannot_be_a_path_is_one_line(name: str, said: str, here: Path) -> None:
+    with pytest.raises(InputError, match=said):
+        profile.find(name)
+
+
+@pytest.mark.parametrize("name", ["./" + "a" * 300, "org/" + "a" * 300, "./" + "a" * 300 + ".gguf"])
+def test_a_name_too_long_for_a_file_has_no_plan(name: str, here: Path) -> None:
+    with pytest.raises(LoadError):
+        planned(profile.find(name), ask_hub=False)
+    assert prefetch(profile.find(name)) == 0
+
+
+def test_a_home_that_nobody_has_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QUANTDUEL_HOME", "~nosuchuser")
+    for command in ("profiles list", "store list", "plan demo", "leaderboard"):
+        assert cli.run(command.split()) in {2, 3}
+        assert capsys.readouterr().err.count("no such home folder") == 1

@@ -1,8 +1,9 @@
 """The store of quantized checkpoints: complete or not there, one builder at a time, nothing left behind."""
 
+import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -141,3 +142,46 @@ def test_nothing_is_removed_whose_name_is_no_recipe(folder: Path, tmp_path: Path
     assert [entry.path for entry in store.entries()] == [path]
     assert all((place / "thesis.txt").is_file() for place in (mine, kept, tmp_path / "elsewhere"))
     assert not (folder / f"{'a' * 16}.removed").is_symlink()
+
+
+def _pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def _device(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+def _folder(file: Path) -> None:
+    file.mkdir()
+
+
+def _no_text(file: Path) -> None:
+    file.write_bytes(b'{"recipe": "\xff\xfe"}')
+
+
+def _deep(file: Path) -> None:
+    file.write_bytes(b"[" * 100_000)
+
+
+@pytest.mark.parametrize("put", [_pipe, _device, _folder, _no_text, _deep])
+def test_what_is_no_record_counts_as_none(put: Callable[[Path], None]) -> None:
+    path = build(recipe())
+    (path / store.RECORD).unlink()
+    put(path / store.RECORD)
+    assert store.find(recipe()) is None and store.entries() == []
+
+
+def test_what_a_killed_builder_left_and_cannot_be_removed_is_passed_over(folder: Path) -> None:
+    path = build(recipe())
+    left = folder / f"{recipe(3).key}.building"
+    left.mkdir()
+    (folder / f"{recipe(3).key}.lock").mkdir()  # no lock can be had there
+    assert [entry.path for entry in store.entries()] == [path] and left.exists()
+
+
+def test_a_store_that_cannot_be_read_is_one_line(folder: Path) -> None:
+    folder.parent.mkdir()
+    folder.write_text("no folder")
+    with pytest.raises(InputError, match="Not a directory"):
+        store.entries()

@@ -1,5 +1,6 @@
 """Malformed profiles: one clear line each, whatever the file holds."""
 
+import os
 import random
 from pathlib import Path
 
@@ -102,15 +103,29 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
     latin, large = tmp_path / "latin.yaml", tmp_path / "large.yaml"
     latin.write_bytes(DEMO.encode() + b"description: caf\xe9\n")
     large.write_text("#" * (strict_yaml.LARGEST_FILE_BYTES + 1))
+    pipe, utf16, deep = tmp_path / "pipe.yaml", tmp_path / "utf16.yaml", tmp_path / "deep.yaml"
+    os.mkfifo(pipe)
+    utf16.write_bytes(DEMO.encode("utf-16"))
+    deep.write_text("[" * 100_000)
     for file, said in (
         (latin, ":2: is not UTF-8 text"),
         (large, "is larger than 1 MiB"),
         (tmp_path, "is a folder"),
         (tmp_path / "none.yaml", "no such file"),
-        (Path("/dev/zero"), "is larger than 1 MiB"),
+        (Path("/dev/zero"), "is a device"),
+        (pipe, "is a pipe"),
+        (utf16, "is UTF-16, not UTF-8 text"),
+        (deep, "nested deeper than 32 levels"),
+        (tmp_path / ("a" * 300 + ".yaml"), "File name too long"),
     ):
         with pytest.raises(ProfileError, match=said):
             profile.read(file)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path: Path) -> None:
+    file = tmp_path / "marked.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + DEMO.encode())
+    assert profile.read(file).model.source == "demo"
 
 
 def test_yaml_means_what_yaml_1_2_says(file: Path) -> None:
