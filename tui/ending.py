@@ -15,7 +15,10 @@ Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Ending(Widget):
-    """Whatever runs workers or paints later."""
+    """Whatever runs workers or paints later.
+
+    As a base class it comes last: Textual takes the styles of the first.
+    """
 
     def work(self, doing: Work, group: str = "default", *, exclusive: bool = False) -> Worker[None]:
         """Do this beside the screen, as long as this widget is there."""

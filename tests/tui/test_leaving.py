@@ -167,3 +167,15 @@ def test_whatever_works_in_the_background_ends_in_order() -> None:
     assert Ending in works
     assert not [cls for cls in works if not issubclass(cls, Ending | App)]
     assert not [cls for cls in classes() if issubclass(cls, Screen) and not issubclass(cls, Page)]
+
+
+async def test_the_styles_of_screens_and_dialogs_hold(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("f5")
+        await wait_until(lambda: play.app.screen.query("FigureTable"))
+        assert play.app.screen.styles.background.a == 1
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: play.app.screen.query(".dialog"))
+        await wait_until(lambda: play.app.screen.query_one(".dialog").region.x > 0)  # in the middle
+        assert 0 < play.app.screen.styles.background.a < 1

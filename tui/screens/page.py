@@ -14,7 +14,7 @@ from tui.widgets.prompt import Prompt
 Result = TypeVar("Result")
 
 
-class Page(Ending, Screen[Result]):
+class Page(Screen[Result], Ending):
     """A screen that ends in order, whenever and however often it is left."""
 
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
@@ -29,7 +29,7 @@ class Page(Ending, Screen[Result]):
         """The application ends: end what runs, and keep what is done."""
 
 
-class Dialog(Page[Result], ModalScreen[Result]):
+class Dialog(ModalScreen[Result], Page[Result]):
     """A question over another screen."""
 
 

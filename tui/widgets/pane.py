@@ -36,7 +36,7 @@ COLOURS = ("$primary", "$accent")
 FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read
 
 
-class Pane(Ending, Vertical):
+class Pane(Vertical, Ending):
     """Everything about one side."""
 
     DEFAULT_CSS = """

@@ -15,7 +15,7 @@ REST = 4.0  # after painting, rest so many times as long as it took: at most a f
 LONGEST_REST_S = 1.0
 
 
-class Reply(Ending, ModelMarkdown):
+class Reply(ModelMarkdown, Ending):
     """An answer, while it comes and afterwards."""
 
     DEFAULT_CSS = """
