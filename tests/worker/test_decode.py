@@ -226,23 +226,26 @@ def test_no_limit_where_the_model_states_none() -> None:
     assert decode.room(0, 1_000_000) > 1_000_000
 
 
+def cancelled_once(
+    loaded: LoadedModel, ids: list[int], is_enough: Callable[[list[decode.Step]], bool]
+) -> list[decode.Step]:
+    """The steps of an answer that is cancelled as soon as there are enough."""
+    seen: list[decode.Step] = []
+    held = DynamicCache(config=loaded.model.config)
+    for step in decode.generate(loaded, ids, profile.Generation(), lambda: is_enough(seen), held):
+        seen.append(step)
+    return seen
+
+
 def test_cancel_takes_effect_before_the_next_token() -> None:
-    said: list[bool] = []
-
-    def cancelled() -> bool:
-        said.append(len(said) == 4)  # asked once for the prompt's chunk, then before every token
-        return said[-1]
-
-    steps = run(loaded_tiny(), [70, 71], cancelled)
-    assert len(tokens(steps)) == 3
-    assert reason(steps) == "cancelled"
+    steps = cancelled_once(loaded_tiny(), [70, 71], lambda seen: len(tokens(seen)) == 3)
+    assert (len(tokens(steps)), reason(steps)) == (3, "cancelled")
 
 
 def test_cancel_takes_effect_before_the_next_chunk(opt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = loaded_folder(opt_folder)
     monkeypatch.setattr(decode, "CPU_CHUNK_FLOP", 2 * loaded.info.parameters * 32)
-    answers = iter([False, True])
-    steps = run(loaded, [70] * 100, lambda: next(answers))
+    steps = cancelled_once(loaded, [70] * 100, lambda seen: len(seen) == 2)
     assert [step.done for step in steps if isinstance(step, decode.Prefill)] == [0, 32]
     assert (tokens(steps), reason(steps)) == ([], "cancelled")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from engine.errors import LoadError, OutOfMemoryError
 from engine.methods import BitsAndBytes, Full, Gguf, Method, Stored
@@ -188,12 +189,12 @@ def test_a_folder_that_names_no_dtype_is_asked_for_its_tensors(tiny: LoadedModel
 
 @pytest.fixture
 def config_folder(tmp_path: Path) -> Iterator[Any]:
-    """Writes a folder with this config and weights that nobody will read."""
+    """Writes a folder with this config, a tokenizer and one weight that nobody will miss."""
 
     def write(**changes: Any) -> str:
         config = json.loads((SHAPES / "tiny.json").read_text()) | changes
         (tmp_path / "config.json").write_text(json.dumps(config))
-        (tmp_path / "model.safetensors").write_bytes(b"")
+        save_file({"lm_head.weight": torch.zeros(512, 64)}, tmp_path / "model.safetensors")
         random_tokenizer(512, 2048).save_pretrained(tmp_path)
         return str(tmp_path)
 
@@ -215,7 +216,7 @@ def config_folder(tmp_path: Path) -> Iterator[Any]:
             "needs a package that is missing here: aqlm",
             "pip",
         ),
-        ({}, "could not be loaded", "log"),  # an empty weights file
+        ({}, "lacks .* of the .* tensors of a", "config.json describes another model"),
     ],
 )
 def test_what_cannot_be_loaded_is_one_line(config_folder: Any, changes: Any, message: str, hint: str) -> None:
@@ -223,6 +224,14 @@ def test_what_cannot_be_loaded_is_one_line(config_folder: Any, changes: Any, mes
         loaded(config_folder(**changes), Stored())
     assert hint in caught.value.hint
     assert "\n" not in caught.value.message
+
+
+def test_weights_that_are_no_safetensors_are_told_first(config_folder: Any, tmp_path: Path) -> None:
+    folder = config_folder(model_type="frobnicator")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(LoadError, match=r"model\.safetensors is no whole safetensors file") as caught:
+        loaded(folder, Stored())
+    assert "download it anew" in caught.value.hint
 
 
 def test_a_folder_without_tokenizer(tiny: LoadedModel, tmp_path: Path) -> None:
