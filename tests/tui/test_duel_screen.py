@@ -361,6 +361,17 @@ async def test_what_is_typed_anywhere_is_text(stage: Stager) -> None:
         assert len(play.sessions) == 2 and len(play.text(0)) == before
 
 
+async def test_a_long_prompt_is_asked_whole_and_shown_in_part(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        prompt = "[b]word[/b]\n" * 1000
+        await play.ask(prompt)
+        await play.settled()
+        assert play.sessions[0].asked[-1][-1].content == prompt
+        assert f"… and {len(prompt) - 8000:,} more characters" in play.text(0)
+        assert "[b]word[/b]" in play.text(0)
+
+
 async def test_ctrl_r_asks_before_it_ends_a_conversation(stage: Stager) -> None:
     async with stage() as play:
         await play.ready()

@@ -16,6 +16,8 @@ from engine.text import visible
 if TYPE_CHECKING:
     from tui.widgets.reply import Reply
 
+LONGEST_PROMPT = 8_000  # characters that are shown of one: each picture of the screen lays out all of it
+
 
 class Transcript(VerticalScroll):
     """User turns, answers, and what went wrong between them."""
@@ -51,7 +53,7 @@ class Transcript(VerticalScroll):
         from tui.widgets.reply import Reply  # Markdown is not needed for the first picture
 
         self.reply = Reply()
-        self._add(Static(Content(visible(prompt)), classes="turn"), self.reply)
+        self._add(Static(shown(prompt), classes="turn"), self.reply)
         self.anchor()
 
     def grow(self, text: str) -> None:
@@ -94,3 +96,10 @@ class Transcript(VerticalScroll):
         """Show more; while the application ends nothing can be added."""
         if self._turns.is_attached:
             self._turns.mount_all(widgets)
+
+
+def shown(prompt: str) -> Content:
+    """The prompt, or its beginning and how much of it is not shown."""
+    words = Content(visible(prompt[:LONGEST_PROMPT]))
+    rest = len(prompt) - LONGEST_PROMPT
+    return words if rest <= 0 else words + Content.assemble((f" … and {rest:,} more characters", "$quiet"))
