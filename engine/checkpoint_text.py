@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from engine.record import Record
-from engine.units import bytes_text, seconds_text
+from engine.units import bytes_text, seconds_text, time_text
 
 
 def summary(record: Record, path: Path, size_bytes: int) -> list[str]:
     """One fact a line."""
     recipe = record.recipe
+    made = time_text(record.created, with_zone=True)
     versions = ", ".join(f"{name} {version}" for name, version in recipe.versions.items())
     facts = {
         "checkpoint": f"{path} ({bytes_text(size_bytes)})",
@@ -17,7 +18,7 @@ def summary(record: Record, path: Path, size_bytes: int) -> list[str]:
         "quantizing": f"{seconds_text(record.seconds)}; with reading, saving and checking "
         f"{seconds_text(record.total_seconds)}",
         "peak memory": bytes_text(record.peak_bytes),
-        "made": f"{record.created}, from profile {record.profile}, with {versions}",
+        "made": f"{made}, from profile {record.profile}, with {versions}",
     }
     width = max(map(len, facts))
     return [*(f"{name:<{width}}  {fact}" for name, fact in facts.items()), *_notes(record)]

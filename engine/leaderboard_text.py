@@ -93,7 +93,7 @@ def _table(board: Leaderboard) -> str:
         return "\n".join(line for line in (NO_VOTES, excluded_text(board)) if line)
     standings = report.table([cells(standing, board) for standing in board.standings])
     pairs = report.table([pair_cells(pair) for pair in board.pairs])
-    remarks = "\n".join(line for line in (*board.notes, excluded_text(board)) if line)
+    remarks = "\n".join(report.single_lines(line for line in (*board.notes, excluded_text(board)) if line))
     return "\n\n".join(part for part in (standings, pairs, remarks) if part)
 
 

@@ -17,6 +17,7 @@ from engine.errors import FileError, InputError, ProfileError
 from engine.faults import nearest
 from engine.methods import Awq, Gguf, Gptq, Method, Stored
 from engine.models import Demo, Folder, GgufFile, Hub, Source, parse_source
+from engine.text import visible
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 MOST_TEMPLATE_BYTES = 1 << 20
@@ -115,7 +116,7 @@ def find(name: str, *, code_allowed: bool = False) -> Profile:
     if name.endswith((".yaml", ".yml")):
         return read(paths.expanded(name))
     files = available()
-    if file := files.get(name):
+    if file := files.get(visible(name, keep_newlines=False)):
         found = read(file)
         if found.model.trust_remote_code and not code_allowed and profile_origin.of(file) == "./profiles":
             raise _code_refused(file)

@@ -29,7 +29,7 @@ def shown_name(file: Path) -> str:
 def files(name: str) -> list[Path]:
     """The profiles of this name, first hit first."""
     found = (file for folder in paths.profile_folders() for file in yaml_files(folder))
-    return [file for file in found if shown_name(file) == name]
+    return [file for file in found if shown_name(file) == visible(name, keep_newlines=False)]
 
 
 def yaml_files(folder: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def remark(name: str) -> str:
     found = files(name)
     if not found or of(found[0]) != "./profiles":
         return ""
-    first = found[0]
+    first, name = found[0], shown_name(found[0])
     hidden = next((of(other) for other in found[1:] if of(other) != "./profiles"), None)
     if hidden is None:
         return f"{name} is {first}, not the model of that name" if _is_model(name) else ""

@@ -6,7 +6,7 @@ Knows nothing of what the rows are about. A cell is text, a number or nothing; u
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
@@ -39,6 +39,11 @@ def table(rows: Sequence[Row], width: int | None = None) -> str:
     return "\n".join(line if width is None else _cut(line, width) for line in lines)
 
 
+def single_lines(texts: Iterable[str], before: str = "") -> list[str]:
+    """Each text as one line, whatever is in it, behind `before`."""
+    return [before + visible(text, keep_newlines=False) for text in texts]
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table."""
     if not rows:
@@ -66,7 +71,7 @@ def jsonl(rows: Sequence[object]) -> str:
 def csv_text(rows: Sequence[Row]) -> str:
     """Comma-separated values with a header; an absent figure is an empty cell.
 
-    Text that a spreadsheet would compute has a `'` before it; control characters are written as `\\uXXXX`.
+    Text that a spreadsheet would compute has a `'` before it; control characters and newlines are `\\uXXXX`.
     """
     if not rows:
         return ""
@@ -118,7 +123,7 @@ FORMATS: Mapping[str, Callable[[Sequence[Row]], str]] = {
 def _inert(cell: Cell) -> Cell:
     if not isinstance(cell, str):
         return cell
-    return ("'" if cell.startswith(FORMULA_STARTS) else "") + escaped(cell)
+    return ("'" if cell.startswith(FORMULA_STARTS) else "") + escaped(cell).replace("\n", r"\u000a")
 
 
 def _shown(cell: Cell) -> str:

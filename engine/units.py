@@ -4,6 +4,7 @@ Knows nothing of where a figure came from. A figure that was not measured is sho
 """
 
 import re
+from datetime import UTC, datetime
 
 MISSING = "–"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -50,6 +51,19 @@ def seconds_text(seconds: float | None) -> str:
         return f"{_three_digits(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def time_text(utc: str, *, with_zone: bool = False) -> str:
+    """`2026-11-27 20:41` where the user is, of an ISO 8601 time; with the zone, `2026-11-27 20:41 CET`.
+
+    Records keep UTC. What is no time stays as it is.
+    """
+    try:
+        kept = datetime.fromisoformat(utc)
+        local = (kept if kept.tzinfo else kept.replace(tzinfo=UTC)).astimezone()
+    except (ValueError, OverflowError):
+        return utc
+    return f"{local:%Y-%m-%d %H:%M %Z}" if with_zone else f"{local:%Y-%m-%d %H:%M}"
 
 
 def share_text(done: int, total: int) -> str:

@@ -16,6 +16,7 @@ from engine.protocol import Failed, Quantized, Staged
 from engine.record import Record
 from engine.stages import stage_text
 from engine.store import Entry
+from engine.units import time_text
 from tui.chart import Axis, Chart, Line
 from tui.job import Field, Picture, Progress
 
@@ -53,7 +54,7 @@ class QuantizeJob:
             return f"{wanted.label} {lacking}"
         if there is None:
             return "not in the store yet: Enter or Ctrl+R makes it"
-        return f"in the store since {there.record.created[:16]}: Enter or Ctrl+R makes it anew"
+        return f"in the store since {time_text(there.record.created)}: Enter or Ctrl+R makes it anew"
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """This profile next."""

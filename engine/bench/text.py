@@ -125,12 +125,13 @@ def verdicts(document: Document) -> list[str]:
 
 def _table(document: Document) -> str:
     shown = report.table(_readable(document))
-    return "\n".join((*heading(document), "", shown, "", *reasons(document), *verdicts(document))).rstrip()
+    above, below = heading(document), (*reasons(document), *verdicts(document))
+    return "\n".join((*report.single_lines(above), "", shown, "", *report.single_lines(below))).rstrip()
 
 
 def _markdown(document: Document) -> str:
-    above = [f"- {line}" for line in heading(document)]
-    below = [f"- {line}" for line in (*reasons(document), *verdicts(document))]
+    above = report.single_lines(heading(document), "- ")
+    below = report.single_lines((*reasons(document), *verdicts(document)), "- ")
     return "\n".join((*above, "", report.markdown(_readable(document)), "", *below)).rstrip()
 
 

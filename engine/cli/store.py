@@ -11,7 +11,7 @@ from engine.cli import checkpoint_text, terminal
 from engine.errors import ExitCode, InputError
 from engine.report import Row
 from engine.store import Entry
-from engine.units import bytes_text
+from engine.units import bytes_text, time_text
 
 
 @click.group(short_help="List, show and remove quantized checkpoints.")
@@ -85,7 +85,7 @@ def _row(entry: Entry) -> Row:
         "size": bytes_text(entry.size_bytes),
         "perplexity": check.perplexity if check else None,
         "source's": check.source_perplexity if check else None,
-        "made": record.created[:10],
+        "made": time_text(record.created)[:10],
         "profile": record.profile,
         "model": record.recipe.model,
     }

@@ -138,12 +138,12 @@ def _readable(report: Report) -> list[dict[str, Cell]]:
 
 
 def _table(report: Report) -> str:
-    lines = (*heading(report), "", tables.table(_readable(report)), "", *remarks(report))
-    return "\n".join(lines).rstrip()
+    above, below = (tables.single_lines(part(report)) for part in (heading, remarks))
+    return "\n".join((*above, "", tables.table(_readable(report)), "", *below)).rstrip()
 
 
 def _markdown(report: Report) -> str:
-    above, below = ([f"- {line}" for line in part(report)] for part in (heading, remarks))
+    above, below = (tables.single_lines(part(report), "- ") for part in (heading, remarks))
     return "\n".join((*above, "", tables.markdown(_readable(report)), "", *below)).rstrip()
 
 

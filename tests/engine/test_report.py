@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,24 @@ def test_every_format_holds_the_same_rows() -> None:
 )
 def test_figures_have_their_unit_and_three_digits(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("kept", "shown"),
+    [
+        ("2026-11-27T23:41:07+00:00", "2026-11-28 05:11"),
+        ("2026-11-27T23:41:07", "2026-11-28 05:11"),
+        ("2026-11-28T05:11:07+05:30", "2026-11-28 05:11"),
+        ("yesterday", "yesterday"),
+    ],
+)
+def test_times_are_those_of_where_the_user_is(kept: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "IST-5:30")
+    time.tzset()
+    assert units.time_text(kept) == shown
+    assert units.time_text(kept, with_zone=True) in {f"{shown} IST", "yesterday"}
+    monkeypatch.undo()
+    time.tzset()
 
 
 def test_no_format_has_a_character_that_a_terminal_acts_on() -> None:

@@ -17,6 +17,7 @@ from engine import report
 from engine.errors import InputError
 from engine.history import Run
 from engine.text import visible
+from engine.units import time_text
 from tui.screens.page import Dialog
 from tui.screens.profiles import Entry, entry_content, matching, read_entries
 
@@ -182,5 +183,7 @@ class SaveDialog(Dialog[Path | None]):
 
 
 def _run_content(run: Run) -> Content:
-    when = run.created.replace("T", " ")[:16]
-    return Content.assemble((when + "  ", "$quiet"), visible(run.title, keep_newlines=False))
+    return Content.assemble(
+        (visible(time_text(run.created), keep_newlines=False) + "  ", "$quiet"),
+        visible(run.title, keep_newlines=False),
+    )

@@ -12,6 +12,7 @@ from textual.binding import Binding
 
 from engine.errors import QuantDuelError
 from engine.history import History
+from engine.units import time_text
 from tui.job import KeptJob
 from tui.pacer import Pacer
 from tui.screens.ask import EarlierChoice, EarlierDialog, SaveDialog
@@ -104,7 +105,9 @@ class KeptScreen(RunScreen):
             self.say(error)
             return
         words = "beside it" if choice.compare else "shown"
-        self.query_one(RunProgress).end(f"{words}: {choice.run.title}, {choice.run.created}", "idle")
+        self.query_one(RunProgress).end(
+            f"{words}: {choice.run.title}, {time_text(choice.run.created)}", "idle"
+        )
         self.show_results()
 
     def _export(self, file: Path) -> None:
