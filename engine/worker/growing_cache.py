@@ -29,10 +29,15 @@ class GrowingCache(DynamicCache):
         return keeps_all and self.get_seq_length() <= self.steady_tokens
 
     def forget_beyond(self, tokens: int) -> None:
-        """Let no layer hold more: a pass that was left in the middle has filled some of them only."""
-        for layer in self.layers:
-            if isinstance(layer, GrowingLayer) and layer.get_seq_length() > tokens:
-                layer.hold(tokens)
+        """Let no layer hold more: a pass that was left in the middle has filled some of them only.
+
+        All have room for as many afterwards: the first layer's room is taken for everybody's.
+        """
+        layers = [layer for layer in self.layers if isinstance(layer, GrowingLayer) and layer.is_initialized]
+        most = max((layer.key_room.shape[-2] for layer in layers), default=0)
+        for layer in layers:
+            layer.hold(min(tokens, layer.get_seq_length()))
+            layer.make_room(most)
 
 
 def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:

@@ -129,3 +129,14 @@ async def test_a_duels_first_turn_is_cold_and_its_second_is_not(session: Session
         pass
     assert (reused[0], duel.answers[0].metrics.reused_tokens) == (0, 0)
     assert reused[1] > 0
+
+
+def test_a_stopped_reading_leaves_every_layer_as_much_room(exact: LoadedModel) -> None:
+    kept, ids, asked = KeptCache(), list(range(70, 110)), iter(range(1000))
+    ids += answered(exact, ids, kept, SHORT)
+    longer = [*ids, *(70 + number % 50 for number in range(200))]
+    cache, parts = kept.take(longer, exact.model.config), []
+    for step in decode.generate(exact, longer, SHORT, lambda: bool(parts) and next(asked) >= 12, cache):
+        parts.append(step)
+    assert parts[-1] == decode.End("cancelled", "")
+    assert len({layer.key_room.shape for layer in cache.layers}) == 1
