@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import LoadError
 from engine.shape.weight_files import weight_files
+from engine.worker.settings_files import settings
 
 if TYPE_CHECKING:
     import torch
@@ -79,6 +80,7 @@ class Checkpoint:
         except (OSError, ValueError) as error:
             if "custom code" in str(error):
                 raise
+            self._require_sound_tokenizer()
             raise LoadError(f"{self.name} has no tokenizer that can be read", TOKENIZER_HINT) from error
 
     def model(self, placement: Placement, quantization: object = None) -> PreTrainedModel:
@@ -123,6 +125,12 @@ class Checkpoint:
         """False is said aloud: where nothing is said, transformers asks on the terminal."""
         trust: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
         return trust | ({"gguf_file": self.path.name} if self.kind == "gguf" else {})
+
+    def _require_sound_tokenizer(self) -> None:
+        """LoadError where the tokenizer is there and broken."""
+        file = self.path / "tokenizer.json"
+        if self.kind == "folder" and file.is_file():
+            settings(file)
 
     def _first_tensor_dtype(self) -> str:
         from safetensors import safe_open

@@ -28,6 +28,15 @@ if TYPE_CHECKING:
 DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
 GGUF_NOTE = "GGUF weights are dequantized while they load: they need the memory of full precision"
 
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""Files that transformers passes over, or blames another for, where they are broken."""
+
 
 def fetch(profile: Profile, report: Report) -> Checkpoint:
     """The profile's checkpoint, downloaded and converted where needed; LoadError where there is none."""
@@ -98,8 +107,10 @@ def _checked_folder(path: Path) -> Path:
         raise LoadError(
             f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
         )
-    settings(path / "config.json")
     _require_plain_files(path)
+    for name in SETTINGS:
+        if (path / name).is_file():
+            settings(path / name)
     if not weight_files(path):
         raise LoadError(f"{path} has no safetensors weights", _other_weights(path))
     stored_tensors.require_whole(path)

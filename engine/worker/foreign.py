@@ -13,7 +13,7 @@ from pathlib import Path
 from engine import views
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
-from engine.worker import kernels
+from engine.worker import kernels, stored_tensors
 from engine.worker.checkpoint import Checkpoint
 from engine.worker.settings_files import Settings, settings
 
@@ -32,6 +32,8 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
         return
     config = settings(checkpoint.path / "config.json")
     said = _said(checkpoint.path, config)
+    if said is None and "compression_config" not in config:
+        stored_tensors.require_plain(checkpoint.path)
     mended = _mended(said, checkpoint.name)
     renamed = _renamed_weights(checkpoint.path)
     index = _bare_index(checkpoint.path)

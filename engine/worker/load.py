@@ -23,7 +23,9 @@ from engine.worker import (
     completeness,
     failures,
     foreign,
+    generation_settings,
     gguf_reading,
+    gguf_settings,
     gptqmodel_api,
     heap,
     info,
@@ -123,9 +125,8 @@ def _read(
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
-    checkpoint = replace(
-        checkpoint, notes=(*checkpoint.notes, *gptqmodel_api.notes(model), *completeness.notes(model))
-    )
+    generation_settings.require_ends(model, checkpoint.name)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be
@@ -145,6 +146,17 @@ def _read(
         copy_bytes_s=copy_bytes_s if on_gpu else traffic.quick_copy_speed(placement.device),
     )
     return LoadedModel(model, tokenizer, placement.device, description, profile)
+
+
+def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> tuple[str, ...]:
+    """What the user should know of how it was read."""
+    is_gguf = checkpoint.kind == "gguf"
+    return (
+        *gptqmodel_api.notes(model),
+        *completeness.notes(model),
+        *(gguf_settings.notes(checkpoint.path, model.config) if is_gguf else ()),
+        *generation_settings.notes(model, profile.generation),
+    )
 
 
 def warm_up(model: PreTrainedModel, name: str) -> Tensor:

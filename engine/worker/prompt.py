@@ -77,7 +77,15 @@ def remarks(
             found.append("the tokenizer begins a text with BOS, the chat template does not: there is none")
         elif text.startswith(bos * 2) or (begins and not is_chat):
             found.append("BOS came twice, from the text and from the tokenizer: it was put once")
+    if _ends_of_itself(tokenizer, text, token_ids):
+        found.append("the tokenizer ends a text with EOS: the model reads one behind the prompt")
     return tuple(found)
+
+
+def _ends_of_itself(tokenizer: PreTrainedTokenizerBase, text: str, token_ids: Sequence[int]) -> bool:
+    """Whether an end of text stands behind the ids that is not in the text."""
+    eos = tokenizer.eos_token
+    return bool(eos) and list(token_ids[-1:]) == [tokenizer.eos_token_id] and not text.rstrip().endswith(eos)
 
 
 def _special_in(

@@ -22,6 +22,10 @@ CAUSAL = {torch.float32: 1e-4, torch.float64: 1e-4}
 HINT = "a model that only decodes text is wanted, such as a Llama, a Mistral or a Qwen"
 HINT_FAILED = "another method may do, or another kind of model; the worker's log has the details"
 
+HINT_NO_NUMBERS = (
+    "a weight is infinite or NaN (copy it anew), or `model.dtype: float32` has the range it needs"
+)
+
 
 def require_kind(config: PreTrainedConfig, name: str) -> None:
     """LoadError unless this kind of model writes text, alone, with a cache for what it has read."""
@@ -54,6 +58,9 @@ def require_reading(model: PreTrainedModel, name: str) -> Tensor:
         if memory.is_out_of_memory(error):
             raise
         raise LoadError(f"{_kind(model, name)}, which cannot be run: {_line(error)}", HINT_FAILED) from error
+    if not bool(logits.amax(dim=-1).isfinite().all()):
+        said = str(logits.dtype).removeprefix("torch.")
+        raise LoadError(f"{name} makes no numbers of its first tokens, in {said}", HINT_NO_NUMBERS)
     if held != tokens.shape[1] + 1:
         raise LoadError(f"{_kind(model, name)}, which does not keep what it reads in a cache", HINT)
     if not _is_causal(logits):
@@ -103,6 +110,6 @@ def _first_tokens(model: PreTrainedModel) -> Tensor:
 
 def _is_causal(logits: Tensor) -> bool:
     """Whether two texts that differ in their last token have the same logits before it."""
-    one, other = logits[:, :-1].float()
+    one, other = logits[:, :-1].float().nan_to_num(neginf=0)  # a head may rule tokens out by -inf
     limit = CAUSAL.get(logits.dtype, 0.02) * float(one.abs().max())
     return float((one - other).abs().max()) <= limit

@@ -43,6 +43,20 @@ def require_whole(folder: Path) -> None:
         raise LoadError(f"{start} and its files do not agree on {listed(wrong)}", _COPY_ANEW)
 
 
+def require_plain(folder: Path) -> None:
+    """LoadError where weights are integers: cast to a float they would be what no scale has been put to."""
+    packed = [
+        f"{name} ({stored.dtype})"
+        for name, stored in tensors(folder).items()
+        if name.endswith(".weight") and stored.dtype.startswith(("I", "U", "BOOL"))
+    ]
+    if packed:
+        raise LoadError(
+            f"{folder} has weights in integers, and nothing says how they are packed: {listed(packed)}",
+            "its config.json lacks quantization_config: copy it anew",
+        )
+
+
 def _of_file(file: Path) -> dict[str, Stored]:
     try:
         with safe_open(file, framework="np") as content:

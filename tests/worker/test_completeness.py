@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
@@ -22,7 +23,7 @@ from transformers import (
 
 from engine.errors import LoadError
 from engine.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
-from engine.profile import of_model
+from engine.profile import Generation, of_model
 from engine.protocol import Staged
 from engine.shape.weight_files import INDEX, WEIGHTS
 from engine.worker import completeness, foreign, methods
@@ -268,6 +269,52 @@ def test_the_note_reaches_the_user(parrot: Callable[..., Path]) -> None:
     assert found.info.notes == ("in the checkpoint and not in the model: mystery.weight",)
 
 
+def test_integers_are_no_weights_unless_the_config_says_how(tiny: Callable[..., Path]) -> None:
+    folder = tiny()
+    change(folder, **{DOWN: torch.ones(64, 128, dtype=torch.int8)})
+    with pytest.raises(LoadError, match=r"weights in integers, .*down_proj\.weight \(I8\)"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "file", ["generation_config.json", "tokenizer_config.json", "added_tokens.json", "tokenizer.json"]
+)
+def test_a_broken_file_beside_the_weights_is_named(file: str, tiny: Callable[..., Path]) -> None:
+    folder = tiny()
+    random_tokenizer(64, 256).save_pretrained(folder)
+    (folder / file).write_text("{broken")
+    with pytest.raises(LoadError, match=rf"{file} cannot be read as JSON"):
+        load(of_model(str(folder)), 1, ignore)
+
+
+def test_what_generate_would_heed_and_the_engine_does_not_is_noted(parrot: Callable[..., Path]) -> None:
+    folder = parrot("a", "b")
+    asked = {"suppress_tokens": [5], "repetition_penalty": 1.25, "no_repeat_ngram_size": 0, "top_k": 20}
+    (folder / "generation_config.json").write_text(json.dumps(asked))
+    profile = of_model(str(folder))
+    said = "generation_config.json asks for what is not done: "
+    assert load(profile, 1, ignore).info.notes == (f"{said}repetition_penalty 1.25, suppress_tokens [5]",)
+    penalized = replace(profile, generation=Generation(repetition_penalty=1.25))
+    assert load(penalized, 1, ignore).info.notes == (f"{said}suppress_tokens [5]",)
+
+
+def test_an_end_that_is_no_token_id_is_refused(parrot: Callable[..., Path]) -> None:
+    folder = parrot("a", "b")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ["</s>"]}))
+    with pytest.raises(LoadError, match="eos_token_id that is no number: </s>"):
+        load(of_model(str(folder)), 1, ignore)
+
+
+def test_a_weight_that_is_no_number_is_said(parrot: Callable[..., Path]) -> None:
+    folder = parrot("a", "b")
+    found = load_file(folder / WEIGHTS)
+    name = next(name for name in found if name.endswith("norm.weight"))
+    found[name][0] = torch.nan
+    save_file(found, folder / WEIGHTS)
+    with pytest.raises(LoadError, match="makes no numbers of its first tokens"):
+        load(of_model(str(folder)), 1, ignore)
+
+
 # GGUF
 
 
@@ -277,6 +324,11 @@ def write_gguf(file: Path, *, drop: str = "", add: str = "", said_layers: int = 
     writer.add_block_count(said_layers)
     for key, value in {"split.no": 0, "split.count": 0, **metadata}.items():
         writer.add_uint16(key, value)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(61))])
+    writer.add_token_scores([0.0] * 64)
+    writer.add_token_types([2, 3, 3, *([6] * 61)])
+    writer.add_eos_token_id(2)
     writer.add_embedding_length(64)
     writer.add_feed_forward_length(128)
     writer.add_head_count(4)
@@ -306,6 +358,23 @@ def test_a_gguf_file_is_read_as_a_whole(tmp_path: Path) -> None:
         read(write_gguf(tmp_path / "lacks.gguf", drop="blk.0.ffn_down.weight"), Gguf())
     with pytest.raises(LoadError, match=r"lacks 9 of the 21 .*model\.layers\.1\."):
         read(write_gguf(tmp_path / "short.gguf", said_layers=2), Gguf())
+
+
+def test_settings_of_a_gguf_file_that_are_not_read_are_noted(tmp_path: Path) -> None:
+    said = {
+        "rope.freq_base": 10000,
+        "attention.head_count_kv": 4,
+        "rope.dimension_count": 16,
+        "logit_scale": 0,
+    }
+    plain = write_gguf(tmp_path / "plain.gguf", **{f"llama.{name}": value for name, value in said.items()})
+    assert len(load(of_model(str(plain)), 1, ignore).info.notes) == 1  # that it was unpacked
+    scaled = {"llama.attention.sliding_window": 8, "llama.rope.scaling.factor": 4}
+    file = write_gguf(tmp_path / "scaled.gguf", **scaled, **{"tokenizer.ggml.eot_token_id": 5})
+    assert load(of_model(str(file)), 1, ignore).info.notes[1:] == (
+        "the file's settings that are not read: llama.attention.sliding_window 8, "
+        "llama.rope.scaling.factor 4, tokenizer.ggml.eot_token_id 5",
+    )
 
 
 def test_a_part_of_a_gguf_model_is_refused(tmp_path: Path) -> None:

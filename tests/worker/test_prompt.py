@@ -98,6 +98,20 @@ def test_bos_is_never_doubled(where: str, tokenizer_adds: bool, tmp_path: Path) 
     assert tokenizer.decode(ids[1:]) == "Hello"
 
 
+def test_an_eos_that_the_tokenizer_adds_is_noted() -> None:
+    tokenizer = word_tokenizer()
+    specials = [("<s>", 0), ("</s>", 1)]
+    ending = processors.TemplateProcessing("<s> $A </s>", special_tokens=specials)
+    tokenizer.backend_tokenizer.post_processor = ending
+    noted = ("the tokenizer ends a text with EOS: the model reads one behind the prompt",)
+    assert prompt.remarks(tokenizer, Prompt(), HELLO, *prompt.render(tokenizer, Prompt(), HELLO)) == noted
+    said = (Message("user", "Hello</s>"),)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", special_tokens=[])
+    assert noted[0] not in prompt.remarks(
+        tokenizer, Prompt(), said, *prompt.render(tokenizer, Prompt(), said)
+    )
+
+
 def test_a_jinja_file_without_bos_gets_the_tokenizers(tmp_path: Path) -> None:
     file = tmp_path / "vicuna.jinja"
     file.write_text(
