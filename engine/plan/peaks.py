@@ -14,7 +14,7 @@ from engine.shape import roles
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
 COPY_BUFFER_BYTES = 64 << 20  # engine/worker/traffic.py: for the copy speed; more where caches are large
-GGUF_ENTRY_BYTES = 5600  # of the vocabulary, as the reader and the tokenizer's conversion hold it
+GGUF_ENTRY_BYTES = 5000  # of the vocabulary, as the reader and the tokenizer's conversion hold it
 FileRead = Literal["made", "quantized on load", "source"]
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
 
@@ -65,7 +65,10 @@ def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Te
         table = Term(
             "the file's vocabulary", vocabulary, f"{GGUF_ENTRY_BYTES} B an entry, measured with one file"
         )
-        return [_file(shape.file_bytes), table]
+        largest = max((tensor.elements for tensor in roles.used(shape)), default=0)
+        unpacked = largest * (4 + target.element_bytes)
+        unpacking = Term("one tensor unpacked", unpacked, f"the largest, in float32 and in {target.dtype}")
+        return [_file(shape.file_bytes), table, unpacking]
     if file == "made" and not shape.packing:
         return [_file(total(weights))]  # of the checkpoint that was made
     if shape.packing or file == "quantized on load" or shape.dtype != target.dtype:

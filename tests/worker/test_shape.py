@@ -61,6 +61,32 @@ def test_a_gguf_header_says_what_the_gguf_package_says(tmp_path: Path) -> None:
     assert shape.architecture.kv_heads == 2 and shape.architecture.vocabulary == 3 and shape.architecture.tied
 
 
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3", "llama", "phi3"])
+def test_windows_out_of_a_gguf_file_are_those_that_transformers_makes_of_it(
+    kind: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "tiny.gguf"
+    writer = gguf.GGUFWriter(file, kind)
+    writer.add_block_count(8)
+    writer.add_embedding_length(32)
+    writer.add_feed_forward_length(64)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_key_length(8)
+    writer.add_context_length(64)
+    writer.add_sliding_window(16)
+    writer.add_token_list(["a", "b", "c"])
+    writer.add_tensor("token_embd.weight", torch.zeros(3, 32).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    layers = growing_cache(AutoConfig.from_pretrained(tmp_path, gguf_file=file.name)).layers
+    expected = tuple(getattr(layer, "sliding_window", 0) for layer in layers)
+    assert find.of_gguf(file).architecture.windows == expected
+    assert any(expected) == kind.startswith("gemma")
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny shape as a checkpoint."""
