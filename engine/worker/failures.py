@@ -41,5 +41,7 @@ def _missing_package(error: ImportError, source: str) -> LoadError:
 
 
 def first_line(error: Exception) -> str:
+    """What was raised and what it says first; with the line after a heading, which says nothing itself."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__

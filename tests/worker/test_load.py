@@ -210,6 +210,7 @@ def config_folder(tmp_path: Path) -> Iterator[Any]:
             "trust_remote_code",
         ),
         ({"model_type": "vit"}, "is no text-generating model: its type is vit", ""),
+        ({"initializer_range": 1}, "'initializer_range': TypeError: .* expected float, got int", "log"),
         ({"model_type": "frobnicator"}, "could not be loaded: .*frobnicator", "log"),
         (
             {"quantization_config": {"quant_method": "aqlm"}},
