@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test check architectures install quantizers clean
+.PHONY: play test check architectures install quantizers gpu-dry-run clean
 
 play: $(VENV)/.play
 	$(BIN)/quantduel
@@ -20,6 +20,10 @@ check: $(VENV)/.test
 # Greedy tokens of every kind of model with every method, against transformers: minutes.
 architectures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.architectures
+
+# The checks for a machine with a GPU, as far as a CPU can run them: benchmarks/gpu/README.md.
+gpu-dry-run: $(VENV)/.test $(VENV)/.quantizers
+	OUT=$$(mktemp -d) KIT_DEVICE=cpu KIT_SHAPE=tiny KIT_SITE= PATH="$(CURDIR)/$(BIN):$$PATH" bash benchmarks/gpu/check.sh
 
 install: $(VENV)/.play
 

@@ -1,75 +1,116 @@
-"""CUDA graphs on a real GPU: what they write, when they are captured, and what a failed one leaves."""
+"""CUDA graphs on a real GPU: what they compute, when they are captured, and what a failed one leaves."""
 
 import gc
-from collections.abc import Iterator
 
 import pytest
 import torch
 
 from engine.methods import BitsAndBytes, Full, Method
-from engine.profile import Generation, Model, Profile
-from engine.worker import cuda_graph, decode, rehearsal, replay
+from engine.profile import Generation
+from engine.worker import cuda_graph, decode, rehearsal
+from engine.worker.decode import Stepper
+from engine.worker.growing_cache import GrowingCache, growing_cache, room_tokens
 from engine.worker.kept_cache import KeptCache
-from engine.worker.load import LoadedModel, load
+from engine.worker.load import LoadedModel
+from engine.worker.replay import ReplayedStep
+from tests.gpu.on_device import DEVICE, PROMPT, cuda_only, loaded, written
 
 pytestmark = pytest.mark.gpu
-PROMPT = list(range(70, 110))
 LONG = Generation(max_new_tokens=300, temperature=0.8, top_p=0.9, seed=3)
-NF4, INT8 = BitsAndBytes(quant_type="nf4"), BitsAndBytes(bits=8)
+SHORT = Generation(max_new_tokens=32)
+METHODS = {"full": Full(), "nf4": BitsAndBytes(quant_type="nf4"), "nested": BitsAndBytes(double_quant=True)}
+INT8 = BitsAndBytes(bits=8)
+OFF = {"float32": 1e-4, "bfloat16": 0.02, "float16": 0.02}  # of the largest logit
 
 
-@pytest.fixture(autouse=True)
-def forget_failures() -> Iterator[None]:
-    yield
-    replay.failures.clear()
-
-
-def loaded(method: Method) -> LoadedModel:
-    model = Model(source="random:tiny", dtype="float32", device="cuda:0")
-    return load(Profile(model=model, quantization=method), 1, lambda staged: None)
-
-
-def written(model: LoadedModel, kept: KeptCache) -> tuple[list[int], decode.End]:
-    cache = kept.take(PROMPT, model.model.config, LONG.max_new_tokens, cold=True)
-    decode.prepare(model, cache)
-    steps = list(decode.generate(model, PROMPT, LONG, lambda: False, cache))
-    kept.keep(cache, [])
-    assert isinstance(steps[-1], decode.End)
-    return [step.id for step in steps if isinstance(step, decode.Token)], steps[-1]
-
-
-@pytest.mark.parametrize("method", [Full(), NF4], ids=["full", "nf4"])
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_a_graph_writes_what_single_kernels_write(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     model = loaded(method)
-    graph, end = written(model, KeptCache())
+    graph, end = written(model, KeptCache(), LONG)
     assert (end.mode, end.notes) == ("graph", ())
     monkeypatch.setattr(decode, "REPLAYING", ())
-    assert written(model, KeptCache())[0] == graph
+    assert written(model, KeptCache(), LONG)[0] == graph
 
 
-def test_answers_after_a_load_capture_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", OFF)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_replay_computes_in_rooms_of_every_size(
+    method: Method, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(method, dtype)
+    for room in (256, 512, 2048):
+        cache, single = (growing_cache(model.model.config, room) for _ in range(2))
+        replaying = read(model, cache)
+        with monkeypatch.context() as patch:
+            patch.setattr(decode, "REPLAYING", ())
+            eager = read(model, single)
+        assert room_tokens(cache) == room
+        for _ in range(8):
+            off = stepped(replaying, eager, cache)
+            assert off < OFF[dtype] * float(eager.logits.abs().max()), (room, off)
+
+
+def read(model: LoadedModel, cache: GrowingCache) -> Stepper:
+    """Ready to step behind the prompt."""
+    stepper = Stepper(model.model, cache)
+    stepper.prepare(torch.zeros((1, 1), dtype=torch.long, device=DEVICE))
+    stepper.read(torch.tensor([PROMPT], device=DEVICE))
+    return stepper
+
+
+@torch.inference_mode()
+def stepped(replaying: Stepper, eager: Stepper, cache: GrowingCache) -> float:
+    """How far the logits of both are apart behind the same token. No old ones can pass for new ones."""
+    token = eager.logits.argmax(-1, keepdim=True)
+    step = cache.made_for_rooms
+    assert isinstance(step, ReplayedStep)
+    step.logits.fill_(torch.nan)
+    replaying.read(token)
+    eager.read(token)
+    assert replaying.mode == "graph" and eager.mode == "eager"
+    return float((replaying.logits - eager.logits).abs().max().nan_to_num(torch.inf))
+
+
+def test_no_cold_answer_holds_a_capture(captures: list[torch.device]) -> None:
     model, kept = loaded(Full()), KeptCache()
     rehearsal.rehearsed(model, kept, lambda staged: None)
-    monkeypatch.setattr(cuda_graph, "captured", None)
-    assert [written(model, kept)[1].mode for _ in range(2)] == ["graph", "graph"]
+    assert len(captures) == 1
+    assert [written(model, kept, LONG, prepared=False)[1].mode for _ in range(3)] == ["graph"] * 3
+    assert len(captures) == 1
 
 
-def test_int8_with_outliers_is_not_captured_and_says_so() -> None:
-    _, end = written(loaded(INT8), KeptCache())
-    assert end.mode == "eager"
+def test_an_answer_that_outgrows_its_rooms_is_not_interrupted_by_a_capture(
+    captures: list[torch.device],
+) -> None:
+    model = loaded(Full())
+    cache = growing_cache(model.model.config)
+    decode.prepare(model, cache)
+    steps = list(decode.generate(model, PROMPT, LONG, lambda: False, cache))
+    assert len(captures) == 1
+    assert isinstance(steps[-1], decode.End) and "more than a graph was made for" in steps[-1].notes[0]
+
+
+def test_int8_with_outliers_decodes_uncaptured_and_says_so(captures: list[torch.device]) -> None:
+    ids, end = written(loaded(INT8), KeptCache(), SHORT)
+    assert (len(ids), end.mode, captures) == (SHORT.max_new_tokens, "eager", [])
     assert "outliers" in end.notes[0]
 
 
+@cuda_only
 def test_what_waits_is_refused_before_it_is_captured() -> None:
-    x = torch.ones(8, device="cuda:0")
+    x = torch.ones(8, device=DEVICE)
+
+    def waits() -> None:
+        x.sum().item()
+
     with pytest.raises(RuntimeError, match="synchroniz"):
-        cuda_graph.captured(lambda: (x.sum().item(), None)[1], x.device)
+        cuda_graph.captured(waits, DEVICE)
 
 
+@cuda_only
 def test_a_failed_capture_leaves_stream_allocator_and_random_numbers() -> None:
-    device = torch.device("cuda", 0)
-    x, before = torch.ones(8, device=device), torch.cuda.current_stream(device)
-    large = torch.empty(1 << 28, dtype=torch.uint8, device=device)
+    x, before = torch.ones(8, device=DEVICE), torch.cuda.current_stream(DEVICE)
+    large = torch.empty(1 << 28, dtype=torch.uint8, device=DEVICE)
 
     def breaks() -> None:
         y = x * 2
@@ -77,15 +118,20 @@ def test_a_failed_capture_leaves_stream_allocator_and_random_numbers() -> None:
             float(y.sum())
 
     with pytest.raises(RuntimeError):
-        cuda_graph.captured(breaks, device)
-    assert torch.cuda.current_stream(device) == before
+        cuda_graph.captured(breaks, DEVICE)
+    assert torch.cuda.current_stream(DEVICE) == before
+    reserved = torch.cuda.memory_reserved(DEVICE)
     del large
     gc.collect()
     torch.cuda.empty_cache()
-    assert torch.cuda.memory_reserved(device) < 1 << 28
-    assert torch.randn(4, device=device).isfinite().all()
-    z = torch.zeros(8, device=device)
-    replayed = cuda_graph.captured(lambda: z.add_(x) and None, device)
+    assert reserved - torch.cuda.memory_reserved(DEVICE) >= 1 << 28
+    assert torch.randn(4, device=DEVICE).isfinite().all()
+    z = torch.zeros(8, device=DEVICE)
+
+    def adds() -> None:
+        z.add_(x)
+
+    replayed = cuda_graph.captured(adds, DEVICE)
     held = float(z[0])
     replayed()
     assert float(z[0]) == held + 1

@@ -1,0 +1,45 @@
+"""Captures are counted; on a CPU a capture is a plain run, in rooms as large as on a GPU."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from engine.worker import cuda_graph, decode, growing_cache, replay
+from tests.gpu.on_device import HAS_GPU
+
+Run = Callable[[], None]
+
+
+@pytest.fixture(autouse=True)
+def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
+    """Grows by a device whenever something is captured on it."""
+    made: list[torch.device] = []
+    capture = cuda_graph.captured if HAS_GPU else _run
+
+    def counted(run: Run, device: torch.device) -> Run:
+        made.append(device)
+        return capture(run, device)
+
+    monkeypatch.setattr(cuda_graph, "captured", counted)
+    if not HAS_GPU:
+        _take_cpu_for_gpu(monkeypatch)
+    yield made
+    replay.step_of.cache_clear()
+    replay.failures.clear()
+
+
+def _run(run: Run, device: torch.device) -> Run:
+    run()
+    return run
+
+
+def _take_cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    rooms = growing_cache._room_tokens
+
+    def room_tokens(needed: int, expected: int, device: torch.device) -> int:
+        return rooms(needed, expected, torch.device("cuda"))
+
+    monkeypatch.setattr(growing_cache, "_room_tokens", room_tokens)
+    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    monkeypatch.setattr(replay, "CAPTURING", ("cpu",))
