@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SECONDS, SHAPE, STARTED
 
+SLACK = 1 if HAS_GPU else 4  # a CPU may be anybody's
 LEAST_S = 8  # no step is begun with less time left
 LOGGED = 400_000  # characters of a step
 PROMPT = "Tell a long story about a lighthouse keeper and the sea."
@@ -182,7 +183,7 @@ def left_s() -> float:
 
 def done(step: Step, log: IO[str]) -> Row:
     """The step's row, whatever becomes of it."""
-    limit_s, began = min(step.limit_s, left_s()), time.monotonic()
+    limit_s, began = min(SLACK * step.limit_s, left_s()), time.monotonic()
     if limit_s < LEAST_S:
         return Row(step.name, "skipped", 0, "no time left")
     print(f"== {step.name}, up to {limit_s:.0f} s", flush=True)
