@@ -112,8 +112,9 @@ class Bridge:
                 self.duel.cancel()
             await self.duel.sessions[side].close()  # whether or not it stops
             await self._idle.wait()
-        await self.duel.sessions[side].close()
-        self.duel.replace(side, self._open(profile))
+        left = self.duel.sessions[side]
+        self.duel.replace(side, self._open(profile))  # first: the end of one that is left is no news
+        await left.close()
         await self.load(side)
 
     async def ask_blind(self, blind: Blind, prompt: str, take: Callable[[int, Event], object]) -> None:

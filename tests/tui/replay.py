@@ -90,6 +90,8 @@ class Replay(Session):
 
     async def close(self) -> None:
         self.closed = True
+        self.died.set()
+        await asyncio.sleep(0.01)  # for whoever waits for the end, as a process's takes time
 
     async def ended(self) -> Failed:
         await self.died.wait()
