@@ -45,7 +45,14 @@ def _paragraphs(file: Path) -> Iterator[str]:
 def _json_lines(file: Path) -> Iterator[str]:
     for number, line in enumerate(input_files.read_text(file, MOST_BYTES).split("\n"), 1):
         if line.strip():
-            yield _text_of(json.loads(line), f"line {number}")
+            yield _text_of(_row(line, f"line {number}"), f"line {number}")
+
+
+def _row(line: str, place: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:  # it counts lines in the row
+        raise ValueError(f"{place} is no JSON: {error.msg}, column {error.colno}") from error
 
 
 def _text_of(row: Any, place: str) -> str:

@@ -3,6 +3,7 @@
 Everything is UTF-8 text of at most `MOST_BYTES`, and is refused in one line before a model is loaded.
 """
 
+import json
 import sys
 
 import msgspec
@@ -12,6 +13,7 @@ from engine import input_files, paths
 from engine.chat_rows import Content, text_of
 from engine.errors import InputError
 from engine.protocol import Message, Role
+from engine.text import is_text
 
 MOST_BYTES = 16 << 20
 
@@ -71,9 +73,13 @@ def _stdin() -> str:
 
 def _of_json(line: str, place: str) -> Conversation:
     try:
-        read = msgspec.json.decode(line, type=_Line)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        read = msgspec.convert(json.loads(line), _Line)
+    except json.JSONDecodeError as error:  # it counts lines in the row
+        raise InputError(f"{place}: no JSON: {error.msg}, column {error.colno}") from None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"{place}: {error}", 'expected {"prompt": …} or {"messages": […]}') from None
+    if not all(map(is_text, (read.prompt or "", *(text_of(turn.content) for turn in read.messages)))):
+        raise InputError(f"{place}: a lone surrogate is in it, which no UTF-8 text has")
     if read.prompt is not None:
         return Conversation(_not_empty(read.prompt, f"{place}: prompt"))
     if not read.messages or read.messages[-1].role != "user":

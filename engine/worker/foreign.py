@@ -27,6 +27,10 @@ ADAPTER, WEIGHTS_KEY = "adapter_config.json", "transformers_weights"
 @contextmanager
 def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     """The checkpoint, or a view of it that can be read; LoadError where no view helps."""
+    if checkpoint.kind == "gguf":
+        with views.new() as view:
+            yield replace(checkpoint, path=_by_itself(checkpoint.path, view))
+        return
     if checkpoint.kind != "folder":
         yield checkpoint
         return
@@ -48,6 +52,13 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
             (view / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map(index)}))
         _write(view, config, mended)
         yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, mended)))
+
+
+def _by_itself(file: Path, view: Path) -> Path:
+    """The file in the view, where nothing lies beside it: transformers would take a tokenizer that does."""
+    link = view / file.name
+    link.symlink_to(file.absolute())
+    return link
 
 
 def _notes(folder: Path, mended: Settings | None) -> tuple[str, ...]:

@@ -190,7 +190,11 @@ def test_stdin_is_text_with_a_bound(tmp_path: Path) -> None:
         ('{"messages": [{"role": "assistant", "content": "x"}]}\n', "the user's message last"),
         ('{"messages": [{"role": "robot", "content": "x"}]}\n', "Invalid enum value 'robot'"),
         ('{"prompt": ""}\n', ":1: prompt is empty"),
-        ('{"prompt": "\\ud800 x"}\n', ":1: "),
+        ('{"prompt": "\\ud800 x"}\n', ":1: a lone surrogate"),
+        (
+            '{"prompt": "a"}\n{prompt}\n',
+            ":2: no JSON: Expecting property name enclosed in double quotes, column 2",
+        ),
         ("[" * 100_000, ":1: "),
         ('{"messages": [{"role": "user", "content": null}]}\n', "got `null`"),
         ('{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}\n', "Invalid enum value"),

@@ -377,6 +377,13 @@ def test_settings_of_a_gguf_file_that_are_not_read_are_noted(tmp_path: Path) -> 
     )
 
 
+def test_a_gguf_file_is_read_by_itself_whatever_lies_beside_it(tmp_path: Path) -> None:
+    random_tokenizer(320, 256).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("{broken")
+    found = load(of_model(str(write_gguf(tmp_path / "model.gguf"))), 1, ignore)
+    assert len(found.tokenizer) == 64
+
+
 def test_a_part_of_a_gguf_model_is_refused(tmp_path: Path) -> None:
     part = write_gguf(tmp_path / "m-00002-of-00003.gguf", **{"split.no": 1, "split.count": 3})
     with pytest.raises(LoadError, match="is part 2 of a model in 3 GGUF files"):
