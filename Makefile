@@ -23,7 +23,7 @@ architectures: $(VENV)/.test
 
 # The checks for a machine with a GPU, as far as a CPU can run them: benchmarks/gpu/README.md.
 gpu-dry-run: $(VENV)/.test $(VENV)/.quantizers
-	OUT=$$(mktemp -d) KIT_DEVICE=cpu KIT_SHAPE=tiny KIT_SITE= KIT_SECONDS=1800 PATH="$(CURDIR)/$(BIN):$$PATH" \
+	OUT=$$(mktemp -d) KIT_DEVICE=cpu KIT_SHAPE=tiny KIT_SITE= KIT_SECONDS=1800 PATH="$(abspath $(BIN)):$$PATH" \
 		bash benchmarks/gpu/check.sh
 
 install: $(VENV)/.play

@@ -5,6 +5,8 @@ norm before it, and SwiGLU or the residual behind it, can be part of the kernel.
 each with float64: all should be far below 1e-3. TRITON_INTERPRET=1 runs them on a CPU.
 """
 
+from collections.abc import Callable
+
 import torch
 import triton
 import triton.language as tl
@@ -241,7 +243,7 @@ def check(device: str, n: int, k: int) -> dict[str, float]:
     return found
 
 
-def _quantized(device: str, n: int, k: int) -> dict:
+def _quantized(device: str, n: int, k: int) -> dict[str, tuple[Callable[[Tensor, Tensor], None], Tensor]]:
     """By format: a product of (x, y) with random weights, and those weights in float64 on the CPU."""
     q8, s8 = torch.randint(-127, 128, (n, k), dtype=torch.int8), torch.rand(n) * 1e-3
     q4, s4 = torch.randint(0, 16, (n, k // 128, 2, 64), dtype=torch.uint8), torch.rand(n, k // 128) * 1e-2
