@@ -36,10 +36,21 @@ def layer_of(tensor: Tensor) -> str:
 
 
 def used(shape: ModelShape) -> tuple[Tensor, ...]:
-    """The tensors that are loaded: a tied head is the embedding; tables that are computed are left out."""
-    tied = shape.architecture.tied
+    """The tensors that are loaded: a tied head is the embedding, whichever of the two is stored.
+
+    Tables that are computed are left out, and layers beyond those that the config says.
+    """
+    has_embedding = any(role(tensor) == "embedding" for tensor in shape.tensors)
+    is_doubled = shape.architecture.tied and has_embedding
     return tuple(
         tensor
         for tensor in shape.tensors
-        if not _UNUSED.search(tensor.name) and not (tied and role(tensor) == "head")
+        if not _UNUSED.search(tensor.name)
+        and not (is_doubled and role(tensor) == "head")
+        and _layer_number(tensor) < shape.architecture.layers
     )
+
+
+def _layer_number(tensor: Tensor) -> int:
+    """From 0; -1 outside of layers."""
+    return int(layer_of(tensor).rstrip(".").rpartition(".")[2] or -1)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from engine.methods import Full
 from engine.plan import running
@@ -17,6 +18,7 @@ from engine.plan.target import Target
 from engine.plan.terms import total
 from engine.shape import context_window, find
 from engine.shape.families import FILE
+from engine.shape.weight_files import WEIGHTS
 from engine.worker import info, memory
 from engine.worker.growing_cache import growing_cache
 
@@ -190,6 +192,23 @@ def test_the_plan_holds_what_the_load_holds(kind: str, tmp_path: Path) -> None:
     assert planned == pytest.approx(held, rel=0.001)
     assert kept == planned_cache
     assert info.context_length(model.config) == shape.architecture.context_length
+
+
+@pytest.mark.parametrize("change", ["the tied head alone", "fewer layers"])
+def test_the_plan_holds_what_the_load_holds_of_a_changed_folder(change: str, tmp_path: Path) -> None:
+    sizes = {"vocab_size": 256, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    config = LlamaConfig(**sizes, num_hidden_layers=2, tie_word_embeddings=True, dtype=torch.bfloat16)
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    stored = load_file(tmp_path / WEIGHTS)
+    if change == "fewer layers":
+        config.num_hidden_layers = 1
+        config.save_pretrained(tmp_path)
+    else:
+        stored["lm_head.weight"] = stored.pop("model.embed_tokens.weight")
+        save_file(stored, tmp_path / WEIGHTS)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    planned = total(holding.terms(find.of_folder(tmp_path, change), Full(), Target("cpu", "bfloat16")))
+    assert planned == memory.weights(model).total_bytes
 
 
 SCALINGS: dict[str, tuple[str, dict[str, Any], int]] = {
