@@ -66,6 +66,5 @@ def _cause(info: ModelInfo, ideal_step_s: float) -> str:
         overhead = OVERHEAD_ON_CPU if on_cpu else OVERHEAD_ON_GPU
         return f"{step}, so {overhead} bound it; a larger model or batch reaches more"
     if on_cpu:
-        threads = f"{info.threads} thread{'' if info.threads == 1 else 's'}"
-        return f"{info.kernel} computes on {threads} slower than the memory delivers; add cores"
+        return f"{info.kernel} computes slower than the memory delivers; more free cores help"
     return f"{info.kernel} has no fast product for a single row at this shape; a larger batch reaches more"

@@ -20,6 +20,7 @@ from engine.cli.options import Settings, chosen, settings_options
 from engine.cli.prompts import Conversation
 from engine.cli.terminal import Styled
 from engine.duel import Duel
+from engine.ending import ending_text
 from engine.errors import ExitCode, HistoryError, InputError
 from engine.history import History
 from engine.units import speed_text
@@ -155,7 +156,9 @@ class Voting:
             answer = turn.answers[side]
             speed = answer.metrics.decode_tok_s if answer.metrics else None
             tokens = answer.metrics.new_tokens if answer.metrics else 0
-            words = f"{answer.profile}  ({answer.label}, decode {speed_text(speed)}, {tokens} tokens)"
+            ending = ending_text(answer.finish_reason, tokens, turn.generation.max_new_tokens)
+            spent = ", ".join(part for part in (f"{tokens} tokens", ending) if part)
+            words = f"{answer.profile}  ({answer.label}, decode {speed_text(speed)}, {spent})"
             self._say(f"{name:5} was {'AB'[side]}  {words}")
         if exclusion_of(turn):
             self._say(f"The vote does not count: {exclusion_of(turn)}")

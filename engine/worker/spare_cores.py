@@ -70,7 +70,7 @@ class SpareCores:
         """That others kept cores busy, where that cost threads."""
         if self.fewest == self._most:
             return ()
-        return (f"others kept cores busy: decoded on {self.fewest} of {self._most} threads",)
+        return (f"others kept cores busy: computed on {self.fewest} of {self._most} threads",)
 
     def _take(self, threads: int) -> None:
         if threads != self.threads:

@@ -47,6 +47,7 @@ def test_votes_from_a_pipe_are_kept_and_counted(
     blind, _, revealed = err.partition(" was ")
     assert "random-tiny" not in blind and "tok/s" not in blind
     assert "random-tiny" in revealed
+    assert "6 tokens, cut at the limit of 6 tokens (max_new_tokens))" in revealed
     _check_leaderboard(own_home, capsys)
 
 
