@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test check architectures install quantizers gpu-dry-run clean
+.PHONY: play test faults check architectures gpu-dry-run install quantizers clean
 
 play: $(VENV)/.play
 	$(BIN)/quantduel
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# The real command on damaged files and strange inputs: minutes, so not part of `make test`.
+faults: $(VENV)/.test
+	$(BIN)/pytest -m faults -n 2 tests/faults
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -22,7 +26,7 @@ architectures: $(VENV)/.test
 	$(BIN)/python -m benchmarks.architectures
 
 # The checks for a machine with a GPU, as far as a CPU can run them: benchmarks/gpu/README.md.
-gpu-dry-run: $(VENV)/.test $(VENV)/.quantizers
+gpu-dry-run: $(VENV)/.test
 	OUT=$$(mktemp -d) KIT_DEVICE=cpu KIT_SHAPE=tiny KIT_SITE= KIT_SECONDS=1800 PATH="$(abspath $(BIN)):$$PATH" \
 		bash benchmarks/gpu/check.sh
 

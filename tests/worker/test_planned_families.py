@@ -184,6 +184,7 @@ def test_the_plan_holds_what_the_load_holds(kind: str, tmp_path: Path) -> None:
         model(torch.zeros((1, TOKENS - 1), dtype=torch.long), past_key_values=cache, use_cache=True)
         model(torch.zeros((1, 1), dtype=torch.long), past_key_values=cache, use_cache=True)
     shape, target = find.of_folder(tmp_path, kind), Target("cpu", "bfloat16")
+    cache.layers = [layer for layer in cache.layers if hasattr(layer, "keys")]  # states are not planned
     held, kept = memory.weights(model).total_bytes, memory.cache_bytes(cache)
     planned, planned_cache = (
         total(holding.terms(shape, Full(), target)),
