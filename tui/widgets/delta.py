@@ -62,11 +62,15 @@ def parting_text(comparison: Comparison, parted_texts: tuple[str, str]) -> str:
     if not comparison.same_tokenizer:
         return "different tokenizers: tokens do not compare"
     if comparison.parted_at is None:
-        return f"same answer: all {comparison.tokens[0]} tokens"
+        return f"same answer: all {_tokens(comparison.tokens[0])}"
     if comparison.parted_at == min(comparison.tokens):
-        return f"the same for {comparison.parted_at} tokens, where one ends"
+        return f"the same for {_tokens(comparison.parted_at)}, where one ends"
     a, b = (visible(text, keep_newlines=False) for text in parted_texts)
-    return f"parted after {comparison.parted_at} tokens: “{a}” | “{b}”"
+    return f"parted after {_tokens(comparison.parted_at)}: “{a}” | “{b}”"
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'' if count == 1 else 's'}"
 
 
 def _figure(label: str, text: str, *, good: bool | None) -> Content:
