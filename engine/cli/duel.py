@@ -102,6 +102,8 @@ async def _duel(
 
 
 async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, options: _Options) -> Turn:
+    if duel.schedule != "swap":
+        transcript.failed_loads(await loading.newly_lost(sides))
     generation = duel.sessions[0].profile.generation
     rendered = await _rendered(sides, asked) if options["show_prompt"] else [None] * len(sides)
     page = None if options["as_json"] else transcript.Transcript(duel)

@@ -65,10 +65,20 @@ async def loaded(
             if side.failure is None and not later:
                 await _load(side, progress)
         progress.clear()
+        if not later:
+            await newly_lost(sides)
         yield sides
     finally:
         progress.clear()
         await asyncio.gather(*(side.session.close() for side in sides))
+
+
+async def newly_lost(sides: Sequence[LoadedSide]) -> list[LoadedSide]:
+    """The loaded sides whose worker has ended unasked since; each has that as its failure from now on."""
+    lost = [side for side in sides if side.failure is None and not side.session.ready]
+    for side in lost:
+        side.failure = await side.session.ended()
+    return lost
 
 
 async def refused(session: Session) -> Failed | None:

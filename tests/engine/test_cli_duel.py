@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from engine import cli
-from engine.cli import prompts
+from engine.cli import loading, prompts
+from engine.cli.loading import LoadedSide, ProgressLine
 from engine.errors import InputError
 
 SHORT = ["--max-new-tokens", "6"]
@@ -82,6 +83,24 @@ def test_one_side_without_a_model_leaves_the_other_working(
     assert failed["metrics"] is None and failed["text"] == ""
     assert answered["error"] is None and answered["metrics"]["new_tokens"] > 0
     assert err.startswith("quantduel: broken: ")
+
+
+def test_a_model_lost_while_the_other_loads_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load, before = loading._load, set(psutil.Process().children())
+
+    async def lose_the_first(side: LoadedSide, progress: ProgressLine) -> None:
+        for worker in set(psutil.Process().children()) - before:
+            worker.kill()
+        await load(side, progress)
+
+    monkeypatch.setattr(loading, "_load", lose_the_first)
+    assert cli.run(["duel", "random:tiny", "random:tiny", "-p", "Hi", "--json", *SHORT]) == 4
+    out, err = capsys.readouterr()
+    lost, answered = json.loads(out)["sides"]
+    assert lost["error"]["kind"] == "worker_lost" and "was killed" in err
+    assert answered["error"] is None and answered["metrics"]["new_tokens"] > 0
 
 
 def test_text_shows_answers_figures_and_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
