@@ -6,6 +6,7 @@ table of all kinds with all methods: `make architectures`.
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,8 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.mark.parametrize("kind", ANSWERED | ODD)
 def test_greedy_tokens_are_those_of_generate(kind: str, folder_of: Callable[[str], Path]) -> None:
+    if "half of a head" in kind and "gptqmodel" in sys.modules:
+        pytest.skip("GPTQModel, once imported, keeps transformers from building this kind")
     assert verdict(kind, "full", folder_of(kind)) == "equal"
 
 

@@ -142,7 +142,8 @@ ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% 
 def test_a_template_has_bounds_and_what_it_raises_is_one_line(
     tokenizer: PreTrainedTokenizerFast, template: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_template, "MOST_S", 2.0 if "2 s" not in said else 0.2)
+    limit_s = 0.2 if "0.2 s" in said else 2.0 if "longer" in said else 60.0
+    monkeypatch.setattr(chat_template, "MOST_S", limit_s)
     with pytest.raises(InputError, match=said) as caught:
         read(tokenizer, template, *HELLO)
     assert caught.value.hint and "\n" not in str(caught.value) and len(str(caught.value)) < 500

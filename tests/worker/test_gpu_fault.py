@@ -15,11 +15,13 @@ from engine.worker import gpu_fault, memory, serve
 
 ASSERTED = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
 FAULTY = f"""
+from pathlib import Path
+
 from transformers import LlamaForCausalLM
 
 class Faulty(LlamaForCausalLM):
-    def forward(self, *args, past_key_values=None, **options):
-        if past_key_values is not None:
+    def forward(self, *args, **options):
+        if (Path(self.config.name_or_path) / "faulty").exists():
             raise RuntimeError({ASSERTED!r})
         return super().forward(*args, **options)
 """
@@ -43,6 +45,8 @@ async def test_its_worker_says_so_and_ends_and_another_can_be_loaded(
 ) -> None:
     session = Session(faulty)
     assert isinstance([event async for event in session.load()][-1], Loaded)
+    marker = Path(faulty.model.source) / "faulty"
+    marker.touch()
     ask = session.generate((Message("user", "go"),), Generation(max_new_tokens=2))
     failed = [event async for event in ask][-1]
     assert isinstance(failed, Failed)
@@ -52,6 +56,7 @@ async def test_its_worker_says_so_and_ends_and_another_can_be_loaded(
     assert (ended.kind, ended.message) == ("worker_lost", "the worker ended after a fault of its GPU")
     assert not session.ready
     await session.close()
+    marker.unlink()
     again = session.again()
     assert isinstance([event async for event in again.load()][-1], Loaded)
     await again.close()
