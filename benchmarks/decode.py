@@ -26,26 +26,28 @@ from importlib.util import find_spec
 from itertools import pairwise
 from statistics import median
 
-from engine.worker import quiet
+from engine.worker import environment
 
 OPENMP = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 if "--stock" in sys.argv:  # before torch, which brings OpenMP
     for variable in OPENMP:
-        quiet.ENVIRONMENT.pop(variable)
-quiet.set_environment()
+        environment.ENVIRONMENT.pop(variable)
+environment.set_environment()
 
 import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 from transformers.generation.streamers import BaseStreamer  # noqa: E402
 
-from engine import profile, schedule  # noqa: E402
-from engine.client import Session  # noqa: E402
-from engine.profile import Generation  # noqa: E402
+from engine.config import profile  # noqa: E402
+from engine.config.profile import Generation  # noqa: E402
 from engine.protocol import Decoded, Failed, Message  # noqa: E402
-from engine.worker import decode, demo, prompt  # noqa: E402
-from engine.worker.growing_cache import growing_cache  # noqa: E402
+from engine.session import schedule  # noqa: E402
+from engine.session.client import Session  # noqa: E402
+from engine.worker.checkpoints import demo  # noqa: E402
+from engine.worker.generate import decode, prompt  # noqa: E402
 from engine.worker.load import LoadedModel, load  # noqa: E402
-from engine.worker.packed_linear import PackedLinear  # noqa: E402
+from engine.worker.step.kv_cache import growing_cache  # noqa: E402
+from engine.worker.step.linear import PackedLinear  # noqa: E402
 
 PROFILES = ("smollm2-bf16", "smollm2-nf4", "smollm2-rtn4", "smollm2-gptq4")
 QUESTION = (Message("user", "Write a long story about a lighthouse keeper and the sea."),)

@@ -11,13 +11,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from engine import profile, report
-from engine.client import Session
+from engine import tables
+from engine.config import profile
+from engine.config.methods import Full
+from engine.config.profile import Profile
 from engine.errors import LoadError
-from engine.methods import Full
 from engine.plan.local import planned
-from engine.profile import Profile
 from engine.protocol import Failed, Loaded
+from engine.session.client import Session
 from engine.units import bytes_text
 
 ALLOWED = 1.2  # times the weights
@@ -92,7 +93,7 @@ def main(names: list[str]) -> int:
                 "bare from_pretrained": bytes_text(bare_peak(wanted)),
             }
         )
-    print(report.table(rows))
+    print(tables.table(rows))
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"this process, which loads nothing: {bytes_text(own)}")
     return int(failed)

@@ -52,14 +52,14 @@ def _options() -> argparse.Namespace:
 
 def _model_folder(model: str) -> Path:
     """The model as a folder in full precision; random weights are written into a temporary one."""
-    from engine.profile import of_model
-    from engine.worker import saved_folder
-    from engine.worker.fetch import fetch
+    from engine.config.profile import of_model
+    from engine.worker.checkpoints.fetch import fetch
+    from engine.worker.quantize import folders
 
     source = fetch(of_model(model), lambda _: None)
     if source.kind != "random":
         return source.path
-    with saved_folder.of_source(source, Path(tempfile.mkdtemp())) as made:
+    with folders.of_source(source, Path(tempfile.mkdtemp())) as made:
         return made.rename(made.with_name("model"))
 
 
@@ -79,15 +79,17 @@ def _direct(options: argparse.Namespace) -> dict[str, float]:
     """As GPTQModel's own examples do it."""
     import torch
 
-    from engine.worker import calibrate, calibration_texts, gptqmodel_api
-    from engine.worker.fetch import fetch
+    from engine.worker.checkpoints.fetch import fetch
+    from engine.worker.methods import gptqmodel_api
+    from engine.worker.quantize import calibrate
+    from engine.worker.texts import sets
 
     profile = _profile(options)
     method, source = profile.quantization, fetch(profile, lambda _: None)
     asked = getattr(method, "calibration", None)
     samples = None
     if asked:
-        texts = calibration_texts.texts(asked)
+        texts = sets.texts(asked)
         samples = calibrate.samples(asked, texts, source.tokenizer(), options.length).token_ids
     gptqmodel = gptqmodel_api.package()
     settings = gptqmodel_api.config(method, torch.device("cpu"))
@@ -105,7 +107,7 @@ def _direct(options: argparse.Namespace) -> dict[str, float]:
 
 def _quantduel(options: argparse.Namespace) -> dict[str, float]:
     from engine.protocol import Staged
-    from engine.worker import quantize
+    from engine.worker.quantize import ensure
 
     layers_at: list[float] = []  # processor time at each report of the stage
     rest_at: list[float] = []
@@ -113,7 +115,7 @@ def _quantduel(options: argparse.Namespace) -> dict[str, float]:
     def told(staged: Staged) -> None:
         (layers_at if staged.unit == "layers" else rest_at).append(time.process_time())
 
-    record = quantize.ensure(_profile(options), told).record
+    record = ensure.ensure(_profile(options), told).record
     cpu_s = min(at for at in rest_at if at > layers_at[-1]) - layers_at[0]
     return _figures(record.seconds, cpu_s, record.total_seconds)
 
@@ -124,8 +126,8 @@ _SIDES = {"direct": _direct, "quantduel": _quantduel}
 def _profile(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     import torch
 
-    from engine import profile
-    from engine.schedule import physical_cores
+    from engine.config import profile
+    from engine.session.schedule import physical_cores
 
     torch.set_num_threads(physical_cores())
     settings = {"quantization.method": options.method, "quantization.group_size": 64, "model.device": "cpu"}

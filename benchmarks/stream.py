@@ -14,10 +14,10 @@ from statistics import median
 
 from textual.pilot import Pilot
 
-from engine import profile
-from engine.client import Session
-from engine.duel import Duel
-from engine.profile import Generation
+from engine.config import profile
+from engine.config.profile import Generation
+from engine.duel.duel import Duel
+from engine.session.client import Session
 from tui.app import QuantDuelApp
 from tui.widgets.prompt import Prompt
 

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
-from engine import calibration, methods, models, profile  # noqa: E402
+from engine.config import methods, profile, sources, texts  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -73,10 +73,10 @@ def page() -> str:
     )
     for method in methods.METHODS:
         parts.append(_method(method))
-    about = python_inspect.getdoc(calibration.Calibration)
-    parts.append(f"### `calibration` of `gptq` and `awq`\n\n{about}\n\n{_table(calibration.Calibration)}")
-    shapes = ", ".join(f"`random:{shape}`" for shape in models.shapes())
-    parts.append(f"## Random models\n\n{python_inspect.getdoc(models.Random)} Known are {shapes}.\n")
+    about = python_inspect.getdoc(texts.Calibration)
+    parts.append(f"### `calibration` of `gptq` and `awq`\n\n{about}\n\n{_table(texts.Calibration)}")
+    shapes = ", ".join(f"`random:{shape}`" for shape in sources.shapes())
+    parts.append(f"## Random models\n\n{python_inspect.getdoc(sources.Random)} Known are {shapes}.\n")
     return "\n".join(parts)
 
 

@@ -2,9 +2,9 @@
 
 Owns one SQLite file, which nobody else may read. Each call is a transaction of its own on a connection of
 its own, so any thread and several QuantDuels may use the file at once, and a crash leaves all of a vote or
-nothing of it. Knows nothing of what votes and runs mean: `engine.leaderboard` counts, and a run's body is its
-owner's JSON. A file that cannot be used raises HistoryError, a line for the user; the caller shows it and
-goes on.
+nothing of it. Knows nothing of what votes and runs mean: `engine.votes.leaderboard` counts, and a run's body
+is its owner's JSON. A file that cannot be used raises HistoryError, a line for the user; the caller
+shows it and goes on.
 """
 
 import sqlite3
@@ -18,9 +18,9 @@ import msgspec
 from msgspec import Struct
 
 from engine import paths, private
+from engine.config.profile import Generation
 from engine.errors import HistoryError
-from engine.profile import Generation
-from engine.votes import BlindAnswer, BlindTurn
+from engine.votes.votes import BlindAnswer, BlindTurn
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0

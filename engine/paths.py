@@ -13,7 +13,7 @@ import platformdirs
 
 import profiles
 from engine.errors import InputError
-from engine.text import without_userinfo
+from engine.sanitize import without_userinfo
 
 
 def expanded(path: Path | str) -> Path:

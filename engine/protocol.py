@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from engine.profile import Generation, Profile
-from engine.record import Record
+from engine.config.profile import Generation, Profile
+from engine.config.record import Record
 
 LONGEST_LINE_BYTES = 1 << 26
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import profile
-from engine.client import Session
-from engine.profile import Profile
+from engine.config import profile
+from engine.config.profile import Profile
 from engine.protocol import Loaded
+from engine.session.client import Session
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker

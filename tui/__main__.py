@@ -12,12 +12,12 @@ DEFAULT_A, DEFAULT_B = "smollm2-bf16", "smollm2-nf4"
 @click.argument("b", default=DEFAULT_B)
 def play(a: str, b: str) -> int:
     """Open the duel on the screen."""
-    from engine import profile, profile_origin
+    from engine.config import origin, profile
     from tui import terminal
 
     terminal.guard()
     profiles = profile.find(a), profile.find(b)  # a wrong name ends here, before the screen opens
-    remarks = [remark for name in dict.fromkeys((a, b)) if (remark := profile_origin.remark(name))]
+    remarks = [remark for name in dict.fromkeys((a, b)) if (remark := origin.remark(name))]
 
     terminal.require()
 

@@ -12,8 +12,8 @@ from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
 
-from engine.profile import Profile
-from engine.text import visible
+from engine.config.profile import Profile
+from engine.sanitize import visible
 from tui import theme
 from tui.again import CONFIRM_S, Again
 from tui.line_filter import Harmless
@@ -21,7 +21,7 @@ from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 
 if TYPE_CHECKING:
-    from tui.bridge import Open
+    from tui.duel.bridge import Open
     from tui.screens.run import RunScreen
 
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it

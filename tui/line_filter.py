@@ -9,7 +9,7 @@ from rich.style import Style
 from textual.color import Color
 from textual.filter import LineFilter
 
-from engine.text import without_controls
+from engine.sanitize import without_controls
 
 
 class Harmless(LineFilter):

@@ -12,9 +12,9 @@ from importlib import metadata
 import torch
 
 from benchmarks.gpu.settings import HAS_GPU
-from engine import hardware
-from engine.bench import gpus
-from engine.worker import kernels, traffic
+from engine.machine import gpu_state, hardware
+from engine.worker.host import bandwidth
+from engine.worker.methods import kernels
 
 COMMANDS = (
     "nvidia-smi -L",
@@ -37,7 +37,7 @@ def main() -> None:
             print(f"$ {command}\n{subprocess.getoutput(command).strip()[-600:]}")
     print(sys.version, *map(version, PACKAGES), sep="\n")
     print("Marlin can be compiled:", kernels.cannot_compile() or "yes")
-    print(hardware.detect(), gpus.states(), sep="\n")
+    print(hardware.detect(), gpu_state.states(), sep="\n")
     print(gpu() if HAS_GPU else "no GPU", f"torch {torch.__version__}, CUDA {torch.version.cuda}", sep="; ")
 
 
@@ -56,7 +56,7 @@ def gpu() -> str:
     target, numbers = torch.empty_like(source), source.view(torch.float32)
     copied = 2 * source.nbytes / fastest_s(lambda: target.copy_(source))
     read = source.nbytes / fastest_s(numbers.sum)
-    quick = traffic.quick_copy_speed(torch.device("cuda", 0)) or 0
+    quick = bandwidth.quick_copy_speed(torch.device("cuda", 0)) or 0
     return (
         f"{said.name}, {said.total_memory / 2**30:.0f} GiB, {said.multi_processor_count} SMs;"
         f" copy {copied / 1e9:.0f} GB/s, by the engine {quick / 1e9:.0f} GB/s, read {read / 1e9:.0f} GB/s"

@@ -7,9 +7,9 @@ import time
 
 import torch
 
-from engine.packing import Layout
+from engine.config.layouts import Layout
 from engine.protocol import Staged
-from engine.worker import gptqmodel_api, kernels
+from engine.worker.methods import gptqmodel_api, kernels
 
 
 def main() -> None:

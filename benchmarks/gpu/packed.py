@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 import engine
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
 SHAPES = Path(engine.__file__).parent / "shapes"
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column of each nibble, from the lowest

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.gpu.settings import HAS_GPU
-from engine.worker import cuda_graph, gptqmodel_api, kernels
+from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.step import cuda_graph
 
 DEVICE = torch.device("cuda", 0) if HAS_GPU else torch.device("cpu")
 LAYER = (

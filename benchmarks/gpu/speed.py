@@ -19,13 +19,16 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SHAPE
-from engine.methods import BitsAndBytes, Full, Method, Stored
-from engine.profile import Generation, Model, Profile
+from engine.config.methods import BitsAndBytes, Full, Method, Stored
+from engine.config.profile import Generation, Model, Profile
 from engine.protocol import Failed, Generator, Measure, Measured, Pass
-from engine.worker import decode, measure, memory, replay, traffic
-from engine.worker.growing_cache import growing_cache
-from engine.worker.kept_cache import KeptCache
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
+from engine.worker.host import bandwidth, memory
 from engine.worker.load import LoadedModel, load
+from engine.worker.measure import bench_run
+from engine.worker.step import captured_step
+from engine.worker.step.kv_cache import growing_cache
 
 METHODS: dict[str, Method] = {
     "bf16": Full(),
@@ -61,7 +64,7 @@ class Side:
     def run(self, name: str, context: int, generator: Generator = "engine") -> None:
         """Decode behind so many tokens."""
         command = Measure(request=1, run=Pass(context=context, steps=STEPS, generator=generator))
-        said = measure.measured(self.loaded, command, lambda: False, self.kept)
+        said = bench_run.measured(self.loaded, command, lambda: False, self.kept)
         self.note(**{name: said.message if isinstance(said, Failed) else self._speeds(said)})
 
     def _speeds(self, run: Measured) -> Figures:
@@ -96,7 +99,7 @@ def read(name: str) -> Side:
     model = Model(source=source, dtype="bfloat16", device=DEVICE)
     loaded = load(Profile(model=model, quantization=METHODS[name]), None, lambda staged: None)
     read = memory.read(loaded.model, loaded.device, None)
-    side = Side(loaded, max(traffic.copy_speed(loaded.device)[1]))
+    side = Side(loaded, max(bandwidth.copy_speed(loaded.device)[1]))
     side.note(
         kernel=loaded.info.kernel,
         step=loaded.info.step,
@@ -119,7 +122,7 @@ def speeds(side: Side) -> None:
         if depth + STEPS <= window:
             side.run(f"first at {depth}", depth)
             side.run(f"at {depth}", depth)
-    side.note(replay_failure=replay.failures.get(side.loaded.model))
+    side.note(replay_failure=captured_step.failures.get(side.loaded.model))
     with eagerly():
         side.run("eager", DEPTHS[0])
     side.run("first generate", DEPTHS[0], "hf")
@@ -152,7 +155,7 @@ def likeness(loaded: LoadedModel) -> Figures:
 
 def written(loaded: LoadedModel, generation: Generation) -> tuple[list[int], tuple[str, ...]]:
     """An answer's token ids, and its notes."""
-    prompt = measure.made_up(loaded, 1, 64)[0].tolist()
+    prompt = bench_run.made_up(loaded, 1, 64)[0].tolist()
     cache = growing_cache(loaded.model.config, len(prompt) + generation.max_new_tokens)
     decode.prepare(loaded, cache)
     steps = list(decode.generate(loaded, prompt, generation, lambda: False, cache))
@@ -165,7 +168,7 @@ def kernels(loaded: LoadedModel) -> Figures:
     cache = growing_cache(loaded.model.config, 256)
     decode.prepare(loaded, cache)
     stepper = decode.Stepper(loaded.model, cache)
-    stepper.read(measure.made_up(loaded, 1, 64))
+    stepper.read(bench_run.made_up(loaded, 1, 64))
     token = stepper.logits.argmax(-1, keepdim=True)
     stepper.read(token)
     torch.cuda.synchronize()

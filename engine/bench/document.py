@@ -13,14 +13,14 @@ import psutil
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import hardware, input_files
-from engine.bench import gpus
+from engine import input_files
 from engine.bench.checks import Check
-from engine.bench.gpus import GpuState
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row
 from engine.errors import FileError, InputError
-from engine.hardware import Hardware
+from engine.machine import gpu_state, hardware
+from engine.machine.gpu_state import GpuState
+from engine.machine.hardware import Hardware
 from engine.protocol import ModelInfo
 
 LARGEST_BYTES = 256 << 20
@@ -127,7 +127,7 @@ def _start() -> Start:
         cpu_mhz=clock.current if clock else None,
         cpu_busy_share=busy_percent / 100,
         load_1min=psutil.getloadavg()[0],
-        gpus=gpus.states(),
+        gpus=gpu_state.states(),
     )
 
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from engine.config.profile import Profile
 from engine.errors import InputError
-from engine.profile import Profile
 from engine.protocol import Generator, Pass
-from engine.schedule import Schedule
+from engine.session.schedule import Schedule
 
 CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)
 FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts behind the context

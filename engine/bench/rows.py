@@ -1,4 +1,4 @@
-"""Stamps of repeated runs folded into a row of figures. Pure; the definitions are those of `engine.metrics`.
+"""Stamps of repeated runs folded into a row of figures. Pure; defined as in `engine.stats.metrics`.
 
 Prefill tok/s is context × batch over the prefill's time. Decode tok/s is (steps - 1) × batch over
 the time from the first token to the last: that of all sequences together, and no prefill is in it.
@@ -10,10 +10,10 @@ from statistics import fmean, median, stdev
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine import bottleneck
 from engine.bench.plan import Shape
-from engine.metrics import NS, percentile
 from engine.protocol import CopyMeasured, Decode, Failed, FailureKind, Measured, ModelInfo
+from engine.stats import bottleneck
+from engine.stats.metrics import NS, decode_tok_s, percentile
 
 
 class Figure(Struct, frozen=True):
@@ -162,11 +162,6 @@ def figure(samples: Sequence[float]) -> Figure:
 def prefill_tok_s(run: Measured, tokens: int) -> float:
     """`tokens` of all prompts together, over the time from the start to their last logits."""
     return tokens * NS / (run.prefilled_ns - run.started_ns)
-
-
-def decode_tok_s(run: Measured, batch: int) -> float:
-    """Tokens of all sequences a second, from the first tokens to the last."""
-    return (len(run.token_ns) - 1) * batch * NS / (run.token_ns[-1] - run.token_ns[0])
 
 
 def ttft_ms(run: Measured) -> float:

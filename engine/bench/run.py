@@ -10,18 +10,18 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Seq
 
 from msgspec.structs import replace
 
-from engine import schedule
 from engine.bench import rows
 from engine.bench.checks import checks
 from engine.bench.document import Document
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
-from engine.bench.pace import Pace
 from engine.bench.plan import Shape, work
 from engine.bench.rows import Row
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch
-from engine.client import Session
 from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Pass, Staged
+from engine.session import schedule
+from engine.session.client import Session
+from engine.session.pace import Pace
 
 CONTENDED = "contended: another profile was measured at once"
 ALONE = "the profiles do not fit into memory together: they were measured one after the other"

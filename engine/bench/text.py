@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from engine import report
+from engine import tables
 from engine.bench.document import Document, Start
-from engine.bench.gpus import GpuState
 from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
 from engine.bench.rows import Figure, Row
 from engine.errors import InputError
+from engine.machine.gpu_state import GpuState
 from engine.protocol import Generator, ModelInfo
-from engine.report import Cell
+from engine.tables import Cell
 from engine.units import MISSING, bytes_text
 
 Format = Literal["table", "json", "jsonl", "csv", "md"]
@@ -124,28 +124,28 @@ def verdicts(document: Document) -> list[str]:
 
 
 def _table(document: Document) -> str:
-    shown = report.table(_readable(document))
+    shown = tables.table(_readable(document))
     above, below = heading(document), (*reasons(document), *verdicts(document))
-    return "\n".join((*report.single_lines(above), "", shown, "", *report.single_lines(below))).rstrip()
+    return "\n".join((*tables.single_lines(above), "", shown, "", *tables.single_lines(below))).rstrip()
 
 
 def _markdown(document: Document) -> str:
-    above = report.single_lines(heading(document), "- ")
-    below = report.single_lines((*reasons(document), *verdicts(document)), "- ")
-    return "\n".join((*above, "", report.markdown(_readable(document)), "", *below)).rstrip()
+    above = tables.single_lines(heading(document), "- ")
+    below = tables.single_lines((*reasons(document), *verdicts(document)), "- ")
+    return "\n".join((*above, "", tables.markdown(_readable(document)), "", *below)).rstrip()
 
 
 def _jsonl(document: Document) -> str:
-    return report.jsonl(document.rows)
+    return tables.jsonl(document.rows)
 
 
 def _csv(document: Document) -> str:
-    return report.csv_text([numbers(row) for row in document.rows])
+    return tables.csv_text([numbers(row) for row in document.rows])
 
 
 _WRITERS: Mapping[Format, Callable[[Document], str]] = {
     "table": _table,
-    "json": report.json,
+    "json": tables.json,
     "jsonl": _jsonl,
     "csv": _csv,
     "md": _markdown,

@@ -7,8 +7,8 @@ from engine.bench import rows
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row, Runs
 from engine.bench.watch import Worker
-from engine.client import Session
 from engine.protocol import CopyMeasured, Failed, Measured, ModelInfo, Pass
+from engine.session.client import Session
 
 
 class Open(Struct, frozen=True):

@@ -12,9 +12,9 @@ from types import TracebackType
 import psutil
 from msgspec import Struct
 
-from engine.bench import gpus
-from engine.bench.gpus import GpuState
-from engine.processors import busy_s, used_s
+from engine.machine import gpu_state
+from engine.machine.cpu_time import busy_s, used_s
+from engine.machine.gpu_state import GpuState
 
 POLL_S = 0.5
 BUSY_SHARE = 0.1  # of all processors, used by others
@@ -68,7 +68,7 @@ class Watch:
 
     async def _look_on(self) -> None:
         while True:
-            for state in await asyncio.to_thread(gpus.states):
+            for state in await asyncio.to_thread(gpu_state.states):
                 self.note(state)
             await asyncio.sleep(POLL_S)
 
@@ -79,7 +79,7 @@ class Watch:
             self._places.setdefault(pid, set()).add(state.index)
         marks = self._seen.setdefault(state.index, set())
         own_here = sum(state.index in self._gpus(worker) for worker in self._workers)
-        if gpus.foreign(state, pids, own_here):
+        if gpu_state.foreign(state, pids, own_here):
             marks.add("another process on the GPU")
         marks.update(f"clocks held back: {word}" for word in state.slowdowns)
 

@@ -18,9 +18,9 @@ import click
 
 from engine import paths
 from engine.cli import process, terminal
+from engine.config.faults import nearest
 from engine.errors import ExitCode, InputError, QuantDuelError
-from engine.faults import nearest
-from engine.text import is_text, without_userinfo
+from engine.sanitize import is_text, without_userinfo
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
@@ -184,7 +184,7 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _means_a_model(word: str) -> bool:
-    from engine import profile
+    from engine.config import profile
 
     is_there = paths.answers(Path.exists, paths.expanded(word))
     return "/" in word or ":" in word or is_there or word in profile.available()

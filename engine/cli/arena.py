@@ -12,19 +12,20 @@ from typing import Unpack
 import click
 from msgspec.structs import replace
 
-from engine import leaderboard, leaderboard_text, report
-from engine.blind import Blind
+from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide, ProgressLine
 from engine.cli.options import Settings, chosen, settings_options
 from engine.cli.prompts import Conversation
 from engine.cli.terminal import Styled
-from engine.duel import Duel
-from engine.ending import ending_text
+from engine.duel.duel import Duel
+from engine.duel.ending import ending_text
 from engine.errors import ExitCode, HistoryError, InputError
 from engine.history import History
 from engine.units import speed_text
-from engine.votes import BlindTurn, Choice, exclusion_of, verdict_of
+from engine.votes import leaderboard, leaderboard_text
+from engine.votes.blind import Blind
+from engine.votes.votes import BlindTurn, Choice, exclusion_of, verdict_of
 
 KEYS: dict[str, Choice] = {"l": "left", "r": "right", "t": "tie", "b": "both bad"}
 SKIP, QUIT = "s", "q"
@@ -84,7 +85,7 @@ def _arena(
     voting = Voting(runner, blind, on_stderr=options["as_json"])
     voting.run(asked)
     if options["as_json"]:
-        terminal.data(report.json(voting.turns))
+        terminal.data(tables.json(voting.turns))
     elif voting.turns:
         board = leaderboard.leaderboard(voting.turns)
         terminal.say()

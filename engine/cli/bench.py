@@ -8,7 +8,7 @@ from typing import TypedDict, Unpack, get_args
 
 import click
 
-from engine import report
+from engine import tables
 from engine.bench import document, plan
 from engine.bench import text as texts
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
@@ -19,8 +19,8 @@ from engine.cli.options import chosen, force_option
 from engine.cli.out_file import OutFile
 from engine.errors import ExitCode
 from engine.protocol import Generator
-from engine.schedule import Schedule
-from engine.stages import stage_text
+from engine.session.progress import stage_text
+from engine.session.schedule import Schedule
 from engine.units import seconds_text
 
 
@@ -115,7 +115,7 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     form = texts.format_of(out) if out else None
     found = _document(_settings(names, options), options["resume"])
     if out and form:
-        report.write(texts.text(found, form), out)  # a file that cannot be written is told now
+        tables.write(texts.text(found, form), out)  # a file that cannot be written is told now
     kept = OutFile(out) if out else None
     running, interrupted = Bench(found, self_check=options["self_check"]), False
     try:
@@ -134,7 +134,7 @@ def _out(options: _Options) -> Path | None:
     resume = options["resume"]
     if options["out"] is None or options["out"] == resume:
         return resume
-    return report.require_free(options["out"], replace=options["force"])
+    return tables.require_free(options["out"], replace=options["force"])
 
 
 def exit_code(done: document.Document) -> ExitCode:

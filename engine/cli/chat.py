@@ -15,10 +15,10 @@ import click
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
-from engine.duel import Answer, Duel
+from engine.duel.duel import Answer, Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
-from engine.text import is_text
+from engine.sanitize import is_text
 
 KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second one the model"
 

@@ -4,10 +4,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from engine import layer_errors, report
-from engine.checkpoint_text import summary
+from engine import tables
+from engine.checkpoints import layer_errors
+from engine.checkpoints.text import summary
 from engine.cli.terminal import say, say_lines
-from engine.record import Record
+from engine.config.record import Record
 
 
 def show(record: Record, path: Path, size_bytes: int) -> None:
@@ -18,4 +19,4 @@ def show(record: Record, path: Path, size_bytes: int) -> None:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         say()
         say("Loss of each matrix, in the method's own measure; less is better")
-        say_lines(report.table(layer_errors.rows(record.errors), width))
+        say_lines(tables.table(layer_errors.rows(record.errors), width))

@@ -4,11 +4,11 @@ from itertools import groupby
 
 import click
 
-from engine import report
+from engine import tables
 from engine.cli import terminal
 from engine.cli.terminal import Styled, say
-from engine.diagnosis import Check, Diagnosis, diagnose
 from engine.errors import ExitCode
+from engine.machine.doctor import Check, Diagnosis, diagnose
 
 COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
@@ -22,7 +22,7 @@ def doctor(as_json: bool) -> ExitCode:
     """
     found = diagnose()
     if as_json:
-        terminal.data(report.json(found))
+        terminal.data(tables.json(found))
     else:
         _print(found)
     return ExitCode.DONE if found.can_run_models else ExitCode.NOT_LOADED

@@ -8,21 +8,22 @@ from typing import Literal, Unpack
 import click
 from msgspec.structs import replace
 
-from engine import report, turn
+from engine import tables
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
 from engine.cli.prompts import Conversation
-from engine.duel import Duel
+from engine.config.profile import Profile
+from engine.duel import turn
+from engine.duel.duel import Duel
+from engine.duel.lens import look
+from engine.duel.swap import return_text
+from engine.duel.turn import Side, Turn
 from engine.errors import ExitCode, InputError
-from engine.lens import look
-from engine.profile import Profile
 from engine.protocol import Loaded, Message, Rendered, Staged, Started
-from engine.schedule import Schedule
-from engine.stages import stage_text
-from engine.swap import return_text
-from engine.turn import Side, Turn
+from engine.session.progress import stage_text
+from engine.session.schedule import Schedule
 
 
 class _Options(Settings):
@@ -79,7 +80,7 @@ def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     schedule = chosen_schedule(options["schedule"], profiles, limits)
     turns = asyncio.run(_duel(profiles, conversations, options, schedule, limits))
     if options["as_json"]:
-        terminal.data(report.json(turns if options["prompt_file"] else turns[0]))
+        terminal.data(tables.json(turns if options["prompt_file"] else turns[0]))
     return exit_code(turns)
 
 

@@ -8,14 +8,14 @@ from typing import TypedDict, Unpack
 
 import click
 
-from engine import report as files
-from engine import text_files
+from engine import tables as files
 from engine.bench import plan
-from engine.calibration import PYTHON_DOCS
 from engine.cli import print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import chosen, force_option, set_option
 from engine.cli.out_file import OutFile
+from engine.config import text_files
+from engine.config.texts import PYTHON_DOCS
 from engine.errors import ExitCode, InputError
 from engine.evaluation import settings
 from engine.evaluation import text as texts
@@ -23,7 +23,7 @@ from engine.evaluation.events import Advanced, EvaluationEvent, Finished, Loadin
 from engine.evaluation.report import Report
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Scored, Settings
-from engine.stages import stage_text
+from engine.session.progress import stage_text
 from engine.units import seconds_text, speed_text
 
 

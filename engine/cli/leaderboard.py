@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from engine import leaderboard as boards
-from engine import leaderboard_text as texts
-from engine import report
+from engine import tables
 from engine.cli import terminal
 from engine.cli.options import force_option
 from engine.errors import ExitCode
 from engine.history import History
-from engine.leaderboard_text import Format
+from engine.votes import leaderboard as boards
+from engine.votes import leaderboard_text as texts
+from engine.votes.leaderboard_text import Format
 
 
 @click.command(short_help="What the kept blind votes say.")
@@ -34,7 +34,7 @@ def leaderboard(
     """
     wanted = texts.format_of(export) if export else None
     if export:
-        export = report.require_free(export, replace=force)
+        export = tables.require_free(export, replace=force)
     turns = [
         turn
         for turn in History().turns()
@@ -42,6 +42,6 @@ def leaderboard(
     ]
     board = boards.leaderboard(turns, seed=seed)
     if export and wanted:
-        report.write(texts.text(board, wanted), export)
+        tables.write(texts.text(board, wanted), export)
     terminal.data(texts.text(board, form))
     return ExitCode.DONE

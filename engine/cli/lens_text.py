@@ -1,7 +1,7 @@
 """The lens as text: why the answers parted, how far apart the models are on this prompt, where they flip."""
 
-from engine.lens import Lens, NoLens, Reading
-from engine.text import visible
+from engine.duel.lens import Lens, NoLens, Reading
+from engine.sanitize import visible
 
 SHOWN_FLIPS = 20
 NAMES = "AB"

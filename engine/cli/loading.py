@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from engine import paths
 from engine.cli import terminal
-from engine.client import Session
-from engine.profile import Profile
+from engine.config.profile import Profile
 from engine.protocol import Failed, Loaded, Staged
-from engine.stages import stage_text
+from engine.session.client import Session
+from engine.session.progress import stage_text
 
 
 class ProgressLine:

@@ -7,9 +7,9 @@ import click
 
 from engine.cli.options import MemorySize
 from engine.cli.terminal import say
+from engine.config.profile import Profile
 from engine.plan import advice
-from engine.profile import Profile
-from engine.schedule import Schedule
+from engine.session.schedule import Schedule
 
 SIDES = "AB"
 

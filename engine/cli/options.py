@@ -5,10 +5,10 @@ from typing import Any, TypedDict, TypeVar
 
 import click
 
-from engine import profile, profile_origin, strict_yaml
 from engine.cli.terminal import say
+from engine.config import origin, profile, strict_yaml
+from engine.config.profile import Profile
 from engine.errors import InputError
-from engine.profile import Profile
 from engine.units import parse_bytes
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -71,7 +71,7 @@ def chosen(name: str, given: Settings) -> Profile:
     if given["seed"] is not None:
         settings["generation.seed"] = given["seed"]
     found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
-    if remark := profile_origin.remark(name):
+    if remark := origin.remark(name):
         say(remark, err=True)
     return profile.changed(found, settings) if settings else found
 

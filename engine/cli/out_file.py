@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine import report
+from engine import tables
 from engine.cli import print_error
 from engine.errors import ExitCode, InputError
 
@@ -19,7 +19,7 @@ class OutFile:
     def write(self, text: str) -> None:
         """Put this text in place of the one before."""
         try:
-            report.write(text, self.file)
+            tables.write(text, self.file)
             self.failed = False
         except InputError as error:
             self.failed = True

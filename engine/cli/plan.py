@@ -5,16 +5,17 @@ from typing import TypedDict, Unpack
 
 import click
 
-from engine import hardware, report
+from engine import tables
 from engine.cli import print_error, terminal
 from engine.cli.options import MemorySize, chosen, set_option
 from engine.cli.plan_text import show, show_check
+from engine.config.profile import Profile
 from engine.errors import ExitCode, LoadError
-from engine.hardware import Hardware
+from engine.machine import hardware
+from engine.machine.hardware import Hardware
 from engine.plan.local import planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan
-from engine.profile import Profile
 
 
 class _Options(TypedDict):
@@ -53,7 +54,7 @@ def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     found = [_planned(profile, options, machine) for profile in profiles]
     plans = [each for each in found if each is not None]
     if options["as_json"]:
-        terminal.data(report.json({"plans": plans}))
+        terminal.data(tables.json({"plans": plans}))
     else:
         for each in plans:
             show(each)
@@ -63,8 +64,8 @@ def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
 
 def _check(profiles: list[Profile], options: _Options, machine: Hardware) -> ExitCode:
     from engine.cli.loading import ProgressLine
-    from engine.plan.check import checked
-    from engine.stages import stage_text
+    from engine.session.plan_check import checked
+    from engine.session.progress import stage_text
 
     progress = ProgressLine()
     wish = _wish(options)
@@ -80,7 +81,7 @@ def _check(profiles: list[Profile], options: _Options, machine: Hardware) -> Exi
     finally:
         progress.clear()
     if options["as_json"]:
-        terminal.data(report.json({"profiles": rows}))
+        terminal.data(tables.json({"profiles": rows}))
     else:
         show_check(rows)
     return ExitCode.NOT_LOADED if any(row.actual is None for row in rows) else ExitCode.DONE

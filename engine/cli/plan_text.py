@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from engine import report
+from engine import tables
 from engine.cli.terminal import Styled, say, say_lines
-from engine.plan.check import Checked
 from engine.plan.terms import Plan, Term, total
+from engine.session.plan_check import Checked
 from engine.units import bytes_text
 
 COLOURS = {"fits": "green", "tight": "yellow", "does not fit": "red"}
@@ -69,14 +69,14 @@ def _line(name: str, size: int | None, origin: str = "", *, bold: bool = False) 
 
 def show_check(rows: Sequence[Checked]) -> None:
     """Estimate, actual and error of each figure, a line a profile."""
-    say_lines(report.table([_row(row) for row in rows]))
+    say_lines(tables.table([_row(row) for row in rows]))
     for row in rows:
         if row.failure:
             say(f"{row.profile}: {row.failure}", err=True)
 
 
-def _row(row: Checked) -> report.Row:
-    cells: dict[str, report.Cell] = {"profile": row.profile}
+def _row(row: Checked) -> tables.Row:
+    cells: dict[str, tables.Cell] = {"profile": row.profile}
     for name, title in (("weights", "weights"), ("kv_cache", "KV cache"), ("load_peak", "load peak")):
         estimate = getattr(row.estimate, f"{name}_bytes")
         actual = getattr(row.actual, f"{name}_bytes") if row.actual else None

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
-from engine import profile, profile_origin, report
+from engine import tables
 from engine.cli import print_error, terminal
+from engine.config import origin, profile
 from engine.errors import ExitCode, ProfileError
-from engine.report import Row
+from engine.tables import Row
 
 
 @click.group(short_help="List, show and check profiles.")
@@ -23,17 +24,17 @@ def list_profiles(as_json: bool) -> ExitCode:
     """Every profile by name; one that cannot be read is told on stderr."""
     rows: list[Row] = []
     for name, file in profile.available().items():
-        if remark := profile_origin.remark(name):
+        if remark := origin.remark(name):
             terminal.say(remark, err=True)
         try:
             rows.append(_row(profile.read(file), file, with_file=as_json))
         except ProfileError as error:
             print_error(error.message, error.hint)
     if as_json:
-        terminal.data(report.json(rows))
+        terminal.data(tables.json(rows))
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        terminal.say_lines(report.table(rows, width))
+        terminal.say_lines(tables.table(rows, width))
     return ExitCode.DONE
 
 
@@ -59,12 +60,12 @@ def check(files: tuple[Path, ...]) -> ExitCode:
 
 
 def _row(found: profile.Profile, file: Path, *, with_file: bool) -> Row:
-    row: dict[str, report.Cell] = {
+    row: dict[str, tables.Cell] = {
         "name": found.name,
         "method": found.label,
         "source": found.model.source,
         "device": found.model.device,
-        "from": profile_origin.of(file),
+        "from": origin.of(file),
         "description": found.description,
     }
     return row | {"file": str(file.absolute())} if with_file else row

@@ -5,11 +5,11 @@ import asyncio
 import click
 from msgspec import Struct
 
-from engine import report
+from engine import tables
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.options import NOTHING_SET, chosen
+from engine.config.profile import Profile
 from engine.errors import ExitCode, GenerationError
-from engine.profile import Profile
 from engine.protocol import Failed, Message, Rendered
 
 
@@ -32,7 +32,7 @@ def prompt(name: str, text: str, as_json: bool) -> ExitCode:
     if isinstance(result, ExitCode):
         return result
     if as_json:
-        terminal.data(report.json(_Shown(name, result.text, result.token_ids)))
+        terminal.data(tables.json(_Shown(name, result.text, result.token_ids)))
     else:
         terminal.write(result.text)
         terminal.write(f"\n\n{len(result.token_ids)} tokens: {' '.join(map(str, result.token_ids))}\n")

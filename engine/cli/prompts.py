@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from engine import input_files, paths
-from engine.chat_rows import Content, text_of
+from engine.config.chat_rows import Content, text_of
 from engine.errors import InputError
 from engine.protocol import Message, Role
-from engine.text import is_text
+from engine.sanitize import is_text
 
 MOST_BYTES = 16 << 20
 

@@ -5,16 +5,17 @@ from pathlib import Path
 
 import click
 
-from engine import export, report, store
+from engine import tables
+from engine.checkpoints import export, store
 from engine.cli import checkpoint_text, print_error, terminal
 from engine.cli.loading import ProgressLine
 from engine.cli.options import Settings, chosen, set_option
-from engine.client import Session
+from engine.config.methods import Savable, tag
+from engine.config.profile import Profile
 from engine.errors import ExitCode, InputError
-from engine.methods import Savable, tag
-from engine.profile import Profile
 from engine.protocol import Failed, FailureKind, Quantized, Staged
-from engine.stages import stage_text
+from engine.session.client import Session
+from engine.session.progress import stage_text
 
 EXIT_CODES: dict[FailureKind, ExitCode] = {
     "bad_input": ExitCode.BAD_INPUT,
@@ -72,7 +73,7 @@ def _show(ended: Quantized, as_json: bool) -> None:
     if as_json:
         key = ended.record.recipe.key
         figures = {"key": key, "path": ended.path, "was_there": ended.was_there, "size_bytes": size_bytes}
-        terminal.data(report.json({**figures, "record": ended.record}))
+        terminal.data(tables.json({**figures, "record": ended.record}))
         return
     if ended.was_there:
         terminal.say("It was made before; --force makes it anew.")

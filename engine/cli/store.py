@@ -5,12 +5,12 @@ import sys
 
 import click
 
-from engine import report
-from engine import store as checkpoints
+from engine import tables
+from engine.checkpoints import store as checkpoints
+from engine.checkpoints.store import Entry
 from engine.cli import checkpoint_text, terminal
 from engine.errors import ExitCode, InputError
-from engine.report import Row
-from engine.store import Entry
+from engine.tables import Row
 from engine.units import bytes_text, time_text
 
 
@@ -25,11 +25,11 @@ def list_checkpoints(as_json: bool) -> ExitCode:
     """Every checkpoint, the newest first."""
     found = checkpoints.entries()
     if as_json:
-        terminal.data(report.json([_document(entry) for entry in found]))
+        terminal.data(tables.json([_document(entry) for entry in found]))
         return ExitCode.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if found:
-        terminal.say_lines(report.table([_row(entry) for entry in found], width))
+        terminal.say_lines(tables.table([_row(entry) for entry in found], width))
     total = bytes_text(sum(entry.size_bytes for entry in found))
     terminal.say(f"{_count(found)}, {total}, in {checkpoints.folder()}", err=True)
     return ExitCode.DONE
@@ -42,7 +42,7 @@ def show(key: str, as_json: bool) -> ExitCode:
     """How a checkpoint was made, what it lost, and the loss of each layer."""
     entry = checkpoints.entry(key)
     if as_json:
-        terminal.data(report.json(_document(entry)))
+        terminal.data(tables.json(_document(entry)))
     else:
         checkpoint_text.show(entry.record, entry.path, entry.size_bytes)
     return ExitCode.DONE

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from engine.text import visible
+from engine.sanitize import visible
 
 
 class Styled(NamedTuple):

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from engine.cli import lens_text, print_error
 from engine.cli.loading import LoadedSide
 from engine.cli.terminal import Styled, say, write
-from engine.comparison import Comparison, compare
-from engine.duel import Answer, Duel
-from engine.lens import Lens, NoLens
+from engine.duel.comparison import Comparison, compare
+from engine.duel.duel import Answer, Duel
+from engine.duel.lens import Lens, NoLens
 from engine.protocol import Decoded, Event, Finished, ModelInfo
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 

@@ -6,12 +6,10 @@ Pure. Knows tokens and sizes; neither sessions nor figures.
 from collections.abc import Iterator
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from engine.evaluation.settings import Convention, Settings, spans, text_name
 from engine.protocol import Passage, TextCut
-
-PIECE_BYTES = 128 << 20  # of logits that are handed over at once
+from engine.session.passages import PIECE_BYTES, parts
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -47,21 +45,6 @@ class Text(Struct, frozen=True, kw_only=True):
             for passage in parts(Passage(token_ids=window, first=first), most):
                 yield Piece(passage=passage, at=at)
                 at += len(passage.token_ids) - passage.first
-
-
-def parts(passage: Passage, positions: int) -> list[Passage]:
-    """A passage in parts of at most so many scored positions."""
-    end = len(passage.token_ids)
-    firsts = range(passage.first, end, positions)
-    return [
-        replace(
-            passage,
-            token_ids=passage.token_ids[: min(first + positions, end)],
-            first=first,
-            continues=first > passage.first,
-        )
-        for first in firsts
-    ]
 
 
 def cut(settings: Settings, found: TextCut) -> Text:

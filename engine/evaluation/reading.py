@@ -6,12 +6,12 @@ Knows sides and pieces; who reads what when is the business of `run`.
 import time
 from collections.abc import Callable
 
-from engine.bench.pace import Pace
 from engine.evaluation.cut import Piece, Text, cut
 from engine.evaluation.events import Advanced, EvaluationEvent, Timing
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.protocol import Failed, Logits, Place, Scored, TextCut
+from engine.session.pace import Pace
 
 OTHER_TOKENS = (
     "its tokenizer cuts the text otherwise: perplexity over its own tokens, not to be compared; no KLD"

@@ -3,8 +3,8 @@
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention
-from engine.fidelity import Figures
 from engine.protocol import FailureKind
+from engine.stats.fidelity import Figures
 
 
 class RowError(Struct, frozen=True):

@@ -10,16 +10,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
-from engine import hardware, paths, schedule
+from engine import paths
 from engine.evaluation import settings as texts
-from engine.evaluation.cut import PIECE_BYTES, Text
+from engine.evaluation.cut import Text
 from engine.evaluation.events import EvaluationEvent, Finished, Noted
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
 from engine.evaluation.settings import Settings
-from engine.evaluation.shared import SharedFile
 from engine.evaluation.side import Side
+from engine.machine import hardware
 from engine.protocol import Failed, Logits, Place
+from engine.session import schedule
+from engine.session.passages import PIECE_BYTES
+from engine.session.shared_file import SharedFile
 from engine.units import bytes_text
 
 HELD_BYTES = 512 << 20

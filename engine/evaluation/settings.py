@@ -10,11 +10,11 @@ from typing import Literal
 from msgspec import Struct
 
 from engine import paths
-from engine.calibration import FILE_TYPES, HUB_SETS, PYTHON_DOCS
+from engine.config.faults import nearest
+from engine.config.methods import Awq, Gptq
+from engine.config.profile import Profile
+from engine.config.texts import FILE_TYPES, HUB_SETS, PYTHON_DOCS
 from engine.errors import InputError
-from engine.faults import nearest
-from engine.methods import Awq, Gptq
-from engine.profile import Profile
 
 Scored = Literal["half", "all"]
 Begins = Literal["each window", "the text", "nothing"]

@@ -5,14 +5,10 @@ Owns a session. Knows neither the other models nor the order in which they are a
 
 from collections.abc import Callable, Sequence
 
-from engine.bench.rows import decode_tok_s
-from engine.client import Session
+from engine.config.profile import Profile
 from engine.evaluation.cut import Piece, Text
 from engine.evaluation.events import EvaluationEvent, Loading
 from engine.evaluation.report import Row, RowError
-from engine.fidelity import Figures, Scores, against, alone
-from engine.metrics import NS
-from engine.profile import Profile
 from engine.protocol import (
     Failed,
     Loaded,
@@ -25,6 +21,9 @@ from engine.protocol import (
     Scored,
     Staged,
 )
+from engine.session.client import Session
+from engine.stats.fidelity import Figures, Scores, against, alone
+from engine.stats.metrics import NS, decode_tok_s
 
 DECODE_CONTEXT = 32  # tokens before those that are timed
 WARM_UP_STEPS = 4

@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 import msgspec
 
-from engine import report as tables
+from engine import tables
 from engine.errors import InputError
 from engine.evaluation.report import Report, Row
-from engine.fidelity import Kld
-from engine.report import Cell
+from engine.stats.fidelity import Kld
+from engine.tables import Cell
 from engine.units import MISSING, bytes_text
 
 Format = Literal["table", "json", "csv", "md"]

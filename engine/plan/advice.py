@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from engine import hardware
+from engine.config.profile import Profile
 from engine.errors import LoadError
-from engine.hardware import Hardware
+from engine.machine import hardware
+from engine.machine.hardware import Hardware
 from engine.plan.local import planned, smaller
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, Suggestion, total
-from engine.profile import Profile
 from engine.protocol import Failed
 from engine.units import bytes_text
 

@@ -9,8 +9,8 @@ from engine.plan.terms import Term, total
 from engine.shape.model_shape import Architecture, ModelShape
 
 MIB = 1 << 20
-PROMPT_TOKENS = 512  # engine/worker/rehearsal.py: room for a first prompt
-MOST_NEW_TOKENS = 2048  # engine/worker/kept_cache.py: and for so much of an answer
+PROMPT_TOKENS = 512  # engine/worker/generate/rehearsal.py: room for a first prompt
+MOST_NEW_TOKENS = 2048  # engine/worker/generate/prefix_cache.py: and for so much of an answer
 POOL_BYTES = 22 * MIB  # of torch's allocator: one segment of each of its two sizes
 
 

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from engine import hardware, packages, store
-from engine import profile as profiles
+from engine.checkpoints import store
+from engine.config import profile as profiles
+from engine.config.methods import BitsAndBytes, Full, Method, Savable, Stored
+from engine.config.profile import Profile
 from engine.errors import InputError, LoadError
-from engine.hardware import Hardware
-from engine.methods import BitsAndBytes, Full, Method, Savable, Stored
+from engine.machine import hardware, packages
+from engine.machine.hardware import Hardware
 from engine.plan import peaks
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan, Suggestion, total
-from engine.profile import Profile
 from engine.shape import find
 from engine.shape.boundary import explained
 from engine.shape.model_shape import ModelShape

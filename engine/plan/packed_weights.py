@@ -6,7 +6,7 @@ Pure arithmetic. Owns the layouts of GPTQModel's CPU kernels; on a GPU the file'
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from engine.packing import Layout, on_cpu
+from engine.config.layouts import Layout, on_cpu
 from engine.plan.target import Target
 from engine.plan.terms import Term
 

@@ -6,14 +6,14 @@ kernel can take them back, but they are in every figure of the resident set.
 
 from typing import Literal
 
-from engine.methods import BitsAndBytes, Method, Packed
+from engine.config.methods import BitsAndBytes, Method, Packed
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.plan.weights import quantized
 from engine.shape import roles
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
-COPY_BUFFER_BYTES = 64 << 20  # engine/worker/traffic.py: for the copy speed; more where caches are large
+COPY_BUFFER_BYTES = 64 << 20  # host/bandwidth.py: for the copy speed; more where caches are large
 GGUF_ENTRY_BYTES = 5000  # of the vocabulary, as the reader and the tokenizer's conversion hold it
 FileRead = Literal["made", "quantized on load", "source"]
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from engine.hardware import Hardware
-from engine.methods import Method
+from engine.config.methods import Method
+from engine.config.profile import Profile
+from engine.machine.hardware import Hardware
 from engine.plan import graphs, peaks, running
 from engine.plan import room as rooms
 from engine.plan import weights as holding
 from engine.plan.target import Target
 from engine.plan.terms import Plan, Room, RuleOfThumb, Term, Verdict, total
-from engine.profile import Profile
 from engine.shape.from_config import LLAMA_KIN
 from engine.shape.model_shape import ModelShape
 from engine.units import bytes_text

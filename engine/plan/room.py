@@ -1,10 +1,10 @@
 """Where a profile's model goes, and how much memory is free there. Pure: the machine is an argument."""
 
 from engine.errors import LoadError
-from engine.hardware import Hardware
+from engine.machine.hardware import Hardware
 from engine.plan.terms import Room
 
-USABLE_SHARE_OF_SPLIT = 0.9  # of each GPU's free memory (engine/worker/placement.py)
+USABLE_SHARE_OF_SPLIT = 0.9  # of each GPU's free memory (engine/worker/checkpoints/placement.py)
 
 
 def device(wish: str, machine: Hardware) -> str:

@@ -7,10 +7,10 @@ from engine.plan.target import Target
 from engine.plan.terms import Term
 from engine.shape.model_shape import Architecture, ModelShape
 
-ROOM_TOKENS = 64  # on a CPU the cache's room grows by so many (engine/worker/growing_cache.py)
+ROOM_TOKENS = 64  # on a CPU the cache's room grows by so many (engine/worker/step/kv_cache.py)
 LEAST_ROOM_TOKENS = 256  # on a GPU, where it doubles
 MIB = 1 << 20
-CPU_CHUNK_FLOP = 1.4e11  # engine/worker/decode.py reads prompts in chunks that cost so much
+CPU_CHUNK_FLOP = 1.4e11  # engine/worker/generate/decode.py reads prompts in chunks that cost so much
 CUDA_CHUNK = 2048
 CUDA_CONTEXT = "CUDA context"
 CUDA_CONTEXT_BYTES = 500 * MIB

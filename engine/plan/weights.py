@@ -6,8 +6,8 @@ with loaded models (docs/measuring.md).
 
 from collections.abc import Iterable
 
-from engine.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
-from engine.packing import Layout
+from engine.config.layouts import Layout
+from engine.config.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
 from engine.plan.packed_weights import WORD_BITS, Matrix, packed
 from engine.plan.target import BF16_FLAG, Target
 from engine.plan.terms import Term

@@ -6,7 +6,7 @@ is no text-generating model that is known here.
 
 from typing import cast
 
-from engine.packing import PACKED, layout
+from engine.config.layouts import PACKED, layout
 from engine.shape import context_window, families
 from engine.shape.boundary import UnsoundError, number, whole
 from engine.shape.families import Config

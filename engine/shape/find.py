@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from engine import input_files, paths
+from engine.config.methods import Gguf
+from engine.config.profile import Profile
+from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.errors import ShapeError
-from engine.methods import Gguf
-from engine.models import SHAPES, Demo, Folder, GgufFile, Hub, Random
-from engine.profile import Profile
 from engine.shape import architecture, from_config, gguf_header, safetensors_headers
 from engine.shape.boundary import explained, json_object
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape, Packing

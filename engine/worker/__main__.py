@@ -6,7 +6,7 @@ Started by the engine's client as `sys.executable -P -m engine.worker`.
 import os
 
 from engine.protocol import Started
-from engine.worker import quiet
+from engine.worker import environment
 from engine.worker.wire import Wire, follow_parent
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     follow_parent()
     wire = Wire()
     wire.emit(Started(pid=os.getpid()))
-    quiet.set_environment()
+    environment.set_environment()
     from engine.worker.serve import serve
 
     serve(wire)

@@ -6,9 +6,9 @@ Owns the wording. The whole traceback is in the worker's log.
 import errno
 import re
 
+from engine.config.profile import Profile
 from engine.errors import LoadError, OutOfMemoryError, QuantDuelError
-from engine.profile import Profile
-from engine.worker import memory
+from engine.worker.host import memory
 
 _INSTALL = re.compile(r"pip install (?:-\S+ )*['\"]?([A-Za-z][\w.-]*)")
 

@@ -12,38 +12,29 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine import packages
+from engine.config.methods import BitsAndBytes, Packed, Stored
+from engine.config.profile import Profile
 from engine.errors import LoadError
-from engine.methods import BitsAndBytes, Packed, Stored
-from engine.profile import Profile
+from engine.machine import packages
 from engine.protocol import ModelInfo, Staged
-from engine.schedule import physical_cores
-from engine.worker import (
-    compiled,
+from engine.session.schedule import physical_cores
+from engine.worker import describe, environment, failures, methods, progress
+from engine.worker.checkpoints import (
     completeness,
-    failures,
     foreign,
     generation_settings,
     gguf_reading,
     gguf_settings,
-    gptqmodel_api,
-    heap,
-    info,
-    kernels,
-    lean,
-    leftovers,
-    methods,
-    progress,
-    quiet,
     readable,
-    repacking,
-    thread_count,
-    traffic,
 )
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.fetch import early_config, fetch
-from engine.worker.placement import place
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.fetch import early_config, fetch
+from engine.worker.checkpoints.placement import place
+from engine.worker.host import bandwidth, freeing, heap, thread_count
+from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Report
+from engine.worker.step import native
+from engine.worker.step.cpu import compile, pack
 
 READERS = {
     "gptq": "gptqmodel",
@@ -71,7 +62,7 @@ def load(profile: Profile, threads: int | None, report: Report, *, packed: bool 
 
     Unless `packed`, it stays as transformers loads it. Without `threads` their number is measured.
     """
-    quiet.set_environment()
+    environment.set_environment()
     torch.set_num_threads(threads or physical_cores())
     try:
         with heap.tidy(), _checkpoint(profile, report) as checkpoint:
@@ -86,14 +77,14 @@ def load(profile: Profile, threads: int | None, report: Report, *, packed: bool 
 def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
     """What the method reads: the source, or for some methods a checkpoint made of it once."""
     if isinstance(profile.quantization, Packed):
-        from engine.worker import quantize
+        from engine.worker.quantize import ensure
 
-        yield quantize.ready(profile, report)
+        yield ensure.ready(profile, report)
         return
     if isinstance(profile.quantization, BitsAndBytes):
-        from engine.worker import quantize
+        from engine.worker.quantize import ensure
 
-        if made := quantize.kept(profile, report):
+        if made := ensure.kept(profile, report):
             yield made
             return
     if isinstance(profile.quantization, Stored):
@@ -121,7 +112,7 @@ def _read(
     on_gpu = (
         placement.device.type == "cuda"
     )  # there the buffers would be in the way of the model, and in its figures
-    copy_bytes_s = traffic.quick_copy_speed(placement.device) if on_gpu else None
+    copy_bytes_s = bandwidth.quick_copy_speed(placement.device) if on_gpu else None
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
@@ -130,20 +121,20 @@ def _read(
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
     is_compiled = profile.generation.compile  # packed products cannot be
-    is_packable = packed and not is_compiled and placement.device.type == "cpu" and lean.suits(model)
+    is_packable = packed and not is_compiled and placement.device.type == "cpu" and native.suits(model)
     if is_packable:
-        if compiled.is_first_time():
+        if compile.is_first_time():
             report(Staged(stage="warm up", detail=COMPILING))
-        repacking.pack(model)
+        pack.pack(model)
         warm_up(model, checkpoint.name)
     if threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
-    leftovers.give_back(model)
+    freeing.give_back(model)
     description = replace_struct(
-        info.describe(model, tokenizer, profile, checkpoint, placement),
+        describe.describe(model, tokenizer, profile, checkpoint, placement),
         vocabulary=logits.shape[-1],
         logit_bytes=logits.element_size(),
-        copy_bytes_s=copy_bytes_s if on_gpu else traffic.quick_copy_speed(placement.device),
+        copy_bytes_s=copy_bytes_s if on_gpu else bandwidth.quick_copy_speed(placement.device),
     )
     return LoadedModel(model, tokenizer, placement.device, description, profile)
 

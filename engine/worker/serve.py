@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache
 
+from engine.config.methods import Packed
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
-from engine.methods import Packed
 from engine.protocol import (
     GPU_FAULT_EXIT_CODE,
     LONGEST_TEXT,
@@ -35,24 +35,18 @@ from engine.protocol import (
     Rendered,
     Score,
 )
-from engine.text import without_userinfo
-from engine.worker import (
-    decode,
-    evaluation_texts,
-    gpu_fault,
-    limit,
-    measure,
-    memory,
-    methods,
-    prompt,
-    traffic,
-)
-from engine.worker.growing_cache import GrowingCache
-from engine.worker.kept_cache import KeptCache
+from engine.sanitize import without_userinfo
+from engine.worker import methods
+from engine.worker.generate import decode, prompt
+from engine.worker.generate.prefix_cache import KeptCache
+from engine.worker.generate.rehearsal import rehearsed
+from engine.worker.host import bandwidth, gpu_fault, memory, memory_limit
+from engine.worker.host.spare_cores import SpareCores
 from engine.worker.load import LoadedModel, load
-from engine.worker.rehearsal import rehearsed
-from engine.worker.score import Scorer
-from engine.worker.spare_cores import SpareCores
+from engine.worker.measure import bench_run
+from engine.worker.measure.score import Scorer
+from engine.worker.step.kv_cache import GrowingCache
+from engine.worker.texts import evaluation
 from engine.worker.wire import Wire
 
 
@@ -101,10 +95,10 @@ def _limit_memory(command: Load) -> None:
     method = command.profile.quantization
     methods.loader(method)
     if isinstance(method, Packed):
-        from engine.worker import gptqmodel_api
+        from engine.worker.methods import gptqmodel_api
 
         gptqmodel_api.package()
-    limit.set_limit(command.memory_limit_bytes)
+    memory_limit.set_limit(command.memory_limit_bytes)
 
 
 def _require_host(command: Load) -> None:
@@ -116,10 +110,10 @@ def _require_host(command: Load) -> None:
 
 
 def _quantize(wire: Wire, command: Quantize) -> None:
-    from engine.worker import quantize
+    from engine.worker.quantize import ensure
 
     with _failures_reported(wire, "not_loaded"):
-        wire.emit(quantize.done(command, wire.emit))
+        wire.emit(ensure.done(command, wire.emit))
 
 
 def _keep(wire: Wire, loaded: LoadedModel) -> LoadedModel:
@@ -136,7 +130,7 @@ def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
 
 def _cut(wire: Wire, loaded: LoadedModel, command: Cut) -> None:
     with _failures_reported(wire, "bad_input", command.request):
-        wire.emit(evaluation_texts.cut(loaded.tokenizer, command))
+        wire.emit(evaluation.cut(loaded.tokenizer, command))
 
 
 def _score(wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer) -> None:
@@ -148,9 +142,9 @@ def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy, ke
     with _failures_reported(wire, "generation", command.request):
         if isinstance(command, MeasureCopy):
             kept.drop()
-            wire.emit(measure.copied(loaded, command))
+            wire.emit(bench_run.copied(loaded, command))
         else:
-            wire.emit(measure.measured(loaded, command, lambda: wire.is_cancelled(command.request), kept))
+            wire.emit(bench_run.measured(loaded, command, lambda: wire.is_cancelled(command.request), kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +211,7 @@ class _Request:
             case decode.End(reason, text, mode, notes):
                 in_use = memory.read(self.loaded.model, self.loaded.device, cache)
                 halfway = (prompt_tokens + cache.get_seq_length()) // 2
-                read = traffic.step_bytes(self.loaded.model, cache, 1, halfway)
+                read = bandwidth.step_bytes(self.loaded.model, cache, 1, halfway)
                 emit(
                     Finished(
                         request=number,
@@ -244,7 +238,7 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic in a tokenizer's Rust is no Exception
-        with limit.lifted():
+        with memory_limit.lifted():
             traceback.print_exc()
             is_lost = gpu_fault.is_lost(error)
             wire.emit(failure(error, "worker_lost" if is_lost else kind, request))

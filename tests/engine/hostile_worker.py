@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from engine.methods import Rtn
+from engine.config.methods import Rtn
+from engine.config.record import Check, ModuleError, Recipe, Record
 from engine.protocol import (
     Cancel,
     Command,
@@ -32,7 +33,6 @@ from engine.protocol import (
     Started,
     Weights,
 )
-from engine.record import Check, ModuleError, Recipe, Record
 
 EVIL = "a\x1b]0;PWN\x07\x1b]52;c;cm0=\x1b\\\x9b31m\x9d0;C1\x9c\u202eb\u200b\u2028c\x7fd\re\nB  forged\x0e"
 MEMORY = Memory(

@@ -14,16 +14,17 @@ import psutil
 import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine import cli, profile
+from engine import cli
 from engine.bench import document, rows
 from engine.bench.document import Document
 from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.plan import Settings, Shape, distinct
 from engine.bench.run import ALONE, CONTENDED, Bench
-from engine.client import Session
-from engine.profile import Profile
+from engine.config import profile
+from engine.config.profile import Profile
 from engine.protocol import Command, Failed, Load
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.session.client import Session
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
 TINY = profile.of_model("random:tiny")

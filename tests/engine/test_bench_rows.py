@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine import profile
 from engine.bench import document, plan, rows
 from engine.bench import text as texts
 from engine.bench.checks import checks, differ
-from engine.bench.gpus import GpuState, foreign, slowdowns
-from engine.bench.pace import Pace
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Figure, Latency, Row, RowError, Runs
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch, Worker, busy_processors
+from engine.config import profile
 from engine.errors import InputError
-from engine.processors import busy_s, used_s
+from engine.machine.cpu_time import busy_s, used_s
+from engine.machine.gpu_state import GpuState, foreign, slowdowns
 from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Pass, Weights
+from engine.session.pace import Pace
 
 MS = 1_000_000
 TINY = profile.of_model("random:tiny")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.bottleneck import explain, reached
 from engine.protocol import ModelInfo, Weights
+from engine.stats.bottleneck import explain, reached
 
 GB = 10**9
 

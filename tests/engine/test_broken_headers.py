@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from engine import hardware, profile
+from engine.config import profile
+from engine.config.profile import Profile
 from engine.errors import LoadError, ShapeError
+from engine.machine import hardware
 from engine.plan import advice
 from engine.plan.local import planned
-from engine.profile import Profile
 
 CONFIG: dict[str, Any] = {
     "model_type": "mistral",

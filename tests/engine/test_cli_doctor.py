@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import cli, diagnosis
+from engine import cli
+from engine.machine import doctor
 
 
 def test_json_tells_whether_models_can_be_run(
@@ -36,7 +37,7 @@ def test_a_hub_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    hub = next(check for check in diagnosis.diagnose().checks if check.name == "hub")
+    hub = next(check for check in doctor.diagnose().checks if check.name == "hub")
     assert hub.state == "note" and "127.0.0.1:1 does not answer" in hub.detail and hub.mend
 
 
@@ -49,17 +50,17 @@ def test_the_hub_s_token_is_looked_for(
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     if token_set:
         (tmp_path / "token").write_text("x")
-    token = next(check for check in diagnosis.diagnose().checks if check.name == "hub token")
+    token = next(check for check in doctor.diagnose().checks if check.name == "hub token")
     assert token.state == ("ok" if token_set else "note")
 
 
 def test_the_doctor_imports_no_torch() -> None:
-    code = "import sys; from engine.diagnosis import diagnose; diagnose(); print('torch' in sys.modules)"
+    code = "import sys; from engine.machine.doctor import diagnose; diagnose(); print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
 
 
 def test_a_missing_package_comes_with_the_command_that_mends_it() -> None:
-    check = diagnosis._package("no-such-package-at-all", "1.0", "local")
+    check = doctor._package("no-such-package-at-all", "1.0", "local")
     assert check.state == "missing" and "pip install" in check.mend and "[local]" in check.mend
-    assert diagnosis._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")
+    assert doctor._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import report
+from engine import tables
 from engine.cli.out_file import OutFile
 from engine.errors import ExitCode, InputError
 
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_written_is_told_once(
     out = OutFile(tmp_path / "rows.json")
     out.write("one")
     with monkeypatch.context() as full:
-        full.setattr(report, "write", _full)
+        full.setattr(tables, "write", _full)
         out.write("two")
         out.write("three")
         assert out.failed and out.exit_code(ExitCode.DONE) == ExitCode.BAD_INPUT

@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import cli, store
-from engine.client import Session
-from engine.methods import Rtn
-from engine.profile import Profile, of_model
+from engine import cli
+from engine.checkpoints import store
+from engine.config.methods import Rtn
+from engine.config.profile import Profile, of_model
+from engine.config.record import Check, ModuleError, Recipe, Record
 from engine.protocol import Failed, Staged
-from engine.record import Check, ModuleError, Recipe, Record
+from engine.session.client import Session
 
 NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
 

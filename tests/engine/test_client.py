@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine.client import Session
-from engine.profile import Generation, Profile
+from engine.config.profile import Generation, Profile
 from engine.protocol import (
     Decoded,
     Event,
@@ -25,6 +24,7 @@ from engine.protocol import (
     Staged,
     Started,
 )
+from engine.session.client import Session
 
 Loader = Callable[[Profile], Awaitable[Session]]
 HELLO = (Message("user", "Hello"),)

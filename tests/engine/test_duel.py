@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from engine.client import Session
-from engine.duel import Duel, first_divergence
-from engine.profile import Generation, Profile
+from engine.config.profile import Generation, Profile
+from engine.duel.duel import Duel, first_divergence
 from engine.protocol import Decoded, Prompted
-from engine.schedule import Schedule
+from engine.session.client import Session
+from engine.session.schedule import Schedule
 
 Loader = Callable[[Profile], Awaitable[Session]]
 TINY = "model: {source: 'random:tiny'}"
@@ -76,7 +76,7 @@ async def test_one_side_killed_leaves_the_other_answering(duel: Duel) -> None:
 
 async def test_cancel_also_stops_the_side_that_has_not_begun(duel: Duel) -> None:
     async for side, event in duel.ask("Hello", Generation(max_new_tokens=2000, temperature=1.0)):
-        if side == 0 and isinstance(event, Decoded):
+        if side == 0 and isinstance(event, Decoded) and not duel.stopping:
             duel.cancel()
     assert duel.answers[0].finish_reason in {"cancelled", "stop"}
     assert duel.answers[1].failure and duel.answers[1].failure.kind == "cancelled"

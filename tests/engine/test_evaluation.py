@@ -12,15 +12,16 @@ import msgspec
 import psutil
 import pytest
 
-from engine import cli, profile
+from engine import cli
 from engine.bench import plan
+from engine.config import profile
 from engine.errors import InputError
 from engine.evaluation import run, text
 from engine.evaluation.events import Advanced
 from engine.evaluation.report import Report, Row
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
-from engine.fidelity import Kld
+from engine.stats.fidelity import Kld
 
 TINY = "random-tiny-bf16"
 WINDOW = 64

@@ -3,12 +3,13 @@
 import msgspec
 import pytest
 
-from engine import profile
+from engine.config import profile
 from engine.errors import InputError
 from engine.evaluation import settings
-from engine.evaluation.cut import Text, cut, parts
+from engine.evaluation.cut import Text, cut
 from engine.evaluation.settings import Settings, Span, spans
 from engine.protocol import Passage, TextCut
+from engine.session.passages import parts
 
 
 def asked(**given: object) -> Settings:

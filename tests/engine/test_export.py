@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import export, store
+from engine.checkpoints import export, store
+from engine.config.methods import Rtn
+from engine.config.record import Recipe, Record
 from engine.errors import InputError
-from engine.methods import Rtn
-from engine.record import Recipe, Record
 
 
 @pytest.fixture(autouse=True)

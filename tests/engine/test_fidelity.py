@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from engine.fidelity import Kld, Scores, against, alone, kld, quantile
+from engine.stats.fidelity import Kld, Scores, against, alone, kld, quantile
 
 
 def scores(log_probs: list[float], first: list[int], klds: list[float] | None = None) -> Scores:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psutil
 
-from engine import diagnosis, hardware
-from engine.hardware import Gpu
+from engine.machine import doctor, hardware
+from engine.machine.hardware import Gpu
 
 GIB = 1 << 30
 
@@ -74,11 +74,11 @@ def test_what_a_device_can_compute_follows_its_capability() -> None:
 
 
 def test_requirements_are_taken_apart() -> None:
-    assert diagnosis.parse_requirement('torch>=2.8; extra == "local"') == ("torch", "2.8", "local")
-    assert diagnosis.parse_requirement("textual<9,>=8.2") == ("textual", "8.2", "")
-    assert diagnosis.parse_requirement("nvidia-ml-py") == ("nvidia-ml-py", "", "")
+    assert doctor.parse_requirement('torch>=2.8; extra == "local"') == ("torch", "2.8", "local")
+    assert doctor.parse_requirement("textual<9,>=8.2") == ("textual", "8.2", "")
+    assert doctor.parse_requirement("nvidia-ml-py") == ("nvidia-ml-py", "", "")
 
 
 def test_torch_s_build_is_read_without_torch() -> None:
     is_cpu_build = version("torch").endswith("+cpu")
-    assert (diagnosis.torch_build() == "the CPU") == is_cpu_build
+    assert (doctor.torch_build() == "the CPU") == is_cpu_build

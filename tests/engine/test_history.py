@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from engine.config.profile import Generation
 from engine.errors import HistoryError
 from engine.history import SCHEMA_VERSION, History
-from engine.metrics import Metrics
-from engine.profile import Generation
-from engine.votes import BlindAnswer, BlindTurn
+from engine.stats.metrics import Metrics
+from engine.votes.votes import BlindAnswer, BlindTurn
 
 VOTER = """
 import sys

@@ -1,7 +1,8 @@
 """Losses as rows with bars."""
 
-from engine import layer_errors, report
-from engine.record import ModuleError
+from engine import tables
+from engine.checkpoints import layer_errors
+from engine.config.record import ModuleError
 
 
 def errors(*means: float) -> list[ModuleError]:
@@ -16,7 +17,7 @@ def test_a_row_a_layer_with_short_names_and_the_mean() -> None:
     rows = layer_errors.rows(errors(0.001, 0.1))
     assert list(rows[0]) == ["layer", "q_proj", "up_proj", "mean", "log scale"]
     assert rows[0]["mean"] == 0.001 and rows[1]["layer"] == 1
-    assert len(report.table(rows).splitlines()) == 3
+    assert len(tables.table(rows).splitlines()) == 3
 
 
 def test_bars_grow_with_the_logarithm_from_the_best_layer_to_the_worst() -> None:

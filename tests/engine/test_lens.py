@@ -7,13 +7,13 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine import profile
 from engine.cli import lens_text
-from engine.client import Session
-from engine.duel import Duel
-from engine.lens import Choice, Lens, NoLens, View, judge, look
-from engine.profile import Generation, Profile
+from engine.config import profile
+from engine.config.profile import Generation, Profile
+from engine.duel.duel import Duel
+from engine.duel.lens import Choice, Lens, NoLens, View, judge, look
 from engine.protocol import Message, Rendered
+from engine.session.client import Session
 from engine.worker.load import load as load_here
 
 ANSWER = Generation(max_new_tokens=12)

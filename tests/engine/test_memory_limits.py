@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import cli, oom_kill, prefetch, profile
-from engine.client import Session
+from engine import cli
+from engine.config import profile
+from engine.duel import prefetch
+from engine.duel.swap import MemoryReturn, return_text
+from engine.machine import oom_kill
 from engine.protocol import Failed
-from engine.swap import MemoryReturn, return_text
+from engine.session.client import Session
 from engine.units import GIB, MIB
 
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine.methods import BitsAndBytes, Full, Method, tag
+from engine.config.methods import BitsAndBytes, Full, Method, tag
 
 
 def test_bits_per_weight_counts_the_scales() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.metrics import Timeline, percentile
 from engine.protocol import Decoded, Event, Failed, Prefilled, Prompted
+from engine.stats.metrics import Timeline, percentile
 
 MS = 1_000_000
 

@@ -6,15 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from engine import cli, hardware, packages
-from engine.client import Session
-from engine.methods import METHODS, Rtn
-from engine.models import SHAPES
+from engine import cli
+from engine.config.methods import METHODS, Rtn
+from engine.config.profile import Profile
+from engine.config.sources import SHAPES
+from engine.machine import hardware, packages
 from engine.plan import advice
 from engine.plan.local import planned
-from engine.profile import Profile
 from engine.protocol import Failed
-from tui.quantize_job import QuantizeJob
+from engine.session.client import Session
+from tui.jobs.quantize import QuantizeJob
 from tui.screens.profiles import judged
 
 RTN = ["--set", "quantization.method=rtn", "--set", "quantization.group_size=32"]

@@ -5,17 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import cli, profile
+from engine import cli
+from engine.config import profile
+from engine.config.methods import Awq, BitsAndBytes, Full, Gptq, Rtn
+from engine.config.profile import Profile
 from engine.errors import LoadError
-from engine.hardware import Gpu, Hardware, Host
-from engine.methods import Awq, BitsAndBytes, Full, Gptq, Rtn
+from engine.machine.hardware import Gpu, Hardware, Host
 from engine.plan import advice
 from engine.plan import weights as holding
 from engine.plan.local import planned
 from engine.plan.planning import Wish, plan
 from engine.plan.target import Target
 from engine.plan.terms import Plan, total
-from engine.profile import Profile
 from engine.protocol import Failed
 from engine.shape import find
 from engine.units import GIB, MIB, parse_bytes
@@ -87,7 +88,7 @@ def test_the_cache_counts_grouped_heads_and_batches() -> None:
 
 
 def test_a_window_bounds_the_cache(tmp_path: Path) -> None:
-    config = json.loads((Path("engine/shapes/mistral-7b.json")).read_text()) | {"sliding_window": 4096}
+    config = json.loads((Path("engine/config/shapes/mistral-7b.json")).read_text()) | {"sliding_window": 4096}
     (tmp_path / "config.json").write_text(json.dumps(config))
     short, long = (of(str(tmp_path), wish=Wish(context=tokens)) for tokens in (4096, 32768))
     assert short.kv_cache_bytes == long.kv_cache_bytes == 32 * 2 * 8 * 128 * 2 * 4096

@@ -8,7 +8,7 @@ import pytest
 
 from engine import paths, private
 from engine.history import History
-from engine.text import without_userinfo
+from engine.sanitize import without_userinfo
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
 

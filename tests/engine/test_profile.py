@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from engine import cli, paths, profile, profile_origin, strict_yaml
+from engine import cli, paths
+from engine.config import origin, profile, strict_yaml
+from engine.config.methods import BitsAndBytes, Full, Gguf
+from engine.config.profile import Generation, Profile
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
+from engine.duel.prefetch import prefetch
 from engine.errors import InputError, LoadError, ProfileError
-from engine.methods import BitsAndBytes, Full, Gguf
-from engine.models import Demo, Folder, GgufFile, Hub, Random
 from engine.plan.local import planned
-from engine.prefetch import prefetch
-from engine.profile import Generation, Profile
 
 DEMO = "model: {source: demo}\n"
-ROOT = Path(profile.__file__).parent.parent
+ROOT = Path(profile.__file__).parents[2]
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_code_is_run_for_a_profile_of_the_users_or_one_that_is_named_by_its_path
     shutil.rmtree(strange)
     strange.symlink_to(own)  # the same folder by another name
     assert profile.find("mine").model.trust_remote_code
-    assert profile_origin.of(strange / "mine.yaml") == "yours" and not profile_origin.remark("mine")
+    assert origin.of(strange / "mine.yaml") == "yours" and not origin.remark("mine")
 
 
 @pytest.mark.parametrize("name", ["demo", "random:tiny", "smollm2-nf4", "only-here", "both"])
@@ -77,7 +78,7 @@ def test_whose_name_is_hidden_is_told(name: str, here: Path) -> None:
     (here / "profiles" / f"{name}.yaml").write_text(DEMO)
     (paths.user_profiles() / "both.yaml").write_text(DEMO)
     words = {"smollm2-nf4": "not the shipped profile", "both": "not yours", "only-here": ""}
-    remark = profile_origin.remark(name)
+    remark = origin.remark(name)
     assert words.get(name, "not the model of that name") in remark and bool(remark) == (name != "only-here")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import report, units
+from engine import tables, units
 from engine.errors import InputError
 
 ROWS = [
@@ -18,20 +18,20 @@ ROWS = [
 
 
 def test_a_table_is_aligned_and_harmless() -> None:
-    assert report.table(ROWS).splitlines() == [
+    assert tables.table(ROWS).splitlines() == [
         "name   tok s  contended   n",
         "a|b     12.3  no          3",
         "␛[31m      –  yes        12",
     ]
-    assert report.table(ROWS, width=10).splitlines()[0] == "name   to…"
-    assert report.table([]) == ""
+    assert tables.table(ROWS, width=10).splitlines()[0] == "name   to…"
+    assert tables.table([]) == ""
 
 
 def test_every_format_holds_the_same_rows() -> None:
-    assert json.loads(report.json(ROWS)) == ROWS
-    assert [json.loads(line) for line in report.jsonl(ROWS).splitlines()] == ROWS
-    assert [row["n"] for row in csv.DictReader(report.csv_text(ROWS).splitlines())] == ["3", "12"]
-    assert report.markdown(ROWS).splitlines()[1:3] == [
+    assert json.loads(tables.json(ROWS)) == ROWS
+    assert [json.loads(line) for line in tables.jsonl(ROWS).splitlines()] == ROWS
+    assert [row["n"] for row in csv.DictReader(tables.csv_text(ROWS).splitlines())] == ["3", "12"]
+    assert tables.markdown(ROWS).splitlines()[1:3] == [
         "| --- | --: | --- | --: |",
         "| a\\|b | 12.3 | no | 3 |",
     ]
@@ -77,14 +77,14 @@ def test_times_are_those_of_where_the_user_is(kept: str, shown: str, monkeypatch
 
 def test_no_format_has_a_character_that_a_terminal_acts_on() -> None:
     evil = "a\x1b]0;t\x07\x9b31m\x7f\u202e\u2028\r"
-    for form in report.FORMATS.values():
+    for form in tables.FORMATS.values():
         text = form([{evil: evil}])
         assert not set(text) & set("\x1b\x07\x9b\x7f\u202e\u2028\r"), text
-    assert json.loads(report.json([{"n": evil}])) == [{"n": evil}]
+    assert json.loads(tables.json([{"n": evil}])) == [{"n": evil}]
 
 
 def test_a_spreadsheet_computes_no_text_and_numbers_stay_numbers() -> None:
-    text = report.csv_text(
+    text = tables.csv_text(
         [{"name": start + "1+1", "n": -1.5} for start in "=+-@\t"] + [{"name": "a=b", "n": -2}]
     )
     assert [tuple(row) for row in csv.reader(text.splitlines())][1:] == [
@@ -100,13 +100,13 @@ def test_a_file_that_is_there_is_overwritten_only_where_that_is_asked_for(tmp_pa
     folder.mkdir()
     for taken in (thesis, link):
         with pytest.raises(InputError, match="exists already"):
-            report.require_free(taken)
-        assert report.require_free(taken, replace=True) == thesis
+            tables.require_free(taken)
+        assert tables.require_free(taken, replace=True) == thesis
     for no_file in (folder, Path(os.devnull)):
         with pytest.raises(InputError, match="is no file"):
-            report.require_free(no_file, replace=True)
-    report.write("new", report.require_free(link, replace=True))
+            tables.require_free(no_file, replace=True)
+    tables.write("new", tables.require_free(link, replace=True))
     assert link.is_symlink() and thesis.read_text() == "new\n"
     (tmp_path / "round").symlink_to(tmp_path / "round")
     with pytest.raises(InputError):
-        report.require_free(tmp_path / "round")
+        tables.require_free(tmp_path / "round")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine import schedule
 from engine.protocol import Memory, ModelInfo, Weights
+from engine.session import schedule
 
 
 def model(device: str) -> ModelInfo:

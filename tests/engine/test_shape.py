@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import profile
+from engine.config import profile
+from engine.config.sources import shapes
 from engine.errors import ShapeError
-from engine.models import shapes
 from engine.shape import architecture, find, roles
 from engine.shape.model_shape import Tensor
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import store
+from engine.checkpoints import store
+from engine.config.methods import Gptq, Rtn
+from engine.config.record import Check, ModuleError, Recipe, Record
 from engine.errors import InputError
-from engine.methods import Gptq, Rtn
 from engine.protocol import Staged
-from engine.record import Check, ModuleError, Recipe, Record
 
 
 @pytest.fixture(autouse=True)

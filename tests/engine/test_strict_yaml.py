@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import profile, strict_yaml
+from engine.config import profile, strict_yaml
+from engine.config.profile import Profile
 from engine.errors import ProfileError
-from engine.profile import Profile
 
 DEMO = "model: {source: demo}\n"
 BNB = DEMO + "quantization:\n  method: bitsandbytes\n"
-SHIPPED = Path(profile.__file__).parent.parent / "profiles"
+SHIPPED = Path(profile.__file__).parents[2] / "profiles"
 
 FAULTS = {
     "": ": is empty",

@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from engine.config.record import Record
 from engine.history import History
-from engine.record import Record
 from tests.engine import hostile_worker
 from tests.engine.hostile_worker import EVIL, RECORD
 from tests.engine.test_votes import turn
@@ -24,7 +24,7 @@ OURS = re.compile(r"\x1b\[[0-9;]*m|\x1b\[2K|\x1b\[\?2004[hl]|\r")
 ACTED_ON = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 RUN = """
 import json, sys
-from engine import worker_process
+from engine.session import worker_process
 worker_process.COMMAND = (sys.executable, "-P", *json.loads(sys.argv[1]))
 from engine import cli
 sys.exit(cli.run(json.loads(sys.argv[2])))

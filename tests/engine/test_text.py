@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from engine.text import escaped, visible
+from engine.sanitize import escaped, visible
 
 ACTED_ON = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 

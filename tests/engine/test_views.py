@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import views
+from engine.checkpoints import views
 
 HOLD = """
 import sys
-from engine import views
+from engine.checkpoints import views
 with views.new() as view:
     print(view, flush=True)
     sys.stdin.read()

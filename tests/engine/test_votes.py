@@ -12,11 +12,13 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import binomtest
 
-from engine import binomial, bradley_terry, leaderboard_text, profile
-from engine.bradley_terry import Game
-from engine.leaderboard import ALONE, NEVER_AHEAD, UNBEATEN, Leaderboard, leaderboard
-from engine.profile import Generation
-from engine.votes import (
+from engine.config import profile
+from engine.config.profile import Generation
+from engine.stats import binomial, bradley_terry
+from engine.stats.bradley_terry import Game
+from engine.votes import leaderboard_text
+from engine.votes.leaderboard import ALONE, NEVER_AHEAD, UNBEATEN, Leaderboard, leaderboard
+from engine.votes.votes import (
     BlindAnswer,
     BlindTurn,
     Choice,

@@ -9,10 +9,12 @@ import msgspec
 import psutil
 import pytest
 
-from engine import paths, protocol, store, worker_log, worker_process
-from engine.client import Session
-from engine.profile import Generation, Profile
+from engine import paths, protocol
+from engine.checkpoints import store
+from engine.config.profile import Generation, Profile
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prompted, Scored
+from engine.session import worker_log, worker_process
+from engine.session.client import Session
 
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 LOADED = (RECORDINGS / "smollm2-bf16.load.jsonl").read_bytes().splitlines()[-1]
@@ -230,7 +232,7 @@ def of_request_one(event: Event) -> Event:
 async def test_a_flood_waits_for_its_reader_and_the_end_is_told(
     fake: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.client.MOST_WAITING", 10)
+    monkeypatch.setattr("engine.session.client.MOST_WAITING", 10)
     flood = [line(Decoded(request=1, token_id=1, text="x"))]
     program = CHATTERBOX.format(loaded=LOADED, strange=[], answer=[]).replace(
         "live()", "while True: say(*{}*50)"

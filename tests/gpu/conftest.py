@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from engine.worker import cuda_graph, decode, growing_cache, replay
+from engine.worker.generate import decode
+from engine.worker.step import captured_step, cuda_graph, kv_cache
 from tests.gpu.on_device import HAS_GPU
 
 Run = Callable[[], None]
@@ -25,8 +26,8 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
     if not HAS_GPU:
         _take_cpu_for_gpu(monkeypatch)
     yield made
-    replay.step_of.cache_clear()
-    replay.failures.clear()
+    captured_step.step_of.cache_clear()
+    captured_step.failures.clear()
 
 
 def _run(run: Run, device: torch.device) -> Run:
@@ -35,11 +36,11 @@ def _run(run: Run, device: torch.device) -> Run:
 
 
 def _take_cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms = growing_cache._room_tokens
+    rooms = kv_cache._room_tokens
 
     def room_tokens(needed: int, expected: int, device: torch.device) -> int:
         return rooms(needed, expected, torch.device("cuda"))
 
-    monkeypatch.setattr(growing_cache, "_room_tokens", room_tokens)
+    monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
     monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
-    monkeypatch.setattr(replay, "CAPTURING", ("cpu",))
+    monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))

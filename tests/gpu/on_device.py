@@ -8,10 +8,10 @@ import os
 import pytest
 import torch
 
-from engine.methods import Method
-from engine.profile import Generation, Model, Profile
-from engine.worker import decode
-from engine.worker.kept_cache import KeptCache
+from engine.config.methods import Method
+from engine.config.profile import Generation, Model, Profile
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 
 WISH = os.environ.get("KIT_DEVICE", "cuda:0")

@@ -10,11 +10,11 @@ import psutil
 import pytest
 import torch
 
-from engine import hardware, nvidia
-from engine.client import Session
-from engine.methods import Full
-from engine.profile import Model, Profile
+from engine.config.methods import Full
+from engine.config.profile import Model, Profile
+from engine.machine import hardware, nvidia
 from engine.protocol import Event, Failed, Loaded, Measured, Pass
+from engine.session.client import Session
 from engine.units import MIB
 from tests.gpu.on_device import DEVICE, HAS_GPU, WISH, cuda_only, profile
 
@@ -47,7 +47,7 @@ def only_free(size: int) -> Iterator[None]:
 def test_a_peak_can_be_reset_before_cuda_has_begun() -> None:
     script = f"""
 import torch
-from engine.worker import memory
+from engine.worker.host import memory
 memory.reset_peak(torch.device("{DEVICE}"))
 assert not torch.cuda.is_initialized()
 """
@@ -138,7 +138,7 @@ def bare(uuid: str) -> str:
 async def test_a_fault_after_which_cuda_answers_no_more_is_known() -> None:
     script = """
 import torch
-from engine.worker import gpu_fault
+from engine.worker.host import gpu_fault
 try:
     torch.zeros(4, device="cuda")[torch.tensor([9], device="cuda")].sum().item()
 except Exception as error:

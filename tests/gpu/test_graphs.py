@@ -5,14 +5,15 @@ import gc
 import pytest
 import torch
 
-from engine.methods import BitsAndBytes, Full, Method
-from engine.profile import Generation
-from engine.worker import cuda_graph, decode, rehearsal
-from engine.worker.decode import Stepper
-from engine.worker.growing_cache import GrowingCache, growing_cache, room_tokens
-from engine.worker.kept_cache import KeptCache
+from engine.config.methods import BitsAndBytes, Full, Method
+from engine.config.profile import Generation
+from engine.worker.generate import decode, rehearsal
+from engine.worker.generate.decode import Stepper
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
-from engine.worker.replay import ReplayedStep
+from engine.worker.step import cuda_graph
+from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.kv_cache import GrowingCache, growing_cache, room_tokens
 from tests.gpu.on_device import DEVICE, PROMPT, cuda_only, loaded, written
 
 pytestmark = pytest.mark.gpu

@@ -9,12 +9,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from benchmarks.gpu import packed
 from benchmarks.gpu.packed import LayoutName
-from engine.calibration import Calibration
-from engine.methods import Awq, Gptq, Method, Rtn, Stored
-from engine.profile import Generation
-from engine.worker import quantize
-from engine.worker.kept_cache import KeptCache
+from engine.config.methods import Awq, Gptq, Method, Rtn, Stored
+from engine.config.profile import Generation
+from engine.config.texts import Calibration
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
+from engine.worker.quantize import ensure
 from tests.gpu.on_device import HAS_GPU, loaded, profile, written
 
 pytestmark = pytest.mark.gpu
@@ -77,7 +77,7 @@ def require_the_engines_step(model: LoadedModel) -> None:
 )
 def test_what_is_quantized_here_answers(name: str) -> None:
     wanted = profile({**METHODS, **ON_GPU}[name], "bfloat16")
-    made = quantize.ensure(wanted, lambda staged: None, anew=True)
+    made = ensure.ensure(wanted, lambda staged: None, anew=True)
     check = made.record.check
     assert check is not None and 0.8 < check.ratio < 1.25
     model = loaded(wanted.quantization, "bfloat16")

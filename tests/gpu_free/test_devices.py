@@ -8,12 +8,12 @@ import psutil
 import pynvml
 import pytest
 
-from engine import hardware, nvidia, paths
-from engine.bench import gpus
+from engine import paths
 from engine.bench.watch import Watch, Worker
-from engine.client import Session
+from engine.config.profile import Profile
+from engine.machine import gpu_state, hardware, nvidia
 from engine.plan import room
-from engine.profile import Profile
+from engine.session.client import Session
 from tests.gpu_free.fake_nvml import GIB, Box, Gpu
 
 A, B, C = "GPU-aaaa1111", "GPU-bbbb2222", "GPU-bbcc3333"
@@ -61,7 +61,7 @@ def test_devices_are_numbered_as_torch_does(box: Callable[..., None]) -> None:
     found = hardware.detect().gpus
     assert [(gpu.index, gpu.name) for gpu in found] == [(0, "second"), (1, "first")]
     assert hardware.free_by_device()["cuda:0"] == 7 * GIB
-    assert [(state.index, state.name) for state in gpus.states()] == [(0, "second"), (1, "first")]
+    assert [(state.index, state.name) for state in gpu_state.states()] == [(0, "second"), (1, "first")]
     assert room.room("cuda:0", hardware.detect()).name == "second"
 
 
@@ -142,8 +142,8 @@ async def test_a_real_worker_has_it_in_its_environment(
 def test_a_worker_calls_its_one_device_what_the_user_does(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from engine.profile import Model
-    from engine.worker.placement import place
+    from engine.config.profile import Model
+    from engine.worker.checkpoints.placement import place
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -157,11 +157,11 @@ def test_others_on_the_workers_own_gpu_are_marked(box: Callable[..., None]) -> N
     box(Gpu(A, pids=(4242,)), Gpu(B, pids=(17,)), visible="1,0")
     ours = Worker(pid=17, device="cuda:0")
     watch = Watch([ours])
-    for state in gpus.states():
+    for state in gpu_state.states():
         watch.note(state)
     assert not any("another process" in mark for mark in watch.marks(ours))
     theirs = Worker(pid=99, device="cuda:1")  # a container hides our id, so torch's number counts
     watch = Watch([theirs])
-    for state in gpus.states():
+    for state in gpu_state.states():
         watch.note(state)
     assert watch._gpus(theirs) == [1]

@@ -6,15 +6,17 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine import profile
-from engine.hardware import Gpu, Hardware, Host
-from engine.plan import check, graphs, running
-from engine.plan.check import Figures
+from engine.config import profile
+from engine.machine.hardware import Gpu, Hardware, Host
+from engine.plan import graphs, running
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan
 from engine.protocol import Memory
+from engine.session import plan_check
+from engine.session.plan_check import Figures
 from engine.shape import find
-from engine.worker import kept_cache, memory, rehearsal, traffic
+from engine.worker.generate import prefix_cache, rehearsal
+from engine.worker.host import bandwidth, memory
 from tests.gpu_free.fake_cuda import GPU, fake_cuda
 
 MIB, GIB = 1 << 20, 1 << 30
@@ -47,7 +49,7 @@ def test_a_load_ends_with_the_rooms_and_the_graph_of_a_first_answer() -> None:
 
 def test_the_plan_has_the_workers_numbers() -> None:
     assert graphs.PROMPT_TOKENS == rehearsal.PROMPT_TOKENS
-    assert graphs.MOST_NEW_TOKENS == kept_cache.MOST_EXPECTED
+    assert graphs.MOST_NEW_TOKENS == prefix_cache.MOST_EXPECTED
 
 
 def held(**known: int | str | None) -> Memory:
@@ -67,15 +69,15 @@ def held(**known: int | str | None) -> Memory:
     ],
 )
 def test_a_loads_peak_is_of_the_whole_process(read: Memory, peak: int) -> None:
-    assert check.load_peak_bytes(read) == peak
+    assert plan_check.load_peak_bytes(read) == peak
 
 
 def test_an_estimate_has_no_context_where_the_allocator_alone_can_be_read() -> None:
     found = of(2048)
     estimate = Figures(weights_bytes=1, kv_cache_bytes=2, load_peak_bytes=found.load_peak_bytes)
-    assert check.comparable(estimate, found, "NVML") == estimate
+    assert plan_check.comparable(estimate, found, "NVML") == estimate
     less = found.load_peak_bytes - running.CUDA_CONTEXT_BYTES
-    assert check.comparable(estimate, found, "allocator") == replace(estimate, load_peak_bytes=less)
+    assert plan_check.comparable(estimate, found, "allocator") == replace(estimate, load_peak_bytes=less)
 
 
 class Clock:
@@ -113,5 +115,5 @@ def test_copies_are_timed_by_the_gpu_in_a_row_and_leave_nothing(
     with fake_cuda(), monkeypatch.context() as patch:
         patch.setattr(torch.cuda, "device", nullcontext)
         patch.setattr(torch.Tensor, "copy_", counted)
-        assert traffic.quick_copy_speed(GPU) == pytest.approx(2 * buffer / 2e-3)
+        assert bandwidth.quick_copy_speed(GPU) == pytest.approx(2 * buffer / 2e-3)
     assert said == ["empty_cache", "reset_peak"]

@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fake_temporarily
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from engine.models import SHAPES
-from engine.profile import Generation
-from engine.worker import cuda_graph, decode, growing_cache, replay, score
+from engine.config.profile import Generation
+from engine.config.sources import SHAPES
+from engine.worker.generate import decode
+from engine.worker.measure import score
+from engine.worker.step import captured_step, cuda_graph, kv_cache
 from tests.gpu_free.fake_cuda import GPU, Launches, fake_cuda
 
 TABLE = Path(__file__).with_name("launches.json")
@@ -37,9 +39,9 @@ PROMPT_TOKENS = 7
 def gpu() -> Iterator[None]:
     with fake_cuda(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_graph, "captured", _run_once)
-        patch.setattr(replay, "_require_equal", lambda found, expected: None)
+        patch.setattr(captured_step, "_require_equal", lambda found, expected: None)
         yield
-    replay.step_of.cache_clear()
+    captured_step.step_of.cache_clear()
 
 
 def _run_once(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
@@ -116,7 +118,7 @@ QUANTIZED = {"nf4": _nf4, "int8": _int8}
 
 def stepper(model: PreTrainedModel, batch: int = 1) -> decode.Stepper:
     """With a captured step, and a prompt that was read."""
-    cache = growing_cache.growing_cache(model.config, 64)
+    cache = kv_cache.growing_cache(model.config, 64)
     steps = decode.Stepper(model, cache)
     assert steps.prepare(torch.zeros((batch, 1), dtype=torch.long, device=GPU))
     steps.read(torch.zeros((batch, PROMPT_TOKENS), dtype=torch.long, device=GPU))
@@ -133,7 +135,7 @@ def counted(name: str, method: str, batch: int = 1) -> dict[str, int]:
             steps._cache.made_for_rooms.run()  # type: ignore[attr-defined]
         assert launches.crossings == []
         found.append(len(launches.names))
-        replay.step_of.cache_clear()
+        captured_step.step_of.cache_clear()
     one, two = found
     return {"a layer": two - one, "beside": 2 * one - two}
 
@@ -172,7 +174,7 @@ def test_a_batch_takes_the_same_launches(name: str) -> None:
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_scores_are_computed_where_the_logits_are(name: str) -> None:
-    model, cache = made(name), growing_cache.growing_cache(made(name).config)
+    model, cache = made(name), kv_cache.growing_cache(made(name).config)
     with Launches() as launches:
         ids = torch.zeros((1, PROMPT_TOKENS), dtype=torch.long, device=GPU)
         logits = model(ids, past_key_values=cache, use_cache=True).logits[0]
@@ -198,7 +200,7 @@ def write_table() -> None:
     """Count anew, and keep it."""
     with fake_cuda(), torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_graph, "captured", _run_once)
-        patch.setattr(replay, "_require_equal", lambda found, expected: None)
+        patch.setattr(captured_step, "_require_equal", lambda found, expected: None)
         table = {name: {method: counted(name, method) for method in METHODS} for name in MODELS}
     TABLE.write_text(json.dumps(table, indent=2) + "\n")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import profile
-from engine.client import Session
-from engine.profile import Profile
+from engine.config import profile
+from engine.config.profile import Profile
 from engine.protocol import Decoded, Event, Message, encode
+from engine.session.client import Session
 
 FOLDER = Path(__file__).parent
 PROFILES = ("smollm2-bf16", "smollm2-nf4")

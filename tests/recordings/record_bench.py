@@ -9,9 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine import profile
 from engine.bench import document, plan
 from engine.bench.run import Bench
+from engine.config import profile
 
 FILE = Path(__file__).parent / "bench.jsonl"
 PROFILES = ("random-tiny-bf16", "random-tiny-nf4")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine import profile
 from engine.bench import plan
+from engine.config import profile
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings, require_text
 

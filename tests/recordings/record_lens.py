@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from engine import profile
-from engine.client import Session
-from engine.duel import Duel
-from engine.lens import look
+from engine.config import profile
+from engine.duel.duel import Duel
+from engine.duel.lens import look
+from engine.session.client import Session
 
 FILE = Path(__file__).parent / "lens.json"
 PROFILES = ("smollm2-bf16", "smollm2-nf4")

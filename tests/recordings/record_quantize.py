@@ -6,9 +6,9 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import profile
-from engine.client import Session
+from engine.config import profile
 from engine.protocol import Quantized, encode
+from engine.session.client import Session
 
 FILE = Path(__file__).parent / "quantize.jsonl"
 PROFILE = """

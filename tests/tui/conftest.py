@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
-from engine import profile
-from engine.client import Session
-from engine.profile import Profile
+from engine.config import profile
+from engine.config.profile import Profile
+from engine.session.client import Session
 from tests.tui.replay import Replay, Stage, wait_until
 from tui.app import QuantDuelApp
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from engine.client import Session
-from engine.profile import Generation, Profile
+from engine.config.profile import Generation, Profile
 from engine.protocol import Event, Failed, Loaded, Message, decode_event
+from engine.session.client import Session
 from tui.app import QuantDuelApp
 from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt

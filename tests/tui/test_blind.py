@@ -7,10 +7,10 @@ from textual.widgets import Button
 
 from engine.history import History
 from engine.protocol import Decoded
-from engine.votes import Shuffle, exclusion_of
+from engine.votes.votes import Shuffle, exclusion_of
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
-from tui.lockstep import KEPT_BACK
+from tui.blind.lockstep import KEPT_BACK
 from tui.screens.blind import BlindScreen
 from tui.screens.leaderboard import LeaderboardScreen
 from tui.widgets.delta import Delta

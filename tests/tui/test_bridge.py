@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 from textual.message import Message
 
-from engine import profile
-from engine.profile import Profile
+from engine.config import profile
+from engine.config.profile import Profile
 from engine.protocol import Decoded, Loaded
 from tests.tui.replay import Replay, recording, wait_until
-from tui.bridge import Bridge
-from tui.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, TurnEnded
+from tui.duel.bridge import Bridge
+from tui.duel.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, TurnEnded
 
 PROFILES = (profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))
 

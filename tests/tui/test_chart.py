@@ -2,9 +2,9 @@
 
 import pytest
 
-from tui.chart import Axis, Chart, Line, labels, scale, ticks
-from tui.raster import Raster
-from tui.widgets.plot import drawn
+from tui.charts.chart import Axis, Chart, Line, labels, scale, ticks
+from tui.charts.plot import drawn
+from tui.charts.raster import Raster
 
 CONTEXTS = (32.0, 128.0, 512.0)
 

@@ -1,6 +1,6 @@
 """The line below a turn: where its answers part, in words."""
 
-from engine.comparison import Comparison
+from engine.duel.comparison import Comparison
 from tui.widgets.delta import parting_text
 
 

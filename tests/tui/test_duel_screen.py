@@ -10,7 +10,7 @@ from textual.dom import DOMNode
 from textual.keys import _character_to_key as character_to_key
 from textual.widgets import Input, OptionList, Static
 
-from engine import profile
+from engine.config import profile
 from engine.protocol import Event, Failed, Finished
 from engine.units import speed_text
 from tests.tui import replay

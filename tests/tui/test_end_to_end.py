@@ -4,7 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from engine.profile import Profile
+from engine.config.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.duel import Answer
-from engine.metrics import NS
+from engine.duel.duel import Answer
+from engine.stats.metrics import NS
 from tests.tui.replay import recording
-from tui.figures import bar, figures_of, sparkline, speeds
+from tui.duel.figures import bar, figures_of, sparkline, speeds
 
 
 @pytest.mark.parametrize(

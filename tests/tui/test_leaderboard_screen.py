@@ -6,13 +6,13 @@ from pathlib import Path
 from textual.widgets import Input
 
 from engine.history import History
-from engine.leaderboard import leaderboard
+from engine.votes.leaderboard import leaderboard
 from tests.engine.test_votes import turn
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
+from tui.blind.standings import Span, Standings, axis_of, line_plot
 from tui.screens.ask import SaveDialog
 from tui.screens.leaderboard import LeaderboardScreen
-from tui.widgets.standings import Span, Standings, axis_of, line_plot
 
 
 async def shown(play: Stage, history: History) -> str:

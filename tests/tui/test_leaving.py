@@ -15,12 +15,12 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 import tui
-from engine.lens import NoLens
+from engine.duel.lens import NoLens
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench
 from tests.tui.replay import Stage, wait_until
-from tui.bench_job import BenchJob
 from tui.ending import Ending
+from tui.jobs.bench import BenchJob
 from tui.screens import profiles
 from tui.screens.blind import BlindScreen
 from tui.screens.help import HelpScreen
@@ -71,7 +71,7 @@ async def test_every_screen_can_be_left_at_any_moment(
 ) -> None:
     init = BenchJob.__init__
     monkeypatch.setattr(BenchJob, "__init__", lambda job, names: init(job, names, RecordedBench))
-    monkeypatch.setattr("tui.bridge.look", seen_nothing)
+    monkeypatch.setattr("tui.duel.bridge.look", seen_nothing)
     async with stage() as play:
         await play.ready()
         await play.ask("hi")

@@ -6,14 +6,14 @@ import re
 import msgspec
 import pytest
 
-from engine.lens import Lens, NoLens
+from engine.duel.lens import Lens, NoLens
 from engine.protocol import Decoded
 from tests.tui.conftest import Stager
 from tests.tui.replay import RECORDINGS, Stage, recording, wait_until
+from tui.markdown.divergence import SENTINEL, SIGN, with_mark
 from tui.screens.lens import LensScreen
 from tui.widgets.delta import Delta
 from tui.widgets.heat_map import HeatMap, heat, laid_out
-from tui.widgets.parting import SENTINEL, SIGN, with_mark
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.top_choices import TopChoices
 

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from engine.metrics import NS
 from engine.protocol import Decoded, Finished, Memory
-from tui.lockstep import KEPT_BACK, Lockstep
+from engine.stats.metrics import NS
+from tui.blind.lockstep import KEPT_BACK, Lockstep
 
 MEMORY = Memory(
     weights_bytes=0,

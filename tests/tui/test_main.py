@@ -66,5 +66,6 @@ def test_the_first_picture_needs_no_torch_and_no_engine_process() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    late = {"torch", "pynvml", "psutil", "markdown_it", "engine.client", "engine.duel", "tui.bridge"}
+    large = {"torch", "pynvml", "psutil", "markdown_it"}
+    late = large | {"engine.session.client", "engine.duel.duel", "tui.duel.bridge"}
     assert not late & set(result.stdout.split())

@@ -3,14 +3,15 @@
 from textual.message import Message
 from textual.widgets import OptionList, Static
 
-from engine import hardware, profile
+from engine.config import profile
+from engine.machine import hardware
 from engine.protocol import Memory
 from tests.tui.conftest import Stager
 from tests.tui.replay import Replay, wait_until
-from tui.bridge import Bridge
-from tui.messages import AnswerEnded, LoadBegan, LoadEnded, SidePutBy
+from tui.duel.bridge import Bridge
+from tui.duel.messages import AnswerEnded, LoadBegan, LoadEnded, SidePutBy
+from tui.duel.side import Side
 from tui.screens.profiles import judged
-from tui.side import Side
 from tui.widgets.memory_bars import rows_of
 
 PROFILES = (profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))

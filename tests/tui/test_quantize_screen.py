@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import pytest
 from textual.widgets import Input, OptionList
 
-from engine import layer_errors
-from engine.checkpoint_text import perplexity_text
-from engine.client import Session
+from engine.checkpoints import layer_errors
+from engine.checkpoints.text import perplexity_text
 from engine.errors import InputError
 from engine.protocol import Event, Failed, Quantized, Staged
+from engine.session.client import Session
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
-from tui.quantize_job import QuantizeJob, StagePace, savable
+from tui.jobs.quantize import QuantizeJob, StagePace, savable
 from tui.screens.ask import ProfilesDialog
 from tui.screens.quantize import QuantizeScreen
 from tui.widgets.figure_table import FigureTable

@@ -11,8 +11,8 @@ from textual.widgets import Markdown
 
 from engine.protocol import Decoded, Finished
 from tests.tui.replay import recording, wait_until
-from tui.widgets.reply import Reply
-from tui.widgets.text_block import TextBlock
+from tui.markdown.reply import Reply
+from tui.markdown.text_block import TextBlock
 from tui.widgets.transcript import Transcript
 
 

@@ -3,13 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from engine import profile
-from engine.duel import Answer
+from engine.config import profile
+from engine.duel.duel import Answer
 from engine.protocol import Failed, Loaded, Staged
 from tests.tui.replay import recording
-from tui.figures import figures_of
-from tui.messages import AnswerEnded, AnswerGrew, LoadAdvanced, LoadBegan, LoadEnded, SideAsked, SideLost
-from tui.side import Side
+from tui.duel.figures import figures_of
+from tui.duel.messages import AnswerEnded, AnswerGrew, LoadAdvanced, LoadBegan, LoadEnded, SideAsked, SideLost
+from tui.duel.side import Side
 
 NF4 = profile.find("smollm2-nf4")
 

@@ -8,7 +8,7 @@ from engine.protocol import Event, Finished
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import Replay, wait_until
-from tui import bridge
+from tui.duel import bridge
 from tui.widgets.pane_header import PaneHeader
 
 

@@ -15,12 +15,12 @@ from engine.history import History
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation
 from tests.tui.replay import Stage, wait_until
-from tui.bench_job import BenchJob
-from tui.fidelity_job import FidelityJob
+from tui.charts.plot import Plot
+from tui.jobs.bench import BenchJob
+from tui.jobs.fidelity import FidelityJob
 from tui.screens.ask import EarlierDialog, ProfilesDialog, SaveDialog
 from tui.screens.kept import KeptScreen
 from tui.widgets.figure_table import FigureTable
-from tui.widgets.plot import Plot
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
 

@@ -18,13 +18,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from engine.config.methods import BitsAndBytes, Full, Method, Rtn
+from engine.config.profile import Generation, Model, Profile
 from engine.errors import QuantDuelError
-from engine.methods import BitsAndBytes, Full, Method, Rtn
-from engine.profile import Generation, Model, Profile
-from engine.worker import decode
-from engine.worker.kept_cache import KeptCache
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
-from engine.worker.random_tokenizer import random_tokenizer
 
 METHODS: dict[str, Method] = {
     "full": Full(),

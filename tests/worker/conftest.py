@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from engine.worker import demo
+from engine.worker.checkpoints import demo
 
 torch.set_num_threads(1)  # these models are too small for more, and cores may be shared
 

@@ -15,8 +15,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from engine.worker import lean
-from engine.worker.growing_cache import growing_cache
+from engine.worker.step import native
+from engine.worker.step.kv_cache import growing_cache
 
 SHAPE = {
     "vocab_size": 512,
@@ -68,7 +68,7 @@ def logits_of(model: PreTrainedModel, batch: int, steps: int, *, is_lean: bool) 
     """Of `steps` given tokens behind a prompt [batch, steps, vocab]."""
     cache = growing_cache(model.config) if is_lean else DynamicCache(config=model.config)
     model(prompt(batch), past_key_values=cache)
-    step = lean.LeanStep(model)
+    step = native.LeanStep(model)
     tokens = prompt(batch, steps).split(1, dim=1)
     if is_lean:
         return torch.cat([step(token, cache) for token in tokens], dim=1)

@@ -9,12 +9,12 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
-from engine.profile import Profile
+from engine.config.profile import Profile
 from engine.protocol import Staged
 
 PRELOADED = [
-    "engine.worker.quantize",
-    "engine.worker.random_weights",
+    "engine.worker.quantize.ensure",
+    "engine.worker.checkpoints.random_model",
     *("bitsandbytes", "datasets", "gguf", "networkx", "requests", "setuptools"),
     *("torch._dynamo", "torch._inductor"),
 ]
@@ -55,7 +55,7 @@ def _make(profile: Profile, home: Path, told: "SimpleQueue[Staged | bool]") -> N
         os.dup2(nothing.fileno(), 1)
     import torch
 
-    from engine.worker import quantize
+    from engine.worker.quantize import ensure
 
     torch.set_num_threads(2)
-    told.put(quantize.ensure(profile, told.put).was_there)
+    told.put(ensure.ensure(profile, told.put).was_there)

@@ -16,14 +16,17 @@ import torch
 from msgspec.structs import replace
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+from engine.config.profile import Generation, Model, Profile
 from engine.errors import InputError, LoadError
-from engine.profile import Generation, Model, Profile
 from engine.protocol import Measure, Pass, Passage, Score
-from engine.worker import decode, lean, measure, memory
-from engine.worker.growing_cache import growing_cache
-from engine.worker.kept_cache import KeptCache
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
+from engine.worker.host import memory
 from engine.worker.load import LoadedModel, load
-from engine.worker.score import Scorer
+from engine.worker.measure import bench_run
+from engine.worker.measure.score import Scorer
+from engine.worker.step import native
+from engine.worker.step.kv_cache import growing_cache
 from tests.worker.architectures import ANSWERED, ODD, REFUSED, VOCABULARY, generated, verdict, write
 from tests.worker.llama_like import model_of
 
@@ -112,7 +115,7 @@ def test_a_passage_goes_on_behind_a_state_as_decoding_does(
 @pytest.mark.parametrize("kind", STATES)
 def test_a_benchmark_counts_what_a_state_holds(kind: str, folder_of: Callable[[str], Path]) -> None:
     run = Pass(context=16, batch=2, steps=4, depth=8)
-    found = measure.measured(
+    found = bench_run.measured(
         loaded_of(folder_of(kind)), Measure(request=1, run=run), lambda: False, KeptCache()
     )
     assert (found.cached_tokens, len(found.token_ns)) == (27, 4)
@@ -171,5 +174,5 @@ def test_a_token_without_a_row_is_named_before_anything_is_read(
 
 def test_a_class_that_only_has_a_known_name_keeps_its_own_step() -> None:
     same_name = type("LlamaForCausalLM", (LlamaForCausalLM,), {})
-    assert lean.suits(model_of("llama"))
-    assert not lean.suits(same_name(model_of("llama").config).eval())
+    assert native.suits(model_of("llama"))
+    assert not native.suits(same_name(model_of("llama").config).eval())

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engine.worker import awq_clip, gptqmodel_api
+from engine.worker.methods import gptqmodel_api
+from engine.worker.quantize import awq_clip
 
 pytest.importorskip("gptqmodel")
 

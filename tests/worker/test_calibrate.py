@@ -12,12 +12,13 @@ import pytest
 from pyarrow import parquet
 from transformers import PreTrainedTokenizerBase
 
-from engine import text_files
-from engine.calibration import PYTHON_DOCS, Calibration
+from engine.config import text_files
+from engine.config.texts import PYTHON_DOCS, Calibration
 from engine.errors import InputError, LoadError
-from engine.worker import calibrate, calibration_texts
-from engine.worker.calibration_texts import Texts
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.quantize import calibrate
+from engine.worker.texts import sets
+from engine.worker.texts.sets import Texts
 
 WINDOW = 256
 
@@ -30,7 +31,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
 
 def samples(tokenizer: PreTrainedTokenizerBase, text: str, **options: int) -> calibrate.Samples:
     asked = Calibration(dataset=(text,), **options)
-    return calibrate.samples(asked, calibration_texts.texts(asked), tokenizer, WINDOW)
+    return calibrate.samples(asked, sets.texts(asked), tokenizer, WINDOW)
 
 
 def test_samples_are_packed_full_and_nothing_is_skipped(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -96,8 +97,8 @@ def test_the_note_tells_the_tokens_and_warns_of_too_few(tokenizer: PreTrainedTok
 
 
 def test_python_docs_are_there_and_the_held_out_part_is_kept_apart() -> None:
-    used = calibration_texts.texts(Calibration(dataset=PYTHON_DOCS)).texts
-    held_out = calibration_texts.python_docs(held_out=True)
+    used = sets.texts(Calibration(dataset=PYTHON_DOCS)).texts
+    held_out = sets.python_docs(held_out=True)
     assert sum(map(len, used)) > 300_000 and sum(map(len, held_out)) > 20_000
     assert not set(used) & set(held_out)
 
@@ -114,10 +115,10 @@ def test_files(tmp_path: Path, kind: str) -> None:
         parquet.write_table(pyarrow.table({"text": ["One.", None, "Two."]}), file)
     asked = Calibration(dataset=str(file))
     expected = {"txt": ["One.\nTwo."], "jsonl": ["One.", "Two.", "Hi\nHello"], "parquet": ["One.", "Two."]}
-    assert list(calibration_texts.texts(asked).texts) == expected[kind]
-    before = calibration_texts.sha256(asked)
+    assert list(sets.texts(asked).texts) == expected[kind]
+    before = sets.sha256(asked)
     file.write_bytes(file.read_bytes() + b" ")
-    assert len(before) == 64 and calibration_texts.sha256(asked) != before
+    assert len(before) == 64 and sets.sha256(asked) != before
 
 
 def jsonl(*rows: object) -> bytes:
@@ -162,7 +163,7 @@ def test_a_file_that_cannot_be_used_is_told(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=said):
-        calibration_texts.texts(Calibration(dataset=str(tmp_path / name)))
+        sets.texts(Calibration(dataset=str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("column", [[1, 2], [0.5], [["a"]], [b"bytes"]])
@@ -177,18 +178,18 @@ def test_a_parquet_column_must_hold_text(tmp_path: Path, column: list[object]) -
 def test_a_pipe_is_no_text_file(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(file := tmp_path / f"pipe.{suffix}")
     asked = Calibration(dataset=str(file))
-    for read in (calibration_texts.texts, calibration_texts.sha256):
+    for read in (sets.texts, sets.sha256):
         with pytest.raises(InputError, match="is a pipe, not a file"):
             read(asked)
 
 
 HUB_SET = """
 import sys
-from engine.calibration import Calibration
+from engine.config.texts import Calibration
 from engine.errors import InputError, LoadError
-from engine.worker import calibration_texts
+from engine.worker.texts import sets
 try:
-    calibration_texts.texts(Calibration(dataset=sys.argv[1]))
+    sets.texts(Calibration(dataset=sys.argv[1]))
 except LoadError as error:
     print(error.message); print(error.hint)
 """

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
-from engine.methods import BitsAndBytes
-from engine.profile import Generation, Model, Profile
+from engine.config.methods import BitsAndBytes
+from engine.config.profile import Generation, Model, Profile
 from engine.protocol import Event, Finished, Generate, Message, Prefilled, Prompted, Staged
-from engine.worker import capturable, cuda_graph, decode, growing_cache, rehearsal, replay, serve
-from engine.worker.growing_cache import LEAST_ROOM_TOKENS, GrowingCache
-from engine.worker.kept_cache import KeptCache
+from engine.worker import serve
+from engine.worker.generate import decode, rehearsal
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
+from engine.worker.step import capturable, captured_step, cuda_graph, kv_cache
+from engine.worker.step.kv_cache import LEAST_ROOM_TOKENS, GrowingCache
 
 PROMPT = list(range(70, 110))
 SHAPE = {
@@ -51,12 +53,12 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return max(LEAST_ROOM_TOKENS, 1 << (max(needed, expected) - 1).bit_length())
 
     monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
-    monkeypatch.setattr(replay, "CAPTURING", ("cpu",))
+    monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))
     monkeypatch.setattr(cuda_graph, "captured", captured)
-    monkeypatch.setattr(growing_cache, "_room_tokens", room_tokens)
+    monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
     yield made
-    replay.step_of.cache_clear()
-    replay.failures.clear()
+    captured_step.step_of.cache_clear()
+    captured_step.failures.clear()
 
 
 def answered(
@@ -138,7 +140,7 @@ def test_a_capture_comes_before_the_prompt_is_read(
 def test_an_answer_that_outgrows_its_rooms_goes_on_eagerly_and_captures_nothing(
     tiny: LoadedModel, captures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.worker.kept_cache.MOST_EXPECTED", 8)
+    monkeypatch.setattr("engine.worker.generate.prefix_cache.MOST_EXPECTED", 8)
     settings, kept = Generation(max_new_tokens=300), KeptCache()
     found, end = answered(tiny, settings, kept)
     assert len(PROMPT) + len(found) > LEAST_ROOM_TOKENS
@@ -191,7 +193,7 @@ def test_a_cache_that_was_taken_and_not_returned_lends_its_tokens_to_no_other(
 def test_while_nothing_is_captured_the_first_token_is_looked_at_before_the_next_step(
     tiny: LoadedModel, captures: list[str]
 ) -> None:
-    cache = growing_cache.growing_cache(tiny.model.config)
+    cache = kv_cache.growing_cache(tiny.model.config)
     model = decode.Stepper(tiny.model, cache)
     model.read(torch.tensor([PROMPT]))
     assert not model.runs_ahead

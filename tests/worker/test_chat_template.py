@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
+from engine.config.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.errors import InputError
-from engine.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.protocol import Message
-from engine.worker import chat_template, prompt
-from engine.worker.bounded import ExceedsError, bounded
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.generate import chat_template, prompt
+from engine.worker.generate.bounded import ExceedsError, bounded
 
 HELLO = (Message("user", "Hi"),)
 TALK = (
@@ -160,7 +160,7 @@ def test_bounds_nest_and_leave_no_trace() -> None:
 
 
 NEVER_LOOKS_UP = """
-from engine.worker import bounded
+from engine.worker.generate import bounded
 bounded.GRACE_S = 0.2
 a, b = [1], [1]
 for _ in range(60):

@@ -21,17 +21,18 @@ from transformers import (
     PreTrainedModel,
 )
 
+from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
+from engine.config.profile import Generation, of_model
 from engine.errors import LoadError
-from engine.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
-from engine.profile import Generation, of_model
 from engine.protocol import Staged
 from engine.shape.weight_files import INDEX, WEIGHTS
-from engine.worker import completeness, foreign, methods
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.fetch import fetch
+from engine.worker import methods
+from engine.worker.checkpoints import completeness, foreign
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.fetch import fetch
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.load import load
-from engine.worker.placement import Placement
-from engine.worker.random_tokenizer import random_tokenizer
 
 BF16 = Placement(torch.device("cpu"), torch.bfloat16, {"device_map": {"": "cpu"}})
 READERS = [Full(), Stored(), BitsAndBytes(quant_type="nf4"), BitsAndBytes(bits=8)]
@@ -252,7 +253,7 @@ def test_plain_weights_are_not_what_their_config_says(method: str, tiny: Callabl
 
 
 def test_a_quantizer_s_source_is_read_as_a_whole(tiny: Callable[..., Path]) -> None:
-    gptqmodel_api = pytest.importorskip("engine.worker.gptqmodel_api")
+    gptqmodel_api = pytest.importorskip("engine.worker.methods.gptqmodel_api")
     pytest.importorskip("gptqmodel")
     folder = tiny(vocab_size=512)
     random_tokenizer(512, 256).save_pretrained(folder)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.worker import cuda_graph
+from engine.worker.step import cuda_graph
 
 DEVICE = torch.device("cuda", 0)
 POOL = (0, 7)

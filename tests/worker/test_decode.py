@@ -8,15 +8,15 @@ import pytest
 import torch
 from transformers import DynamicCache, OPTConfig, OPTForCausalLM
 
-from engine import profile
-from engine.ending import STOP_STRING
+from engine.config import profile
+from engine.config.methods import BitsAndBytes, Full, Gguf, Method
+from engine.config.profile import Model, Profile
+from engine.duel.ending import STOP_STRING
 from engine.errors import InputError
-from engine.methods import BitsAndBytes, Full, Gguf, Method
-from engine.profile import Model, Profile
 from engine.protocol import Message
-from engine.worker import decode, prompt
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.generate import decode, prompt
 from engine.worker.load import LoadedModel, load
-from engine.worker.random_tokenizer import random_tokenizer
 
 DEMO_METHODS: dict[str, tuple[Method, str]] = {
     "bf16": (Full(), "bfloat16"),

@@ -7,12 +7,15 @@ from torch import nn
 from transformers import MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from engine.worker import compiled, info, lean, memory, packed_bf16, packed_table, repacking, traffic
-from engine.worker import growing_cache as growing
-from engine.worker.growing_cache import growing_cache
-from engine.worker.kept_cache import KeptCache, common_prefix
-from engine.worker.packed_linear import PackedLinear
-from engine.worker.packed_table import PackedTable
+from engine.worker import describe
+from engine.worker.generate.prefix_cache import KeptCache, common_prefix
+from engine.worker.host import bandwidth, memory
+from engine.worker.step import kv_cache as growing
+from engine.worker.step import native
+from engine.worker.step.cpu import bf16_table, compile, onednn, pack
+from engine.worker.step.cpu.bf16_table import PackedTable
+from engine.worker.step.kv_cache import growing_cache
+from engine.worker.step.linear import PackedLinear
 from tests.worker.llama_like import KINDS, SHAPE, logits_of, model_of, prompt
 
 packs_bf16 = pytest.mark.skipif(
@@ -23,14 +26,14 @@ packs_bf16 = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise a compiled step takes the lean one's place, and nothing is packed for it."""
-    monkeypatch.setattr(compiled, "kernels", lambda: None)
+    monkeypatch.setattr(compile, "kernels", lambda: None)
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_those_of_the_models_forward_pass(kind: str, batch: int) -> None:
     model = model_of(kind)
-    assert lean.suits(model)
+    assert native.suits(model)
     theirs = logits_of(model, batch, 30, is_lean=False)
     ours = logits_of(model, batch, 30, is_lean=True)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -51,8 +54,8 @@ def test_bf16_logits_differ_by_rounding_only(kind: str) -> None:
 def test_other_architectures_are_left_to_their_forward_pass() -> None:
     opt = OPTConfig(vocab_size=512, hidden_size=64, ffn_dim=64, num_hidden_layers=1, num_attention_heads=2)
     windowed = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16))
-    assert not lean.suits(OPTForCausalLM(opt))
-    assert not lean.suits(windowed)
+    assert not native.suits(OPTForCausalLM(opt))
+    assert not native.suits(windowed)
 
 
 @packs_bf16
@@ -63,7 +66,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
     plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
     x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
     with torch.inference_mode():
-        ours, theirs = packed_bf16.PackedBf16([plain]).product(x), F.linear(x, plain.weight, plain.bias)
+        ours, theirs = onednn.PackedBf16([plain]).product(x), F.linear(x, plain.weight, plain.bias)
     assert ours.shape == (1, rows, 200)
     torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
 
@@ -72,13 +75,13 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
 @pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
 def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
-    repacking.pack(packed)
+    pack.pack(packed)
     assert not any(type(m) in {nn.Linear, nn.Embedding} for m in packed.modules()) or not is_tied(plain)
     assert isinstance(packed.get_output_embeddings(), PackedLinear)
     assert isinstance(packed.get_input_embeddings(), PackedTable) is is_tied(plain)
     assert memory.weights(packed) == memory.weights(plain)
-    assert traffic.weights_read_bytes(packed, 1) == traffic.weights_read_bytes(plain, 1)
-    assert info.logical_parameters(packed) == info.logical_parameters(plain)
+    assert bandwidth.weights_read_bytes(packed, 1) == bandwidth.weights_read_bytes(plain, 1)
+    assert describe.logical_parameters(packed) == describe.logical_parameters(plain)
     ours, theirs = packed.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
     for is_lean in (True, False):
@@ -94,7 +97,7 @@ def is_tied(model: PreTrainedModel) -> bool:
 @pytest.mark.parametrize("ids", [[[0]], [[63, 64, 511]], [[5, 5], [130, 7]]])
 def test_rows_of_a_packed_table_are_the_plain_ones(ids: list[list[int]]) -> None:
     head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
-    table = packed_table.of(packed_bf16.PackedBf16([head]), head.weight.detach())
+    table = bf16_table.of(onednn.PackedBf16([head]), head.weight.detach())
     assert table is not None and (table.num_embeddings, table.embedding_dim) == (512, 96)
     wanted = torch.tensor(ids)
     assert torch.equal(table(wanted), F.embedding(wanted, head.weight))
@@ -104,16 +107,16 @@ def test_rows_of_a_packed_table_are_the_plain_ones(ids: list[list[int]]) -> None
 def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
     """Rows that do not fill oneDNN's blocks, and a layout that holds something else."""
     odd = nn.Linear(96, 500, bias=False, dtype=torch.bfloat16)
-    assert packed_table.of(packed_bf16.PackedBf16([odd]), odd.weight.detach()) is None
+    assert bf16_table.of(onednn.PackedBf16([odd]), odd.weight.detach()) is None
     head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
-    packed = packed_bf16.PackedBf16([head])
-    assert packed_table.of(packed, head.weight.detach().flip(0)) is None
+    packed = onednn.PackedBf16([head])
+    assert bf16_table.of(packed, head.weight.detach().flip(0)) is None
 
 
 @packs_bf16
 def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
-    repacking.pack(model)
+    pack.pack(model)
     logits_of(model, 1, 2, is_lean=False)
     wholes = {module.packed for module in model.modules() if isinstance(module, PackedLinear)}
     assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
@@ -121,7 +124,7 @@ def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
 
 def test_float32_is_not_packed() -> None:
     model = model_of("llama")
-    repacking.pack(model)
+    pack.pack(model)
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
 
 

@@ -5,15 +5,15 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
-from engine.client import Session
-from engine.duel import Duel
-from engine.metrics import Timeline
-from engine.profile import Generation, Model, Profile
+from engine.config.profile import Generation, Model, Profile
+from engine.duel.duel import Duel
 from engine.protocol import Event, Failed, Message, Prefilled, Prompted
-from engine.worker import decode
-from engine.worker.growing_cache import growing_cache
-from engine.worker.kept_cache import KeptCache
+from engine.session.client import Session
+from engine.stats.metrics import Timeline
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
+from engine.worker.step.kv_cache import growing_cache
 
 Loader = Callable[[Profile], Awaitable[Session]]
 TURNS = (Message("user", "Tell me of the sea."), Message("assistant", "It is wet."), Message("user", "And?"))

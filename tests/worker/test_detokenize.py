@@ -7,8 +7,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from engine.worker.detokenize import INCOMPLETE, Detokenizer, StopStrings
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.generate.detokenize import INCOMPLETE, Detokenizer, StopStrings
 
 SAMPLES = [
     "Plain English, with punctuation!",

@@ -17,12 +17,12 @@ import pytest
 from filelock import FileLock
 
 from engine import paths
+from engine.config.methods import Full, Gguf
+from engine.config.profile import Model, Profile
 from engine.errors import LoadError
-from engine.methods import Full, Gguf
-from engine.profile import Model, Profile
 from engine.protocol import Staged
-from engine.worker import demo
-from engine.worker.fetch import fetch
+from engine.worker.checkpoints import demo
+from engine.worker.checkpoints.fetch import fetch
 from tests.worker.hub_server import COMMIT, Repo, serving
 
 CLOSED = "http://127.0.0.1:9"  # nobody listens on the discard port
@@ -41,7 +41,7 @@ REPO = Repo(
 SNAPSHOT = """
 import json, sys
 from engine.errors import LoadError
-from engine.worker import hub
+from engine.worker.checkpoints import hub
 staged = []
 try:
     folder = hub.snapshot(hub.Repository(sys.argv[1], sys.argv[2], sys.argv[3] == "True"), staged.append)
@@ -101,7 +101,7 @@ def test_what_is_cached_is_not_downloaded_again_nor_needs_the_hub(tmp_path: Path
 
 COMMIT_NOW = """
 import sys
-from engine.worker import hub
+from engine.worker.checkpoints import hub
 print(hub.commit(hub.Repository(sys.argv[1], "main")))
 """
 
@@ -344,7 +344,7 @@ def test_a_second_worker_waits_and_takes_what_the_first_made(empty_home: Path) -
 def test_a_killed_worker_leaves_nothing_that_stays(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = empty_home / "cache/demo"
     with deaf_server() as url:
-        script = "from engine.worker import demo; demo.gguf(lambda staged: None)"
+        script = "from engine.worker.checkpoints import demo; demo.gguf(lambda staged: None)"
         env = {name: value for name, value in os.environ.items() if name != "PIP_NO_INDEX"}
         worker = subprocess.Popen([sys.executable, "-c", script], env=env | {"PIP_INDEX_URL": url})
         until(lambda: bool(list(place.glob("unfinished-*/*"))))

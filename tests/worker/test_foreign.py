@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from engine import export
+from engine.checkpoints import export
+from engine.config.profile import Profile, of_model
 from engine.errors import InputError, LoadError
-from engine.profile import Profile, of_model
 from engine.protocol import Staged
-from engine.worker import compiled, foreign, quantize
+from engine.worker.checkpoints import foreign
 from engine.worker.load import LoadedModel, load
+from engine.worker.quantize import ensure
+from engine.worker.step.cpu import compile
 
 pytest.importorskip("gptqmodel")
 
@@ -55,7 +57,7 @@ def copied(make_profile: Callable[..., Profile], tmp_path: Path) -> Callable[...
     """A user's folder with the tiny model quantized by a method, and only the files such programs write."""
 
     def copy(options: str) -> Path:
-        made = quantize.ensure(make_profile("tiny", TINY % options), ignore)
+        made = ensure.ensure(make_profile("tiny", TINY % options), ignore)
         kept = shutil.ignore_patterns("quantduel.json", "quant*_config.json", "quant_log.csv")
         return Path(shutil.copytree(made.path, tmp_path / "copy", ignore=kept))
 
@@ -91,7 +93,7 @@ def expected(make_profile: Callable[..., Profile], options: str) -> torch.Tensor
 
 def in_use(kernel: str) -> str:
     """The kernel that 4-bit layers come to which are loaded with this one."""
-    return "PackedNibbles" if compiled.has_vectors() else kernel
+    return "PackedNibbles" if compile.has_vectors() else kernel
 
 
 GPTQ = f"method: gptq, group_size: 64, {CALIBRATION}"
@@ -134,7 +136,7 @@ def test_weights_packed_for_marlin_alone_are_refused(copied: Callable[..., Path]
 def test_our_own_folder_is_loaded_by_its_path_and_keeps_its_name(
     make_profile: Callable[..., Profile], tmp_path: Path
 ) -> None:
-    made = quantize.ensure(make_profile("tiny", TINY % "method: rtn, group_size: 64"), ignore)
+    made = ensure.ensure(make_profile("tiny", TINY % "method: rtn, group_size: 64"), ignore)
     found = loaded(export.export(made.path, tmp_path / "mine"))
     assert (found.info.label, found.info.kernel) == ("rtn4-g64", in_use("TorchAtenLinear"))
 
@@ -144,8 +146,8 @@ def test_bitsandbytes_is_saved_and_loads_as_it_was(
     make_profile: Callable[..., Profile], options: str
 ) -> None:
     profile = make_profile("tiny", TINY % f"method: bitsandbytes, {options}")
-    made = quantize.ensure(profile, ignore)
-    assert quantize.ensure(profile, ignore).was_there
+    made = ensure.ensure(profile, ignore)
+    assert ensure.ensure(profile, ignore).was_there
     assert made.record.check is not None and 0.9 < made.record.check.ratio < 1.3
     assert any("uint8" in str(t.dtype) or "int8" in str(t.dtype) for t in weights(made.path))
     found = loaded(made.path)
@@ -206,7 +208,7 @@ def weights(folder: Path) -> list[torch.Tensor]:
 
 def test_a_method_without_a_checkpoint_is_bad_input(make_profile: Callable[..., Profile]) -> None:
     with pytest.raises(InputError, match="full makes no checkpoint"):
-        quantize.ensure(make_profile("tiny", TINY % "method: full"), ignore)
+        ensure.ensure(make_profile("tiny", TINY % "method: full"), ignore)
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,24 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from engine.methods import BitsAndBytes, Method, Rtn
-from engine.profile import Model, Profile
-from engine.worker import compiled, decode, fused_layers, fused_step, info
-from engine.worker.growing_cache import growing_cache
+from engine.config.methods import BitsAndBytes, Method, Rtn
+from engine.config.profile import Model, Profile
+from engine.worker import describe
+from engine.worker.generate import decode
 from engine.worker.load import LoadedModel, load
-from engine.worker.packed_linear import PackedLinear
-from engine.worker.packed_nibbles import Nibbles, PackedNibbles
+from engine.worker.step.cpu import compile, compiled_step, model_table
+from engine.worker.step.cpu.int4 import Nibbles, PackedNibbles
+from engine.worker.step.kv_cache import growing_cache
+from engine.worker.step.linear import PackedLinear
 from tests.worker.llama_like import KINDS, logits_of, model_of, prompt
 
-pytestmark = pytest.mark.skipif(compiled.openmp() is None, reason="no compiler, or not GNU's OpenMP")
+pytestmark = pytest.mark.skipif(compile.openmp() is None, reason="no compiler, or not GNU's OpenMP")
 
 
 @pytest.fixture
 def vectors() -> None:
     """Skips where the processor has not what quantized weights are multiplied with."""
-    if not compiled.has_vectors():
+    if not compile.has_vectors():
         pytest.skip("this CPU has no AVX512_BF16")
 
 
@@ -65,18 +67,18 @@ def product(layer: nn.Module, x: Tensor) -> Tensor:
     """x [batch, columns] through compiled code, as two threads share it."""
     from numba import njit
 
-    from engine.worker import fused_products
+    from engine.worker.step.cpu.kernels import products
 
     rows, batch = layer.out_features, len(x)
-    matrix, out = np.zeros(1, fused_products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
-    held = fused_layers.describe(layer, matrix[0])
+    matrix, out = np.zeros(1, products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
+    held = model_table.describe(layer, matrix[0])
     inputs, spare = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
 
     @njit
     def run(matrix: Any, x: Any, at: Any, spare: Any, out: Any) -> None:
-        fused_products.lay_out(x, np.uint64(at))
+        products.lay_out(x, np.uint64(at))
         for thread in range(2):
-            fused_products.multiply(matrix[0], np.uint64(at), np.uint64(spare), out, 2, thread, 2)
+            products.multiply(matrix[0], np.uint64(at), np.uint64(spare), out, 2, thread, 2)
 
     run(matrix, x.float().numpy(), inputs.ctypes.data, spare.ctypes.data, out)
     assert held and np.isnan(out[:, [0, 1, -1]]).all()  # nothing is written beside
@@ -131,7 +133,7 @@ def int8_layer(name: str, weights: Tensor, **state: Any) -> Any:
     layer.bias, layer.adapter = None, None
     for key, value in state.items():
         setattr(layer, key, value)
-    assert fused_layers.is_readable(layer)
+    assert model_table.is_readable(layer)
     return layer
 
 
@@ -172,7 +174,7 @@ def test_products_of_llm_int8_are_bitsandbytes_own(threshold: float) -> None:
 def test_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
     model, reference = model_of(kind, torch.bfloat16), model_of(kind)
     reference.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
-    assert fused_step.suits(model) and not fused_step.suits(reference)
+    assert compiled_step.suits(model) and not compiled_step.suits(reference)
     wanted = logits_of(reference, batch, 70, is_lean=False)
     theirs = logits_of(model, batch, 70, is_lean=False).float()
     ours = fused_logits(model, batch, 70)  # more than a room holds
@@ -183,7 +185,7 @@ def test_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
 @torch.inference_mode()
 def fused_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
     """Of given tokens behind a prompt, as `logits_of` has it."""
-    cache, step = growing_cache(model.config), fused_step.of(model)
+    cache, step = growing_cache(model.config), compiled_step.of(model)
     assert step is not None
     model(prompt(batch), past_key_values=cache)
     found = torch.cat([step(token, cache) for token in prompt(batch, steps).split(1, dim=1)], dim=1)
@@ -257,19 +259,19 @@ def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPat
     def full() -> None:
         raise OSError("No space left on device")
 
-    compiled.kernels.cache_clear()
-    monkeypatch.setattr(compiled, "_cache", full)
+    compile.kernels.cache_clear()
+    monkeypatch.setattr(compile, "_cache", full)
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     try:
         model = model_of("llama", torch.bfloat16)
-        assert fused_step.suits(model) and fused_step.of(model) is None and not compiled.has_vectors()
+        assert compiled_step.suits(model) and compiled_step.of(model) is None and not compile.has_vectors()
         cache = growing_cache(model.config)
         stepper = decode.Stepper(model, cache)
         stepper.read(prompt(1))
         stepper.read(prompt(1, 1))
-        assert cache.get_seq_length() == 21 and info._step(model) == "lean"
+        assert cache.get_seq_length() == 21 and describe._step(model) == "lean"
     finally:
-        compiled.kernels.cache_clear()
+        compile.kernels.cache_clear()
 
 
 def test_any_number_of_threads_computes_the_same() -> None:
@@ -280,7 +282,7 @@ def test_any_number_of_threads_computes_the_same() -> None:
         cache = growing_cache(model.config)
         with torch.inference_mode():
             model(prompt(2), past_key_values=cache)
-            found.append(fused_step.FusedStep(model)(prompt(2, 1), cache))
+            found.append(compiled_step.FusedStep(model)(prompt(2, 1), cache))
     torch.set_num_threads(1)
     assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
 
@@ -294,11 +296,11 @@ def test_what_is_decoded_does_not_depend_on_a_parameters_present_memory() -> Non
 
 
 OLDER_CPU = """
-from tests.worker.test_fused_step import compiled, fused_logits, fused_step, logits_of, model_of, torch
+from tests.worker.test_fused_step import compile, fused_logits, logits_of, model_of, torch
 torch.set_num_threads(1)
 model = model_of("llama", torch.bfloat16)
 difference = fused_logits(model, 4, 8) - logits_of(model, 4, 8, is_lean=False).float()
-print(compiled.has_vectors(), bool(0 < difference.abs().max() < 0.01))
+print(compile.has_vectors(), bool(0 < difference.abs().max() < 0.01))
 """
 
 

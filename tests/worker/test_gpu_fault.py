@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.client import Session
+from engine.config.profile import Generation, Model, Profile
 from engine.errors import LoadError
-from engine.profile import Generation, Model, Profile
 from engine.protocol import Failed, Generate, Load, Loaded, Message
-from engine.worker import gpu_fault, memory, serve
+from engine.session.client import Session
+from engine.worker import serve
+from engine.worker.host import gpu_fault, memory
 
 ASSERTED = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
 FAULTY = f"""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
-from engine.models import SHAPES
+from engine.config.sources import SHAPES
 from tests.worker.hub_server import Repo, serving
 
 PLAN = [sys.executable, "-c", "from engine.cli import main; main()", "plan", "org/model"]

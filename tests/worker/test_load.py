@@ -14,15 +14,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Stored
+from engine.config.profile import Model, Profile
+from engine.config.sources import SHAPES
 from engine.errors import LoadError, OutOfMemoryError
-from engine.methods import BitsAndBytes, Full, Gguf, Method, Stored
-from engine.models import SHAPES
-from engine.profile import Model, Profile
 from engine.protocol import Staged
-from engine.worker import compiled, failures
+from engine.worker import failures
+from engine.worker.checkpoints.placement import place
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.load import LoadedModel, load
-from engine.worker.placement import place
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.step.cpu import compile
 from tests.worker.hub_server import Repo, serving
 
 FRANCE = "The capital of France is"
@@ -60,7 +61,7 @@ def test_the_model_says_what_it_is(tiny: LoadedModel) -> None:
     assert (info.label, info.dtype, info.device) == ("bf16", "bfloat16", "cpu")
     packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     otherwise = ("lean", "PackedLinear" if packs else "Linear")
-    assert (info.step, info.kernel) == (("fused", "Linear") if compiled.openmp() else otherwise)
+    assert (info.step, info.kernel) == (("fused", "Linear") if compile.openmp() else otherwise)
     assert (info.architecture, info.parameters, info.context_length) == ("LlamaForCausalLM", 426_624, 2048)
     assert info.weights.total_bytes == pytest.approx(2 * info.parameters, rel=0.001)
     assert info.threads == torch.get_num_threads() == 1
@@ -101,7 +102,7 @@ def quantized_folder(
 ) -> tuple[str, Path]:
     """The label and the folder of a checkpoint that bitsandbytes wrote, tokenizer included."""
     from engine.worker import methods
-    from engine.worker.checkpoint import Checkpoint
+    from engine.worker.checkpoints.checkpoint import Checkpoint
 
     folder = tmp_path_factory.mktemp("stored")
     checkpoint = Checkpoint("random:tiny", SHAPES / "tiny.json", "random")
@@ -262,10 +263,10 @@ def test_a_full_disk_is_said() -> None:
 
 LOAD = """
 import sys
-from engine.methods import Stored
-from engine.profile import Model, Profile
-from engine.worker import quiet
-quiet.set_environment()
+from engine.config.methods import Stored
+from engine.config.profile import Model, Profile
+from engine.worker import environment
+environment.set_environment()
 from engine.worker.load import load
 print(load(Profile(model=Model(source="org/tiny"), quantization=Stored()), 1, lambda staged: None).info.label)
 """

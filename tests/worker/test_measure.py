@@ -6,12 +6,14 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from engine import profile
+from engine.config import profile
 from engine.errors import InputError
 from engine.protocol import Failed, Measure, MeasureCopy, Measured, Pass
-from engine.worker import decode, measure, memory, spare_cores, traffic
-from engine.worker.kept_cache import KeptCache
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import KeptCache
+from engine.worker.host import bandwidth, memory, spare_cores
 from engine.worker.load import LoadedModel, load
+from engine.worker.measure import bench_run
 
 SHAPE = {
     "hidden_size": 128,
@@ -22,7 +24,7 @@ SHAPE = {
     "vocab_size": 512,
 }
 CACHED_TOKEN_BYTES = 2 * 2 * 64 * 2  # K and V, two layers, 64 wide, bf16
-GENERATORS = sorted(measure.GENERATORS)
+GENERATORS = sorted(bench_run.GENERATORS)
 
 
 @once
@@ -32,7 +34,7 @@ def tiny(dtype: str = "bfloat16") -> LoadedModel:
 
 
 def run(**settings: object) -> Measured:
-    result = measure.measured(tiny(), Measure(request=1, run=Pass(**settings)), lambda: False, KeptCache())
+    result = bench_run.measured(tiny(), Measure(request=1, run=Pass(**settings)), lambda: False, KeptCache())
     assert isinstance(result, Measured)
     return result
 
@@ -66,7 +68,7 @@ def test_a_schedules_threads_are_kept() -> None:
     command = Measure(request=1, run=Pass(context=8, steps=2), threads=2)
     threads_before = torch.get_num_threads()
     try:
-        found = measure.measured(tiny(), command, lambda: False, KeptCache())
+        found = bench_run.measured(tiny(), command, lambda: False, KeptCache())
         assert (found.threads, torch.get_num_threads()) == (2, 2)
     finally:
         torch.set_num_threads(threads_before)
@@ -77,12 +79,12 @@ def test_a_schedules_threads_are_kept() -> None:
 def test_a_batch_says_what_its_sequences_say_alone(generator: str, depth: int) -> None:
     """The cache holds prompt and answer: in fp32 each row's is that of its prompt in plain `generate`."""
     loaded, steps = tiny("float32"), 8
-    prompt = measure.made_up(loaded, 3, 30)
+    prompt = bench_run.made_up(loaded, 3, 30)
     cache = DynamicCache(config=loaded.model.config)
     if depth:
         decode.Stepper(loaded.model, cache).read(prompt[:, :depth])
     before = cache.get_seq_length()
-    measure.GENERATORS[generator](loaded, prompt, cache, steps, lambda: False)
+    bench_run.GENERATORS[generator](loaded, prompt, cache, steps, lambda: False)
     assert before == depth
     for row in range(3):
         alone = loaded.model.generate(
@@ -97,7 +99,7 @@ def test_a_batch_says_what_its_sequences_say_alone(generator: str, depth: int) -
 
 def test_an_end_token_ends_nothing() -> None:
     loaded = tiny()
-    prompt = measure.made_up(loaded, 1, 10)
+    prompt = bench_run.made_up(loaded, 1, 10)
     said = loaded.model.generate(prompt, do_sample=False, max_new_tokens=4, pad_token_id=0, eos_token_id=600)
     loaded.model.generation_config.eos_token_id = int(said[0, 11])
     try:
@@ -109,8 +111,8 @@ def test_an_end_token_ends_nothing() -> None:
 def test_prompts_are_ordinary_tokens_and_always_the_same() -> None:
     loaded = tiny()
     loaded.tokenizer.add_special_tokens({"pad_token": loaded.tokenizer.convert_ids_to_tokens(7)})
-    prompts = measure.made_up(loaded, 4, 2000)
-    assert torch.equal(prompts, measure.made_up(loaded, 4, 2000))
+    prompts = bench_run.made_up(loaded, 4, 2000)
+    assert torch.equal(prompts, bench_run.made_up(loaded, 4, 2000))
     assert not torch.equal(prompts[0], prompts[1])
     assert prompts.min() >= 0 and prompts.max() < 512
     assert 7 not in prompts and 8 in prompts
@@ -125,7 +127,7 @@ def test_a_cancelled_run_is_no_result(generator: str) -> None:
         return len(asked) > 3
 
     command = Measure(request=5, run=Pass(context=20, steps=1000, generator=generator))
-    result = measure.measured(tiny(), command, cancelled, KeptCache())
+    result = bench_run.measured(tiny(), command, cancelled, KeptCache())
     assert isinstance(result, Failed) and (result.kind, result.request) == ("cancelled", 5)
     assert len(asked) < 20
 
@@ -156,7 +158,7 @@ def test_a_step_reads_one_row_of_an_embedding_that_is_not_the_head() -> None:
         weights = memory.weights(model)
         everything_else = weights.linear_bytes + weights.other_bytes
         read = weights.embedding_bytes if tied else 3 * 128 * 2
-        assert traffic.weights_read_bytes(model, batch=3) == everything_else + read
+        assert bandwidth.weights_read_bytes(model, batch=3) == everything_else + read
 
 
 def test_a_step_reads_the_cache_as_far_as_the_window_goes() -> None:
@@ -164,18 +166,18 @@ def test_a_step_reads_the_cache_as_far_as_the_window_goes() -> None:
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
         model(torch.arange(40)[None], past_key_values=cache)
-    weights = traffic.weights_read_bytes(model, 1)
-    assert traffic.step_bytes(model, cache, 1, 10) == weights + 10 * CACHED_TOKEN_BYTES
-    assert traffic.step_bytes(model, cache, 1, 40) == weights + 16 * CACHED_TOKEN_BYTES
+    weights = bandwidth.weights_read_bytes(model, 1)
+    assert bandwidth.step_bytes(model, cache, 1, 10) == weights + 10 * CACHED_TOKEN_BYTES
+    assert bandwidth.step_bytes(model, cache, 1, 40) == weights + 16 * CACHED_TOKEN_BYTES
 
 
 def test_no_share_where_the_tokens_choose_the_weights() -> None:
     model = LlamaForCausalLM(LlamaConfig(**SHAPE))
     model.config.num_local_experts = 8
-    assert traffic.step_bytes(model, DynamicCache(), 1, 10) is None
+    assert bandwidth.step_bytes(model, DynamicCache(), 1, 10) is None
 
 
 def test_copying_is_measured_several_times() -> None:
-    copied = measure.copied(tiny(), MeasureCopy(request=3))
+    copied = bench_run.copied(tiny(), MeasureCopy(request=3))
     assert copied.request == 3 and copied.buffer_bytes >= 256 << 20
-    assert len(copied.bytes_s) == traffic.COPIES and min(copied.bytes_s) > 0
+    assert len(copied.bytes_s) == bandwidth.COPIES and min(copied.bytes_s) > 0

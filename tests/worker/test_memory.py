@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from engine.worker import host_memory, memory
+from engine.worker.host import host_memory, memory
 
 CPU = torch.device("cpu")
 MIB = 1 << 20

@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from engine.config.methods import METHODS, BitsAndBytes, Full, Gguf, Method, Stored, tag
+from engine.config.sources import SHAPES
 from engine.errors import LoadError
-from engine.methods import METHODS, BitsAndBytes, Full, Gguf, Method, Stored, tag
-from engine.models import SHAPES
 from engine.worker import methods
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.info import kernel, logical_parameters
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.describe import kernel, logical_parameters
 from engine.worker.methods.bitsandbytes import compute_dtype
-from engine.worker.placement import Placement
 
 CPU = torch.device("cpu")
 TINY = Checkpoint("random:tiny", SHAPES / "tiny.json", "random")
@@ -43,8 +43,9 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 
 def test_every_method_has_a_module_and_every_module_a_method() -> None:
     tags = {method.__struct_config__.tag for method in METHODS}
-    files = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__"}
-    assert tags == set(methods.MODULES) == files
+    files = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "kernels"}
+    assert tags == set(methods.MODULES)
+    assert files == {name.rpartition(".")[2] for name in methods.MODULES.values()}
 
 
 @pytest.mark.parametrize("method", [method() for method in METHODS], ids=tag)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from engine.methods import Full
+from engine.config.methods import Full
 from engine.plan import running
 from engine.plan import weights as holding
 from engine.plan.target import Target
@@ -19,8 +19,9 @@ from engine.plan.terms import total
 from engine.shape import context_window, find
 from engine.shape.families import FILE
 from engine.shape.weight_files import WEIGHTS
-from engine.worker import info, memory
-from engine.worker.growing_cache import growing_cache
+from engine.worker import describe
+from engine.worker.host import memory
+from engine.worker.step.kv_cache import growing_cache
 
 ROOT = Path(__file__).parents[2]
 TOKENS = 70  # more than the windows below, and more than a room
@@ -192,7 +193,7 @@ def test_the_plan_holds_what_the_load_holds(kind: str, tmp_path: Path) -> None:
     )
     assert planned == pytest.approx(held, rel=0.001)
     assert kept == planned_cache
-    assert info.context_length(model.config) == shape.architecture.context_length
+    assert describe.context_length(model.config) == shape.architecture.context_length
 
 
 @pytest.mark.parametrize("change", ["the tied head alone", "fewer layers"])
@@ -238,14 +239,14 @@ def test_plan_and_worker_say_the_same_window(kind: str, tmp_path: Path) -> None:
     config = {"model_type": model_type, **usual, **said}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert context_window.of(config) == window
-    assert info.context_length(AutoConfig.from_pretrained(tmp_path)) == window
+    assert describe.context_length(AutoConfig.from_pretrained(tmp_path)) == window
 
 
 def test_a_model_with_more_than_text_has_its_text_parts_window(tmp_path: Path) -> None:
     config = {"model_type": "gemma3", "text_config": {"max_position_embeddings": 512, "hidden_size": 64}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert context_window.of(config) == 512
-    assert info.context_length(AutoConfig.from_pretrained(tmp_path)) == 512
+    assert describe.context_length(AutoConfig.from_pretrained(tmp_path)) == 512
 
 
 def test_the_families_are_those_of_the_installed_transformers() -> None:

@@ -15,8 +15,9 @@ import psutil
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
-from engine import profile, protocol
-from engine.profile import Generation
+from engine import protocol
+from engine.config import profile
+from engine.config.profile import Generation
 from engine.protocol import (
     Cancel,
     Command,
@@ -35,8 +36,8 @@ from engine.protocol import (
     Staged,
     Started,
 )
-from engine.worker import prompt
-from engine.worker.growing_cache import ROOM_TOKENS
+from engine.worker.generate import prompt
+from engine.worker.step.kv_cache import ROOM_TOKENS
 
 COMMAND = [sys.executable, "-P", "-m", "engine.worker"]
 PATIENCE_S = 120  # for imports on a busy machine

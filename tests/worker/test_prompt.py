@@ -7,11 +7,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from engine.config.profile import Prompt
 from engine.errors import InputError
-from engine.profile import Prompt
 from engine.protocol import Message
-from engine.worker import prompt
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
+from engine.worker.generate import prompt
 
 HELLO = (Message("user", "Hello"),)
 TALK = (Message("user", "one"), Message("assistant", "two"), Message("user", "three"))

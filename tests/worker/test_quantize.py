@@ -8,15 +8,19 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from engine import store
+from engine.checkpoints import store
+from engine.config.profile import Profile
+from engine.config.record import Check, Record
 from engine.errors import LoadError
-from engine.profile import Profile
 from engine.protocol import Staged
-from engine.record import Check, Record
-from engine.worker import compiled, gptqmodel_api, heldout, identity, info, kernels, methods, quantize
-from engine.worker.checkpoint import Checkpoint
+from engine.worker import describe, methods
+from engine.worker.checkpoints import identity
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement, place
 from engine.worker.load import load
-from engine.worker.placement import Placement, place
+from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.quantize import ensure, heldout
+from engine.worker.step.cpu import compile
 
 pytest.importorskip("gptqmodel")
 
@@ -79,17 +83,17 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
     name: str, tiny: Callable[[str], Profile]
 ) -> None:
     profile = tiny(METHODS[name])
-    made = quantize.ensure(profile, ignore)
-    assert not made.was_there and quantize.ensure(profile, ignore).was_there
+    made = ensure.ensure(profile, ignore)
+    assert not made.was_there and ensure.ensure(profile, ignore).was_there
     check = made.record.check
     assert check is not None and 0.9 < check.ratio < 1.3
     assert len(made.record.errors) >= 12 and all(error.loss >= 0 for error in made.record.errors)
     assert made.record.calibration_tokens == (0 if name.startswith("rtn") else 256)
 
-    checkpoint = quantize.ready(profile, ignore)
+    checkpoint = ensure.ready(profile, ignore)
     placement = place(profile.model, checkpoint.dtype)
     model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, placement)
-    assert info.kernel(model) == KERNELS[name]
+    assert describe.kernel(model) == KERNELS[name]
     if name == "rtn3":
         assert "every weight is unpacked for every product" in gptqmodel_api.notes(model)[0]
     assert "not quantized, in bfloat16: model.embed_tokens, lm_head" in checkpoint.notes
@@ -99,8 +103,8 @@ def test_the_folder_loads_in_plain_transformers_and_in_gptqmodel_with_the_same_g
     tiny: Callable[[str], Profile],
 ) -> None:
     for name in ("rtn4", "gptq4", "awq4"):
-        path = quantize.ensure(tiny(METHODS[name]), ignore).path
-        ours = gptqmodel_api.load(Checkpoint("demo", path, "folder"), BF16)
+        path = ensure.ensure(tiny(METHODS[name]), ignore).path
+        ours = gptqmodel_api.load_packed(Checkpoint("demo", path, "folder"), BF16)
         theirs = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16, device_map={"": "cpu"})
         automatic = gptqmodel_api.package().GPTQModel.load(str(path), device="cpu", dtype=torch.bfloat16)
         assert greedy(ours) == greedy(theirs) == greedy(automatic.model)
@@ -110,7 +114,7 @@ BF16 = Placement(CPU, torch.bfloat16, {"device_map": {"": "cpu"}})
 
 
 def test_what_lies_in_the_store_is_a_standard_checkpoint(tiny: Callable[[str], Profile]) -> None:
-    path = quantize.ensure(tiny(METHODS["gptq4"]), ignore).path
+    path = ensure.ensure(tiny(METHODS["gptq4"]), ignore).path
     names = {file.name for file in path.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= names
     assert not {"progress.json", "source", "logs"} & names
@@ -123,7 +127,7 @@ def test_int4_layers_packed_as_one_answer_as_gptqmodels_own(tiny: Callable[[str]
     wanted, ids = tiny(METHODS["rtn4"]), torch.arange(1, 9)[None]
     plain, packed = (load(wanted, 1, ignore, packed=packs) for packs in (False, True))
     assert plain.info.kernel == KERNELS["rtn4"]
-    assert packed.info.kernel == ("PackedNibbles" if compiled.has_vectors() else KERNELS["rtn4"])
+    assert packed.info.kernel == ("PackedNibbles" if compile.has_vectors() else KERNELS["rtn4"])
     assert not any(type(module).__name__ == KERNELS["rtn4"] for module in packed.model.modules())
     assert packed.info.parameters == plain.info.parameters
     assert packed.info.weights.linear_bytes < plain.info.weights.linear_bytes  # nothing is held twice
@@ -134,7 +138,7 @@ def test_int4_layers_packed_as_one_answer_as_gptqmodels_own(tiny: Callable[[str]
 
 def test_rtn_and_gptq_are_stored_alike(tiny: Callable[[str], Profile]) -> None:
     sizes = [
-        (quantize.ensure(tiny(METHODS[name]), ignore).path / "model.safetensors").stat().st_size
+        (ensure.ensure(tiny(METHODS[name]), ignore).path / "model.safetensors").stat().st_size
         for name in ("rtn4", "gptq4")
     ]
     assert abs(sizes[0] - sizes[1]) < 1000  # headers
@@ -146,13 +150,13 @@ def test_nothing_is_written_where_the_user_is(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    quantize.ensure(tiny("method: rtn, group_size: 32"), ignore)
+    ensure.ensure(tiny("method: rtn, group_size: 32"), ignore)
     assert not list(here.iterdir())
 
 
 def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Profile]) -> None:
     told: list[Staged] = []
-    quantize.ensure(tiny(METHODS["gptq4"]), told.append, anew=True)
+    ensure.ensure(tiny(METHODS["gptq4"]), told.append, anew=True)
     layers = [staged for staged in told if staged.unit == "layers"]
     assert [staged.done for staged in layers] == sorted(staged.done for staged in layers)
     assert layers[0].done == 0 and layers[-1].done == layers[-1].total == 2
@@ -162,10 +166,10 @@ def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Pro
 def test_a_group_size_that_does_not_divide_is_told_before_anything_is_fetched(
     make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "fetch", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr(ensure, "fetch", lambda *_: pytest.fail("it was fetched"))
     profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 128}}")
     with pytest.raises(LoadError, match="128 does not divide demo's layers, which are 576 wide") as caught:
-        quantize.ensure(profile, ignore)
+        ensure.ensure(profile, ignore)
     assert caught.value.hint == "these do: 64, 32, 16, -1 (-1 is a whole row)"
 
 
@@ -173,7 +177,7 @@ def test_what_is_in_the_store_needs_no_source(
     make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 64}}")
-    recipe = quantize._recipe(profile, identity.identity(profile, NOWHERE, ignore), torch.bfloat16)
+    recipe = ensure._recipe(profile, identity.identity(profile, NOWHERE, ignore), torch.bfloat16)
     check = Check(text="", tokens=1, source_perplexity=1.0, perplexity=1.0)
     record = Record(
         recipe=recipe, profile="p", created="", seconds=0, total_seconds=0, peak_bytes=0, check=check
@@ -181,10 +185,10 @@ def test_what_is_in_the_store_needs_no_source(
     with store.building(recipe, lambda _: None) as build:
         assert build is not None
         path = build.publish(record)
-    monkeypatch.setattr(quantize, "fetch", lambda *_: pytest.fail("the source was fetched"))
-    made = quantize.ensure(profile, ignore)
+    monkeypatch.setattr(ensure, "fetch", lambda *_: pytest.fail("the source was fetched"))
+    made = ensure.ensure(profile, ignore)
     assert made.was_there and made.path == path
-    checkpoint = quantize.ready(profile, ignore)
+    checkpoint = ensure.ready(profile, ignore)
     assert (checkpoint.name, checkpoint.path) == ("demo", path)
 
 
@@ -197,13 +201,13 @@ def test_a_broken_result_is_refused_with_its_figures_and_not_kept(
     monkeypatch.setattr(heldout, "BROKEN_RATIO", 0.5)  # twice as good as the source would be needed
     before = store.entries()
     with pytest.raises(LoadError, match=r"came out broken: perplexity \d+.*the source has \d+"):
-        quantize.ensure(tiny("method: rtn, group_size: 16"), ignore)
+        ensure.ensure(tiny("method: rtn, group_size: 16"), ignore)
     assert store.entries() == before and not list(store.folder().glob("*.building"))
 
 
 def test_one_short_sentence_calibrates_with_a_warning(tiny: Callable[[str], Profile]) -> None:
     options = "method: gptq, group_size: 64, calibration: {dataset: [Hello.]}"
-    record = quantize.ensure(tiny(options), ignore).record
+    record = ensure.ensure(tiny(options), ignore).record
     assert 0 < record.calibration_tokens < 11  # fewer than GPTQModel would take by itself
     assert any("the model will know this text and lose others" in note for note in record.notes)
 
@@ -235,12 +239,12 @@ def test_what_bitsandbytes_made_is_read_from_the_store_and_says_the_same(
 ) -> None:
     wanted = tiny(f"method: bitsandbytes, {options}")
     fresh = load(wanted, 2, ignore, packed=False)
-    assert quantize.kept(wanted, ignore) is None
-    made = quantize.ensure(wanted, ignore)
+    assert ensure.kept(wanted, ignore) is None
+    made = ensure.ensure(wanted, ignore)
     stored = load(wanted, 2, ignore, packed=False)
     notes = set(made.record.notes)
     assert notes <= set(stored.info.notes) and not notes <= set(fresh.info.notes)
     assert (stored.info.label, stored.info.kernel) == (fresh.info.label, fresh.info.kernel)
     assert stored.info.weights == fresh.info.weights
     assert greedy(stored.model) == greedy(fresh.model)
-    assert load(wanted, 2, ignore).info.step == "fused" or not compiled.has_vectors()
+    assert load(wanted, 2, ignore).info.step == "fused" or not compile.has_vectors()

@@ -5,9 +5,9 @@ import torch
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from engine.models import SHAPES, shapes
-from engine.worker import random_weights
-from engine.worker.random_tokenizer import random_tokenizer
+from engine.config.sources import SHAPES, shapes
+from engine.worker.checkpoints import random_model
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
 CPU = torch.device("cpu")
 PUBLISHED_PARAMETERS = {
@@ -27,7 +27,7 @@ def test_every_shape_is_checked() -> None:
 
 @pytest.mark.parametrize("shape", PUBLISHED_PARAMETERS)
 def test_shape_has_the_published_number_of_parameters(shape: str) -> None:
-    tensors = random_weights.tensors(AutoConfig.from_pretrained(SHAPES / f"{shape}.json"), CPU)
+    tensors = random_model.tensors(AutoConfig.from_pretrained(SHAPES / f"{shape}.json"), CPU)
     assert sum(tensor.shape.numel() for tensor in tensors.values()) == PUBLISHED_PARAMETERS[shape]
 
 
@@ -45,24 +45,24 @@ def test_shape_has_no_key_that_its_config_class_does_not_know(shape: str) -> Non
 
 def test_tensors_are_made_anew_and_equal() -> None:
     config = AutoConfig.from_pretrained(SHAPES / "tiny.json")
-    first, second = (random_weights.tensors(config, CPU) for _ in range(2))
+    first, second = (random_model.tensors(config, CPU) for _ in range(2))
     names = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"]
     assert torch.equal(first[names[0]][...], second[names[0]][...])
     assert not torch.equal(first[names[0]][...], first[names[1]][...])
-    assert first[names[0]][...].float().std() == pytest.approx(random_weights.STANDARD_DEVIATION, rel=0.02)
+    assert first[names[0]][...].float().std() == pytest.approx(random_model.STANDARD_DEVIATION, rel=0.02)
     assert torch.equal(first["model.norm.weight"][...], torch.ones(128, dtype=torch.bfloat16))
 
 
 def test_biases_are_zero() -> None:
-    tensors = random_weights.tensors(AutoConfig.from_pretrained(SHAPES / "opt-125m.json"), CPU)
+    tensors = random_model.tensors(AutoConfig.from_pretrained(SHAPES / "opt-125m.json"), CPU)
     assert not tensors["model.decoder.layers.0.self_attn.q_proj.bias"][...].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_weights_are_the_same_in_every_dtype(dtype: torch.dtype) -> None:
     config = AutoConfig.from_pretrained(SHAPES / "tiny.json")
-    reference = random_weights.model({"config": config, "dtype": torch.bfloat16}, CPU)
-    other = random_weights.model({"config": config, "dtype": dtype}, CPU)
+    reference = random_model.model({"config": config, "dtype": torch.bfloat16}, CPU)
+    other = random_model.model({"config": config, "dtype": dtype}, CPU)
     for ours, theirs in zip(reference.parameters(), other.parameters(), strict=True):
         assert theirs.dtype == dtype
         torch.testing.assert_close(ours.float(), theirs.float(), rtol=0, atol=1e-7)  # fp16 underflow
@@ -70,14 +70,14 @@ def test_weights_are_the_same_in_every_dtype(dtype: torch.dtype) -> None:
 
 def test_tied_weights_stay_tied() -> None:
     config = AutoConfig.from_pretrained(SHAPES / "tiny.json", tie_word_embeddings=True)
-    model = random_weights.model({"config": config, "dtype": torch.bfloat16}, CPU)
+    model = random_model.model({"config": config, "dtype": torch.bfloat16}, CPU)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     assert model.lm_head.weight.float().std() > 0
 
 
 def test_answers_have_no_end_token() -> None:
     config = AutoConfig.from_pretrained(SHAPES / "tiny.json")
-    model = random_weights.model({"config": config, "dtype": torch.bfloat16}, CPU)
+    model = random_model.model({"config": config, "dtype": torch.bfloat16}, CPU)
     assert model.generation_config.eos_token_id is None
     assert MODEL_FOR_CAUSAL_LM_MAPPING[type(config)] is type(model)
 

@@ -10,14 +10,16 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from engine.profile import Generation, Model, Profile
+from engine.config.profile import Generation, Model, Profile
 from engine.protocol import Measure, Measured, Pass
-from engine.worker import decode, growing_cache, lean, measure, replay, sample
-from engine.worker.decode import End, Stepper, Token
-from engine.worker.growing_cache import ROOM_TOKENS, GrowingCache
-from engine.worker.kept_cache import KeptCache
+from engine.worker.generate import decode, sampling
+from engine.worker.generate.decode import End, Stepper, Token
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
-from engine.worker.replay import ReplayedStep
+from engine.worker.measure import bench_run
+from engine.worker.step import captured_step, kv_cache, native
+from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.kv_cache import ROOM_TOKENS, GrowingCache
 
 SHAPE = {
     "vocab_size": 256,
@@ -46,14 +48,14 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def forget_steps() -> Iterator[None]:
     yield
-    replay.step_of.cache_clear()
-    replay.failures.clear()
+    captured_step.step_of.cache_clear()
+    captured_step.failures.clear()
 
 
 def models() -> list[PreTrainedModel]:
     torch.manual_seed(0)
     found = [LlamaForCausalLM(LlamaConfig(**SHAPE)).eval(), Qwen3ForCausalLM(Qwen3Config(**SHAPE)).eval()]
-    assert [lean.suits(model) for model in found] == [True, False]  # both kinds of step
+    assert [native.suits(model) for model in found] == [True, False]  # both kinds of step
     return found
 
 
@@ -75,9 +77,9 @@ def written(
 def test_logits_are_those_of_the_models_forward_pass(batch: int) -> None:
     tokens = torch.randint(256, (batch, 50), generator=torch.Generator().manual_seed(1))
     for model in models():
-        cache = growing_cache.growing_cache(model.config)
+        cache = kv_cache.growing_cache(model.config)
         model(tokens[:, :20], past_key_values=cache)
-        step = ReplayedStep(replay.step_of(model, is_compiled=False), cache, tokens[:, :1])
+        step = ReplayedStep(captured_step.step_of(model, is_compiled=False), cache, tokens[:, :1])
         ours = torch.cat([step(token).clone() for token in tokens[:, 20:].split(1, dim=1)], dim=1)
         theirs: Tensor = model(tokens).logits[:, 20:]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -117,7 +119,7 @@ def test_a_conversation_goes_on_in_the_rooms_and_with_the_step_it_has(tiny: Load
 
 @pytest.mark.usefixtures("replaying")
 def test_the_next_step_is_on_its_way_before_a_token_is_looked_at(tiny: LoadedModel) -> None:
-    cache = growing_cache.growing_cache(tiny.model.config)
+    cache = kv_cache.growing_cache(tiny.model.config)
     model = Stepper(tiny.model, cache)
     model.read(torch.tensor([PROMPT]))
     chosen = decode.choices(model, lambda logits: logits.argmax(-1, keepdim=True), 3)
@@ -135,10 +137,10 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
 ) -> None:
     eager, _ = written(tiny, PROMPT, LONG)
 
-    def broken(model: PreTrainedModel, *, is_compiled: bool) -> replay.Step:
+    def broken(model: PreTrainedModel, *, is_compiled: bool) -> captured_step.Step:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(replay, "step_of", broken)
+    monkeypatch.setattr(captured_step, "step_of", broken)
     found, end = written(tiny, PROMPT, LONG)
     assert found == eager
     assert end.mode == "eager"
@@ -154,7 +156,7 @@ def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_count
     kept, made = KeptCache(), []
     for with_memory in (True, False, False, True):
         run = Pass(context=20, steps=6, batch=2, with_memory=with_memory)
-        found = measure.measured(tiny, Measure(request=1, run=run), lambda: False, kept)
+        found = bench_run.measured(tiny, Measure(request=1, run=run), lambda: False, kept)
         assert isinstance(found, Measured)
         assert (found.decode, len(found.token_ns), found.cached_tokens) == ("graph", 6, 25)
         assert kept._caches
@@ -174,7 +176,7 @@ def test_a_compiled_step_writes_what_the_eager_one_writes(tiny: LoadedModel) -> 
 
 def test_rooms_hold_numbers_where_they_are_masked() -> None:
     """What is masked is multiplied by zero, and zero times NaN is none."""
-    layer = growing_cache.GrowingLayer()
+    layer = kv_cache.GrowingLayer()
     layer.update(torch.ones(1, 2, 3, 8), torch.ones(1, 2, 3, 8))
     layer.make_room(ROOM_TOKENS + 1)
     assert not layer.key_room[:, :, 3:].any()
@@ -184,19 +186,19 @@ def test_rooms_hold_numbers_where_they_are_masked() -> None:
 def test_a_draw_is_that_of_torch_multinomial() -> None:
     probabilities = torch.rand(3, 50, generator=torch.Generator().manual_seed(0)).softmax(-1)
     for seed in range(20):
-        ours = sample.drawn(probabilities, torch.Generator().manual_seed(seed))
+        ours = sampling.drawn(probabilities, torch.Generator().manual_seed(seed))
         theirs = torch.multinomial(probabilities, 1, generator=torch.Generator().manual_seed(seed))
         assert torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(("needed", "expected", "room"), [(1, 0, 256), (257, 0, 512), (40, 552, 1024)])
 def test_rooms_on_a_gpu_are_powers_of_two(needed: int, expected: int, room: int) -> None:
-    assert growing_cache._room_tokens(needed, expected, torch.device("cuda")) == room
+    assert kv_cache._room_tokens(needed, expected, torch.device("cuda")) == room
 
 
 @pytest.mark.usefixtures("replaying")
 def test_a_cancel_is_no_failure_of_the_step(tiny: LoadedModel) -> None:
-    cache = growing_cache.growing_cache(tiny.model.config)
+    cache = kv_cache.growing_cache(tiny.model.config)
     model = Stepper(tiny.model, cache)
     model.read(torch.tensor([PROMPT]))
     asked = iter([False])

@@ -11,8 +11,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from engine.profile import Generation
-from engine.worker import sample
+from engine.config.profile import Generation
+from engine.worker.generate import sampling
 
 VOCABULARY = 1000
 NO_IDS = torch.zeros(3, 0, dtype=torch.long)
@@ -27,17 +27,17 @@ def logits(request: pytest.FixtureRequest) -> torch.Tensor:
 
 @pytest.mark.parametrize("k", [1, 2, 50, VOCABULARY, 5 * VOCABULARY])
 def test_top_k(logits: torch.Tensor, k: int) -> None:
-    assert torch.equal(sample.top_k(logits, k), TopKLogitsWarper(k)(NO_IDS, logits))
+    assert torch.equal(sampling.top_k(logits, k), TopKLogitsWarper(k)(NO_IDS, logits))
 
 
 @pytest.mark.parametrize("p", [1e-6, 0.1, 0.5, 0.9, 0.999])
 def test_top_p(logits: torch.Tensor, p: float) -> None:
-    assert torch.equal(sample.top_p(logits, p), TopPLogitsWarper(p)(NO_IDS, logits))
+    assert torch.equal(sampling.top_p(logits, p), TopPLogitsWarper(p)(NO_IDS, logits))
 
 
 @pytest.mark.parametrize("p", [1e-4, 0.05, 0.5, 0.999])
 def test_min_p(logits: torch.Tensor, p: float) -> None:
-    assert torch.equal(sample.min_p(logits, p), MinPLogitsWarper(p)(NO_IDS, logits))
+    assert torch.equal(sampling.min_p(logits, p), MinPLogitsWarper(p)(NO_IDS, logits))
 
 
 @pytest.mark.parametrize("penalty", [0.5, 1.3, 4.0])
@@ -45,7 +45,7 @@ def test_repetition_penalty(logits: torch.Tensor, penalty: float) -> None:
     ids = torch.tensor(
         [[1, 1, 5, 999], [0, 0, 0, 0], [3, 4, 3, 1200]]
     )  # 1200: an id the head has no logit for
-    ours = sample.penalize(logits, sample.seen_tokens(ids, VOCABULARY), penalty)
+    ours = sampling.penalize(logits, sampling.seen_tokens(ids, VOCABULARY), penalty)
     assert torch.equal(ours, RepetitionPenaltyLogitsProcessor(penalty)(ids, logits))
 
 
@@ -53,17 +53,17 @@ def test_all_settings_in_transformers_order(logits: torch.Tensor) -> None:
     theirs = LogitsProcessorList(
         [TemperatureLogitsWarper(0.7), TopKLogitsWarper(40), TopPLogitsWarper(0.8), MinPLogitsWarper(0.1)]
     )
-    ours = sample.narrowed(logits, Generation(temperature=0.7, top_k=40, top_p=0.8, min_p=0.1))
+    ours = sampling.narrowed(logits, Generation(temperature=0.7, top_k=40, top_p=0.8, min_p=0.1))
     assert torch.equal(ours, theirs(NO_IDS, logits))
 
 
 def test_what_is_off_leaves_the_logits_alone(logits: torch.Tensor) -> None:
-    assert sample.narrowed(logits, Generation(temperature=1.0)) is logits
+    assert sampling.narrowed(logits, Generation(temperature=1.0)) is logits
 
 
 def test_greedy_is_the_best_token_whatever_else_is_set(logits: torch.Tensor) -> None:
     generation = Generation(temperature=0.0, top_k=3, top_p=0.5)
-    choice = sample.pick(logits, generation, None, torch.Generator())
+    choice = sampling.pick(logits, generation, None, torch.Generator())
     assert torch.equal(choice, logits.argmax(-1, keepdim=True))
 
 
@@ -72,22 +72,22 @@ def test_almost_0_is_greedy_and_never_overflows(temperature: float) -> None:
     logits = torch.tensor([[-3e4, 2.0, 3e4, 3e4 - 0.01]])
     settings = Generation(temperature=temperature, top_k=4, top_p=1e-300, min_p=1.0, repetition_penalty=1e-6)
     seen = torch.tensor([[False, True, True, False]])
-    assert sample.pick(logits, settings, seen, torch.Generator()).item() == 2
+    assert sampling.pick(logits, settings, seen, torch.Generator()).item() == 2
 
 
 @pytest.mark.parametrize("penalty", [1e-6, 1e6])
 @pytest.mark.parametrize("temperature", [1e-10, 1e6])
 def test_the_ends_of_every_range_leave_probabilities(temperature: float, penalty: float) -> None:
     logits = torch.tensor([[-3e4, 0.0, 2.0, 3e4, -torch.inf]])
-    penalized = sample.penalize(logits, torch.tensor([[True] * 5]), penalty)
-    found = sample.narrowed(penalized, Generation(temperature=temperature, top_p=1e-9)).softmax(dim=-1)
+    penalized = sampling.penalize(logits, torch.tensor([[True] * 5]), penalty)
+    found = sampling.narrowed(penalized, Generation(temperature=temperature, top_p=1e-9)).softmax(dim=-1)
     assert found.sum() == pytest.approx(1)
 
 
 def test_greedy_heeds_the_repetition_penalty(logits: torch.Tensor) -> None:
     generation = Generation(repetition_penalty=1e6)
     best = logits.argmax(-1, keepdim=True)
-    choice = sample.pick(logits, generation, sample.seen_tokens(best, VOCABULARY), torch.Generator())
+    choice = sampling.pick(logits, generation, sampling.seen_tokens(best, VOCABULARY), torch.Generator())
     assert not (choice == best).any()
 
 
@@ -96,7 +96,7 @@ def test_drawing_follows_the_seed_and_the_probabilities() -> None:
     generation = Generation(temperature=1.0)
 
     def draw(seed: int) -> torch.Tensor:
-        return sample.pick(logits, generation, None, torch.Generator().manual_seed(seed))
+        return sampling.pick(logits, generation, None, torch.Generator().manual_seed(seed))
 
     assert torch.equal(draw(1), draw(1))
     assert not torch.equal(draw(1), draw(2))

@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from engine import fidelity, profile
+from engine.config import profile
 from engine.errors import GenerationError, InputError
-from engine.evaluation.cut import cut, parts
+from engine.evaluation.cut import cut
 from engine.evaluation.settings import Settings
-from engine.evaluation.shared import SharedFile
-from engine.fidelity import Scores
 from engine.protocol import Cut, Failed, Logits, Passage, Score, Scored
-from engine.worker import evaluation_texts, exchange, score
-from engine.worker.calibration_texts import python_docs
+from engine.session.passages import parts
+from engine.session.shared_file import SharedFile
+from engine.stats import fidelity
+from engine.stats.fidelity import Scores
 from engine.worker.load import LoadedModel, load
-from engine.worker.score import Scorer
+from engine.worker.measure import logits_file, score
+from engine.worker.measure.score import Scorer
+from engine.worker.texts import evaluation
+from engine.worker.texts.sets import python_docs
 
 TOKENS = tuple(torch.randint(0, 256, (96,), generator=torch.Generator().manual_seed(1)).tolist())
 
@@ -147,7 +150,7 @@ def test_slices_bound_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPa
 def test_perplexity_is_that_of_a_plain_loop() -> None:
     asked = Settings(profiles=(), window=64, tokens=300)
     loaded = tiny()
-    text = cut(asked, evaluation_texts.cut(loaded.tokenizer, Cut(request=1, text="python-docs", tokens=300)))
+    text = cut(asked, evaluation.cut(loaded.tokenizer, Cut(request=1, text="python-docs", tokens=300)))
     found, scorer = Scores(), Scorer()
     for piece in text.pieces(row_bytes=4 * loaded.info.vocabulary):
         result = scorer.scored(loaded, Score(request=1, passage=piece.passage), lambda: False)
@@ -207,9 +210,9 @@ def test_a_shared_file_has_no_name_and_gives_back_its_room() -> None:
             str(Path(path).readlink()) == "/memfd:quantduel-logits (deleted)"
             and Path(path).stat().st_size == 1 << 16
         )
-        exchange._write(path, 3, memoryview(b"abc"))
+        logits_file._write(path, 3, memoryview(b"abc"))
         found = memoryview(bytearray(3))
-        exchange._fill(path, 3, found)
+        logits_file._fill(path, 3, found)
         assert bytes(found) == b"abc"
     assert not Path(path).exists()
 
@@ -217,7 +220,7 @@ def test_a_shared_file_has_no_name_and_gives_back_its_room() -> None:
 def test_a_shared_file_is_gone_with_a_process_that_is_killed() -> None:
     """Nobody sweeps: the kernel keeps it for as long as its owner lives."""
     code = (
-        "from engine.evaluation.shared import SharedFile; import time\n"
+        "from engine.session.shared_file import SharedFile; import time\n"
         "file = SharedFile.in_memory(64 << 20); print(file.place().path, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
@@ -240,13 +243,13 @@ def test_a_file_on_disk_is_unlinked_from_the_beginning(tmp_path: Path) -> None:
 def test_the_first_tokens_of_a_text_are_those_of_the_whole(
     demo_tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    text = evaluation_texts.whole("python-docs")
-    everything = evaluation_texts.token_ids(demo_tokenizer, text, None)
+    text = evaluation.whole("python-docs")
+    everything = evaluation.token_ids(demo_tokenizer, text, None)
     for tokens in (10, 1000):
-        assert evaluation_texts.token_ids(demo_tokenizer, text, tokens) == everything[:tokens]
+        assert evaluation.token_ids(demo_tokenizer, text, tokens) == everything[:tokens]
     assert len(everything) > 5000
 
 
 def test_calibration_and_evaluation_share_no_topic() -> None:
-    text = evaluation_texts.whole("python-docs")
+    text = evaluation.whole("python-docs")
     assert not [topic for topic in python_docs(held_out=False) if topic in text]

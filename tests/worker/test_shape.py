@@ -8,17 +8,19 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, DynamicCache
 
-from engine import hardware, profile
-from engine.methods import BitsAndBytes, Full, Method
-from engine.models import SHAPES, shapes
+from engine.config import profile
+from engine.config.methods import BitsAndBytes, Full, Method
+from engine.config.sources import SHAPES, shapes
+from engine.machine import hardware
 from engine.plan import running
 from engine.plan import weights as holding
 from engine.plan.target import Target
 from engine.plan.terms import total
 from engine.shape import find, gguf_header, roles
 from engine.shape.model_shape import ModelShape
-from engine.worker import memory, random_weights
-from engine.worker.growing_cache import growing_cache
+from engine.worker.checkpoints import random_model
+from engine.worker.host import memory
+from engine.worker.step.kv_cache import growing_cache
 
 BF16 = torch.bfloat16
 
@@ -28,7 +30,7 @@ def test_tensors_of_a_config_are_those_of_the_model(name: str) -> None:
     config = AutoConfig.from_pretrained(SHAPES / f"{name}.json")
     expected = {
         tensor: tuple(made.shape)
-        for tensor, made in random_weights.tensors(config, torch.device("cpu")).items()
+        for tensor, made in random_model.tensors(config, torch.device("cpu")).items()
     }
     assert {
         tensor.name: tensor.shape for tensor in find.of(profile.find(f"random:{name}")).tensors

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from engine.worker.spare_cores import LOOK_S, SpareCores
+from engine.worker.host.spare_cores import LOOK_S, SpareCores
 
 
 @pytest.fixture(autouse=True)

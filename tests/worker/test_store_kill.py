@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import store
-from engine.profile import Profile
+from engine.checkpoints import store
+from engine.config.profile import Profile
 from engine.protocol import Staged
 from tests.worker.quantizing import Quantizing
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.worker import thread_count
+from engine.worker.host import thread_count
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from engine import protocol
-from engine.profile import Generation
+from engine.config.profile import Generation
 from engine.protocol import Cancel, Decoded, Event, Failed, Generate, Message
 
 DEADLINE_S = 30

@@ -13,10 +13,10 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import report
+from engine import tables
 from engine.errors import InputError
 from engine.history import Run
-from engine.text import visible
+from engine.sanitize import visible
 from engine.units import time_text
 from tui.screens.page import Dialog
 from tui.screens.profiles import Entry, entry_content, matching, read_entries
@@ -168,7 +168,7 @@ class SaveDialog(Dialog[Path | None]):
     def _submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
         try:
-            file = report.require_free(Path(text), replace=True) if text else None
+            file = tables.require_free(Path(text), replace=True) if text else None
         except InputError as error:
             self._say(str(error))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.bench_job import BenchJob
+from tui.jobs.bench import BenchJob
 from tui.screens.kept import KeptScreen
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Blind votes: two answers, left and right, shuffled for each prompt and without names until the vote.
 
 Nothing of the duel's screen is here before the vote, so nothing has to be hidden: no names, no figures, no
-state of one side. What is shown follows from the words and from `tui.lockstep`.
+state of one side. What is shown follows from the words and from `tui.blind.lockstep`.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from textual.content import Content
 from textual.widgets import Footer, Static
 from textual.worker import Worker
 
-from engine.blind import Blind
 from engine.errors import HistoryError
 from engine.history import History
-from engine.text import visible
-from engine.votes import Choice
-from tui.ballot import Ballot
-from tui.figures import figures_of
+from engine.sanitize import visible
+from engine.votes.blind import Blind
+from engine.votes.votes import Choice
+from tui.blind.ballot import Ballot
+from tui.blind.pane import BlindPane, BlindTabs, Unveiled
+from tui.blind.vote_bar import CHOICES, VoteBar
+from tui.duel.figures import figures_of
+from tui.duel.side import LETTERS, Side
 from tui.screens.page import PromptPage
-from tui.side import LETTERS, Side
-from tui.widgets.blind_pane import BlindPane, BlindTabs, Unveiled
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import scale_of
 from tui.widgets.prompt import Prompt
 from tui.widgets.top_bar import sampling_text
 from tui.widgets.transcript import Transcript
-from tui.widgets.vote_bar import CHOICES, VoteBar
 
 if TYPE_CHECKING:
-    from tui.bridge import Bridge
+    from tui.duel.bridge import Bridge
 
 TICKS_PER_SECOND = 20
 VOTE_KEYS = {str(number): choice for number, choice in enumerate(CHOICES, 1)}

@@ -14,12 +14,12 @@ from textual.content import Content
 from textual.widgets import Footer
 from textual.worker import Worker
 
-from engine.profile import Profile
-from engine.text import visible
+from engine.config.profile import Profile
+from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
-from tui.messages import AnswerGrew, SideAsked, SideMessage, TurnEnded
+from tui.duel.messages import AnswerGrew, SideAsked, SideMessage, TurnEnded
+from tui.duel.side import LETTERS, Side
 from tui.screens.page import PromptPage
-from tui.side import LETTERS, Side
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
@@ -29,7 +29,7 @@ from tui.widgets.top_bar import TopBar
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from tui.bridge import Bridge, Open
+    from tui.duel.bridge import Bridge, Open
 
 TALL_FROM = 30  # rows
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
@@ -285,7 +285,7 @@ class DuelScreen(PromptPage[None]):
 
     def _start(self) -> None:
         """Start the engine, once the first picture is on the screen."""
-        from tui.bridge import Bridge
+        from tui.duel.bridge import Bridge
 
         self._bridge = Bridge(self._profiles, self.post_message, self._open_session)
         self._show_settings()

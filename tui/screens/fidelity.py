@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.fidelity_job import FidelityJob
+from tui.jobs.fidelity import FidelityJob
 from tui.screens.kept import KeptScreen
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from textual.binding import Binding
 from engine.errors import QuantDuelError
 from engine.history import History
 from engine.units import time_text
-from tui.job import KeptJob
+from tui.jobs.job import KeptJob
 from tui.pacer import Pacer
 from tui.screens.ask import EarlierChoice, EarlierDialog, SaveDialog
 from tui.screens.run import RunScreen

@@ -11,15 +11,15 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from engine import leaderboard_text as texts
-from engine import report
+from engine import tables
 from engine.errors import HistoryError, InputError
 from engine.history import History
-from engine.leaderboard import Leaderboard, leaderboard
-from engine.text import visible
+from engine.sanitize import visible
+from engine.votes import leaderboard_text as texts
+from engine.votes.leaderboard import Leaderboard, leaderboard
+from tui.blind.standings import Standings
 from tui.screens.ask import SaveDialog
 from tui.screens.page import Page
-from tui.widgets.standings import Standings
 
 PROPOSED_FILE = "leaderboard.json"
 
@@ -74,7 +74,7 @@ class LeaderboardScreen(Page[None]):
         if file is None or self.board is None:
             return
         try:
-            report.write(texts.text(self.board, texts.format_of(file)), file)
+            tables.write(texts.text(self.board, texts.format_of(file)), file)
         except InputError as error:
             self.notify(visible(str(error)), severity="error", markup=False)
         else:

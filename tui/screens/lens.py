@@ -11,8 +11,8 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from engine.lens import Lens, NoLens, Reading
-from engine.text import visible
+from engine.duel.lens import Lens, NoLens, Reading
+from engine.sanitize import visible
 from tui.screens.page import Page
 from tui.widgets.heat_map import HeatMap, scale_content
 from tui.widgets.run_progress import RunProgress

@@ -15,17 +15,18 @@ from textual.fuzzy import Matcher
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import hardware, profile_origin
-from engine import profile as profiles
+from engine.config import origin
+from engine.config import profile as profiles
+from engine.config.profile import Profile
 from engine.errors import InputError, LoadError
-from engine.hardware import Hardware
+from engine.machine import hardware
+from engine.machine.hardware import Hardware
 from engine.plan.local import planned
 from engine.plan.terms import Verdict
-from engine.profile import Profile
-from engine.text import visible
+from engine.sanitize import visible
 from engine.units import bytes_text
+from tui.duel.side import LETTERS
 from tui.screens.page import Dialog
-from tui.side import LETTERS
 
 NAME_WIDTH, BADGE_WIDTH = 24, 9
 SIGNS: dict[Verdict | None, tuple[str, str]] = {
@@ -233,7 +234,7 @@ def _entry(name: str) -> Entry:
         profile = profiles.find(name)
     except InputError as error:
         return Entry(name, "", "", str(error))
-    files = profile_origin.files(name)
-    is_strange = bool(files) and profile_origin.of(files[0]) == "./profiles"
-    remark = profile_origin.remark(name) or ("./profiles" if is_strange else "")
+    files = origin.files(name)
+    is_strange = bool(files) and origin.of(files[0]) == "./profiles"
+    remark = origin.remark(name) or ("./profiles" if is_strange else "")
     return Entry(name, profile.label, ": ".join(part for part in (remark, profile.description) if part))

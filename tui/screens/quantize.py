@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from textual import on
 from textual.widgets import Input
 
+from engine.config.methods import Savable
 from engine.errors import QuantDuelError
-from engine.methods import Savable
-from tui.quantize_job import QuantizeJob
+from tui.jobs.quantize import QuantizeJob
 from tui.screens.run import RunScreen
 from tui.widgets.run_progress import RunProgress
 

@@ -19,13 +19,13 @@ from textual.widgets import Checkbox, Footer, Static
 from textual.worker import Worker, WorkerError, WorkerState
 
 from engine.errors import QuantDuelError
-from engine.text import visible
-from tui.job import Job
+from engine.sanitize import visible
+from tui.charts.plot import Plot
+from tui.jobs.job import Job
 from tui.pacer import Pacer
 from tui.screens.ask import ProfilesDialog
 from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
-from tui.widgets.plot import Plot
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
 

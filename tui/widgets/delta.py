@@ -8,10 +8,10 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.text import visible
+from engine.sanitize import visible
 
 if TYPE_CHECKING:
-    from engine.comparison import Comparison
+    from engine.duel.comparison import Comparison
 
 SHA_LENGTH = 8
 HINT = "B against A: decode, TTFT and memory appear here once both have answered"

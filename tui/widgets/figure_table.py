@@ -7,8 +7,8 @@ from rich.text import Text
 from textual.color import Color
 from textual.widgets import DataTable
 
-from engine.report import Cell, Row
-from engine.text import visible
+from engine.sanitize import visible
+from engine.tables import Cell, Row
 from engine.units import MISSING
 
 FREE = frozenset({"remarks"})  # the last column: nothing stands behind it

@@ -14,8 +14,8 @@ from textual.geometry import Region
 from textual.message import Message
 from textual.widgets import Static
 
-from engine.lens import Reading, Token
-from engine.text import visible
+from engine.duel.lens import Reading, Token
+from engine.sanitize import visible
 
 HOTTEST_NATS = 5.0  # a probability of 0.7 %
 STEPS = (0, 20, 35, 50, 65, 80)  # per cent of the colour

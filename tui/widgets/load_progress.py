@@ -6,10 +6,10 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.protocol import Staged
-from engine.text import visible
+from engine.sanitize import visible
 from engine.units import bytes_text, seconds_text, share_text
-from tui.figures import bar
-from tui.side import Side
+from tui.duel.figures import bar
+from tui.duel.side import Side
 
 TICK_S = 0.5
 

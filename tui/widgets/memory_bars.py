@@ -10,8 +10,8 @@ from textual.widgets import Static
 
 from engine.protocol import Memory
 from engine.units import bytes_text
-from tui.figures import bar
-from tui.side import Side
+from tui.duel.figures import bar
+from tui.duel.side import Side
 
 ALL_ROWS = 6
 LABEL_WIDTH = 12

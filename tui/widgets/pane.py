@@ -8,10 +8,9 @@ from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.message import Message
 
-from engine.profile import Profile
+from engine.config.profile import Profile
 from engine.protocol import Failed, Loaded, ModelInfo
-from tui.ending import Ending
-from tui.messages import (
+from tui.duel.messages import (
     AnswerEnded,
     AnswerGrew,
     LoadBegan,
@@ -21,8 +20,9 @@ from tui.messages import (
     SideMessage,
     SidePutBy,
 )
+from tui.duel.side import Side
+from tui.ending import Ending
 from tui.pacer import Pacer
-from tui.side import Side
 from tui.widgets.load_progress import LoadProgress
 from tui.widgets.memory_bars import MemoryBars
 from tui.widgets.pane_header import PaneHeader
@@ -30,7 +30,7 @@ from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:  # the first picture does not wait for the engine
-    from engine.duel import Answer
+    from engine.duel.duel import Answer
 
 COLOURS = ("$primary", "$accent")
 FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read

@@ -3,8 +3,8 @@
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.text import visible
-from tui.side import LETTERS, Side, State
+from engine.sanitize import visible
+from tui.duel.side import LETTERS, Side, State
 
 STATE_STYLES: dict[State, tuple[str, str]] = {
     "ready": ("●", "$text-success"),

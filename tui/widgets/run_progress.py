@@ -6,8 +6,8 @@ from typing import Literal
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.text import visible
-from tui.figures import bar
+from engine.sanitize import visible
+from tui.duel.figures import bar
 from tui.widgets.load_progress import TICK_S, elapsed_text
 
 Mood = Literal["idle", "running", "done", "failed"]

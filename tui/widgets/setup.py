@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.suggester import SuggestFromList
 from textual.widgets import Input, Label
 
-from tui.job import Field
+from tui.jobs.job import Field
 
 
 class Setup(Vertical):

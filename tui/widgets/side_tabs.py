@@ -6,9 +6,9 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.text import visible
+from engine.sanitize import visible
 from engine.units import share_text, speed_text
-from tui.side import LETTERS, Side
+from tui.duel.side import LETTERS, Side
 from tui.widgets.pane_header import STATE_STYLES
 
 

@@ -3,10 +3,10 @@
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.metrics import Metrics
+from engine.stats.metrics import Metrics
 from engine.units import ms_text, speed_text
-from tui.figures import Figures, sparkline
-from tui.side import Side
+from tui.duel.figures import Figures, sparkline
+from tui.duel.side import Side
 
 ALL_ROWS = 5
 

@@ -8,10 +8,10 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.profile import Generation
+from engine.config.profile import Generation
 
 if TYPE_CHECKING:
-    from engine.schedule import Schedule
+    from engine.session.schedule import Schedule
 
 SCHEDULES: dict[Schedule, str] = {
     "sequential": "⇢ one after the other",

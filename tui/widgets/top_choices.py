@@ -4,10 +4,10 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.layer_errors import bar
-from engine.lens import Token, View
-from engine.text import visible
-from tui.side import LETTERS
+from engine.checkpoints.layer_errors import bar
+from engine.duel.lens import Token, View
+from engine.sanitize import visible
+from tui.duel.side import LETTERS
 
 COLOURS = ("$text-primary", "$text-accent")
 BAR_CELLS = 10

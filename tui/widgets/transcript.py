@@ -11,10 +11,10 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from engine.protocol import Failed
-from engine.text import visible
+from engine.sanitize import visible
 
 if TYPE_CHECKING:
-    from tui.widgets.reply import Reply
+    from tui.markdown.reply import Reply
 
 LONGEST_PROMPT = 8_000  # characters that are shown of one: each picture of the screen lays out all of it
 
@@ -50,7 +50,7 @@ class Transcript(VerticalScroll):
 
     def ask(self, prompt: str) -> None:
         """Begin a turn: the prompt, and a place for the answer."""
-        from tui.widgets.reply import Reply  # Markdown is not needed for the first picture
+        from tui.markdown.reply import Reply  # Markdown is not needed for the first picture
 
         self.reply = Reply()
         self._add(Static(shown(prompt), classes="turn"), self.reply)

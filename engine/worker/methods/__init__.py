@@ -1,4 +1,4 @@
-"""How each method of `engine/methods.py` loads a model: one module a method, imported when it is asked for.
+"""How each method of `engine/config/methods.py` loads a model: by a module, imported when asked for.
 
 A module has `STAGE`, what the user is told while it works, and `load(method, checkpoint, placement)`.
 """
@@ -8,19 +8,19 @@ from typing import Protocol, cast
 
 from transformers import PreTrainedModel
 
-from engine.methods import Method, tag
+from engine.config.methods import Method, tag
 from engine.protocol import Stage
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.placement import Placement
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
 
 MODULES = {
     "full": "engine.worker.methods.full",
     "bitsandbytes": "engine.worker.methods.bitsandbytes",
     "gguf": "engine.worker.methods.gguf",
     "stored": "engine.worker.methods.stored",
-    "rtn": "engine.worker.methods.rtn",
-    "gptq": "engine.worker.methods.gptq",
-    "awq": "engine.worker.methods.awq",
+    "rtn": "engine.worker.methods.gptqmodel_api",
+    "gptq": "engine.worker.methods.gptqmodel_api",
+    "awq": "engine.worker.methods.gptqmodel_api",
 }
 
 

@@ -3,11 +3,11 @@
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
 
-from engine import store
-from engine.methods import BitsAndBytes
+from engine.checkpoints import store
+from engine.config.methods import BitsAndBytes
 from engine.protocol import Stage
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.placement import Placement, has_bfloat16
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement, has_bfloat16
 
 STAGE: Stage = "quantize"
 OUTLIER_THRESHOLD = 6.0  # LLM.int8(), section 3.2

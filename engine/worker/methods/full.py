@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedModel
 
-from engine.methods import Full
+from engine.config.methods import Full
 from engine.protocol import Stage
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.placement import Placement
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
 
 STAGE: Stage = "read"
 

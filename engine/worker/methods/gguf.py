@@ -2,11 +2,11 @@
 
 from transformers import GgufConfig, PreTrainedModel
 
+from engine.config.methods import Gguf
 from engine.errors import LoadError
-from engine.methods import Gguf
 from engine.protocol import Stage
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.placement import Placement
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
 
 STAGE: Stage = "read"
 

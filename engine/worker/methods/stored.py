@@ -3,12 +3,13 @@
 from transformers import PreTrainedModel
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
+from engine.config.methods import Stored
 from engine.errors import LoadError
-from engine.methods import Stored
 from engine.protocol import Stage
-from engine.worker import gptqmodel_api, kernels, packed_modules
-from engine.worker.checkpoint import Checkpoint
-from engine.worker.placement import Placement
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.step import packed_modules
 
 STAGE: Stage = "read"
 
@@ -23,7 +24,7 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
     if stored:
         packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
     if how in kernels.PACKED:
-        return gptqmodel_api.load(checkpoint, placement)
+        return gptqmodel_api.load_packed(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
     if stored and not known:
         how = how or "a method it does not name"

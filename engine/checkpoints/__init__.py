@@ -1,0 +1,1 @@
+"""Quantized checkpoints on disk: kept, exported, described."""

@@ -1,0 +1,178 @@
+"""The quantization methods a profile can name: one struct each, with its own options and arithmetic.
+
+Knows nothing of torch: how a method loads a model is in `engine/worker/methods/<tag>.py`.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from engine.config.texts import Calibration
+
+BITSANDBYTES_BLOCK = 64  # weights that share one absmax value
+DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
+USUAL_GROUP_SIZE = 128  # of published GPTQ and AWQ checkpoints
+SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+GroupSize = Literal[-1, 16, 32, 64, 128]
+
+
+class _Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="method"):
+    """What every method's options have in common."""
+
+
+class Full(_Options, frozen=True, tag="full"):
+    """No quantization: the weights in `model.dtype`."""
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `bf16`."""
+        return SHORT_DTYPES.get(dtype, dtype)
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer."""
+        return float(dtype_bits)
+
+
+class BitsAndBytes(_Options, frozen=True, tag="bitsandbytes"):
+    """bitsandbytes on load: LLM.int8 (`bits: 8`), or NF4 and FP4 (`bits: 4`)."""
+
+    bits: Literal[4, 8] = 4
+    quant_type: Literal["nf4", "fp4"] | None = None
+    """The 4-bit code book; nf4 where nothing is said."""
+    double_quant: bool | None = None
+    """Quantize the 4-bit scales as well: saves 0.37 bits per weight."""
+    threshold: Annotated[float, Meta(ge=0)] | None = None
+    """LLM.int8 keeps columns with activations above this in 16 bits; 6.0 where nothing is said, 0 is off."""
+
+    def __post_init__(self) -> None:
+        if self.bits == 8 and (self.quant_type is not None or self.double_quant is not None):
+            raise ValueError("quant_type and double_quant go with `bits: 4`, not with `bits: 8`")
+        if self.bits == 4 and self.threshold is not None:
+            raise ValueError("threshold goes with `bits: 8`, not with `bits: 4`")
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `nf4`."""
+        if self.bits == 8:
+            return "int8"
+        return (self.quant_type or "nf4") + ("+dq" if self.double_quant else "")
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer, its absmax constants included.
+
+        4-bit: one float32 absmax per 64 weights; with double quantization one byte per 64 weights and one
+        float32 per 256 of those (QLoRA, section 3). 8-bit: one float32 per output row, left out here.
+        """
+        if self.bits == 8:
+            return 8.0
+        if self.double_quant:
+            return 4 + 8 / BITSANDBYTES_BLOCK + 32 / (BITSANDBYTES_BLOCK * DOUBLE_QUANT_BLOCK)
+        return 4 + 32 / BITSANDBYTES_BLOCK
+
+
+class Gguf(_Options, frozen=True, tag="gguf"):
+    """A GGUF file read through transformers, which dequantizes the weights to `model.dtype` on load."""
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile."""
+        return "gguf"
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits held per weight after loading: those of the dtype it was dequantized to."""
+        return float(dtype_bits)
+
+
+class Stored(_Options, frozen=True, tag="stored"):
+    """As the checkpoint is: by its own `quantization_config`, or in full precision where it has none."""
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile before it is loaded; the loaded model knows better."""
+        return SHORT_DTYPES.get(dtype, "as stored")
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Unknown before the checkpoint is read; full precision is the upper bound."""
+        return float(dtype_bits)
+
+
+class _Grouped(_Options, frozen=True):
+    """Weights as integers with one scale and one zero point for every `group_size` of a row."""
+
+    group_size: GroupSize = 128
+    """Weights that share one scale; it must divide every layer's width. -1 is a whole row."""
+
+    def _label(self, name: str, bits: int) -> str:
+        group = "" if self.group_size == USUAL_GROUP_SIZE else f"-g{self.group_size}"
+        return f"{name}{bits}{group.replace('-g-1', '-row')}"
+
+    def _stored_bits(self, bits: int) -> float:
+        """As GPTQ's and AWQ's layouts store it: with a 16-bit scale and a zero point of `bits` bits a group.
+
+        With whole rows they are too few to count.
+        """
+        return float(bits) if self.group_size == -1 else bits + (16 + bits) / self.group_size
+
+
+class Rtn(_Grouped, frozen=True, tag="rtn"):
+    """Round to nearest: no calibration, in seconds. Stored as GPTQ stores: only the rounding differs."""
+
+    bits: Literal[2, 3, 4, 8] = 4
+    sym: bool = True
+    """Symmetric around zero."""
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `rtn4`."""
+        return self._label("rtn", self.bits)
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer, scales and zero points included."""
+        return self._stored_bits(self.bits)
+
+
+class Gptq(_Grouped, frozen=True, tag="gptq"):
+    """GPTQ: rounds column by column and makes up for each error in the columns that follow."""
+
+    bits: Literal[2, 3, 4, 8] = 4
+    sym: bool = True
+    """Symmetric around zero."""
+    desc_act: bool = False
+    """Most active columns first, over the whole row: better at 2 and 3 bits, slower to run."""
+    damp_percent: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    """Share of the Hessian's mean diagonal that is added to its diagonal."""
+    calibration: Calibration = Calibration()
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `gptq4`."""
+        return self._label("gptq", self.bits) + ("-act" if self.desc_act else "")
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer, scales and zero points included."""
+        return self._stored_bits(self.bits)
+
+
+class Awq(_Grouped, frozen=True, tag="awq"):
+    """AWQ: scales the channels that see large activations before rounding them to nearest."""
+
+    bits: Literal[4] = 4
+    zero_point: bool = True
+    """Asymmetric, as AWQ's checkpoints usually are."""
+    version: Literal["GEMM"] = "GEMM"
+    """The layout of the packed weights."""
+    calibration: Calibration = Calibration()
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `awq4`."""
+        return self._label("awq", self.bits)
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer, scales and zero points included."""
+        return self._stored_bits(self.bits)
+
+
+Packed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
+Savable = Packed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
+Method = Full | BitsAndBytes | Packed | Gguf | Stored
+METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Rtn, Gptq, Awq, Gguf, Stored)
+
+
+def tag(method: Method) -> str:
+    """The name a method has in a profile and as a file below `engine/worker/methods/`."""
+    return str(type(method).__struct_config__.tag)

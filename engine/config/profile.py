@@ -1,0 +1,254 @@
+"""Profiles: a model, a quantization method, a prompt and sampling settings in one YAML file.
+
+Owns the schema and finding, reading and listing profiles. Loads nothing and knows no torch.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from engine import input_files, paths
+from engine.config import origin, strict_yaml
+from engine.config.faults import nearest
+from engine.config.methods import Awq, Gguf, Gptq, Method, Stored
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Source, parse_source
+from engine.errors import FileError, InputError, ProfileError
+from engine.sanitize import visible
+
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+MOST_TEMPLATE_BYTES = 1 << 20
+Seed = Annotated[int, Meta(ge=0, le=2**62)]
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the parts of a profile have in common."""
+
+
+class Model(_Section, frozen=True):
+    """Where the weights come from and how they are held."""
+
+    source: str
+    """`demo`, a hub id (`org/name`), a folder, a `.gguf` file, or `random:<shape>`."""
+    revision: str = "main"
+    """Branch, tag or commit of a hub id."""
+    dtype: Dtype = "auto"
+    """Of the weights that are not quantized, and of the arithmetic; `auto` is the checkpoint's own."""
+    device: str = "auto"
+    """`auto` is the first GPU, or the CPU where there is none; `split` spreads over all GPUs."""
+    trust_remote_code: bool = False
+    """Run Python code out of the model's repository. Only for repositories you have read."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|split", self.device):
+            raise ValueError(f"device: expected auto, cpu, cuda, cuda:1 or split, not {self.device!r}")
+        try:
+            parse_source(self.source)
+        except InputError as error:
+            raise ValueError(f"source: {error}") from None
+
+
+class Prompt(_Section, frozen=True):
+    """How a conversation becomes the text the model reads."""
+
+    template: str = "chat"
+    """`chat` (the tokenizer's own), `raw` (plain completion), or the path of a Jinja file."""
+    system: str | None = None
+    """The system message; where nothing is said, the template's own default stands."""
+
+
+class Generation(_Section, frozen=True):
+    """Sampling settings, with the meaning transformers gives them."""
+
+    max_new_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
+    temperature: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
+    """0 is greedy."""
+    top_k: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """0 is off."""
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    repetition_penalty: Annotated[float, Meta(ge=1e-6, le=1_000_000)] = 1.0
+    seed: Seed = 0
+    compile: bool = False
+    """Let torch.compile make the decode step: minutes at the first answer. Each side's own holds."""
+    stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """Strings that end an answer, special tokens too; they are not part of it."""
+
+
+class Profile(_Section, frozen=True, kw_only=True):
+    """One side of a duel."""
+
+    name: str = ""
+    """The file's name without `.yaml`; not written in the file."""
+    description: str = ""
+    model: Model
+    quantization: Method = Stored()
+    prompt: Prompt = Prompt()
+    generation: Generation = Generation()
+
+    @property
+    def source(self) -> Source:
+        """Where the weights come from, parsed."""
+        return parse_source(self.model.source)
+
+    @property
+    def label(self) -> str:
+        """The method's badge, such as `bf16` or `nf4`."""
+        return self.quantization.label(self.model.dtype)
+
+
+def read(path: Path) -> Profile:
+    """The profile in a YAML file. Relative paths in it are relative to the file's folder."""
+    profile = strict_yaml.read(path, Profile)
+    if profile.name:
+        raise _fault(path, "name", "the file's name is the profile's name", "leave this key out")
+    return _checked(replace(profile, name=origin.shown_name(path)), path)
+
+
+def find(name: str, *, code_allowed: bool = False) -> Profile:
+    """The profile a user means: a file, a profile's name, or straight a model (folder, GGUF file, hub id).
+
+    One of `./profiles` found by its name switches on the model's code only where that is `code_allowed`.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return read(paths.expanded(name))
+    files = available()
+    if file := files.get(visible(name, keep_newlines=False)):
+        found = read(file)
+        if found.model.trust_remote_code and not code_allowed and origin.of(file) == "./profiles":
+            raise _code_refused(file)
+        return found
+    is_there = paths.answers(Path.exists, paths.expanded(name))
+    if is_there or "/" in name or name == "demo" or name.startswith("random:"):
+        return of_model(name)
+    hint = nearest(name, files) or "`quantduel profiles list` shows all"
+    raise InputError(f"no profile named {name!r}", hint)
+
+
+def of_model(source: str) -> Profile:
+    """A profile for a bare model: as stored, with the tokenizer's own template."""
+    path = paths.expanded(source)
+    if paths.answers(Path.exists, path):
+        source = str(path.absolute())
+    parse_source(source)
+    return _checked(Profile(name=origin.shown_name(Path(source)), model=Model(source=source)), path)
+
+
+def available() -> dict[str, Path]:
+    """Every profile's file by name; a folder earlier in the search order wins."""
+    found: dict[str, Path] = {}
+    for folder in paths.profile_folders():
+        for file in origin.yaml_files(folder):
+            found.setdefault(origin.shown_name(file), file)
+    return dict(sorted(found.items()))
+
+
+def changed(profile: Profile, settings: Mapping[str, object]) -> Profile:
+    """The profile with keys set anew: `{"model.dtype": "float32"}`; a bare key is one of `generation`.
+
+    A new `quantization.method` starts from that method's own defaults.
+    """
+    data: dict[str, Any] = msgspec.to_builtins(profile)
+    for key, value in settings.items():
+        *sections, last = key.split(".") if "." in key else ("generation", key)
+        if key == "quantization.method" and data["quantization"]["method"] != value:
+            data["quantization"] = {}
+        place = data
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise ProfileError("--set", f"{section} has no keys of its own", key=key)
+        place[last] = value
+    return _checked(strict_yaml.convert(data, Profile, file="--set"), Path("--set"))
+
+
+def to_yaml(profile: Profile) -> str:
+    """The profile as the YAML file that would make it, defaults included."""
+    import yaml
+
+    data = {k: v for k, v in msgspec.to_builtins(profile).items() if k != "name" and v != ""}
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def faults(path: Path) -> list[ProfileError]:
+    """Everything that is wrong with a file; nothing where it is a profile."""
+    found = strict_yaml.faults(path, Profile)
+    if found:
+        return found
+    try:
+        read(path)
+    except ProfileError as error:
+        return [error]
+    return []
+
+
+def _checked(profile: Profile, file: Path) -> Profile:
+    """The profile with its paths made absolute, after the checks that need more than one key."""
+    _require_text(profile, file)
+    folder = paths.expanded(file).absolute().parent
+    if profile.prompt.template not in {"chat", "raw"}:
+        template = _template(folder / paths.expanded(profile.prompt.template), file)
+        profile = replace(profile, prompt=replace(profile.prompt, template=str(template)))
+    profile = replace(profile, quantization=_with_absolute_dataset(profile.quantization, folder))
+    source = _absolute(profile.source, folder)
+    if isinstance(source, Folder | GgufFile):
+        profile = replace(profile, model=replace(profile.model, source=str(source.path)))
+    if isinstance(source, GgufFile) and isinstance(profile.quantization, Stored):
+        profile = replace(profile, quantization=Gguf())
+    if isinstance(profile.quantization, Gguf) and not isinstance(source, GgufFile | Demo):
+        problem = "gguf reads a .gguf file (or the demo), and model.source is none"
+        raise _fault(file, "quantization.method", problem)
+    return profile
+
+
+def _require_text(profile: Profile, file: Path) -> None:
+    """ProfileError where a text is no UTF-8: a lone surrogate, or a name of other bytes."""
+    for section in reversed(profile.__struct_fields__):
+        try:
+            msgspec.json.encode(getattr(profile, section))
+        except UnicodeEncodeError:
+            raise _fault(file, section, "has text in it that is not UTF-8") from None
+
+
+def _code_refused(file: Path) -> ProfileError:
+    hint = (
+        f"read it; then name its file, {file}, move it to {paths.user_profiles()}, or give "
+        "--set model.trust_remote_code=true"
+    )
+    problem = "a profile of the folder you are in does not run a model's code by its name alone"
+    return _fault(file, "model.trust_remote_code", problem, hint)
+
+
+def _with_absolute_dataset(method: Method, folder: Path) -> Method:
+    if isinstance(method, Gptq | Awq) and (dataset := method.calibration.file):
+        return replace(method, calibration=replace(method.calibration, dataset=str(folder / dataset)))
+    return method
+
+
+def _template(path: Path, file: Path) -> Path:
+    try:
+        input_files.read_text(path, MOST_TEMPLATE_BYTES)
+    except FileError as error:
+        hint = "expected chat, raw, or a Jinja file"
+        raise _fault(file, "prompt.template", f"{error.problem}: {path}", hint) from None
+    return path
+
+
+def _fault(file: Path, key: str, problem: str, hint: str = "") -> ProfileError:
+    return ProfileError(file, problem, line=strict_yaml.line_of(file, key), key=key, hint=hint)
+
+
+def _absolute(source: Source, folder: Path) -> Source:
+    """The source with its path seen from `folder`, where a folder of that name goes before a hub id."""
+    match source:
+        case Folder(path):
+            return Folder(folder / paths.expanded(path))
+        case GgufFile(path):
+            return GgufFile(folder / paths.expanded(path))
+        case Hub(repo) if paths.answers(Path.is_dir, folder / repo):
+            return Folder(folder / repo)
+    return source

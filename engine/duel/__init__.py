@@ -1,0 +1,1 @@
+"""One prompt to two models: answers, comparison, swap, lens."""

@@ -1,0 +1,86 @@
+"""B against A after a turn: ratios, the proof of equal input, and the place where the answers part.
+
+Pure: reads what a duel holds; the screens and the command line show the same figures.
+"""
+
+from msgspec import Struct
+
+from engine.duel.duel import Answer, Duel, Input, first_divergence
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """B's figures as multiples of A's; None where one of the two is missing."""
+
+    labels: tuple[str, str]
+    """The methods' badges; the profiles' names where the badges are equal."""
+    decode: float | None
+    ttft: float | None
+    weights: float | None
+    peak: float | None
+    contended: bool
+    input: Input | None
+    input_difference: str
+    """Why the inputs are not the same, where that can be told; empty where they are."""
+    same_tokenizer: bool
+    parted_at: int | None
+    """The index of the first token that differs; None where all are equal."""
+    tokens: tuple[int, int]
+    """How many tokens each side gave."""
+
+
+def compare(duel: Duel) -> Comparison | None:
+    """The comparison of the turn's two answers; None unless both gave one."""
+    if sorted(duel.answers) != [0, 1]:
+        return None
+    a, b = duel.answers[0], duel.answers[1]
+    infos = [a.info, b.info]
+    if not (a.token_ids and b.token_ids and infos[0] and infos[1]):
+        return None
+    return Comparison(
+        labels=_labels(duel),
+        decode=_ratio(b.metrics.decode_tok_s, a.metrics.decode_tok_s),
+        ttft=_ratio(b.metrics.ttft_ms, a.metrics.ttft_ms),
+        weights=_ratio(infos[1].weights.total_bytes, infos[0].weights.total_bytes),
+        peak=_ratio(_peak_bytes(b), _peak_bytes(a)),
+        contended=a.metrics.contended or b.metrics.contended,
+        input=duel.input(),
+        input_difference=difference(duel),
+        same_tokenizer=infos[0].tokenizer_sha256 == infos[1].tokenizer_sha256,
+        parted_at=first_divergence(a.token_ids, b.token_ids),
+        tokens=(len(a.token_ids), len(b.token_ids)),
+    )
+
+
+def difference(duel: Duel) -> str:
+    """Why two sides read different tokens, as far as their profiles and conversations tell."""
+    given = duel.input()
+    if given is None or given.identical or sorted(duel.answers) != [0, 1]:
+        return ""
+    a, b = (session.profile.prompt for session in duel.sessions)
+    infos = [duel.answers[side].info for side in (0, 1)]
+    told = [duel.answers[side].prompt_notes for side in (0, 1)]
+    reasons = {
+        "the tokenizers differ": len({info.tokenizer_sha256 for info in infos if info}) > 1,
+        "the system messages differ": a.system != b.system,
+        "the templates differ": a.template != b.template,
+        "each side reads its own earlier answers": duel.answers[0].messages != duel.answers[1].messages,
+        **{f"A: {note}": note not in told[1] for note in told[0]},
+        **{f"B: {note}": note not in told[0] for note in told[1]},
+    }
+    return "; ".join(reason for reason, applies in reasons.items() if applies)
+
+
+def _labels(duel: Duel) -> tuple[str, str]:
+    a, b = (info.label if (info := duel.answers[side].info) else "" for side in (0, 1))
+    if a != b:
+        return a, b
+    names = [session.profile.name for session in duel.sessions]
+    return (names[0], names[1]) if names[0] != names[1] else (f"A {a}", f"B {b}")
+
+
+def _peak_bytes(answer: Answer) -> int | None:
+    return answer.memory.peak_bytes if answer.memory else None
+
+
+def _ratio(value: float | None, reference: float | None) -> float | None:
+    return value / reference if value is not None and reference else None

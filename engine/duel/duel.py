@@ -1,0 +1,261 @@
+"""One prompt to several sessions: who answers when, what each was asked, and what each answered.
+
+Owns the conversations and the record of a turn. Knows nothing of screens or terminals: it yields events with
+the side they belong to, and keeps what came in an `Answer` a side.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+
+from msgspec import Struct
+
+from engine.config.profile import Generation
+from engine.duel.ending import ending_text
+from engine.duel.swap import Swap
+from engine.protocol import (
+    Decode,
+    Decoded,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Loaded,
+    Memory,
+    Message,
+    ModelInfo,
+    Prompted,
+)
+from engine.session import schedule as scheduling
+from engine.session.client import Session
+from engine.session.schedule import Schedule
+from engine.stats import bottleneck
+from engine.stats.bottleneck import Reached
+from engine.stats.metrics import Metrics, Timeline
+
+
+class Input(Struct, frozen=True, kw_only=True):
+    """What the sides were given: `identical` is proved by the hash of the token ids, not assumed."""
+
+    identical: bool
+    tokens: int
+    sha256: str
+
+
+class Answer:
+    """One side's answer, folded from its events."""
+
+    def __init__(
+        self, *, contended: bool = False, info: ModelInfo | None = None, limit: int | None = None
+    ) -> None:
+        self.timeline = Timeline()
+        self.info = info
+        """The model that answers; its worker may have ended since."""
+        self.token_ids: list[int] = []
+        self.text = ""
+        self.messages: tuple[Message, ...] = ()
+        """What was asked: the conversation with its last message."""
+        self.prompt_sha256 = ""
+        self.prompt_notes: tuple[str, ...] = ()
+        self.finish_reason: FinishReason | None = None
+        self.memory: Memory | None = None
+        self.step_bytes: int | None = None
+        self.decode: Decode | None = None
+        self.end_notes: tuple[str, ...] = ()
+        self.failure: Failed | None = None
+        self._contended, self._limit = contended, limit
+
+    def add(self, event: Event) -> None:
+        """Take one event of this side."""
+        self.timeline.add(event)
+        match event:
+            case Prompted(sha256=sha256, notes=notes):
+                self.prompt_sha256, self.prompt_notes = sha256, notes
+            case Decoded(token_id=token_id, text=text):
+                self.token_ids.append(token_id)
+                self.text += text
+            case Finished(reason=reason, memory=memory, text=text):
+                self.finish_reason, self.memory = reason, memory
+                self.step_bytes, self.decode, self.end_notes = event.step_bytes, event.decode, event.notes
+                self.text += text
+            case Loaded(info=info):
+                self.info = info
+            case Failed():
+                self.failure = event
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, where that was not its natural end and no failure."""
+        return "" if self.failure else ending_text(self.finish_reason, len(self.token_ids), self._limit)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the prompt, and what slowed the answer."""
+        return (*self.prompt_notes, *self.end_notes)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures so far."""
+        return self.timeline.metrics(contended=self._contended)
+
+    def reached(self, info: ModelInfo) -> Reached | None:
+        """The share of the bandwidth that the decoding reached, and what bounds it."""
+        return bottleneck.reached(info, self.step_bytes, self.metrics.decode_tok_s, info.copy_bytes_s)
+
+
+class Duel:
+    """Several sessions in conversation with one user. The first side's sampling settings hold for all."""
+
+    def __init__(self, sessions: Sequence[Session], schedule: Schedule = "sequential") -> None:
+        self.sessions = list(sessions)
+        self.schedule: Schedule = schedule
+        self.turns = 0
+        self.answers: dict[int, Answer] = {}
+        self._conversations: list[list[Message]] = [[] for _ in sessions]
+        self._cancelled = False
+        self.swap = Swap(self.sessions)
+        self.refused: set[int] = set()
+        """Sides that are not to be loaded: swapping leaves them out."""
+
+    async def ask(
+        self, prompt: str, generation: Generation | None = None
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Put a prompt to every side that is ready; yields (side, event), and `answers` holds what came."""
+        self._cancelled = False
+        order, swaps = scheduling.order(self.turns, len(self.sessions)), self.schedule == "swap"
+        asked = [side for side in order if self.sessions[side].ready or (swaps and side not in self.refused)]
+        self.swap.returns.clear()
+        settings = generation or self.sessions[0].profile.generation
+        contended = self.contended(asked)
+        self.answers = {
+            side: Answer(contended=contended, info=self.sessions[side].info, limit=settings.max_new_tokens)
+            for side in sorted(asked)
+        }
+        self.turns += 1
+        streams = [self._answer(side, prompt, settings, asked) for side in asked]
+        merged = _merged(streams) if self.schedule == "concurrent" else _chained(streams)
+        async for side, event in merged:
+            self.answers[side].add(event)
+            yield side, event
+
+    @property
+    def stopping(self) -> bool:
+        """Whether an answer was cancelled and goes on still; a second `cancel` then ends its worker."""
+        return any(session.stopping for session in self.sessions)
+
+    def cancel(self) -> None:
+        """Stop every side, also those that have not begun; a second call ends workers that are `stopping`."""
+        self._cancelled = True
+        for session in self.sessions:
+            session.cancel()
+
+    def forget(self, history: Sequence[Message] = ()) -> None:
+        """Start the conversations anew, or from what was said before."""
+        self._conversations = [list(history) for _ in self.sessions]
+
+    @contextmanager
+    def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
+        """Turns with a history of their own; what was said and answered before stands again afterwards."""
+        before = self._conversations, self.answers
+        self.forget(history)
+        try:
+            yield
+        finally:
+            self._conversations, self.answers = before
+
+    def replace(self, side: int, session: Session) -> None:
+        """Put another session on a side; its conversation starts anew."""
+        self.sessions[side] = session
+        self._conversations[side] = []
+
+    def contended(self, sides: Sequence[int]) -> bool:
+        """Whether answers of these sides take speed from each other."""
+        infos = [info for side in sides if (info := self.sessions[side].info)]
+        return self.schedule == "concurrent" and scheduling.share_a_device(infos)
+
+    def input(self) -> Input | None:
+        """What the sides of the last turn were given; None before any was asked."""
+        prompted = [answer for answer in self.answers.values() if answer.prompt_sha256]
+        if not prompted:
+            return None
+        same = len(prompted) == len(self.sessions) and len({answer.prompt_sha256 for answer in prompted}) == 1
+        first = prompted[0]
+        return Input(identical=same, tokens=first.timeline.prompt_tokens, sha256=first.prompt_sha256)
+
+    async def _answer(
+        self, side: int, prompt: str, settings: Generation, asked: Sequence[int]
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        if self._cancelled:
+            yield side, Failed(kind="cancelled", message="cancelled before its turn")
+            return
+        if self.schedule == "swap":
+            async with aclosing(self.swap.bring(side)) as loading:
+                async for event in loading:
+                    yield side, event
+            if not self.sessions[side].ready:
+                return
+            self.swap.read_ahead(side)
+        session, conversation = self.sessions[side], self._conversations[side]
+        messages = (*conversation, Message("user", prompt))
+        self.answers[side].messages = messages
+        infos = [info for other in asked if (info := self.sessions[other].info)]
+        threads = scheduling.threads(self.schedule, infos)
+        first = not conversation  # what was asked before must not change an answer, not even by rounding
+        async with aclosing(session.generate(messages, settings, threads=threads, cold=first)) as events:
+            async for event in events:
+                yield side, event
+        answer = self.answers[side]
+        if answer.text and answer.failure is None:
+            conversation += [messages[-1], Message("assistant", answer.text)]
+
+
+def first_divergence(a: Sequence[int], b: Sequence[int]) -> int | None:
+    """The index of the first token in which two answers differ; None where they do not."""
+    for index, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return index
+    return None if len(a) == len(b) else min(len(a), len(b))
+
+
+async def _chained(
+    streams: Sequence[AsyncGenerator[tuple[int, Event]]],
+) -> AsyncIterator[tuple[int, Event]]:
+    """Items of one stream after the other."""
+    for stream in streams:
+        async with aclosing(stream) as items:
+            async for item in items:
+                yield item
+
+
+async def _merged(
+    streams: Sequence[AsyncGenerator[tuple[int, Event]]],
+) -> AsyncIterator[tuple[int, Event]]:
+    """Items of all streams as they come."""
+    queue: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
+
+    async def pump(stream: AsyncGenerator[tuple[int, Event]]) -> None:
+        try:
+            async with aclosing(stream) as items:
+                async for item in items:
+                    queue.put_nowait(item)
+        finally:
+            queue.put_nowait(None)
+
+    tasks = [asyncio.create_task(pump(stream)) for stream in streams]
+    try:
+        running = len(tasks)
+        while running:
+            item = await queue.get()
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

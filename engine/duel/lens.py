@@ -1,0 +1,258 @@
+"""The lens: both models' view of every token of both answers, and why the answers parted.
+
+Each answer is read (teacher-forced) by both models behind the prompt that its own side was given. A is the
+reference. Probabilities are the models' own, at temperature 1, whatever the sampling settings are.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.duel import teacher
+from engine.duel.duel import Answer, Duel, first_divergence
+from engine.duel.teacher import Said
+from engine.errors import GenerationError
+from engine.protocol import Failed, Passage, Rendered
+from engine.session.client import Session
+from engine.stats import fidelity
+
+Found = TypeVar("Found")
+
+TOP = 5
+CHUNK = 512  # tokens a forward pass, so that a cancel is heard
+PORTIONS = 3  # in which the reference reads its answer once more, to see how far rounding moves its margins
+FLOAT32_NOISE = 1e-5  # nats, of the log-softmax itself
+NOISE_SHARE = 0.95  # of the positions moved less than what counts as noise
+
+VerdictKind = Literal["coin flip", "change of mind", "draw"]
+Reason = Literal["not answered", "not ready", "other tokenizer", "other vocabulary", "failed"]
+
+
+class Choice(Struct, frozen=True):
+    """A token a model might have put here."""
+
+    token_id: int
+    text: str
+    probability: float
+
+
+class View(Struct, frozen=True, kw_only=True):
+    """One model at one position."""
+
+    log_prob: float
+    """ln of the probability of the token that stands here; minus this is the model's surprise."""
+    top: tuple[Choice, ...]
+    """The five likeliest, the likeliest first."""
+    margin: float
+    """Between its first two choices, in nats: the difference of their log-probabilities."""
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """One token of an answer, as both models see it."""
+
+    index: int
+    """In the answer, from 0."""
+    token_id: int
+    text: str
+    views: tuple[View, View]
+    """A's, B's."""
+    kld: float
+    """KL(A ‖ B) over the whole vocabulary at this position, in nats."""
+
+    @property
+    def is_flip(self) -> bool:
+        """Whether the models' first choices differ."""
+        a, b = self.views
+        return a.top[0].token_id != b.top[0].token_id
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """One side's answer through both models."""
+
+    side: int
+    """Whose answer: 0 is A's, 1 is B's."""
+    tokens: tuple[Token, ...]
+    mean_kld: float
+    kld_stderr: float
+    flips: tuple[int, ...]
+    """Indices at which the first choices differ."""
+
+
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Why the answers part where they part."""
+
+    kind: VerdictKind
+    """`coin flip`: A's margin is below the noise. `change of mind`: it is above, and B prefers another token.
+    `draw`: both clearly prefer the same token; sampling drew different ones."""
+    index: int
+    """The first token that differs."""
+    margin: float
+    """A's, in nats."""
+    noise: float
+    """What A's margin moves by without any quantization, in nats: see docs/measuring.md."""
+    text: str
+    """The verdict in words."""
+
+
+class Lens(Struct, frozen=True, kw_only=True, tag_field="result", tag="lens"):
+    """Everything of one turn."""
+
+    readings: tuple[Reading, Reading]
+    """A's answer and B's, each through both models."""
+    verdict: Verdict | None
+    """None where the answers are equal, or where the prompts differed."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> Reading:
+        """Of the reference's own answer: mean KLD on this prompt, flips and where."""
+        return self.readings[0]
+
+
+class NoLens(Struct, frozen=True, kw_only=True, tag_field="result", tag="none"):
+    """Why there is none."""
+
+    reason: Reason
+    message: str
+    hint: str = ""
+
+
+async def look(duel: Duel) -> Lens | NoLens:
+    """The lens on the duel's last turn; both sides must be ready and have answered. A few forward passes."""
+    if missing := _missing(duel):
+        return missing
+    a, b = duel.sessions
+    try:
+        passages = [await _passage(duel.sessions[side], duel.answers[side]) for side in (0, 1)]
+        said = [_good(await teacher.both(a, b, passage)) for passage in passages]
+        thirds = -(-len(passages[0].token_ids) // PORTIONS)
+        again = _good(await teacher.alone(a, replace(passages[0], chunk=thirds)))
+    except GenerationError as error:
+        return NoLens(reason="failed", message=error.message, hint=error.hint)
+    readings = (_reading(0, passages[0], said[0]), _reading(1, passages[1], said[1]))
+    notes = ("the prompts differ, and so does what each answer was read behind",)
+    if not _same_input(duel):
+        return Lens(readings=readings, verdict=None, notes=notes)
+    noise = _noise(said[0][0], again)
+    return Lens(readings=readings, verdict=_verdict(readings, said[0][0], noise))
+
+
+def margins(said: Said, pairs: Sequence[Sequence[int]]) -> list[float | None]:
+    """How much likelier the first of each pair is, in nats; None where one is not among the likeliest."""
+    found: list[float | None] = []
+    for pair, ids, log_probs in zip(pairs, said.top_ids, said.top_log_probs, strict=True):
+        known = dict(zip(ids, log_probs, strict=True))
+        found.append(known[pair[0]] - known[pair[1]] if set(pair[:2]) <= known.keys() else None)
+    return found
+
+
+def _missing(duel: Duel) -> NoLens | None:
+    """Why there can be no lens."""
+    infos = [session.info for session in duel.sessions]
+    if len(infos) != 2 or not all(session.ready for session in duel.sessions):
+        message = "both models must be loaded at once"
+        return NoLens(reason="not ready", message=message, hint="a duel that swaps has one at a time")
+    if sorted(side for side, answer in duel.answers.items() if answer.token_ids) != [0, 1]:
+        return NoLens(reason="not answered", message="both sides must have answered")
+    if len({info.tokenizer_sha256 for info in infos if info}) > 1:
+        message = "the tokenizers differ: equal ids are not equal text, so no token can be compared"
+        return NoLens(reason="other tokenizer", message=message, hint="texts, speeds and sizes still can")
+    if len({info.vocabulary for info in infos if info}) > 1:
+        message = "the models give different numbers of logits: their probabilities cannot be compared"
+        return NoLens(reason="other vocabulary", message=message)
+    return None
+
+
+def _same_input(duel: Duel) -> bool:
+    given = duel.input()
+    return given is not None and given.identical
+
+
+async def _passage(session: Session, answer: Answer) -> Passage:
+    """An answer behind the prompt that its side was given."""
+    rendered = await session.render(answer.messages)
+    if not isinstance(rendered, Rendered):
+        raise GenerationError(rendered.message, rendered.hint)
+    token_ids = (*rendered.token_ids, *answer.token_ids)
+    return Passage(token_ids=token_ids, first=len(rendered.token_ids), chunk=CHUNK, top=TOP)
+
+
+def _good(result: Found | Failed) -> Found:
+    if isinstance(result, Failed):
+        raise GenerationError(result.message, result.hint)
+    return result
+
+
+def _reading(side: int, passage: Passage, said: tuple[Said, Said]) -> Reading:
+    ids = passage.token_ids[passage.first :]
+    views = [_views(one) for one in said]
+    tokens = tuple(
+        Token(
+            index=index,
+            token_id=token_id,
+            text=said[0].pieces[token_id],
+            views=(views[0][index], views[1][index]),
+            kld=said[1].klds[index],
+        )
+        for index, token_id in enumerate(ids)
+    )
+    mean, stderr = fidelity.estimate(said[1].klds)
+    flips = tuple(token.index for token in tokens if token.is_flip)
+    return Reading(side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, flips=flips)
+
+
+def _views(said: Said) -> list[View]:
+    return [
+        View(
+            log_prob=log_prob,
+            top=tuple(
+                Choice(token_id, said.pieces[token_id], math.exp(likely))
+                for token_id, likely in zip(ids, log_probs, strict=True)
+            ),
+            margin=log_probs[0] - log_probs[1],
+        )
+        for log_prob, ids, log_probs in zip(said.log_probs, said.top_ids, said.top_log_probs, strict=True)
+    ]
+
+
+def _noise(once: Said, again: Said) -> float:
+    """How far rounding moves the reference's margins over its answer, in nats: 95 % of them move by less."""
+    pairs = list(zip(margins(once, once.top_ids), margins(again, once.top_ids), strict=True))
+    moved = sorted(abs(a - b) for a, b in pairs if a is not None and b is not None)
+    return fidelity.quantile(moved, NOISE_SHARE) if moved else 0.0
+
+
+def _verdict(readings: tuple[Reading, Reading], reference: Said, noise: float) -> Verdict | None:
+    """Why the answers part; None where they are equal, or one is only cut off earlier."""
+    ids = [[token.token_id for token in reading.tokens] for reading in readings]
+    index = first_divergence(*ids)
+    if index is None or index >= min(map(len, ids)):
+        return None
+    a, b = readings[0].tokens[index].views
+    least = max(noise, reference.rounding[index])
+    kind = judge(a, b, least)
+    return Verdict(kind=kind, index=index, margin=a.margin, noise=least, text=_words(kind, a, b, least))
+
+
+def judge(a: View, b: View, noise: float) -> VerdictKind:
+    """Why two models part at a position that they reached with the same tokens."""
+    if a.margin <= noise + FLOAT32_NOISE:
+        return "coin flip"
+    return "draw" if a.top[0].token_id == b.top[0].token_id and b.margin > noise else "change of mind"
+
+
+def _words(kind: VerdictKind, a: View, b: View, noise: float) -> str:
+    first, second = (f"“{choice.text}”" for choice in a.top[:2])
+    if kind == "coin flip":
+        return (
+            f"a coin flip: A's first choices, {first} and {second}, are {a.margin:.2g} nats apart, "
+            f"and rounding alone moves them by {noise:.2g}"
+        )
+    if kind == "draw":
+        return f"the draw: both prefer {first}, and sampling chose otherwise"
+    other = f"“{b.top[0].text}”"
+    change = f"B is undecided ({b.margin:.2g})" if other == first else f"B prefers {other} by {b.margin:.2g}"
+    return f"a real change of mind: A prefers {first} by {a.margin:.2g} nats (noise {noise:.2g}), {change}"

@@ -1,0 +1,57 @@
+"""Teacher forcing: given tokens through the models of two sessions, and what both say at every position.
+
+Owns the shared memory between the two workers. Knows neither duels nor what is made of the figures.
+"""
+
+from msgspec import Struct
+
+from engine.protocol import Failed, Passage, Scored
+from engine.session.client import Session
+from engine.session.passages import PIECE_BYTES, parts
+from engine.session.shared_file import SharedFile
+
+
+class Said(Struct, frozen=True, kw_only=True):
+    """What one model says at every position; see `Scored`."""
+
+    log_probs: tuple[float, ...] = ()
+    klds: tuple[float, ...] = ()
+    top_ids: tuple[tuple[int, ...], ...] = ()
+    top_log_probs: tuple[tuple[float, ...], ...] = ()
+    rounding: tuple[float, ...] = ()
+    pieces: dict[int, str] = {}
+
+    def and_then(self, scored: Scored) -> "Said":
+        """With the positions that follow."""
+        return Said(
+            log_probs=self.log_probs + scored.log_probs,
+            klds=self.klds + scored.klds,
+            top_ids=self.top_ids + scored.top_ids,
+            top_log_probs=self.top_log_probs + scored.top_log_probs,
+            rounding=self.rounding + scored.rounding,
+            pieces=self.pieces | scored.pieces,
+        )
+
+
+async def both(reference: Session, other: Session, passage: Passage) -> tuple[Said, Said] | Failed:
+    """What two models say of a passage; the KLD of the second is against the first."""
+    row_bytes = reference.info.vocabulary * reference.info.logit_bytes if reference.info else 0
+    positions = max(1, PIECE_BYTES // max(1, row_bytes))
+    size_bytes = max(1, row_bytes * min(positions, len(passage.token_ids) - passage.first))
+    first, second = Said(), Said()
+    with SharedFile.in_memory(size_bytes) as shared:
+        for part in parts(passage, positions):
+            given = await reference.score(part, write=shared.place())
+            if isinstance(given, Failed):
+                return given
+            compared = await other.score(part, reference=given.logits)
+            if isinstance(compared, Failed):
+                return compared
+            first, second = first.and_then(given), second.and_then(compared)
+    return first, second
+
+
+async def alone(session: Session, passage: Passage) -> Said | Failed:
+    """What one model says of a passage."""
+    scored = await session.score(passage)
+    return scored if isinstance(scored, Failed) else Said().and_then(scored)

@@ -1,0 +1,1 @@
+"""This computer: devices, processors, memory, installed packages. Knows no torch."""

@@ -1,0 +1,230 @@
+"""What this machine can and cannot do with QuantDuel: one check a fact, each with the command that mends it.
+
+Asks package metadata, the driver, the kernel, the caches and the model hub. Never imports torch, so that it
+answers in a moment and also where torch is broken.
+"""
+
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from pathlib import Path
+from typing import Literal
+
+from engine import paths
+from engine.machine import hardware
+from engine.machine.hardware import Hardware
+from engine.machine.packages import install_command
+from engine.units import bytes_text
+
+State = Literal["ok", "note", "missing"]
+OLDEST_PYTHON = (3, 11)
+HUB_TIMEOUT_S = 2.0
+ROOM_FOR_DEMO_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One fact. `missing`: models cannot be run without it; `note`: something to know."""
+
+    area: str
+    name: str
+    state: State
+    detail: str
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """All checks, and the machine they are about."""
+
+    can_run_models: bool
+    checks: tuple[Check, ...]
+    hardware: Hardware
+
+
+def diagnose() -> Diagnosis:
+    """Look at everything; about two seconds where the model hub does not answer, else less than one."""
+    machine = hardware.detect()
+    checks = (
+        _python(),
+        *_packages(),
+        *_devices(machine),
+        *_room(machine),
+        *_models(),
+        *_terminal(),
+    )
+    can_run = all(check.state != "missing" for check in checks)
+    return Diagnosis(can_run_models=can_run, checks=checks, hardware=machine)
+
+
+def _python() -> Check:
+    shown = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] >= OLDEST_PYTHON:
+        return Check("packages", "python", "ok", shown)
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    return Check("packages", "python", "missing", shown, f"install Python {oldest} or newer")
+
+
+def _packages() -> Iterator[Check]:
+    try:
+        wanted = requires("quantduel") or []
+    except PackageNotFoundError:
+        yield Check("packages", "quantduel", "missing", "not installed", install_command())
+        return
+    for requirement in wanted:
+        name, oldest, extra = parse_requirement(requirement)
+        if extra in {"", "local", "gptq"}:
+            yield _package(name, oldest, extra)
+
+
+def parse_requirement(text: str) -> tuple[str, str, str]:
+    """Name, lowest version and extra of a requirement such as `torch>=2.8; extra == 'local'`."""
+    spec, _, marker = text.partition(";")
+    name = re.match(r"[\w.-]+", spec)
+    oldest = re.search(r">=\s*([\d.]+)", spec)
+    extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+    return name[0] if name else spec, oldest[1] if oldest else "", extra[1] if extra else ""
+
+
+def _package(name: str, oldest: str, extra: str) -> Check:
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        if extra == "gptq":
+            detail = "not installed: no rtn, gptq and awq, nor texts from the hub"
+            return Check("packages", name, "note", detail, install_command(extra))
+        return Check("packages", name, "missing", "not installed", install_command())
+    if _numbers(found) < _numbers(oldest):
+        return Check("packages", name, "missing", f"{found}, needs {oldest} or newer", install_command())
+    return Check("packages", name, "ok", found)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    leading = re.match(r"[\d.]*", text)
+    return tuple(int(part) for part in (leading[0] if leading else "").split(".") if part)
+
+
+def _devices(machine: Hardware) -> Iterator[Check]:
+    host = machine.host
+    flags = ", ".join(host.flags) or "no instruction set that helps models"
+    yield Check("devices", "cpu", "ok", f"{host.name}, {host.cores} cores, {flags}")
+    if machine.gpu_problem:
+        mend = "see whether `nvidia-smi` works; in a container, start it with --gpus all"
+        yield Check(
+            "devices", "gpu", "note", f"a device is there, its driver is not: {machine.gpu_problem}", mend
+        )
+    elif not machine.gpus:
+        yield Check("devices", "gpu", "note", "no NVIDIA GPU: models run on the CPU")
+    for gpu in machine.gpus:
+        can = [name for name, able in (("bf16", gpu.has_bf16), ("int8", gpu.has_int8)) if able]
+        sizes = f"{bytes_text(gpu.free_bytes)} of {bytes_text(gpu.total_bytes)} free"
+        capability = ".".join(map(str, gpu.capability))
+        detail = f"{gpu.name}, {sizes}, compute {capability} ({', '.join(can) or 'fp16 only'})"
+        yield Check("devices", f"gpu {gpu.index}", "ok", detail)
+    if machine.driver:
+        yield Check("devices", "driver", "ok", machine.driver)
+    build = torch_build()
+    if build == "the CPU" and machine.gpus:
+        mend = f"{sys.executable} -m pip install --force-reinstall torch"
+        yield Check("devices", "torch", "note", "built for the CPU: the GPU lies idle", mend)
+    elif build:
+        yield Check("devices", "torch", "ok", f"built for {build}")
+
+
+def torch_build() -> str:
+    """What torch was built for: `the CPU`, `CUDA 12.6`; nothing where there is no torch. Not imported."""
+    try:
+        text = Path(str(distribution("torch").locate_file("torch/version.py"))).read_text()
+    except (PackageNotFoundError, OSError):
+        return ""
+    for name in ("cuda", "hip"):
+        if found := re.search(rf"^{name}\b.*= ['\"]([\d.]+)", text, re.MULTILINE):
+            return f"{'CUDA' if name == 'cuda' else 'ROCm'} {found[1]}"
+    return "the CPU"
+
+
+def _room(machine: Hardware) -> Iterator[Check]:
+    host = machine.host
+    limited = " (the container's limit)" if host.limited else ""
+    free = f"{bytes_text(host.available_bytes)} of {bytes_text(host.total_bytes)} available{limited}"
+    yield Check("room", "memory", "ok", free)
+    for name, folder in (("cache", paths.cache()), ("hub cache", paths.hub_cache())):
+        left = shutil.disk_usage(_existing(folder)).free
+        state: State = "ok" if left > ROOM_FOR_DEMO_BYTES else "note"
+        mend = (
+            ""
+            if state == "ok"
+            else "make room, or set QUANTDUEL_HOME (HF_HOME for the hub's) to another disk"
+        )
+        yield Check("room", name, state, f"{bytes_text(left)} free in {folder}", mend)
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.absolute().parents) if place.exists())
+
+
+def _models() -> Iterator[Check]:
+    if any((paths.cache() / "demo").glob("*/config.json")):
+        yield Check("models", "demo", "ok", "fetched and converted")
+    else:
+        yield Check("models", "demo", "note", "not fetched yet: its first load downloads 89 MiB through pip")
+    yield _hub()
+    if paths.hub_token_is_set():
+        yield Check("models", "hub token", "ok", "found")
+    else:
+        yield Check("models", "hub token", "note", "none: gated models cannot be fetched", "hf auth login")
+
+
+def _hub() -> Check:
+    address = paths.hub_endpoint()
+    if paths.hub_is_offline():
+        return Check("models", "hub", "note", "offline by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
+    if problem := _unreachable(address):
+        mend = "models in the cache and in folders work without it; behind a proxy set HTTPS_PROXY"
+        return Check("models", "hub", "note", f"{address} does not answer: {problem}", mend)
+    return Check("models", "hub", "ok", f"{address} answers")
+
+
+def _unreachable(address: str) -> str:
+    """Why an address gives no answer; empty where it does. Asked in a thread: DNS knows no timeout."""
+    problems: list[str] = []
+
+    def ask() -> None:
+        import httpx
+
+        try:
+            httpx.head(address, timeout=HUB_TIMEOUT_S, follow_redirects=False)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            problems.append(str(error) or type(error).__name__)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_TIMEOUT_S)
+    if thread.is_alive():
+        return f"nothing within {HUB_TIMEOUT_S:g} s"
+    return problems[0] if problems else ""
+
+
+def _terminal() -> Iterator[Check]:
+    terminal = paths.terminal()
+    encoding = (sys.stdout.encoding or "").lower().replace("-", "")
+    if encoding == "utf8":
+        yield Check("terminal", "encoding", "ok", "UTF-8")
+    else:
+        yield Check("terminal", "encoding", "note", f"{encoding}, not UTF-8", "export LC_ALL=C.UTF-8")
+    if terminal.is_plain:
+        yield Check("terminal", "TERM", "note", terminal.name or "not set", "export TERM=xterm-256color")
+    else:
+        colours = "true colour" if terminal.true_colour else "256 colours or fewer"
+        yield Check("terminal", "TERM", "ok", f"{terminal.name}, {colours}")
+    if terminal.inside_tmux:
+        mend = "tmux set -s set-clipboard on"
+        yield Check("terminal", "tmux", "note", "copying needs tmux to pass the clipboard on", mend)
+    if terminal.over_ssh:
+        yield Check(
+            "terminal", "ssh", "note", "copying needs a terminal that knows OSC 52, such as kitty or WezTerm"
+        )

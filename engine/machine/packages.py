@@ -1,0 +1,46 @@
+"""Which optional packages a load needs and whether they are installed, told before anything is loaded.
+
+Asks the import system where a package lies and never imports one. Owns the commands that install them.
+"""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from engine.config.methods import BitsAndBytes, Gguf, Method, Packed
+from engine.errors import LoadError
+
+ALWAYS = ("torch", "transformers", "accelerate", "safetensors")
+NAMES = {"gptqmodel": "GPTQModel", "compressed_tensors": "compressed-tensors"}  # where it is not the module's
+EXTRAS = {"gptqmodel": "gptq", "compressed_tensors": "gptq"}  # where it is not `local`
+
+
+def library(method: Method) -> str:
+    """The package that does a method's work, by the name it is imported by."""
+    match method:
+        case BitsAndBytes():
+            return "bitsandbytes"
+        case Gguf():
+            return "gguf"
+        case _ if isinstance(method, Packed):
+            return "gptqmodel"
+        case _:
+            return "transformers"
+
+
+def missing(library: str) -> LoadError | None:
+    """Which package is missing here for a load through this library, and what installs it; None for none."""
+    return next((absent(name) for name in (*ALWAYS, library) if find_spec(name) is None), None)
+
+
+def absent(package: str) -> LoadError:
+    """What to say where a package is missing."""
+    extra = EXTRAS.get(package, "local")
+    return LoadError(f"needs {NAMES.get(package, package)}, which is not installed", install_command(extra))
+
+
+def install_command(extra: str = "local") -> str:
+    """The command that installs QuantDuel's optional packages into this interpreter."""
+    root = Path(__file__).parents[2]
+    what = f"-e '{root}[{extra}]'" if (root / "pyproject.toml").is_file() else f"'quantduel[{extra}]'"
+    return f"{sys.executable} -m pip install {what}"

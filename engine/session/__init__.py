@@ -1,0 +1,1 @@
+"""One worker process: started, spoken to, listened to, ended; whose turn it is."""

@@ -1,0 +1,384 @@
+"""The engine's side of a worker: start it, load a model in it, ask it, cancel, close.
+
+A session is one worker process. Whatever happens to that process reaches the caller as an event, never as an
+exception: a dead worker is a `Failed` like any other, and a new session loads the model again. Events that
+answer nothing which was asked are dropped here.
+"""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from engine.checkpoints import views
+from engine.config.profile import Generation, Profile
+from engine.machine import nvidia, oom_kill, packages
+from engine.protocol import (
+    GPU_FAULT_EXIT_CODE,
+    Cancel,
+    Command,
+    CopyMeasured,
+    Cut,
+    Decoded,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Logits,
+    Measure,
+    MeasureCopy,
+    Measured,
+    Message,
+    ModelInfo,
+    Pass,
+    Passage,
+    Place,
+    Prefilled,
+    Prompted,
+    Quantize,
+    Quantized,
+    Render,
+    Rendered,
+    Score,
+    Scored,
+    Staged,
+    Started,
+    TextCut,
+)
+from engine.session.worker_process import WorkerProcess
+
+MOST_WAITING = 1 << 16  # events that a slow reader may leave; then the worker has to wait
+ADVICE_S = 5.0  # what goes with a failure may not keep it from the reader for longer
+MAKING = (Started, Staged, Failed)
+ANSWERING = (Prompted, Prefilled, Decoded, Finished, Failed)
+
+Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
+
+
+class Session:
+    """One worker process and the model in it."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        threads: int | None = None,
+        memory_limit_bytes: int | None = None,
+        packed: bool = True,
+    ) -> None:
+        self.profile = profile
+        self.packed = packed
+        self.memory_limit_bytes = memory_limit_bytes
+        self.info: ModelInfo | None = None
+        self._threads = threads
+        self._worker: WorkerProcess | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._events: asyncio.Queue[Event] = asyncio.Queue(MOST_WAITING)
+        self._requests = 0
+        self._busy = False
+        self._stopping = False
+        self._expected: tuple[type[Event], ...] = ()  # what may be said now
+        self._lost: Failed | None = None
+        self._oom_kills: int | None = None  # the kernel's count when the worker was started
+        self._ending: FailureKind | None = None  # why this side ended the process itself
+
+    def again(self) -> "Session":
+        """A new session like this one, not started."""
+        limit, packed = self.memory_limit_bytes, self.packed
+        return Session(self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a model is loaded and its worker lives."""
+        return self.info is not None and self._lost is None
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a request was cancelled and has not ended yet; a second `cancel` then ends the process."""
+        return self._stopping
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id."""
+        return self._worker.pid if self._worker else None
+
+    @property
+    def log_path(self) -> Path | None:
+        """Where its stderr is kept; None where that cannot be."""
+        return self._worker.log.path if self._worker else None
+
+    async def load(self) -> AsyncGenerator[Event]:
+        """Start the worker and load the model; the last event is Loaded or Failed."""
+        limit, packed = self.memory_limit_bytes, self.packed
+        command = Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
+        async for event in self._made(command, Loaded):
+            if isinstance(event, Loaded):
+                self.info = event.info
+            yield event
+
+    async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncGenerator[Event]:
+        """Start the worker and make the profile's checkpoint; the last event is Quantized or Failed."""
+        command = Quantize(profile=self.profile, out=out, force=force, threads=self._threads)
+        async for event in self._made(command, Quantized):
+            yield event
+
+    async def generate(
+        self,
+        messages: tuple[Message, ...],
+        generation: Generation,
+        *,
+        threads: int | None = None,
+        cold: bool = False,
+    ) -> AsyncGenerator[Event]:
+        """Answer a conversation; the last event is Finished or Failed. `cold` reads the whole prompt anew."""
+        request = self._next_request()
+        command = Generate(
+            request=request, messages=messages, generation=generation, threads=threads, cold=cold
+        )
+        async with aclosing(self._asked(command, Finished, ANSWERING)) as events:
+            async for event in events:
+                yield event
+
+    async def render(self, messages: tuple[Message, ...]) -> Rendered | Failed:
+        """The prompt a conversation becomes."""
+        return await self._result(Render(request=self._next_request(), messages=messages), Rendered)
+
+    async def measure(self, run: Pass, *, threads: int | None = None) -> Measured | Failed:
+        """Run once with made-up prompts, and what was stamped."""
+        return await self._result(Measure(request=self._next_request(), run=run, threads=threads), Measured)
+
+    async def measure_copy(self) -> CopyMeasured | Failed:
+        """How fast the model's device copies."""
+        return await self._result(MeasureCopy(request=self._next_request()), CopyMeasured)
+
+    async def cut(self, text: str, tokens: int | None = None) -> TextCut | Failed:
+        """An evaluation text as token ids, so many from its beginning."""
+        return await self._result(Cut(request=self._next_request(), text=text, tokens=tokens), TextCut)
+
+    async def score(
+        self, passage: Passage, *, write: Place | None = None, reference: Logits | None = None
+    ) -> Scored | Failed:
+        """What the model says of given tokens; its logits go to `write` and are compared with `reference`."""
+        request = self._next_request()
+        command = Score(request=request, passage=passage, write=write, reference=reference)
+        return await self._result(command, Scored)
+
+    def cancel(self) -> None:
+        """Stop what the worker does now; a second call, while it is `stopping` still, ends the process.
+
+        An answer stops after the token, or the part of the prompt, that is being computed. What makes a model
+        or a checkpoint ends with its process at once.
+        """
+        if not self._busy:
+            return
+        if self.info is None:
+            self._end("cancelled")
+        elif self._stopping:
+            self._end("unresponsive")
+        else:
+            self._stopping = True
+            self._send(Cancel(request=self._requests))
+
+    async def close(self) -> None:
+        """End the worker; its memory is back when this returns, unless the kernel cannot end it."""
+        self._end("cancelled")
+        if self._worker is None:
+            return
+        await self._worker.buried()
+        if self._reading is not None:
+            self._expected = ()
+            self._forget_events()  # for whose room the reader may wait
+            await asyncio.wait([self._reading], timeout=2 * ADVICE_S)
+
+    async def ended(self) -> Failed:
+        """Why the worker ended, once it has; for whoever wants to know without asking it anything."""
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+        return self._lost or Failed(kind="worker_lost", message="the worker was not started")
+
+    # the process
+
+    def _lacking(self) -> Failed | None:
+        """Why no worker could load this here: a package of its method is missing. Told at once."""
+        absent = packages.missing(packages.library(self.profile.quantization))
+        if absent is None:
+            return None
+        return Failed(kind="not_loaded", message=f"{self.profile.label} {absent.message}", hint=absent.hint)
+
+    async def _start(self) -> None:
+        self._oom_kills = oom_kill.count()
+        try:
+            settings = await asyncio.to_thread(nvidia.environment, self.profile.model.device)
+            self._worker = await WorkerProcess.started(self.profile.name, settings)
+        except OSError as error:
+            hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
+            message = f"no worker can be started: {error.strerror or error}"
+            self._lost = Failed(kind="worker_lost", message=message, hint=hint)
+            return
+        if self._ending is not None:  # meanwhile
+            self._worker.kill()
+        self._reading = asyncio.create_task(self._read(self._worker))
+
+    async def _read(self, worker: WorkerProcess) -> None:
+        """Take what the worker says. However this ends, whoever waits for an event gets a last one."""
+        lost = Failed(kind="worker_lost", message="the worker is gone")
+        try:
+            async for event in worker.events():
+                await self._take(event)
+            if self.info is None:
+                await _sweep_store()
+            lost = await self._with_advice(self._last_words(worker))
+        finally:
+            self._lost = lost
+            with suppress(asyncio.QueueFull):  # then nobody waits: it comes after what is there
+                self._events.put_nowait(lost)
+
+    async def _take(self, event: Event) -> None:
+        if self._answers(event):
+            await self._events.put(await self._with_advice(event) if isinstance(event, Failed) else event)
+
+    def _answers(self, event: Event) -> bool:
+        """Whether this belongs to what was asked, and is not the tail of an answer whose reader left."""
+        owner = getattr(event, "request", None)
+        return self._busy and isinstance(event, self._expected) and owner in {None, self._requests}
+
+    def _last_words(self, worker: WorkerProcess) -> Failed:
+        code = worker.exit_code
+        log = f"; log: {worker.log.path}" if worker.log.path else ""
+        again = f"load it again{log}"
+        match self._ending:
+            case "cancelled":
+                return Failed(kind="cancelled", message="cancelled")
+            case "unresponsive":
+                message = "had not stopped yet and was ended"
+                return Failed(kind="unresponsive", message=message, hint="load it again")
+        if self._ran_out(worker):
+            message = "the worker was ended for want of memory"
+            return Failed(kind="out_of_memory", message=message, hint=again)
+        if worker.fault:
+            message = f"the worker {worker.fault} and was ended"
+        elif code == -signal.SIGKILL:
+            by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
+            both = "by hand, or by the kernel for want of memory"
+            message = f"the worker was killed (SIGKILL: {both if self._oom_kills is None else by_hand})"
+        elif code == GPU_FAULT_EXIT_CODE:
+            message = "the worker ended after a fault of its GPU"
+        elif code is not None and code < 0:
+            message = f"the worker died of {_signal_name(-code)}"
+        else:
+            message = f"the worker ended with exit code {code}"
+        return Failed(kind="worker_lost", message=message, hint=again)
+
+    def _ran_out(self, worker: WorkerProcess) -> bool:
+        """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
+        if worker.exit_code == -signal.SIGKILL and not worker.fault and self._oom_kills is not None:
+            return (oom_kill.count() or 0) > self._oom_kills
+        return worker.exit_code == -signal.SIGABRT and any("bad_alloc" in line for line in worker.log.tail)
+
+    async def _with_advice(self, failed: Failed) -> Failed:
+        """A shortage with what to try, by name; every other failure as it is."""
+        if failed.kind != "out_of_memory":
+            return failed
+        from engine.plan import advice
+
+        asked = asyncio.to_thread(advice.advised, failed, self.profile, self.memory_limit_bytes)
+        try:
+            return await asyncio.wait_for(asked, ADVICE_S)
+        except Exception as error:  # the failure is told all the same
+            if self._worker is not None:
+                self._worker.log.note(f"no advice: {error!r}")
+            return failed
+
+    def _end(self, why: FailureKind) -> None:
+        if self._worker is None:
+            self._ending = why if self._busy else None  # it is being started
+        elif self._worker.exit_code is None:
+            self._ending = why
+            self._worker.kill()
+
+    # the wire
+
+    def _next_request(self) -> int:
+        if self._busy:
+            raise RuntimeError("a session does one thing at a time")
+        if self._worker is None and self._lost is None:
+            raise RuntimeError("load() comes first")
+        self._requests += 1
+        return self._requests
+
+    def _send(self, command: Command) -> None:
+        if self._lost is None and self._worker is not None:
+            self._worker.send(command)
+
+    async def _made(self, command: Load | Quantize, last: type[Event]) -> AsyncGenerator[Event]:
+        """Start the worker for the one command that makes what it is for."""
+        if lacking := self._lacking():
+            yield lacking
+            return
+        self._busy = True
+        await self._start()
+        async with aclosing(self._asked(command, last, (*MAKING, last))) as events:
+            async for event in events:
+                yield event
+
+    async def _result(self, command: Command, last: type[Result]) -> Result | Failed:
+        """The one event that answers a command; a reader that leaves early cancels it."""
+        async with aclosing(self._asked(command, last, (last, Failed))) as events:
+            async for event in events:
+                if isinstance(event, last | Failed):
+                    return event
+        raise AssertionError("a request ends with its last event")
+
+    async def _asked(
+        self, command: Command, last: type[Event], expected: tuple[type[Event], ...]
+    ) -> AsyncGenerator[Event]:
+        """Say it, and the answer up to its last event, which is of type `last` or Failed."""
+        self._forget_events()
+        self._busy, self._expected = True, expected
+        self._send(command)
+        ended = False
+        try:
+            while not ended:
+                event = await self._next_event()
+                ended = isinstance(event, last | Failed)
+                if ended:
+                    self._rest()
+                yield event
+        finally:
+            if not ended:  # the reader left early; after the end another request may be under way
+                self._end("cancelled") if self.info is None else self._send(Cancel(request=self._requests))
+                self._rest()
+
+    async def _next_event(self) -> Event:
+        while True:
+            event = self._lost if self._lost and self._events.empty() else await self._events.get()
+            if event is self._lost or self._answers(event):
+                return event
+
+    def _rest(self) -> None:
+        self._busy, self._stopping, self._expected = False, False, ()
+
+    def _forget_events(self) -> None:
+        while not self._events.empty():
+            self._events.get_nowait()
+
+
+async def _sweep_store() -> None:
+    """Remove what an ended worker was making or reading through; where that fails, the next visitor does."""
+    from engine.checkpoints import store
+
+    views.sweep()
+    with suppress(OSError, TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(store.sweep), ADVICE_S)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,1 @@
+"""Pure numbers: speeds, fidelity, the leaderboard's statistics, what bounds a speed."""

@@ -1,0 +1,114 @@
+"""Events folded into speeds. Pure: the worker's stamps are the only clock, however late they are read.
+
+Definitions (docs/measuring.md): TTFT is the first token's stamp minus the receipt of the request. Prefill
+tok/s is the prompt tokens that were really read over prefill time, unless that was cut short. Decode tok/s is
+(n - 1) / (last - first) over n tokens, so it never includes the prefill. ITL is the gap between two tokens.
+"""
+
+from collections.abc import Sequence
+from statistics import quantiles
+
+from msgspec import Struct
+
+from engine.protocol import Decoded, Event, Failed, Finished, Measured, Prefilled, Prompted
+
+NS = 1_000_000_000
+LIVE_WINDOW_NS = NS  # a live speed is that of the last second
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    """Speeds of one answer; None where there was too little to measure."""
+
+    ttft_ms: float | None
+    prefill_tok_s: float | None
+    decode_tok_s: float | None
+    itl_p50_ms: float | None
+    itl_p95_ms: float | None
+    prompt_tokens: int
+    reused_tokens: int = 0
+    """Prompt tokens that the cache still held from the turn before, and that were not read again."""
+    new_tokens: int
+    contended: bool
+    """The device was shared with another answer meanwhile."""
+
+
+class Timeline:
+    """The stamps of one request; `add` takes every event of it, `metrics` may be asked at any time."""
+
+    def __init__(self) -> None:
+        self.prompt_tokens = 0
+        self.reused_tokens = 0
+        self.prefilled_tokens = 0
+        self.prompt_is_read = False
+        self.is_over = False
+        self.received_ns: int | None = None
+        self.prefill_ns: list[int] = []
+        self.token_ns: list[int] = []
+
+    def add(self, event: Event) -> None:
+        """Take what this event says about time."""
+        match event:
+            case Prompted(tokens=tokens, reused_tokens=reused, ns=ns):
+                self.prompt_tokens, self.reused_tokens, self.received_ns = tokens, reused, ns
+            case Prefilled(done=done, total=total, ns=ns):
+                self.prefilled_tokens, self.prompt_is_read = done, done >= total
+                self.prefill_ns.append(ns)
+            case Decoded(ns=ns):
+                self.token_ns.append(ns)
+            case Finished() | Failed():
+                self.is_over = True
+
+    def metrics(self, *, contended: bool = False) -> Metrics:
+        """The figures so far."""
+        gaps_ms = [(b - a) / 1e6 for a, b in zip(self.token_ns, self.token_ns[1:], strict=False)]
+        return Metrics(
+            ttft_ms=self._ttft_ms(),
+            prefill_tok_s=self._prefill_tok_s(),
+            decode_tok_s=_rate(len(self.token_ns) - 1, self.token_ns),
+            itl_p50_ms=percentile(gaps_ms, 50),
+            itl_p95_ms=percentile(gaps_ms, 95),
+            prompt_tokens=self.prompt_tokens,
+            reused_tokens=self.reused_tokens,
+            new_tokens=len(self.token_ns),
+            contended=contended,
+        )
+
+    def live_tok_s(self) -> float | None:
+        """Decode speed over the last second of tokens."""
+        if not self.token_ns:
+            return None
+        horizon_ns = self.token_ns[-1] - LIVE_WINDOW_NS
+        start = len(self.token_ns)
+        while start > 0 and self.token_ns[start - 1] >= horizon_ns:
+            start -= 1
+        return _rate(len(self.token_ns) - 1 - start, self.token_ns[start:])
+
+    def _prefill_tok_s(self) -> float | None:
+        """So far while the prompt is being read; nothing for one that was left on the way."""
+        if self.is_over and not self.prompt_is_read:
+            return None
+        return _rate(self.prefilled_tokens, self.prefill_ns)
+
+    def _ttft_ms(self) -> float | None:
+        if self.received_ns is None or not self.token_ns:
+            return None
+        return (self.token_ns[0] - self.received_ns) / 1e6
+
+
+def percentile(values: Sequence[float], percent: int) -> float | None:
+    """The percentile by linear interpolation between the ordered values; None where there are none."""
+    if len(values) < 2:
+        return values[0] if values else None
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def _rate(count: int, stamps_ns: Sequence[int]) -> float | None:
+    """`count` a second over the time from the first stamp to the last."""
+    if count < 1 or len(stamps_ns) < 2 or stamps_ns[-1] <= stamps_ns[0]:
+        return None
+    return count * NS / (stamps_ns[-1] - stamps_ns[0])
+
+
+def decode_tok_s(run: Measured, batch: int) -> float:
+    """Tokens of all sequences a second, from the first tokens to the last."""
+    return (len(run.token_ns) - 1) * batch * NS / (run.token_ns[-1] - run.token_ns[0])

@@ -1,0 +1,1 @@
+"""Blind votes and the leaderboard."""

@@ -1,0 +1,1 @@
+"""A source on this disk: fetched, checked for being whole, read into a model."""

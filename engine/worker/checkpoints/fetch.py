@@ -1,0 +1,150 @@
+"""Every source a profile can name, brought to a checkpoint on this disk.
+
+Owns the choice between them. Where a source is downloaded, `demo.py` or `hub.py` does it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import paths
+from engine.config.methods import Gguf
+from engine.config.profile import MOST_TEMPLATE_BYTES, Profile
+from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random
+from engine.errors import LoadError
+from engine.protocol import Staged
+from engine.shape import gguf_header
+from engine.shape.boundary import number
+from engine.shape.weight_files import weight_files
+from engine.worker.checkpoints import demo, stored_tensors
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.settings_files import settings
+from engine.worker.progress import Report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
+GGUF_NOTE = "GGUF weights are dequantized while they load: they need the memory of full precision"
+
+SETTINGS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+"""Files that transformers passes over, or blames another for, where they are broken."""
+
+
+def fetch(profile: Profile, report: Report) -> Checkpoint:
+    """The profile's checkpoint, downloaded and converted where needed; LoadError where there is none."""
+    report(Staged(stage="resolve", detail=profile.model.source))
+    trust = profile.model.trust_remote_code
+    match profile.source:
+        case Demo() if isinstance(profile.quantization, Gguf):
+            return Checkpoint("demo", demo.gguf(report), "gguf", notes=(GGUF_NOTE,))
+        case Demo():
+            return Checkpoint("demo", demo.folder(report), "folder", notes=(DEMO_NOTE,))
+        case Hub(repo):
+            return Checkpoint(repo, _from_hub(repo, profile, report), "folder", trust)
+        case Folder(path):
+            return Checkpoint(str(path), _checked_folder(paths.expanded(path)), "folder", trust)
+        case GgufFile(path):
+            return Checkpoint(path.name, _checked_gguf(paths.expanded(path)), "gguf", notes=(GGUF_NOTE,))
+        case Random(shape) as source:
+            note = (
+                f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
+            )
+            return Checkpoint(profile.model.source, source.config, "random", notes=(note,))
+
+
+def early_config(profile: Profile) -> PreTrainedConfig | None:
+    """The model's config before the model is here; None where it comes with the model."""
+    from transformers import AutoConfig
+
+    match profile.source:
+        case Demo():
+            return AutoConfig.from_pretrained(SHAPES / "smollm2-135m.json")
+        case Hub(repo):
+            return _hub_config(repo, profile)
+        case _:
+            return None
+
+
+def _hub_config(repo: str, profile: Profile) -> PreTrainedConfig | None:
+    """The config alone; why it cannot be had is told by the fetch of the whole, which follows.
+
+    None where the repository's code makes it. transformers never hears the name: a folder called so would do.
+    """
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    wish = profile.model
+    if wish.trust_remote_code:
+        return None
+    try:
+        file = hf_hub_download(repo, "config.json", revision=wish.revision)
+        return AutoConfig.from_pretrained(Path(file).parent, trust_remote_code=False)
+    except Exception:
+        return None
+
+
+def _from_hub(repo: str, profile: Profile, report: Report) -> Path:
+    from engine.worker.checkpoints import hub
+
+    wish = profile.model
+    folder = hub.snapshot(hub.Repository(repo, wish.revision, wish.trust_remote_code), report)
+    return _checked_folder(folder)
+
+
+def _checked_folder(path: Path) -> Path:
+    """The folder, if it says what it is and every weight file it names can be read."""
+    if not path.is_dir():
+        raise LoadError(f"no such folder: {path}")
+    if not (path / "config.json").is_file():
+        raise LoadError(
+            f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
+        )
+    _require_plain_files(path)
+    for name in SETTINGS:
+        if (path / name).is_file():
+            settings(path / name)
+    if not weight_files(path):
+        raise LoadError(f"{path} has no safetensors weights", _other_weights(path))
+    stored_tensors.require_whole(path)
+    return path
+
+
+def _require_plain_files(path: Path) -> None:
+    """LoadError for what libraries would open and wait for, or read without end."""
+    for file in (*path.iterdir(), *path.glob("additional_chat_templates/*")):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise LoadError(f"{file} is a pipe or a device, not a file")
+        if file.suffix == ".jinja" and file.is_file() and file.stat().st_size > MOST_TEMPLATE_BYTES:
+            raise LoadError(f"{file} is larger than {MOST_TEMPLATE_BYTES >> 20} MiB: no chat template")
+
+
+def _other_weights(path: Path) -> str:
+    """A hint on what lies there instead."""
+    if any(path.glob("*.bin")) or any(path.glob("*.pt")):
+        return "pickles (.bin, .pt) can run code and are never read: convert them to safetensors"
+    if any(path.glob("adapter_*")):
+        return "an adapter is a change of a model: merge it into its base model, and load that"
+    return ""
+
+
+def _checked_gguf(path: Path) -> Path:
+    """The file, if it is a whole model; of a model in parts none is."""
+    if not path.is_file():
+        raise LoadError(f"no such file: {path}")
+    header = gguf_header.read(path)
+    parts = number(header.metadata, "split.count") or 1
+    if parts > 1:
+        part = (number(header.metadata, "split.no") or 0) + 1
+        raise LoadError(
+            f"{path.name} is part {part} of a model in {parts} GGUF files, which are not read",
+            f"make one of them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
+        )
+    return path

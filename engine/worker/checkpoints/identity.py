@@ -1,0 +1,93 @@
+"""What a source's content is, in one line: the part of a recipe that says which model was quantized.
+
+Owns the hashes of local folders. A hub snapshot has its commit, the demo its file's checksum, random weights
+their shape's name.
+"""
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from engine import paths
+from engine.config.profile import Profile
+from engine.config.sources import Demo, Folder, Hub, Random
+from engine.worker.checkpoints import demo, hub
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.progress import Progress, Report
+
+_CONTENT = ("*.safetensors", "config.json", "tokenizer*", "*.model", "vocab.json", "merges.txt")
+_Memo = dict[str, str]  # a folder's files with sizes and times: the SHA-256 of their content
+
+
+def early(profile: Profile) -> str | None:
+    """The same as `identity` says later, before the source is here; None where that cannot be known."""
+    wish = profile.model
+    match profile.source:
+        case Demo():
+            return f"demo@{demo.GGUF_SHA256[:16]}"
+        case Hub(repo):
+            commit = hub.commit(hub.Repository(repo, wish.revision, wish.trust_remote_code))
+            return f"{repo}@{commit}" if commit else None
+        case _:
+            return None
+
+
+def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:
+    """The source's name with what its content is."""
+    match profile.source:
+        case Demo():
+            return f"demo@{demo.GGUF_SHA256[:16]}"
+        case Hub(repo):
+            return f"{repo}@{checkpoint.path.name}"  # a snapshot's folder is named by its commit
+        case Random(shape):
+            return f"random:{shape}@{_sha256([checkpoint.path], report)[:16]}"
+        case Folder():
+            return f"folder@{_folder_sha256(checkpoint.path, report)[:16]}"
+        case _:
+            return str(checkpoint.path)
+
+
+def _folder_sha256(folder: Path, report: Report) -> str:
+    """Of what a quantizer reads there; remembered for as long as sizes and times stay."""
+    files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()})
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = hashlib.sha256(msgspec.json.encode(stats)).hexdigest()
+    memo = _read_memo()
+    if key not in memo:
+        memo = {**memo, key: _sha256(files, report)}
+        _write_memo(memo)
+    return memo[key]
+
+
+def _sha256(files: list[Path], report: Report) -> str:
+    digest, done = hashlib.sha256(), 0
+    total = sum(file.stat().st_size for file in files)
+    progress = Progress(report, "resolve", total, "bytes", "hashing the source")
+    for file in files:
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as content:
+            while block := content.read(1 << 22):
+                digest.update(block)
+                done += len(block)
+                progress.reach(done)
+    return digest.hexdigest()
+
+
+def _memo_file() -> Path:
+    return paths.cache() / "content-hashes.json"
+
+
+def _read_memo() -> _Memo:
+    try:
+        return msgspec.json.decode(_memo_file().read_bytes(), type=_Memo)
+    except (OSError, msgspec.MsgspecError):
+        return {}
+
+
+def _write_memo(memo: _Memo) -> None:
+    file = _memo_file()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".new")
+    unfinished.write_bytes(msgspec.json.encode(memo))
+    unfinished.rename(file)

@@ -1,0 +1,84 @@
+"""Where a model goes and in which dtype: a profile's wishes against what this machine has.
+
+Owns the choice of device and dtype. Loads nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from engine import paths
+from engine.config.profile import Model
+from engine.errors import LoadError
+
+USABLE_SHARE = 0.9  # of a GPU's free memory when a model is split: the rest is for activations and cache
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device, a dtype, and what `from_pretrained` must hear of them."""
+
+    device: torch.device
+    """Where token ids go; with several GPUs the first."""
+    dtype: torch.dtype
+    where: Mapping[str, object] = field(default_factory=dict)
+    """`device_map`, and `max_memory` (bytes per GPU) where a model is split."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the user calls the device: `cpu`, `cuda:1`, `split`."""
+        if self.where.get("device_map") == "auto":
+            return "split"
+        gpu = paths.worker_gpu()
+        return str(self.device) if gpu is None or self.device.type == "cpu" else f"cuda:{gpu}"
+
+
+def place(wish: Model, stored: torch.dtype) -> Placement:
+    """For a model whose checkpoint is `stored` in this dtype; LoadError where there is no such device."""
+    device = _device(wish.device)
+    dtype, notes = _dtype(wish.dtype, stored, device)
+    return Placement(device, dtype, _where(wish.device, device), notes)
+
+
+def _device(wish: str) -> torch.device:
+    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise LoadError(f"device {wish}: torch finds no GPU here", _why_no_gpu())
+    if paths.worker_gpu() is not None and wish != "split":
+        return torch.device("cuda", 0)  # the one that this process sees
+    index = int(wish.removeprefix("cuda:")) if ":" in wish else 0
+    if index >= (count := torch.cuda.device_count()):
+        raise LoadError(f"there is no cuda:{index} here", f"{count} GPU(s), counted from cuda:0")
+    return torch.device("cuda", index)
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None and torch.version.hip is None:
+        return "this torch is built for the CPU only: install a CUDA build, or use `device: auto`"
+    return "see `nvidia-smi` and CUDA_VISIBLE_DEVICES, or use `device: auto`"
+
+
+def _dtype(wish: str, stored: torch.dtype, device: torch.device) -> tuple[torch.dtype, tuple[str, ...]]:
+    if wish != "auto":
+        return getattr(torch, wish), ()
+    if stored == torch.bfloat16 and not has_bfloat16(device):
+        return torch.float16, ("float16 instead of bfloat16, which this GPU lacks",)
+    return stored, ()
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 by itself; every CPU does, fast or slow."""
+    if device.type == "cpu":
+        return True
+    return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None
+
+
+def _where(wish: str, device: torch.device) -> dict[str, object]:
+    if wish != "split":
+        return {"device_map": {"": str(device)}}
+    free_bytes = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())}
+    usable = {gpu: int(free * USABLE_SHARE) for gpu, free in free_bytes.items()}
+    return {"device_map": "auto", "max_memory": usable}

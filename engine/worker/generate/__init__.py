@@ -1,0 +1,1 @@
+"""An answer: prompt, tokens, sampling, text."""

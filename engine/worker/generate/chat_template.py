@@ -1,0 +1,136 @@
+"""Chat templates filled: text of strangers that is run, so in bounds, and content in the form it wants.
+
+Renders with transformers' own code. Knows tokenizers; must not know profiles, nor how a text becomes ids.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from engine.errors import InputError
+from engine.protocol import Message, Role
+from engine.worker.failures import first_line
+from engine.worker.generate.bounded import ExceedsError, bounded
+
+MOST_S = 5.0
+MOST_BYTES = 1 << 29
+MOST_CHARACTERS = 32 << 20
+OTHERWISE = "`prompt.template` can be `raw`, or a Jinja file of your own"
+
+_A_LIST_AS_TEXT = re.compile(r"""["']type["']: ?["']text["']""")
+
+Conversation = Sequence[Message]
+
+
+def own(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer's template, the default one where it has several; empty where it has none."""
+    template = tokenizer.chat_template or ""
+    if isinstance(template, str):
+        return template
+    if "default" not in template:
+        names = ", ".join(template)
+        raise InputError(f"the tokenizer has chat templates ({names}) and none of them is default", OTHERWISE)
+    return str(template["default"])
+
+
+def fill(tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation) -> str:
+    """The text a template makes of a conversation; InputError where it refuses, fails or has no end."""
+    form = _form(tokenizer, template, _roles(conversation))
+    try:
+        return _rendered(tokenizer, template, conversation, form.in_parts)
+    except TemplateError as error:
+        said = f"the chat template refuses this conversation: {str(error)[:300]}"
+        raise InputError(said, _hint(conversation)) from error
+
+
+def unread(
+    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, text: str
+) -> list[Role]:
+    """The roles of messages whose words are not in the text that the template made of them, each once.
+
+    Thoughts before `</think>` are not missed: templates of reasoning models leave those of earlier turns out.
+    """
+    lost = set(_form(tokenizer, template, _roles(conversation)).lost)
+    lost |= {message.role for message in conversation if _said(message) not in text}
+    return [role for role in dict.fromkeys(_roles(conversation)) if role in lost]
+
+
+def _said(message: Message) -> str:
+    return message.content.rpartition("</think>")[2].strip()
+
+
+def _roles(conversation: Conversation) -> tuple[Role, ...]:
+    return tuple(message.role for message in conversation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a template wants content: as a list of parts for these roles; and whose it leaves out even so."""
+
+    in_parts: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=32)
+def _form(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[Role, ...]) -> _Form:
+    """Found by trying: content is text, unless words get lost or refused so that come through in parts."""
+    everybody = frozenset(roles)
+    as_text = _lost(tokenizer, template, roles, frozenset())
+    if as_text == frozenset():
+        return _Form()
+    tried = {frozenset[str](): as_text}
+    for in_parts in (as_text or everybody, everybody):
+        tried[in_parts] = _lost(tokenizer, template, roles, in_parts)
+    found = [_Form(in_parts, lost) for in_parts, lost in tried.items() if lost is not None]
+    return min(found, key=lambda form: len(form.lost), default=_Form())
+
+
+def _lost(
+    tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[Role, ...], in_parts: frozenset[str]
+) -> frozenset[str] | None:
+    """Whose made-up words do not come through; None where the template refuses them."""
+    words = [Message(role, f"word{number:04d}made") for number, role in enumerate(roles)]
+    try:
+        text = _rendered(tokenizer, template, words, in_parts).lower()
+    except TemplateError:
+        return None
+    if in_parts and _A_LIST_AS_TEXT.search(text):
+        return None
+    return frozenset(word.role for word in words if word.content not in text)
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, in_parts: frozenset[str]
+) -> str:
+    """TemplateError where the template refuses or fails, InputError where it exceeds the bounds."""
+    turns = [{"role": m.role, "content": _content(m, in_parts)} for m in conversation]
+    try:
+        with bounded(MOST_S, MOST_BYTES):
+            text: str = tokenizer.apply_chat_template(
+                turns, chat_template=template, tokenize=False, add_generation_prompt=True
+            )
+    except ExceedsError:
+        raise InputError(f"the chat template takes longer than {MOST_S:g} s", OTHERWISE) from None
+    except MemoryError:
+        raise InputError(f"the chat template takes more than {MOST_BYTES >> 20} MiB", OTHERWISE) from None
+    except TemplateError:
+        raise
+    except Exception as error:  # whatever an expression of a stranger raises
+        raise TemplateError(first_line(error)) from error
+    if len(text) > MOST_CHARACTERS:
+        raise InputError(f"the chat template writes more than {MOST_CHARACTERS >> 20} MiB of text", OTHERWISE)
+    return text
+
+
+def _content(message: Message, in_parts: frozenset[str]) -> str | list[dict[str, str]]:
+    return [{"type": "text", "text": message.content}] if message.role in in_parts else message.content
+
+
+def _hint(conversation: Conversation) -> str:
+    if conversation[0].role == "system":
+        return "some models know no system message: leave `prompt.system` out"
+    return OTHERWISE

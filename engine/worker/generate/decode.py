@@ -1,0 +1,426 @@
+"""Generation: read a prompt in chunks, then token after token, as a generator.
+
+Knows a loaded model and one request; must not know of processes, the wire or anybody's clock but its own.
+"""
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from engine.config.profile import Generation
+from engine.duel.ending import STOP_STRING
+from engine.errors import InputError
+from engine.protocol import Decode, FinishReason
+from engine.worker.checkpoints import readable
+from engine.worker.failures import first_line
+from engine.worker.generate import sampling
+from engine.worker.generate.detokenize import Detokenizer, StopStrings
+from engine.worker.generate.interrupt import interruptible
+from engine.worker.host import memory
+from engine.worker.load import LoadedModel
+from engine.worker.measure.stamps import CancelledError
+from engine.worker.step import captured_step, forward, native
+from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.cpu import compiled_step
+from engine.worker.step.kv_cache import GrowingCache, pieces
+
+CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
+CUDA_CHUNK = 2048  # tokens
+REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
+NO_NUMBERS = "logits were infinite or no numbers at all: the model's arithmetic overflowed, its text is void"
+WINDOWS = "a CUDA graph needs layers that keep every token, and some of this model keep a window or a state"
+
+
+@dataclass(frozen=True, slots=True)
+class Prefill:
+    """So many of the prompt's tokens have been read."""
+
+    done: int
+    total: int
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A chosen token, `ns` when its id was known here, and the text it completed."""
+
+    id: int
+    text: str
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The answer's end, the text still held back, and how it was decoded."""
+
+    reason: FinishReason
+    text: str
+    mode: Decode = "eager"
+    notes: tuple[str, ...] = ()
+
+
+Step = Prefill | Token | End
+
+
+def generate(
+    loaded: LoadedModel,
+    token_ids: Sequence[int],
+    generation: Generation,
+    cancelled: Callable[[], bool],
+    cache: GrowingCache,
+) -> Iterator[Step]:
+    """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
+
+    In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every
+    token and every chunk, and on a CPU also within a chunk, which is then forgotten. `cache` is the caller's,
+    and may hold the first of `token_ids` already, but not all of them. InputError where the prompt leaves no
+    room, or has a token that the model does not know.
+    """
+    readable.require_embedded(loaded.model, loaded.tokenizer, token_ids)
+    limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
+    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    prompt = torch.tensor([token_ids], device=loaded.device)
+    unread = prompt[:, cache.get_seq_length() :]
+    chunks = pieces(cache, unread, chunk_length(loaded.info.parameters, loaded.device.type))
+    if not (yield from _prefill(model, chunks, cancelled)):
+        yield End("cancelled", "")
+        return
+    choose, answer = _Chooser(generation, prompt, model.logits), _Answer(loaded, generation.stop)
+    reason = yield from _decode(model, choose, answer, limit, cancelled)
+    yield End(reason, answer.flush(), model.mode, (*answer.notes, *model.notes))
+
+
+def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
+    """Have ready what the steps of an answer in this cache need once; the nanoseconds of that, 0 for nothing.
+
+    It belongs on no answer's clock. `cache` holds the beginning of a prompt or nothing.
+    """
+    started_ns = time.monotonic_ns()
+    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    token_ids = torch.zeros((batch, 1), dtype=torch.long, device=loaded.device)
+    return time.monotonic_ns() - started_ns if model.prepare(token_ids) else 0
+
+
+def room(context_length: int, prompt_tokens: int) -> float:
+    """How many tokens fit behind a prompt, any number where `context_length` is 0; InputError for none."""
+    if prompt_tokens == 0:
+        raise InputError("the prompt has no tokens", "this model needs at least one to begin with")
+    left = context_length - prompt_tokens if context_length else math.inf
+    if left <= 0:
+        raise InputError(
+            f"the prompt has {prompt_tokens} tokens, the context window {context_length}: no room to answer",
+            "shorten the prompt or clear the conversation",
+        )
+    return left
+
+
+def chunk_length(parameters: int, device: str) -> int:
+    """Prompt tokens read in one pass; fixed per model, because rounding depends on it.
+
+    On a CPU the power of two that costs at most about 1.4e11 FLOP, two per parameter and token.
+    """
+    if device != "cpu":
+        return CUDA_CHUNK
+    affordable = max(1, int(CPU_CHUNK_FLOP / (2 * max(1, parameters))))
+    return min(2048, max(32, 1 << (affordable.bit_length() - 1)))
+
+
+def end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """Every token that ends an answer, by the model's generation config and by the tokenizer."""
+    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
+    listed = configured if isinstance(configured, list | tuple) else [configured]
+    return frozenset(id for id in (*listed, loaded.tokenizer.eos_token_id) if id is not None)
+
+
+class Stepper:
+    """Forward passes that grow one cache; `logits` [batch, vocab], float32, are those for the next token.
+
+    Where steps are replayed (`REPLAYING`) the cache knows what it holds after `settle` only.
+    """
+
+    logits: Tensor
+
+    def __init__(self, model: PreTrainedModel, cache: GrowingCache, *, is_compiled: bool = False) -> None:
+        self._model, self._cache, self._is_compiled = model, cache, is_compiled
+        has_rooms = isinstance(cache, GrowingCache) and captured_step.suits(cache)
+        self._fused = compiled_step.of(model) if has_rooms else None
+        self._lean = native.of(model)
+        is_wanted = is_compiled or model.device.type in REPLAYING
+        self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
+        can = hasattr(cache, "made_for_rooms") and captured_step.suits(cache) and not self._why_not
+        self._can_replay = is_wanted and can
+        self._captures = self._can_replay and model.device.type in captured_step.CAPTURING
+        self._replayed: ReplayedStep | None = None
+        self._largest: Tensor | None = None  # the sum over steps of their largest logits
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether the next step should be on its way before anybody looks at this one's token."""
+        is_ready = not self._captures or self._ready() is not None
+        return self._can_replay and self._model.device.type in REPLAYING and is_ready
+
+    @property
+    def mode(self) -> Decode:
+        """How steps are run."""
+        if not self._can_replay:
+            return "eager"
+        return "compiled" if self._is_compiled else "graph"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Why steps are not replayed, where that was wanted; whether logits were numbers. Waits."""
+        failure = f"decoded eagerly: {self._why_not}" if self._why_not else ""
+        return tuple(note for note in (failure, self._unusable()) if note)
+
+    @torch.inference_mode()
+    def prepare(self, token_ids: Tensor) -> bool:
+        """Have the step captured for the cache's rooms, by the way of any `token_ids` [batch, 1].
+
+        Call it before the cache reads a prompt: between tokens nothing is captured. True where there was any
+        need. A failure is noted, and steps are then run eagerly.
+        """
+        if not self._captures or self._ready() is not None:
+            return False
+        try:
+            captured_step.make_rooms(self._model, self._cache, token_ids)
+            step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+            self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+        except Exception as error:
+            self._give_up_replaying(error)
+        return True
+
+    @torch.inference_mode()
+    def read(self, token_ids: Tensor) -> None:
+        """Go on by `token_ids` [batch, n]; on a GPU the logits may still be on their way."""
+        is_step = token_ids.shape[1] == 1 and self._cache.get_seq_length() > 0
+        if not is_step:
+            self.settle()
+        logits = self._stepped(token_ids) if is_step else self._passed(token_ids)
+        self.logits = logits[:, -1].float()
+        largest = self.logits.amax()
+        self._largest = largest if self._largest is None else self._largest.add_(largest)
+
+    def read_unless(self, cancelled: Callable[[], bool], token_ids: Tensor) -> bool:
+        """Read and wait; False, and the cache as it was, where it was cancelled on the way."""
+        if cancelled():
+            return False
+        held = self._cache.get_seq_length()
+        try:
+            with interruptible(cancelled, token_ids.device):
+                self.read(token_ids)
+                self.wait()
+        except CancelledError:
+            if isinstance(self._cache, GrowingCache):
+                self._cache.forget_beyond(held)
+            return False
+        return True
+
+    def wait(self) -> None:
+        """Until the logits are really there."""
+        if self.logits.is_cuda:
+            torch.cuda.synchronize(self.logits.device)
+
+    def settle(self) -> None:
+        """Let the cache know what it holds."""
+        if self._replayed is not None:
+            self._replayed.settle()
+            self._replayed = None
+
+    def _passed(self, token_ids: Tensor) -> Tensor:
+        """The model's own forward pass; logits [batch, some, vocab]."""
+        return forward.logits(self._model, token_ids, self._cache, kept=1)
+
+    def _stepped(self, token_ids: Tensor) -> Tensor:
+        """One token: logits [batch, 1, vocab]."""
+        if self._can_replay:
+            try:
+                step = self._replayed_step(token_ids)
+                if step is not None:
+                    return step(token_ids)
+                self._outgrow()
+            except CancelledError:
+                raise
+            except Exception as error:
+                self._give_up_replaying(error)
+        if self._fused is not None and len(token_ids) <= self._fused.most_sequences:
+            return self._fused(token_ids, self._cache)
+        return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
+
+    def _replayed_step(self, token_ids: Tensor) -> ReplayedStep | None:
+        """The step under way, the cache's from before, or a new one; None where that would be captured."""
+        found = self._ready()
+        if found is None:
+            self.settle()
+            if self._captures:
+                return None
+            step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+            found = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+        self._replayed = found
+        return found
+
+    def _ready(self) -> ReplayedStep | None:
+        """The step under way, or the cache's from before, with a place for one more token."""
+        if self._replayed is not None:
+            return self._replayed if self._replayed.lasts() else None
+        kept = self._cache.made_for_rooms
+        step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+        return kept if isinstance(kept, ReplayedStep) and kept.goes_on(step) else None
+
+    def _outgrow(self) -> None:
+        """Go on without a graph: to capture one now would stand between two tokens."""
+        held = self._cache.get_seq_length()
+        outgrown = f"from {held} tokens on, more than a graph was made for"
+        self._stop_replaying(
+            outgrown if self._cache.made_for_rooms else "no CUDA graph was made for this answer"
+        )
+
+    def _give_up_replaying(self, error: Exception) -> None:
+        traceback.print_exc()  # into the log
+        self.settle()
+        kind = "torch.compile" if self._is_compiled else "a CUDA graph"
+        self._stop_replaying(f"{kind} failed ({first_line(error)})")
+        if not memory.is_out_of_memory(error):  # there may be more the next time
+            captured_step.failures[self._model] = self._why_not
+
+    def _stop_replaying(self, why: str) -> None:
+        self._can_replay = self._captures = False
+        self._cache.made_for_rooms, self._why_not = None, why
+
+    def _unusable(self) -> str:
+        """A sum that once was infinite or no number stays so."""
+        return NO_NUMBERS if self._largest is not None and not bool(self._largest.isfinite()) else ""
+
+
+def _why_not_replayed(model: PreTrainedModel, cache: GrowingCache) -> str:
+    """Why steps that should be replayed cannot be; empty where they can, or where that is tried."""
+    if not captured_step.suits(cache):
+        return WINDOWS if model.device.type in captured_step.CAPTURING else ""
+    return captured_step.failures.get(model) or captured_step.obstacle(model)
+
+
+class _Chooser:
+    """Picks tokens for one answer, with its own random numbers and its own memory of what was said."""
+
+    def __init__(self, generation: Generation, prompt: Tensor, logits: Tensor) -> None:
+        self._generation, self._home = generation, prompt.device
+        self._rng = torch.Generator(logits.device).manual_seed(generation.seed)
+        penalized = generation.repetition_penalty != 1
+        self._seen = sampling.seen_tokens(prompt.to(logits.device), logits.shape[-1]) if penalized else None
+
+    @torch.inference_mode()
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The next token [1, 1], on the device where the model wants it."""
+        choice = sampling.pick(logits, self._generation, self._seen, self._rng)
+        if self._seen is not None:
+            self._seen.scatter_(1, choice, True)
+        return choice.to(self._home)
+
+
+class _Answer:
+    """The text of one answer, and whether a token or a stop string has ended it."""
+
+    def __init__(self, loaded: LoadedModel, stop: tuple[str, ...]) -> None:
+        self._detokenizer, self._stops = Detokenizer(loaded.tokenizer), StopStrings(stop)
+        self._ends = end_tokens(loaded)
+        self.is_over = False
+
+    def take(self, token_id: int) -> str:
+        """The text this token lets out; an end token has none."""
+        if token_id in self._ends:
+            self.is_over = True
+            return ""
+        hidden = self._detokenizer.hides(token_id)
+        text, name = self._detokenizer.push(token_id), self._detokenizer.name(token_id) if hidden else ""
+        piece = self._stops.push(text, name)
+        self.is_over = self._stops.reached
+        return piece
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What ended it, where that was no token of the model's own."""
+        return (STOP_STRING,) if self._stops.reached else ()
+
+    def flush(self) -> str:
+        """What was held back, as far as it may be shown."""
+        return self._stops.push(self._detokenizer.flush()) + self._stops.flush()
+
+
+def _prefill(
+    model: Stepper, chunks: Sequence[Tensor], cancelled: Callable[[], bool]
+) -> Generator[Prefill, None, bool]:
+    """Read a prompt; False where it was cancelled on the way, even in the middle of a chunk."""
+    done, total = 0, sum(chunk.shape[1] for chunk in chunks)
+    yield Prefill(done, total, time.monotonic_ns())
+    for chunk in chunks:
+        if not model.read_unless(cancelled, chunk):
+            return False
+        done += chunk.shape[1]
+        yield Prefill(done, total, time.monotonic_ns())
+    return True
+
+
+def choices(
+    model: Stepper, choose: Callable[[Tensor], Tensor], steps: int
+) -> Generator[tuple[list[int], int]]:
+    """Token ids [batch] of one step after another, and when they were known here.
+
+    Where a GPU works, it has the next step's work before this one's tokens are looked at.
+    """
+    try:
+        choice = choose(model.logits)
+        for left in reversed(range(steps)):
+            arriving, is_ahead = _Arriving(choice), bool(left) and model.runs_ahead
+            if is_ahead:
+                choice = _next(model, choose, choice)
+            yield arriving.ids(), time.monotonic_ns()
+            if left and not is_ahead:
+                choice = _next(model, choose, choice)
+    finally:
+        model.settle()
+
+
+def _next(model: Stepper, choose: Callable[[Tensor], Tensor], choice: Tensor) -> Tensor:
+    model.read(choice)
+    return choose(model.logits)
+
+
+class _Arriving:
+    """A choice [batch, 1] on its way from the device."""
+
+    def __init__(self, choice: Tensor) -> None:
+        self._here, self._arrived = choice, None
+        if choice.is_cuda:
+            self._here = torch.empty(choice.shape, dtype=choice.dtype, pin_memory=True)
+            self._here.copy_(choice, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def ids(self) -> list[int]:
+        """Waits for it, and for nothing that was begun later."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        ids: list[int] = self._here.view(-1).tolist()
+        return ids
+
+
+def _decode(
+    model: Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
+) -> Generator[Token, None, FinishReason]:
+    """Write an answer of at most `limit` tokens; why it ended."""
+    if cancelled():
+        return "cancelled"
+    with closing(choices(model, choose, limit)) as chosen:
+        for number, ((token_id,), ns) in enumerate(chosen, start=1):
+            yield Token(token_id, answer.take(token_id), ns)
+            if answer.is_over:
+                return "stop"
+            if number < limit and cancelled():
+                return "cancelled"
+    return "length"

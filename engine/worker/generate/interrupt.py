@@ -1,0 +1,33 @@
+"""Leaving a forward pass in the middle, so that a cancel need not wait for its end.
+
+Owns the hook that asks. Must not know requests, nor what becomes of a cache that some layers have filled.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from engine.worker.measure.stamps import CancelledError
+
+
+@contextmanager
+def interruptible(cancelled: Callable[[], bool], device: torch.device) -> Iterator[None]:
+    """Once it is cancelled, a forward pass within raises CancelledError before the model's next module.
+
+    On a CPU alone: a GPU is done with a pass before anybody has waited, and is given its work well ahead.
+    """
+    if device.type != "cpu":
+        yield
+        return
+
+    def look(module: torch.nn.Module, inputs: object) -> None:
+        if cancelled():
+            raise CancelledError
+
+    handle = register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -1,0 +1,89 @@
+"""The last request's KV cache, kept for a next one that begins with the same tokens.
+
+Where a step was captured for a cache's rooms, both last for other requests too, and so does one cache more of
+another size. Owns the comparison of tokens; must not know models or the wire.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedConfig
+
+from engine.worker.step.kv_cache import (
+    LEAST_ROOM_TOKENS,
+    GrowingCache,
+    GrowingLayer,
+    growing_cache,
+    moved,
+    room_tokens,
+)
+
+MOST_EXPECTED = 2048  # new tokens that room is made for beforehand
+MOST_KEPT = 2  # caches whose steps are captured
+
+
+class KeptCache:
+    """Hands a cache out for a request and takes it back afterwards; one that fails does not return it."""
+
+    def __init__(self) -> None:
+        self._caches: list[GrowingCache] = []  # the last one first
+        self._token_ids: list[int] = []  # what it holds
+
+    def take(
+        self, token_ids: Sequence[int], config: PreTrainedConfig, new_tokens: int = 0, *, cold: bool = False
+    ) -> GrowingCache:
+        """A cache that holds the beginning of `token_ids`, though never all: one token is left to compute.
+
+        For a cold request, without a common beginning, or where that cannot be had back as it was,
+        it is an empty one. `new_tokens` more are expected.
+        """
+        expected = len(token_ids) + min(new_tokens, MOST_EXPECTED)
+        reused = 0 if cold else min(common_prefix(self._token_ids, token_ids), len(token_ids) - 1)
+        if not self._caches or reused <= 0 or not _serves(self._caches[0], len(token_ids)):
+            return self.empty(config, 1, expected)
+        last = self._caches[0]
+        last.crop(reused - last.get_seq_length())
+        if last.made_for_rooms is not None and room_tokens(last) < expected:
+            return moved(last, self.empty(config, 1, expected))
+        self._token_ids = []
+        return self._caches.pop(0)
+
+    def empty(self, config: PreTrainedConfig, batch: int, expected_tokens: int) -> GrowingCache:
+        """An empty cache: a kept one with what was captured for its rooms where those fit, or a new one."""
+        self._caches = [cache for cache in self._caches if cache.made_for_rooms is not None]
+        self._token_ids = []
+        fitting = [cache for cache in self._caches if _fits(cache, batch, expected_tokens)]
+        if not fitting:
+            del self._caches[MOST_KEPT - 1 :]
+            return growing_cache(config, expected_tokens)
+        found = min(fitting, key=room_tokens)
+        self._caches.remove(found)
+        found.crop(-found.get_seq_length())
+        return found
+
+    def keep(self, cache: GrowingCache, token_ids: Sequence[int]) -> None:
+        """Take a cache that has read the first of these tokens, as many as it holds."""
+        others = [other for other in self._caches if other.made_for_rooms is not None]
+        self._caches = [cache, *others][:MOST_KEPT]
+        self._token_ids = list(token_ids[: cache.get_seq_length()])
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self._caches, self._token_ids = [], []
+
+
+def _serves(cache: GrowingCache, tokens: int) -> bool:
+    """Whether the beginning of a prompt of so many tokens is in it as a cold read would have it."""
+    return cache.can_be_cropped() and tokens <= cache.steady_tokens
+
+
+def _fits(cache: GrowingCache, batch: int, tokens: int) -> bool:
+    """Whether its rooms are large enough and not far too large."""
+    first = cache.layers[0]
+    is_alike = isinstance(first, GrowingLayer) and first.key_room.shape[0] == batch
+    return is_alike and tokens <= room_tokens(cache) <= 4 * max(tokens, LEAST_ROOM_TOKENS)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((index for index, (left, right) in pairs if left != right), min(len(a), len(b)))

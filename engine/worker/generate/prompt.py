@@ -1,0 +1,125 @@
+"""A conversation as the text and token ids a model reads: chat template, raw completion, or a Jinja file.
+
+Knows tokenizers, not models. What begins a text (BOS) stands there once, whoever writes it.
+"""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from engine import input_files
+from engine.config.profile import MOST_TEMPLATE_BYTES, Prompt
+from engine.errors import FileError, InputError
+from engine.protocol import Message
+from engine.worker.generate import chat_template
+
+Conversation = Sequence[Message]
+
+_WHOSE = {
+    "system": "the system message",
+    "user": "what the user says",
+    "assistant": "what the model said before",
+}
+
+
+def render(
+    tokenizer: PreTrainedTokenizerBase, prompt: Prompt, messages: Conversation
+) -> tuple[str, list[int]]:
+    """The conversation as text and token ids; InputError where the template refuses it.
+
+    `chat`: the tokenizer's own template, encoded as transformers does it: its text is complete, nothing is
+    added. `raw`, and `chat` where the tokenizer has no template: the texts joined by newlines, a single turn
+    unchanged, encoded as the tokenizer encodes any text. A Jinja file: rendered like a chat template, encoded
+    like any text, so that it may leave BOS out.
+    """
+    if not messages:
+        raise InputError("there is nothing to answer: the conversation is empty")
+    conversation = _with_system(prompt.system, messages)
+    template = _template(tokenizer, prompt)
+    if not template:
+        text = "\n".join(message.content for message in conversation)
+        return text, encode(tokenizer, text)
+    text = chat_template.fill(tokenizer, template, conversation)
+    return text, encode(tokenizer, text, adding_bos=prompt.template != "chat")
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = True) -> list[int]:
+    """Token ids of a text, with one BOS where the text and the tokenizer both bring it."""
+    ids: list[int] = tokenizer(text, add_special_tokens=adding_bos)["input_ids"]
+    bos = tokenizer.bos_token_id
+    doubled = bos is not None and ids[:2] == [bos, bos]
+    return ids[1:] if doubled else ids
+
+
+def remarks(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    messages: Conversation,
+    text: str,
+    token_ids: Sequence[int],
+) -> tuple[str, ...]:
+    """What the user should know of how this conversation became this text and these ids."""
+    found = []
+    if template := _template(tokenizer, prompt):
+        conversation = _with_system(prompt.system, messages)
+        lost = chat_template.unread(tokenizer, template, conversation, text)
+        found += [f"the template leaves {_WHOSE[role]} out" for role in lost]
+        if names := _special_in(tokenizer, conversation, token_ids):
+            found.append(f"special tokens in a message's text are read as such: {', '.join(names)}")
+    bos = tokenizer.bos_token
+    if bos and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
+        is_chat = prompt.template == "chat" and bool(tokenizer.chat_template)
+        begins = text.startswith(bos)
+        if is_chat and not begins:
+            found.append("the tokenizer begins a text with BOS, the chat template does not: there is none")
+        elif text.startswith(bos * 2) or (begins and not is_chat):
+            found.append("BOS came twice, from the text and from the tokenizer: it was put once")
+    if _ends_of_itself(tokenizer, text, token_ids):
+        found.append("the tokenizer ends a text with EOS: the model reads one behind the prompt")
+    return tuple(found)
+
+
+def _ends_of_itself(tokenizer: PreTrainedTokenizerBase, text: str, token_ids: Sequence[int]) -> bool:
+    """Whether an end of text stands behind the ids that is not in the text."""
+    eos = tokenizer.eos_token
+    return bool(eos) and list(token_ids[-1:]) == [tokenizer.eos_token_id] and not text.rstrip().endswith(eos)
+
+
+def _special_in(
+    tokenizer: PreTrainedTokenizerBase, conversation: Conversation, token_ids: Sequence[int]
+) -> list[str]:
+    """Special tokens of a prompt that stand in its messages' own text."""
+    added = tokenizer.added_tokens_decoder
+    names = [added[id].content for id in sorted(set(token_ids) & added.keys()) if added[id].special]
+    return [name for name in names if any(name in message.content for message in conversation)]
+
+
+def sha256(token_ids: Sequence[int]) -> str:
+    """The digest that proves two prompts equal: of the ids as little-endian 32-bit integers."""
+    return hashlib.sha256(struct.pack(f"<{len(token_ids)}i", *token_ids)).hexdigest()
+
+
+def _with_system(system: str | None, messages: Conversation) -> Conversation:
+    """The conversation led by the profile's system message, where it has none of its own."""
+    if system is None or any(message.role == "system" for message in messages):
+        return messages
+    return (Message("system", system), *messages)
+
+
+def _template(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """What is filled; empty for plain completion."""
+    if prompt.template == "raw":
+        return ""
+    return chat_template.own(tokenizer) if prompt.template == "chat" else _read(prompt.template)
+
+
+def _read(file: str) -> str:
+    try:
+        return input_files.read_text(Path(file), MOST_TEMPLATE_BYTES)
+    except FileError as error:
+        raise InputError(
+            f"the template cannot be read: {error}", "see `prompt.template` in the profile"
+        ) from error

@@ -1,0 +1,52 @@
+"""Everything that happens once on a GPU, done while a model is loaded and before anybody waits for an answer.
+
+Kernels are loaded and chosen at their first use, and a decode step is captured once. Owns the first cache's
+size and an answer that nobody reads. Must not know the wire.
+"""
+
+import torch
+
+from engine.config.profile import Generation
+from engine.protocol import Staged
+from engine.worker.generate import decode
+from engine.worker.generate.prefix_cache import MOST_EXPECTED, KeptCache
+from engine.worker.host import memory
+from engine.worker.load import LoadedModel
+from engine.worker.progress import Report
+
+PROMPT_TOKENS = 512  # that a first prompt is expected to have
+READ_TOKENS = 64
+WRITTEN_TOKENS = 3
+EVERYTHING = Generation(
+    max_new_tokens=WRITTEN_TOKENS, temperature=0.7, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1
+)
+CAPTURING = "the decode step, as a CUDA graph"
+
+
+@torch.inference_mode()
+def rehearsed(loaded: LoadedModel, kept: KeptCache, report: Report) -> None:
+    """Have a step captured for a first conversation, which `kept` then has, and every kernel used once."""
+    if loaded.device.type not in decode.REPLAYING:
+        return
+    report(Staged(stage="warm up", detail=CAPTURING))
+    cache = kept.empty(loaded.model.config, 1, first_tokens(loaded))
+    try:
+        decode.prepare(loaded, cache)
+        for _ in decode.generate(loaded, _prompt(loaded), EVERYTHING, lambda: False, cache):
+            pass
+    except Exception as error:
+        if not memory.is_out_of_memory(error):  # a shorter conversation may still fit
+            raise
+        return
+    kept.keep(cache, [])
+
+
+def _prompt(loaded: LoadedModel) -> list[int]:
+    window = loaded.info.context_length
+    return [0] * (min(READ_TOKENS, window // 2) if window else READ_TOKENS)
+
+
+def first_tokens(loaded: LoadedModel) -> int:
+    """What a first conversation takes: a prompt, and an answer as long as the profile lets it be."""
+    wanted = PROMPT_TOKENS + min(loaded.profile.generation.max_new_tokens, MOST_EXPECTED)
+    return min(wanted, loaded.info.context_length or wanted)

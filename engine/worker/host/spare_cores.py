@@ -1,0 +1,78 @@
+"""Threads for an answer or a measured run on the CPU, as many as others leave cores for.
+
+A token is a hundred short products, and each waits for its slowest thread: one thread that has to share its
+core makes a token several times as slow, while one thread fewer costs little. Owns the count while one
+is under way; how many are best on an idle machine is `thread_count`'s. Must not know requests.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+import torch
+
+from engine.machine.cpu_time import busy_s, used_s
+from engine.session.schedule import physical_cores
+from engine.worker.load import LoadedModel
+
+LOOK_S = 0.5  # the kernel counts in hundredths of a second
+
+
+def others_s() -> float:
+    """Processor seconds that everybody but this process has used."""
+    return busy_s() - used_s(os.getpid())
+
+
+class SpareCores:
+    """Sets torch's threads again and again; `fewest` is the least it has set."""
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        is_fixed: bool = False,
+        cores: int | None = None,
+        others_s: Callable[[], float] = others_s,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._cores = most, cores or physical_cores()
+        self._is_fixed = is_fixed or most == 1
+        self._others_s, self._clock_s = others_s, clock_s
+        self._looked_s, self._used_s = clock_s(), others_s()
+        self.threads = self.fewest = most
+        torch.set_num_threads(most)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, given: int | None) -> "SpareCores":
+        """A model's own threads; `given` ones, by whoever divides the cores, and a GPU's are fixed."""
+        return cls(given or loaded.info.threads, is_fixed=bool(given) or loaded.device.type != "cpu")
+
+    def adjust(self) -> None:
+        """Look at the processors, twice a second at most, and take as many threads as they have room for."""
+        elapsed_s = self._clock_s() - self._looked_s
+        if self._is_fixed or elapsed_s < LOOK_S:
+            return
+        used_s = self._others_s()
+        others = (used_s - self._used_s) / elapsed_s  # processors, on average
+        self._looked_s, self._used_s = self._looked_s + elapsed_s, used_s
+        self._take(min(self._most, max(1, round(self._cores - others))))
+
+    def between_steps(self, cancelled: Callable[[], bool]) -> Callable[[], bool]:
+        """The same question, which is asked between two steps, with a look at the processors."""
+
+        def asked() -> bool:
+            self.adjust()
+            return cancelled()
+
+        return asked
+
+    def notes(self) -> tuple[str, ...]:
+        """That others kept cores busy, where that cost threads."""
+        if self.fewest == self._most:
+            return ()
+        return (f"others kept cores busy: computed on {self.fewest} of {self._most} threads",)
+
+    def _take(self, threads: int) -> None:
+        if threads != self.threads:
+            torch.set_num_threads(threads)
+        self.threads, self.fewest = threads, min(threads, self.fewest)

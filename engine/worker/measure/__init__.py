@@ -1,0 +1,1 @@
+"""Timed runs and the scoring of given tokens."""

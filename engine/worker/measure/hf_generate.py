@@ -1,0 +1,84 @@
+"""transformers' own `generate`, stamped from inside: the figures to compare the engine's loop with.
+
+Owns the hooks. They look and stamp; they change no token and add no wait but the one for the first logits.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
+from transformers.generation.streamers import BaseStreamer
+
+from engine.worker.load import LoadedModel
+from engine.worker.measure.stamps import CancelledError, Stamps
+
+
+def generate(
+    loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
+) -> Stamps:
+    """Read `prompt` [batch, n] as far as `cache` lacks it, and write `steps` greedy tokens.
+
+    The clock starts before the call, so its set-up belongs to the prefill, as it does for whoever calls it.
+    """
+    prefill, tokens = _PrefillClock(), _TokenClock()
+    never = loaded.model.get_input_embeddings().num_embeddings  # an end token that no model can choose
+    started_ns = time.monotonic_ns()
+    loaded.model.generate(
+        prompt,
+        attention_mask=torch.ones_like(prompt),
+        past_key_values=cache,
+        use_cache=True,
+        do_sample=False,
+        num_beams=1,
+        repetition_penalty=1.0,
+        max_new_tokens=steps,
+        eos_token_id=never,
+        pad_token_id=0,
+        logits_processor=[prefill],
+        streamer=tokens,
+        stopping_criteria=[_CancelCheck(cancelled)],
+    )
+    if cancelled():
+        raise CancelledError
+    return Stamps(started_ns, prefill.ns, tuple(tokens.ns))
+
+
+class _PrefillClock(LogitsProcessor):
+    """Stamps the first logits, which are those behind the prompt."""
+
+    ns = 0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        if not self.ns:
+            if scores.is_cuda:
+                torch.cuda.synchronize(scores.device)
+            self.ns = time.monotonic_ns()
+        return scores
+
+
+class _TokenClock(BaseStreamer):
+    """Stamps every token when `generate` has it on the host; the prompt, which comes first, is none."""
+
+    def __init__(self) -> None:
+        self.ns: list[int] = []
+        self._prompt_seen = False
+
+    def put(self, value: Tensor) -> None:
+        if self._prompt_seen:
+            self.ns.append(time.monotonic_ns())
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Nothing is held back."""
+
+
+class _CancelCheck(StoppingCriteria):
+    """Ends every sequence once the request is cancelled."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        return torch.full((input_ids.shape[0],), self._cancelled(), device=input_ids.device)

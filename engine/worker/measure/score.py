@@ -1,0 +1,208 @@
+"""What a model says of given tokens: log-probabilities, first choices, and the divergence from a reference.
+
+Knows a loaded model and one command. The arithmetic is float32, slice by slice, so its memory does not grow
+with the text. How logits of another model come here is the business of `logits_file`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from engine.errors import GenerationError, InputError
+from engine.protocol import Failed, Passage, Score, Scored
+from engine.worker.checkpoints import readable
+from engine.worker.generate.interrupt import interruptible
+from engine.worker.load import LoadedModel
+from engine.worker.measure.logits_file import Exchange
+from engine.worker.measure.stamps import CancelledError
+from engine.worker.step import forward
+from engine.worker.step.kv_cache import growing_cache, pieces
+
+SLICE_BYTES = 32 << 20  # of float32 logits that are worked on at once
+
+
+class Scorer:
+    """Scores command after command; keeps what the last one read, for one that continues it."""
+
+    def __init__(self) -> None:
+        self._read: _Read | None = None
+
+    @torch.inference_mode()
+    def scored(self, loaded: LoadedModel, command: Score, cancelled: Callable[[], bool]) -> Scored | Failed:
+        """What the command asks for. InputError where its tokens do not fit the model's context window."""
+        passage = command.passage
+        _require_room(loaded, passage)
+        readable.require_embedded(loaded.model, loaded.tokenizer, passage.token_ids)
+        torch.set_num_threads(command.threads or loaded.info.threads)
+        self._read = self._begun(loaded, passage)
+        found, exchange = _Found(passage.top), Exchange(command)
+        targets = torch.tensor(passage.token_ids[passage.first :])
+        for logits in found.timed(_blocks(loaded, passage, self._read, cancelled)):  # [n, vocabulary]
+            for part in logits.split(slice_positions(logits.shape[-1])):
+                at = len(found.log_probs)
+                reference = exchange.passed(part, at)
+                found.add(part, targets[at : at + len(part)].to(part.device), reference)
+        if len(found.log_probs) < len(targets):
+            self._read = None
+            return Failed(kind="cancelled", message="cancelled", request=command.request)
+        found.require_numbers()
+        pieces = _pieces(loaded.tokenizer, found.told(passage)) if passage.top else {}
+        return found.event(command.request, pieces, exchange)
+
+    def _begun(self, loaded: LoadedModel, passage: Passage) -> "_Read":
+        """What is read already; nothing unless the passage continues the last one."""
+        if self._read is None or not passage.continues:
+            return _Read(growing_cache(loaded.model.config))
+        if self._read.cache.get_seq_length() != passage.first:
+            raise InputError("these tokens do not continue the last ones")
+        return self._read
+
+
+@dataclass(slots=True)
+class _Read:
+    """Tokens that are read: their cache, and the logits [1, vocabulary] for the token behind them."""
+
+    cache: DynamicCache
+    next_logits: Tensor | None = None
+
+
+@dataclass(slots=True)
+class _Found:
+    """The figures of all positions so far, on the host, and the time that the forward passes took."""
+
+    top: int
+    log_probs: list[float] = field(default_factory=list)
+    first_choices: list[int] = field(default_factory=list)
+    klds: list[float] = field(default_factory=list)
+    top_ids: list[tuple[int, ...]] = field(default_factory=list)
+    top_log_probs: list[tuple[float, ...]] = field(default_factory=list)
+    rounding: list[float] = field(default_factory=list)
+    read_tokens: int = 0
+    read_ns: int = 0
+
+    def timed(self, blocks: Iterator[tuple[int, Tensor | None]]) -> Iterator[Tensor]:
+        """The logits of forward passes, whose tokens and time are counted."""
+        while True:
+            started_ns = time.monotonic_ns()
+            tokens, logits = next(blocks, (None, None))
+            self.read_tokens += tokens or 0
+            self.read_ns += time.monotonic_ns() - started_ns
+            if tokens is None:
+                return
+            if logits is not None:
+                yield logits
+
+    def add(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> None:
+        """Take a slice: logits [n, vocabulary] and the reference's, targets [n]."""
+        log_p = log_softmax(logits)
+        self.log_probs += log_p.gather(1, targets[:, None])[:, 0].tolist()
+        self.first_choices += logits.argmax(dim=-1).tolist()
+        if reference is not None:
+            self.klds += divergence(log_softmax(reference.to(logits.device)), log_p).tolist()
+        if self.top:
+            best = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
+            self.top_ids += map(tuple, best.indices.tolist())
+            self.top_log_probs += map(tuple, log_p.gather(1, best.indices).tolist())
+            self.rounding += rounding_step(best.values[:, 0]).tolist()
+
+    def require_numbers(self) -> None:
+        """GenerationError where a figure is none: a model that overflows, or that rules a token out."""
+        likeliest = (value for values in self.top_log_probs for value in values)
+        if not all(map(math.isfinite, (*self.log_probs, *self.klds, *self.rounding, *likeliest))):
+            hint = "try another `model.dtype`"
+            raise GenerationError("the model's logits are no numbers, or rule out what was said", hint)
+
+    def told(self, passage: Passage) -> set[int]:
+        """Every token id that the event speaks of."""
+        return {*passage.token_ids[passage.first :], *(id for ids in self.top_ids for id in ids)}
+
+    def event(self, request: int, pieces: dict[int, str], exchange: Exchange) -> Scored:
+        """All of it."""
+        return Scored(
+            request=request,
+            log_probs=tuple(self.log_probs),
+            first_choices=tuple(self.first_choices),
+            klds=tuple(self.klds),
+            top_ids=tuple(self.top_ids),
+            top_log_probs=tuple(self.top_log_probs),
+            pieces=pieces,
+            rounding=tuple(self.rounding),
+            logits=exchange.written,
+            read_tokens=self.read_tokens,
+            read_ns=self.read_ns,
+        )
+
+
+def log_softmax(logits: Tensor) -> Tensor:
+    """Log-probabilities [n, vocabulary] in float32."""
+    return torch.log_softmax(logits.float(), dim=-1)
+
+
+def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p ‖ q) at each position [n], in nats: the sum of p (ln p - ln q); what p rules out adds nothing."""
+    terms = log_p.exp() * (log_p - log_q)
+    return terms.masked_fill_(log_p == -torch.inf, 0).sum(dim=-1, dtype=torch.float64)
+
+
+def rounding_step(values: Tensor) -> Tensor:
+    """The distance from each number to the next larger one in its own dtype, as float32."""
+    exponents = torch.frexp(values.float()).exponent - 1
+    epsilon = torch.full(values.shape, torch.finfo(values.dtype).eps, device=values.device)
+    return torch.ldexp(epsilon, exponents)
+
+
+def slice_positions(vocabulary: int) -> int:
+    """How many positions are worked on at once in float32."""
+    return max(1, SLICE_BYTES // (4 * vocabulary))
+
+
+def _blocks(
+    loaded: LoadedModel, passage: Passage, read: _Read, cancelled: Callable[[], bool]
+) -> Iterator[tuple[int, Tensor | None]]:
+    """Pass by pass how many tokens were read, and the logits [n, vocabulary] that are wanted, if any.
+
+    A token's logits are those of the position before it. The passage is read to its very end, so that passes
+    have the shape, and the rounding, of plain ones. Ends early where it is cancelled.
+    """
+    begin, end = read.cache.get_seq_length(), len(passage.token_ids)
+    if begin and read.next_logits is not None:
+        yield 0, read.next_logits
+    inputs = torch.tensor([passage.token_ids[begin:]], device=loaded.device)
+    for chunk in pieces(read.cache, inputs, passage.chunk or inputs.shape[1]):
+        if cancelled():
+            return
+        kept = read.cache.get_seq_length() + chunk.shape[1] - (passage.first - 1)
+        try:
+            with interruptible(cancelled, chunk.device):
+                logits = _passed(loaded, chunk, read.cache, max(1, min(kept, chunk.shape[1])))
+        except CancelledError:
+            return
+        if read.cache.get_seq_length() == end:
+            logits, read.next_logits = logits[:-1], logits[-1:].clone()
+        yield chunk.shape[1], logits if kept > 0 and len(logits) else None
+
+
+def _passed(loaded: LoadedModel, chunk: Tensor, cache: DynamicCache, kept: int) -> Tensor:
+    """A forward pass over `chunk` [1, n]: the logits [kept, vocabulary] of its last positions."""
+    logits = forward.logits(loaded.model, chunk, cache, kept)
+    if logits.is_cuda:
+        torch.cuda.synchronize(logits.device)
+    return logits[0, -kept:]
+
+
+def _require_room(loaded: LoadedModel, passage: Passage) -> None:
+    tokens, window = len(passage.token_ids), loaded.info.context_length
+    if not 1 <= passage.first < tokens:
+        raise InputError(f"there is nothing to score: token {passage.first} of {tokens}")
+    if window and tokens > window:
+        raise InputError(f"{tokens} tokens do not fit the model's context window of {window}")
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase, token_ids: set[int]) -> dict[int, str]:
+    """Each token's text by itself; part of a character reads as the replacement character."""
+    return {token_id: tokenizer.decode([token_id]) for token_id in sorted(token_ids)}

@@ -1,0 +1,115 @@
+"""Which kernel multiplies with packed weights, by layout, device and dtype: chosen here, never automatically.
+
+Owns whether a GPU's kernel can be compiled here, and the compiling. The tables are
+`engine/config/layouts.py` (CPU) and `engine/config/gpu_kernels.py`. Knows nothing of models.
+"""
+
+import shutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from engine.config import gpu_kernels
+from engine.config.gpu_kernels import GpuKernel
+from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
+from engine.errors import LoadError
+from engine.protocol import Staged
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.progress import Report
+
+__all__ = ["PACKED", "Kernel", "Layout", "candidates", "choose", "layout", "plain", "prepare"]
+
+COMPILING = "compiling the Marlin kernel, once on this machine: about two minutes"
+HALF_ONLY = "the kernels for packed weights on GPUs compute in 16 bits"
+FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 alone: `model.dtype: float16` would take it"
+
+
+def prepare(checkpoint: Checkpoint, placement: Placement, report: Report) -> None:
+    """Compile what a packed checkpoint will be multiplied with, with progress; others need nothing."""
+    if checkpoint.kind != "folder" or checkpoint.stored_quantization.get("quant_method") not in PACKED:
+        return
+    packed = layout(checkpoint.stored_quantization)
+    next(iter(candidates(packed, placement.device, placement.dtype, report)))
+
+
+def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
+    """The first of the candidates."""
+    return next(iter(candidates(layout, device, dtype)))
+
+
+def candidates(
+    layout: Layout, device: torch.device, dtype: torch.dtype, report: Report | None = None
+) -> Iterator[Kernel]:
+    """Kernels that take this here, the fastest first, each with what to know of it; LoadError for none.
+
+    One that has to be compiled is compiled before it is given, which `report` is told; where that fails the
+    next one says why it is not the faster one.
+    """
+    name = str(dtype).removeprefix("torch.")
+    if device.type == "cpu":
+        yield on_cpu(layout, name)
+        return
+    found = gpu_kernels.candidates(layout, name, torch.cuda.get_device_capability(device))
+    if not found:
+        raise LoadError(f"no kernel multiplies {_described(layout)} in {name} on this GPU", _hint(name))
+    notes: tuple[str, ...] = ()
+    for kernel in found:
+        if kernel.is_compiled_here and (why := cannot_compile() or _compiled(kernel, dtype, report)):
+            notes = (f"without the Marlin kernel, which is faster: {why}",)
+            continue
+        yield Kernel(kernel.backend, (*notes, *_remarks(kernel, layout, name)))
+
+
+def cannot_compile() -> str:
+    """Why CUDA sources cannot be compiled here, in words; empty where they can."""
+    from torch.utils.cpp_extension import CUDA_HOME
+
+    in_home = Path(CUDA_HOME) / "bin" / "nvcc" if CUDA_HOME else None
+    has_nvcc = shutil.which("nvcc") is not None or (in_home is not None and in_home.is_file())
+    needed = {
+        "the CUDA compiler (nvcc)": has_nvcc,
+        "a C++ compiler (g++)": any(shutil.which(name) for name in ("c++", "g++", "clang++")),
+        "ninja": shutil.which("ninja") is not None,
+    }
+    missing = [name for name, is_there in needed.items() if not is_there]
+    return f"it is compiled here, and {' and '.join(missing)} cannot be found" if missing else ""
+
+
+def _compiled(kernel: GpuKernel, dtype: torch.dtype, report: Report | None) -> str:
+    if report is not None:
+        report(Staged(stage="read", detail=COMPILING))
+    return _compile_marlin(dtype)
+
+
+@cache
+def _compile_marlin(dtype: torch.dtype) -> str:
+    """Compile it, or find it compiled; why that failed, in a line, or nothing."""
+    from gptqmodel.utils import marlin
+
+    try:
+        if marlin.prewarm_marlin_extension(dtype):
+            return ""
+        said = marlin.marlin_runtime_error(dtype)
+    except Exception as error:  # a compiler's words, a folder that cannot be written
+        said = str(error)
+    line = next((line.strip() for line in said.splitlines() if line.strip()), "no reason given")
+    return f"it could not be compiled ({line[:160]})"
+
+
+def _remarks(kernel: GpuKernel, layout: Layout, dtype: str) -> tuple[str, ...]:
+    if kernel.backend == "awq_torch" and dtype != "float16" and layout.bits == 4:
+        return (FLOAT16_WOULD,)
+    return ()
+
+
+def _described(layout: Layout) -> str:
+    return f"{layout.method.upper()} weights of {layout.bits} bits in groups of {layout.group_size}"
+
+
+def _hint(dtype: str) -> str:
+    if dtype not in gpu_kernels.HALVES:
+        return f"{HALF_ONLY}: `model.dtype: bfloat16` or `float16`"
+    return "`device: cpu`, or quantize the source here with another group size"

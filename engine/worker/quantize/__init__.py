@@ -1,0 +1,1 @@
+"""A checkpoint in the making: calibration, quantizers, the check of the result."""

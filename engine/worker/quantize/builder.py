@@ -1,0 +1,132 @@
+"""Making a quantized checkpoint: calibrate, quantize, save, load it again, and compare with the source.
+
+Owns what happens between the store's lock and its publishing. A record is returned only for a checkpoint that
+was loaded and predicts held-out text about as well as its source.
+"""
+
+import gc
+import time
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from engine.checkpoints import store
+from engine.config.methods import Awq, BitsAndBytes, Gptq, Savable
+from engine.config.profile import Profile
+from engine.config.record import Check, Recipe, Record
+from engine.protocol import Staged
+from engine.worker import describe
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.demo import require_room
+from engine.worker.checkpoints.placement import place
+from engine.worker.host import memory
+from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.progress import Progress, Report
+from engine.worker.quantize import calibrate, folders, group_size, heldout
+from engine.worker.quantize.progress import peak_bytes
+from engine.worker.quantize.quantizers import Maker, Packing, Saving
+from engine.worker.texts import sets
+
+SPARE_BYTES = 64 << 20  # of disk beside the weights: configs, tokenizer, logs
+
+
+class Making:
+    """One checkpoint in the making."""
+
+    def __init__(self, profile: Profile, method: Savable, source: Checkpoint) -> None:
+        self._profile, self._method, self._source = profile, method, source
+        self._placement = place(profile.model, source.dtype)
+        self._tokenizer = source.tokenizer()
+        self._window = describe.context_length(source.config)
+        self._held_out = heldout.samples(self._tokenizer, self._window)
+
+    def into(self, build: store.Build, recipe: Recipe, report: Report) -> Record:
+        """Fill the build's folder; LoadError where the result is broken."""
+        started_s = time.monotonic()
+        tell = _both(report, build)
+        memory.reset_peak(self._placement.device)
+        self._require_room(build.path)
+        samples = self._calibration(tell)
+        maker = self._maker(samples)
+        with folders.of_source(self._source, build.path) as folder:
+            source = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
+            tell(Staged(stage="read", detail="the source in full precision"))
+            told = maker.make(source, build.path, self._perplexity(tell), tell)
+            folders.complete(build.path, folder)
+        gc.collect()  # the full-precision model
+        check, unquantized = self._verdict(maker, build.path, told.source_perplexity, tell)
+        notes = (*self._calibration_notes(samples), heldout.note(check), unquantized)
+        return Record(
+            recipe=recipe,
+            profile=self._profile.name,
+            created=store.now(),
+            seconds=told.seconds,
+            total_seconds=time.monotonic() - started_s,
+            peak_bytes=peak_bytes(self._placement.device),
+            calibration_tokens=samples.tokens if samples else 0,
+            check=check,
+            errors=told.errors,
+            notes=(*self._source.notes, *told.notes, *notes),
+        )
+
+    def _require_room(self, folder: Path) -> None:
+        copies = 2 if self._source.kind == "random" else 1
+        require_room(folder, copies * folders.weights_bytes(self._source) + SPARE_BYTES)
+
+    def _calibration(self, tell: Report) -> calibrate.Samples | None:
+        if not isinstance(self._method, Gptq | Awq):
+            return None
+        asked = self._method.calibration
+        tell(Staged(stage="quantize", detail=f"calibration text: {asked.name}"))
+        texts = sets.texts(asked)
+        return calibrate.samples(asked, texts, self._tokenizer, self._window)
+
+    def _calibration_notes(self, samples: calibrate.Samples | None) -> tuple[str, ...]:
+        if samples is None or not isinstance(self._method, Gptq | Awq):
+            return ()
+        widest = max(group_size.linear_widths(self._source.config, self._source.trust_remote_code))
+        return (calibrate.note(samples, self._method.calibration, widest),)
+
+    def _maker(self, samples: calibrate.Samples | None) -> Maker:
+        if isinstance(self._method, BitsAndBytes):
+            return Saving(self._method, self._placement)
+        token_ids = samples.token_ids if samples else []
+        return Packing(self._method, self._profile.label, token_ids, self._placement)
+
+    def _verdict(self, maker: Maker, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
+        """The perplexities, and what is not quantized; LoadError where what was written is broken."""
+        tell(Staged(stage="read", detail="the result, to check it"))
+        made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
+        kernels.prepare(made, self._placement, tell)
+        model = maker.load(made)
+        unquantized = gptqmodel_api.unquantized(model)
+        after = self._perplexity(tell)(model, self._placement.device, "the result")
+        check = heldout.check(self._held_out, before, after)
+        heldout.refuse_broken(check, self._profile.label)
+        return check, unquantized
+
+    def _perplexity(self, tell: Report) -> "_Perplexity":
+        return _Perplexity(self._held_out, tell)
+
+
+class _Perplexity:
+    """Takes a model's perplexity on the held-out text, with progress."""
+
+    def __init__(self, held_out: heldout.Samples, tell: Report) -> None:
+        self._held_out, self._tell = held_out, tell
+
+    def __call__(self, model: PreTrainedModel, device: torch.device, which: str) -> float:
+        windows = len(self._held_out)
+        progress = Progress(self._tell, "quantize", windows, "", f"{which} on held-out text")
+        return heldout.perplexity(model, self._held_out, device, progress.reach)
+
+
+def _both(report: Report, build: store.Build) -> Report:
+    """Tell the user of this process, and those who wait for it in another."""
+
+    def tell(stage: Staged) -> None:
+        report(stage)
+        build.report(stage)
+
+    return tell

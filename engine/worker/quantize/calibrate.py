@@ -1,0 +1,120 @@
+"""Calibration: texts cut, tokenized and packed into samples of equal length.
+
+Nothing longer than the model's window reaches the tokenizer in one piece, and nothing is skipped: what does
+not fill a sample is the last, shorter one. Knows tokenizers; knows neither models nor quantizers.
+"""
+
+import hashlib
+import random
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from engine.config.texts import Calibration
+from engine.errors import LoadError
+from engine.worker.texts.sets import Texts
+
+LONGEST_PIECE = 2048  # characters
+TOKENS_PER_CHARACTER = 4  # at most: a byte-level tokenizer spends one on every byte of UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Token ids, in samples of `length` and maybe a shorter last one."""
+
+    token_ids: list[list[int]]
+    asked: int
+    """Tokens that were wanted."""
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return sum(len(sample) for sample in self.token_ids)
+
+    @property
+    def sha256(self) -> str:
+        """Of all ids, as little-endian 32-bit integers."""
+        ids = [token_id for sample in self.token_ids for token_id in sample]
+        return hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest()
+
+
+def samples(
+    calibration: Calibration, texts: Texts, tokenizer: PreTrainedTokenizerBase, window: int
+) -> Samples:
+    """As many samples as are asked for, or as the texts give; each begins as the tokenizer begins a text.
+
+    `window` is the longest text the model takes, in tokens. LoadError where the length asked for is longer.
+    """
+    if window and calibration.length > window:
+        raise LoadError(
+            f"calibration.length is {calibration.length}, and the model's window has {window} tokens",
+            f"`length: {min(window, 512)}` is plenty",
+        )
+    ids = token_stream(_in_order(texts.texts, calibration.seed), texts.between, tokenizer, window)
+    found = _packed(ids, beginning(tokenizer), calibration)
+    if not found:
+        raise LoadError(f"the calibration text ({calibration.name}) has no tokens")
+    return Samples(found, calibration.samples * calibration.length)
+
+
+def note(found: Samples, calibration: Calibration, widest: int) -> str:
+    """How much was used; with a warning where that is too little to tell the widest layer's inputs apart."""
+    used = f"calibrated with {found.tokens} tokens of {calibration.name}"
+    if found.tokens < widest:
+        return (
+            f"{used}, fewer than the widest layer has inputs ({widest}): "
+            "the model will know this text and lose others"
+        )
+    return f"{used}; {found.asked} were asked for" if found.tokens < found.asked else used
+
+
+def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before any text, such as BOS."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    ids: list[int] = tokenizer("a")["input_ids"]
+    return ids[: ids.index(plain[0])] if plain and plain[0] in ids else []
+
+
+def token_stream(
+    texts: Sequence[str], between: str, tokenizer: PreTrainedTokenizerBase, window: int
+) -> Iterator[int]:
+    """The token ids of all texts, one after the other, tokenized in short pieces."""
+    longest = min(LONGEST_PIECE, max(1, (window or LONGEST_PIECE) // TOKENS_PER_CHARACTER))
+    for text in texts:
+        for piece in pieces(text + between, longest):
+            yield from tokenizer(piece, add_special_tokens=False)["input_ids"]
+
+
+def pieces(text: str, longest: int) -> Iterator[str]:
+    """The text in pieces of at most `longest` characters, cut before white space where there is some."""
+    start = 0
+    while len(text) - start > longest:
+        end = start + longest
+        spaces = [found.start() for found in re.finditer(r"\s+", text[start:end]) if found.start()]
+        end = start + spaces[-1] if spaces else end
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
+
+
+def _in_order(texts: Sequence[str], seed: int) -> list[str]:
+    order = list(texts)
+    random.Random(seed).shuffle(order)
+    return order
+
+
+def _packed(ids: Iterator[int], begin: list[int], calibration: Calibration) -> list[list[int]]:
+    found: list[list[int]] = []
+    sample = list(begin)
+    for token_id in ids:
+        if len(sample) == calibration.length:
+            found.append(sample)
+            sample = list(begin)
+        if len(found) == calibration.samples:
+            return found
+        sample.append(token_id)
+    return [*found, sample] if len(sample) > len(begin) else found

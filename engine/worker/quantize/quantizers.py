@@ -1,0 +1,127 @@
+"""How each quantizer makes a checkpoint out of a folder in full precision, and loads it to be checked.
+
+A maker knows one library. It writes weights and config; what else belongs to a checkpoint comes along later.
+"""
+
+import gc
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from transformers import PreTrainedModel
+
+from engine.config.methods import BitsAndBytes, Packed
+from engine.config.record import ModuleError
+from engine.protocol import Staged
+from engine.worker.checkpoints import completeness
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.host import memory
+from engine.worker.methods import bitsandbytes, gptqmodel_api
+from engine.worker.progress import Report
+from engine.worker.quantize import group_size
+from engine.worker.quantize.progress import LayerProgress
+
+Perplexity = Callable[[PreTrainedModel, torch.device, str], float]
+"""Of a model on a device, called so in the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What quantizing told."""
+
+    source_perplexity: float
+    seconds: float
+    errors: tuple[ModuleError, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What the user should know of the source."""
+
+
+class Maker(Protocol):
+    """One quantizer with its options."""
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """Write the quantized weights; the source's perplexity is taken on the way, while it is loaded."""
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """What was written, as it will be loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """RTN, GPTQ and AWQ through GPTQModel, with calibration samples of token ids."""
+
+    method: Packed
+    label: str
+    samples: list[list[int]]
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
+        device, logs = self.placement.device, into / "logs"
+        work = gptqmodel_api.source(source, self.method, self.placement)
+        notes = completeness.notes(work.model)
+        before = _where_it_fits(work.model, device, perplexity)
+        with LayerProgress(tell, group_size.layers(source.config), self.label, device) as progress:
+            errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
+        shutil.rmtree(logs, ignore_errors=True)
+        tell(Staged(stage="quantize", detail="writing the checkpoint"))
+        work.save(str(into))
+        return Told(before, progress.seconds, errors, notes)
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """With the kernel chosen for it."""
+        return gptqmodel_api.load_packed(made, self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """bitsandbytes through transformers: quantized while it is read, and saved before it is ever used.
+
+    On CPUs with AVX512_BF16 the first forward pass repacks 4-bit weights, and ruins them for saving.
+    """
+
+    method: BitsAndBytes
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+        """The source is loaded twice: in full precision to be measured, then quantized."""
+        before = perplexity(source.model(self.placement), self.placement.device, "the source")
+        gc.collect()
+        tell(Staged(stage="quantize", detail="bitsandbytes, while it is read"))
+        started_s = time.monotonic()
+        model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
+        seconds = time.monotonic() - started_s
+        model.save_pretrained(into)
+        return Told(before, seconds, notes=completeness.notes(model))
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """As `stored` does."""
+        return made.model(self.placement)
+
+
+def _where_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float:
+    """The source's perplexity, on the device if there is memory for it, on the CPU otherwise.
+
+    The model is on the CPU afterwards, all of it, and the device has its memory back.
+    """
+    found = _if_it_fits(model, device, perplexity)
+    model.to("cpu")
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return perplexity(model, torch.device("cpu"), "the source") if found is None else found
+
+
+def _if_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float | None:
+    """None where the device's memory ran out; the model may be half there then."""
+    try:
+        return perplexity(model.to(device), device, "the source")
+    except Exception as error:
+        if device.type == "cpu" or not memory.is_out_of_memory(error):
+            raise
+        return None

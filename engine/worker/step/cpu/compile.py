@@ -1,0 +1,85 @@
+"""Functions that numba compiles for this processor, and the OpenMP threads of torch that run them.
+
+Owns whether there are such functions here, where compiled code is kept (nothing is run that
+others could have put there), and the call. Without a compiler, or
+where it fails, there are none, and whoever asks does without. Must not know models.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+import traceback
+from functools import cache as remembered
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from engine import paths, private
+
+_KERNELS = Path(__file__).parent / "kernels"
+
+
+@remembered
+def openmp() -> ctypes.CDLL | None:
+    """The OpenMP library whose threads torch uses; None where it is not GNU's, or there is no compiler."""
+    if sys.platform != "linux" or find_spec("numba") is None:
+        return None
+    for path in [*Path(torch.__file__).parent.glob("lib/libgomp*"), Path("libgomp.so.1")]:
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        library.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+        library.GOMP_parallel.restype = None
+        return library
+    return None
+
+
+@remembered
+def kernels() -> ModuleType | None:
+    """`decoder`, compiled: some seconds once a machine, then from the cache. None where that fails."""
+    library = openmp()
+    if library is None:
+        return None
+    try:
+        folder = private.code_folder(_cache(), paths.cache())
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))  # before numba is imported
+        with private.files():
+            from engine.worker.step.cpu.kernels import team
+
+            team.link(library)
+            from engine.worker.step.cpu.kernels import decoder
+    except Exception:  # another processor, a full disk: the answer comes all the same, only slower
+        traceback.print_exc()  # into the log
+        return None
+    return decoder
+
+
+def is_first_time() -> bool:
+    """Whether they would have to be compiled now, which takes some ten seconds."""
+    return openmp() is not None and not any(_cache().rglob("*.nbc"))
+
+
+def has_vectors() -> bool:
+    """Whether there are compiled products with 4-bit and 8-bit weights: those need AVX512_BF16."""
+    found = kernels()
+    return found is not None and bool(found.HAS_VECTORS)
+
+
+def run(function_address: int, argument_address: int, threads: int) -> None:
+    """Call a compiled function with one pointer, in every thread of a team; returns when all have."""
+    library = openmp()
+    if library is None:
+        raise RuntimeError("no OpenMP library")
+    library.GOMP_parallel(function_address, argument_address, threads, 0)
+
+
+def _cache() -> Path:
+    """Of compiled code: a folder for each state of the sources, because numba looks at one file alone."""
+    digest = hashlib.sha256()
+    for file in sorted(_KERNELS.glob("*.py")):
+        digest.update(file.read_bytes())
+    return paths.cache() / "numba" / digest.hexdigest()[:16]

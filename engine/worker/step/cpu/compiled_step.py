@@ -1,0 +1,167 @@
+"""One token through a Llama-like model on a CPU: a single call of a compiled function, in all threads.
+
+Owns the description of a model to that function (`decoder`), and its memory. The weights are the
+layers' own (`model_table`). The arithmetic has transformers' roundings; sums run in another order, so a
+bf16 result may differ in its last bit. Knows no requests.
+"""
+
+from typing import Any
+from weakref import WeakKeyDictionary, ref
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from engine.worker.step import native
+from engine.worker.step.cpu import compile, model_table
+from engine.worker.step.kv_cache import GrowingCache
+
+MOST_SEQUENCES = {True: 32, False: 4}
+"""With vector products and without. Each row of weights is read once and multiplied so often: with more,
+oneDNN's blocks are faster."""
+
+_steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictionary()
+
+
+def of(model: PreTrainedModel) -> "FusedStep | None":
+    """The model's fused step, made once; None where it does not suit, or cannot be compiled here."""
+    if model not in _steps:
+        _steps[model] = FusedStep(model) if is_possible(model) else None
+    return _steps[model]
+
+
+def is_possible(model: PreTrainedModel) -> bool:
+    """Whether there can be one, as the model's layers are now."""
+    return suits(model) and compile.kernels() is not None
+
+
+def suits(model: PreTrainedModel) -> bool:
+    """Whether the function computes just this, and reads all layers."""
+    layers = (module for module in model.modules() if hasattr(module, "in_features"))
+    return computes(model) and all(model_table.is_readable(layer) for layer in layers)
+
+
+def computes(model: PreTrainedModel) -> bool:
+    """Whether the function computes just this, in bf16, where torch's OpenMP can be called."""
+    return (
+        native.suits(model)
+        and model.device.type == "cpu"
+        and model.config.hidden_act == "silu"
+        and type(model.get_input_embeddings()) is nn.Embedding
+        and model.dtype == torch.bfloat16
+        and compile.openmp() is not None
+    )
+
+
+class FusedStep:
+    """A model that `suits`, as a function of the next token."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        kernel: Any = compile.kernels()
+        body: Any = model.model
+        self._run, self._spare = kernel.run.address, kernel.SPARE
+        self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
+        self._embed, self._rotary = body.embed_tokens, body.rotary_emb
+        self._pointed_at: list[Tensor] = []
+        self._layers = np.zeros(len(body.layers), kernel.LAYER)
+        for row, layer in zip(self._layers, body.layers, strict=True):
+            self._describe_layer(row, layer)
+        self._table = np.zeros(1, kernel.STEP)
+        self._step: Any = self._table[0]
+        self._describe(body, model.get_output_embeddings())
+        self._workspace: _Workspace | None = None
+        self._room: ref[Tensor] | None = None  # the cache's first one, when rooms were last looked at
+
+    def __call__(self, token_ids: Tensor, cache: GrowingCache) -> Tensor:
+        """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next, float32."""
+        held, batch, step = cache.get_seq_length(), len(token_ids), self._step
+        embedded = self._embed(token_ids)
+        x = embedded.float()  # [batch, 1, hidden]
+        turn = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
+        logits = torch.empty((batch, 1, int(step["head"]["rows"])))
+        layers: Any = cache.layers
+        room, threads = self._write_to(layers, held + 1), torch.get_num_threads()
+        self._work_in(batch, room, threads)
+        step["batch"], step["held"], step["room"] = batch, held, room
+        step["x"], step["turn"], step["logits"] = x.data_ptr(), turn.data_ptr(), logits.data_ptr()
+        compile.run(self._run, self._table.ctypes.data, threads)
+        for layer in layers:
+            layer.hold(held + 1)
+        return logits
+
+    def _write_to(self, layers: Any, tokens: int) -> int:
+        """Have a place for so many tokens in the cache's rooms, and know those; how many each has."""
+        room: Tensor = layers[0].key_room
+        is_known = self._room is not None and self._room() is room
+        if not is_known or room.shape[-2] < tokens:
+            for row, layer in zip(self._layers, layers, strict=True):
+                layer.make_room(tokens)
+                row["keys"], row["values"] = layer.key_room.data_ptr(), layer.value_room.data_ptr()
+            room = layers[0].key_room
+            self._room = ref(room)
+        return int(room.shape[-2])
+
+    def _work_in(self, batch: int, room: int, threads: int) -> None:
+        """Have what a step of this size writes to on its way."""
+        size = (batch, room, threads)
+        if self._workspace is not None and self._workspace.size == size:
+            return
+        self._workspace = _Workspace(size, self._step, self._spare)
+
+    def _describe(self, body: Any, head: nn.Module) -> None:
+        step, attention = self._step, body.layers[0].self_attn
+        step["layers"], step["layer_count"] = self._layers.ctypes.data, len(self._layers)
+        step["norm"] = self._address(body.norm.weight)
+        self._describe_matrix(step["head"], head)
+        step["hidden"], step["head_size"] = body.config.hidden_size, attention.head_dim
+        step["inner"] = body.config.intermediate_size
+        step["heads"], step["kv_heads"] = body.config.num_attention_heads, body.config.num_key_value_heads
+        step["epsilon"], step["scale"] = body.norm.variance_epsilon, attention.scaling
+
+    def _describe_layer(self, row: Any, layer: Any) -> None:
+        attention, mlp = layer.self_attn, layer.mlp
+        row["attention_norm"] = self._address(layer.input_layernorm.weight)
+        row["feed_norm"] = self._address(layer.post_attention_layernorm.weight)
+        matrices = {
+            "query": attention.q_proj,
+            "key": attention.k_proj,
+            "value": attention.v_proj,
+            "out": attention.o_proj,
+            "gate": mlp.gate_proj,
+            "up": mlp.up_proj,
+            "down": mlp.down_proj,
+        }
+        for name, matrix in matrices.items():
+            self._describe_matrix(row[name], matrix)
+
+    def _describe_matrix(self, row: Any, layer: nn.Module) -> None:
+        self._pointed_at.extend(model_table.describe(layer, row))
+
+    def _address(self, tensor: Tensor) -> int:
+        self._pointed_at.append(tensor.detach())  # a parameter's memory may be given up for other
+        return tensor.data_ptr()
+
+
+class _Workspace:
+    """Memory for what a step computes on its way, told to the table."""
+
+    def __init__(self, size: tuple[int, int, int], step: Any, spare: int) -> None:
+        self.size = batch, room, threads = size
+        names = ("hidden", "inner", "heads", "kv_heads", "head_size")
+        hidden, inner, heads, kv_heads, head_size = (int(step[name]) for name in names)
+        widest = max(hidden, inner, heads * head_size)
+        step["laid_out"], step["spare"] = batch * hidden, batch * (hidden + widest)
+        own = max(batch * (hidden + (1 + spare) * widest), 2 * head_size + room)
+        floats = {
+            "heads_out": batch * (heads + 2 * kv_heads) * head_size,
+            "mixed": batch * heads * head_size,
+            "gate": batch * inner,
+            "up": batch * inner,
+            "product": batch * hidden,
+            "own": threads * own,
+        }
+        self._memory = {name: torch.empty(count) for name, count in floats.items()}
+        for name, memory in self._memory.items():
+            step[name] = memory.data_ptr()
+        step["own_size"] = own

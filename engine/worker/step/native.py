@@ -1,0 +1,163 @@
+"""One token through a Llama-like model on a CPU: the model's own weights, without its Python.
+
+Owns the arithmetic of a decode step, in transformers' order and with its roundings. The linear layers are
+modules, called without hooks: whatever packs or quantizes them works. A single token needs no mask, and the
+rotation has its sign in the sine, which changes no bit. Heads that share keys are rows of one attention: many
+times as fast, with sums in another order, so a bf16 result may differ in its last bit. Knows no requests.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from transformers import DynamicCache, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+from transformers.cache_utils import CacheLayerMixin, DynamicLayer
+
+from engine.worker.step.linear import side_by_side
+
+_steps: WeakKeyDictionary[PreTrainedModel, "LeanStep | None"] = WeakKeyDictionary()
+
+ARCHITECTURES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in float32
+
+Linear = Callable[[Tensor], Tensor]
+
+
+def of(model: PreTrainedModel) -> "LeanStep | None":
+    """The model's lean step, made once, with its layers as they are then; None where it does not suit."""
+    if model not in _steps:
+        _steps[model] = LeanStep(model) if suits(model) else None
+    return _steps[model]
+
+
+def suits(model: PreTrainedModel) -> bool:
+    """Whether this model is computed just as here: a known class on one device, without windows or hooks.
+
+    A class of the same name that comes with a checkpoint is another one.
+    """
+    return (
+        type(model) in ARCHITECTURES
+        and model.dtype in DTYPES
+        and not getattr(model.config, "is_heterogeneous", False)
+        and model.device.type in ("cpu", "cuda")
+        and model.config._attn_implementation == "sdpa"
+        and all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config).layers)
+        and not any(hasattr(module, "_hf_hook") for module in model.modules())
+    )
+
+
+class LeanStep:
+    """A model that `suits`, as a function of the next token."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        body: Any = model.model
+        self._embed, self._rotary, self._head = (
+            body.embed_tokens,
+            body.rotary_emb,
+            model.get_output_embeddings(),
+        )
+        self._layers = [_Layer.of(layer) for layer in body.layers]
+        self._norm = _Norm.of(body.norm)
+
+    def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
+        """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next token."""
+        return self.at(
+            token_ids, torch.tensor([cache.get_seq_length()], device=token_ids.device), None, cache
+        )
+
+    def at(self, token_ids: Tensor, place: Tensor, mask: Tensor | None, cache: DynamicCache) -> Tensor:
+        """The same with the token's place [1] given, and a mask [1, 1, 1, n] of what the cache returns."""
+        x = self._embed(token_ids)  # [batch, 1, hidden]
+        turn = self._turn(x, place)
+        for layer, past in zip(self._layers, cache.layers, strict=True):
+            x.add_(layer.attend(layer.before_attention(x), turn, past, mask))
+            x.add_(layer.feed(layer.before_feed(x)))
+        logits: Tensor = self._head(self._norm(x))
+        return logits
+
+    def _turn(self, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this place."""
+        cosine, sine = self._rotary(x, place[None])  # [1, 1, size] each
+        first, second = sine.chunk(2, dim=-1)
+        return cosine[None], torch.cat((-first, second), dim=-1)[None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Norm:
+    """Root mean square norm: in float32, rounded, and then scaled."""
+
+    weight: Tensor
+    epsilon: float
+
+    @classmethod
+    def of(cls, norm: Any) -> "_Norm":
+        return cls(norm.weight.detach(), norm.variance_epsilon)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.numel() != self.weight.numel() or x.is_cuda or torch.compiler.is_compiling():
+            return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.epsilon).to(x.dtype)
+        length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # a single token: fewer calls
+        scale = (length * length / x.numel() + self.epsilon) ** -0.5
+        return self.weight * (x * scale)  # a scalar multiplies in float32
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One decoder layer; tensors are [batch, 1, hidden] between its parts."""
+
+    before_attention: _Norm
+    query_key_value: Linear
+    out: Linear
+    before_feed: _Norm
+    gate_up: Linear
+    down: Linear
+    activate: Callable[[Tensor], Tensor]
+    heads: int
+    kv_heads: int
+    head_size: int
+    scale: float
+
+    @classmethod
+    def of(cls, layer: Any) -> "_Layer":
+        attention, mlp = layer.self_attn, layer.mlp
+        return cls(
+            before_attention=_Norm.of(layer.input_layernorm),
+            query_key_value=side_by_side(attention.q_proj, attention.k_proj, attention.v_proj),
+            out=side_by_side(attention.o_proj),
+            before_feed=_Norm.of(layer.post_attention_layernorm),
+            gate_up=side_by_side(mlp.gate_proj, mlp.up_proj),
+            down=side_by_side(mlp.down_proj),
+            activate=F.silu if isinstance(mlp.act_fn, nn.SiLU) else mlp.act_fn,
+            heads=attention.config.num_attention_heads,
+            kv_heads=attention.config.num_key_value_heads,
+            head_size=attention.head_dim,
+            scale=attention.scaling,
+        )
+
+    def attend(
+        self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin, mask: Tensor | None
+    ) -> Tensor:
+        """Attention of one token to itself and to all in `past`, which gets it."""
+        batch = len(x)
+        all_heads = self.query_key_value(x).view(batch, -1, 1, self.head_size)  # [batch, all heads, 1, size]
+        query_key, value = all_heads.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
+        query, key = rotated(query_key, turn).split((self.heads, self.kv_heads), dim=1)
+        keys, values = past.update(key, value)  # [batch, kv heads, n, size]
+        rows = query.reshape(batch, self.kv_heads, -1, self.head_size)
+        mixed = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.scale)
+        return self.out(mixed.reshape(batch, 1, -1))
+
+    def feed(self, x: Tensor) -> Tensor:
+        """SwiGLU."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(self.activate(gate).mul_(up))
+
+
+def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
+    cosine, sine = turn
+    return (x * cosine).add_(x.roll(x.shape[-1] // 2, -1).mul_(sine))

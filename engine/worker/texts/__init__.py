@@ -1,0 +1,1 @@
+"""Texts to calibrate with and to score."""

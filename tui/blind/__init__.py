@@ -1,0 +1,1 @@
+"""The blind vote's parts."""

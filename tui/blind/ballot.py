@@ -1,0 +1,115 @@
+"""One blind turn from the prompt to the vote: what may be shown, what was voted, and keeping it.
+
+Knows the engine's blind turn and the history; knows no widget.
+"""
+
+import asyncio
+
+from msgspec.structs import replace
+
+from engine.history import History
+from engine.protocol import Event
+from engine.votes.blind import Blind
+from engine.votes.votes import BlindAnswer, BlindTurn, Choice, Exclusion, exclusion_of, verdict_of
+from tui.blind.lockstep import Lockstep
+from tui.duel.bridge import text_at
+
+
+class Ballot:
+    """A turn to vote on."""
+
+    def __init__(self, blind: Blind, history: History, pace: float = 1.0) -> None:
+        self.lockstep = Lockstep(pace)
+        self.choice: Choice | None = None
+        self.ended = False
+        """Whether both sides have said all they will say."""
+        self.stopped = False
+        """Whether the user stopped both."""
+        self._blind = blind
+        self._history = history
+        self._kept: int | None = None
+        self._keeping = asyncio.Lock()
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Who is at the left and who at the right."""
+        return self._blind.left, 1 - self._blind.left
+
+    @property
+    def texts(self) -> tuple[str, str]:
+        """What may be seen at the left and at the right."""
+        texts = self.lockstep.texts
+        left, right = self.sides
+        return texts[left], texts[right]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a vote may be cast: something is to be seen, and nothing was chosen."""
+        return self.choice is None and self.lockstep.length > 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more will be seen."""
+        return self.ended and (self.stopped or self.lockstep.complete)
+
+    @property
+    def is_void(self) -> bool:
+        """Whether there is nothing to vote on, and never will be."""
+        return self.ended and self.stopped and self.lockstep.length == 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the next turn may begin."""
+        return self.is_void or (self.ended and self.choice is not None)
+
+    @property
+    def exclusion(self) -> Exclusion | None:
+        """Why the turn does not count."""
+        return exclusion_of(self.turn())
+
+    @property
+    def parted_texts(self) -> tuple[str, str]:
+        """What A and B said where they part; empty where they do not."""
+        parted_at = self._blind.comparison.parted_at if self._blind.comparison else None
+        a, b = (text_at(self.lockstep.pieces(side), parted_at) for side in (0, 1))
+        return a, b
+
+    def add(self, side: int, event: Event) -> None:
+        """Take what a side said."""
+        self.lockstep.add(side, event)
+
+    def advance(self, elapsed_s: float) -> None:
+        """Let more be seen, after this time."""
+        if not self.stopped:
+            self.lockstep.advance(elapsed_s)
+
+    def stop(self) -> None:
+        """Both sides are stopped; what is seen now is what is voted on."""
+        self.stopped = True
+
+    def choose(self, choice: Choice) -> None:
+        """Vote; from now on everything may be seen."""
+        self.choice = choice
+        if not self.stopped:
+            self.lockstep.open()
+
+    def turn(self) -> BlindTurn:
+        """The turn as it is now."""
+        verdict = verdict_of(self.choice, self._blind.left) if self.choice else None
+        turn = self._blind.turn(verdict)
+        if not self.stopped:
+            return turn
+        a, b = (self._cut(answer) for answer in turn.answers)
+        return replace(turn, answers=(a, b))
+
+    async def keep(self) -> None:
+        """Keep the turn as it is now; HistoryError where that cannot be done."""
+        turn = self.turn()
+        async with self._keeping:
+            self._kept = await asyncio.to_thread(self._history.keep_turn, turn, self._kept)
+
+    def _cut(self, answer: BlindAnswer) -> BlindAnswer:
+        """The answer as it was seen when both were stopped."""
+        text = answer.text[: int(min(self.lockstep.length, len(answer.text)))]
+        whole = text == answer.text and answer.finish_reason is not None
+        return replace(answer, text=text, finish_reason=answer.finish_reason if whole else "cancelled")

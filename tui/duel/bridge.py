@@ -1,0 +1,310 @@
+"""The one place that awaits the engine: it turns events into messages, at most 20 a second and side.
+
+Knows sessions and the duel, and a function that posts a message. Knows no widget.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import get_args
+
+from msgspec.structs import replace
+from textual.message import Message
+
+from engine.config.profile import Profile
+from engine.duel.comparison import compare
+from engine.duel.duel import Duel
+from engine.duel.lens import Lens, NoLens, look
+from engine.duel.swap import return_text
+from engine.plan import advice
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged, Started
+from engine.session import schedule as scheduling
+from engine.session.client import Session
+from engine.session.schedule import Schedule
+from engine.votes.blind import Blind
+from tui.duel.figures import figures_of
+from tui.duel.messages import (
+    AnswerEnded,
+    AnswerGrew,
+    LoadAdvanced,
+    LoadBegan,
+    LoadEnded,
+    SideAsked,
+    SideLost,
+    SidePutBy,
+    SideStopping,
+    TurnEnded,
+)
+from tui.pacer import Pacer
+
+LATER = "one model is loaded at a time: this one when it is its turn"
+AGAIN = "loading it again tries it all the same"
+PATIENCE_S = 1.0  # from one cancel to the next that is meant
+LONGEST_CHARACTER = 4  # tokens: one for each byte
+
+Open = Callable[[Profile], Session]
+
+
+class Bridge:
+    """Two sessions in a duel, driven for a screen."""
+
+    def __init__(
+        self, profiles: Sequence[Profile], post: Callable[[Message], object], open_session: Open | None = None
+    ) -> None:
+        self._open: Open = open_session or Session
+        self.duel = Duel([self._open(profile) for profile in profiles])
+        self._post = post
+        self._settled = [asyncio.Event() for _ in profiles]
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._watches: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._blind = False
+        self._cancelled_s = float("-inf")
+        self._warned: list[Profile] = []  # of loads that cannot succeed
+
+    @property
+    def answering(self) -> bool:
+        """Whether a turn is under way."""
+        return not self._idle.is_set()
+
+    @property
+    def schedule(self) -> Schedule:
+        """Whether the sides answer one after the other or at once."""
+        return self.duel.schedule
+
+    @property
+    def contended(self) -> bool:
+        """Whether answers would take speed from each other now."""
+        return self.duel.contended(range(len(self.duel.sessions)))
+
+    async def load(self, side: int) -> None:
+        """Load a side's model. The last message is LoadEnded, unless another session takes the side."""
+        session = self.duel.sessions[side]
+        self._settled[side].clear()
+        self._post(LoadBegan(side, session.profile))
+        if self.schedule == "swap" or await self._refused(side, session.profile):
+            if self.schedule == "swap":
+                self._post(SidePutBy(side, LATER))
+            self._settled[side].set()
+            return
+        pacer = Pacer()
+        async for event in session.load():
+            if self.duel.sessions[side] is not session:
+                return
+            match event:
+                case Staged():
+                    pacer.due(partial(self._post, LoadAdvanced(side, event)))
+                case Loaded() | Failed():
+                    pacer.stop()
+                    self._post(LoadEnded(side, event))
+        if session.ready:
+            self._watch(side, session)
+        self._settled[side].set()
+
+    async def replace(self, side: int, profile: Profile) -> None:
+        """Put a profile on a side and load it. An answer that this side still owes is cancelled first."""
+        self._settled[side].clear()
+        if self._owes_answer(side):
+            if not self.stopping:  # a second cancel would end the other side's worker, too
+                self.duel.cancel()
+            await self.duel.sessions[side].close()  # whether or not it stops
+            await self._idle.wait()
+        left = self.duel.sessions[side]
+        self.duel.replace(side, self._open(profile))  # first: the end of one that is left is no news
+        await left.close()
+        await self.load(side)
+
+    async def ask_blind(self, blind: Blind, prompt: str, take: Callable[[int, Event], object]) -> None:
+        """Put a prompt to both sides in a turn that no screen hears of: all its events go to `take`.
+
+        Returns at once where a side has no model.
+        """
+        await self._loads_ended()
+        if not blind.ready:
+            return
+        self._idle.clear()
+        self._blind = True
+        try:
+            async with aclosing(blind.ask(prompt)) as events:
+                async for side, event in self._answers(events):
+                    take(side, event)
+        finally:
+            self._blind = False
+            self._idle.set()
+
+    async def ask(self, prompt: str) -> None:
+        """Put a prompt to both sides, as soon as neither is loading any more."""
+        await self._loads_ended()
+        self._idle.clear()
+        try:
+            await self._turn(prompt)
+        finally:
+            self._idle.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether a cancelled answer goes on still; a second `cancel` ends its worker."""
+        return self.duel.stopping
+
+    def cancel(self) -> None:
+        """Stop both sides, whatever they do; a second call, a moment later, ends what is `stopping`."""
+        now_s = time.monotonic()
+        if self.stopping and now_s - self._cancelled_s < PATIENCE_S:
+            return  # a key that is held down, or pressed twice
+        self._cancelled_s = now_s
+        self.duel.cancel()
+        for side, session in enumerate(self.duel.sessions):
+            if session.stopping and not self._blind:
+                self._post(SideStopping(side))
+
+    def forget(self) -> None:
+        """Start the conversations anew."""
+        self.duel.forget()
+
+    def toggle_schedule(self) -> None:
+        """One after the other, both at once, one loaded at a time; holds from the next prompt on."""
+        schedules: tuple[Schedule, ...] = get_args(Schedule)
+        self.duel.schedule = schedules[(schedules.index(self.schedule) + 1) % len(schedules)]
+
+    async def fit_together(self) -> bool:
+        """Whether both models fit at once; where not, one is loaded at a time from now on."""
+        profiles = [session.profile for session in self.duel.sessions]
+        if await asyncio.to_thread(advice.fit_together, profiles):
+            return True
+        self.duel.schedule = "swap"
+        return False
+
+    async def look(self) -> Lens | NoLens:
+        """The lens on the last turn; whoever leaves early stops it."""
+        self._idle.clear()
+        try:
+            return await look(self.duel)
+        finally:
+            self._idle.set()
+
+    async def put_aside(self) -> None:
+        """End both workers to give their memory back; the sides are lost until they are loaded again."""
+        self.duel.cancel()
+        await asyncio.gather(*(session.close() for session in self.duel.sessions))
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        """End both workers."""
+        self._closing = True
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*(session.close() for session in self.duel.sessions))
+
+    async def _turn(self, prompt: str) -> None:
+        sides = scheduling.order(self.duel.turns, len(self.duel.sessions))
+        asked = [side for side in sides if self.schedule == "swap" or self.duel.sessions[side].ready]
+        for side in asked:
+            first = side == asked[0] or self.schedule == "concurrent"
+            self._post(SideAsked(side, prompt, first))
+        feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
+        async for side, event in self._answers(self.duel.ask(prompt)):
+            feeds[side].take(event)
+        comparison = compare(self.duel)
+        parted_at = comparison.parted_at if comparison else None
+        a, b = (text_at(feeds[side].pieces, parted_at) if side in feeds else "" for side in (0, 1))
+        offsets = None
+        if comparison and comparison.same_tokenizer and parted_at is not None:
+            a_before, b_before = ("".join(feeds[side].pieces[:parted_at]) for side in (0, 1))
+            offsets = len(a_before), len(b_before)
+        self._post(TurnEnded(comparison, (a, b), offsets))
+
+    async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
+        """What the sides answer; the loads between the answers are told to the screen."""
+        told = 0
+        async for side, event in events:
+            for found in self.duel.swap.returns[told:]:
+                self._post(SidePutBy(found.side, return_text(found)))
+            told = len(self.duel.swap.returns)
+            if isinstance(event, Started | Staged | Loaded) or not self.duel.sessions[side].ready:
+                self._tell_load(side, event)
+            if not isinstance(event, Started | Staged | Loaded):
+                yield side, event
+
+    def _tell_load(self, side: int, event: Event) -> None:
+        """A load within a turn: one model is loaded at a time."""
+        session = self.duel.sessions[side]
+        match event:
+            case Started():
+                self._post(LoadBegan(side, session.profile, within_turn=True))
+            case Staged():
+                self._post(LoadAdvanced(side, event))
+            case Loaded() | Failed():
+                self._post(LoadEnded(side, event, within_turn=True))
+        if isinstance(event, Loaded):
+            self._watch(side, session)
+
+    async def _refused(self, side: int, profile: Profile) -> bool:
+        """Whether a load cannot possibly succeed, which is told at once; asked for again it is tried."""
+        if profile in self._warned:
+            return False
+        failed = await asyncio.to_thread(advice.refusal, profile)
+        if failed is None:
+            return False
+        self._warned.append(profile)
+        self._post(LoadEnded(side, replace(failed, hint=failed.hint.replace(advice.ANYWAY, AGAIN))))
+        return True
+
+    async def _loads_ended(self) -> None:
+        await asyncio.gather(*(settled.wait() for settled in self._settled))
+
+    def _owes_answer(self, side: int) -> bool:
+        answer = self.duel.answers.get(side)
+        return self.answering and answer is not None and not answer.ended
+
+    def _watch(self, side: int, session: Session) -> None:
+        """Report a worker that ends while it has nothing to do; one that answers reports itself."""
+
+        async def watch() -> None:
+            failure = await session.ended()
+            answer = self.duel.answers.get(side)
+            told = self._owes_answer(side) or (answer is not None and answer.failure is failure)
+            told = told and not self._blind
+            if self.duel.sessions[side] is session and not self._closing and not told:
+                self._post(SideLost(side, failure))
+
+        task = asyncio.create_task(watch())
+        self._watches.add(task)
+        task.add_done_callback(self._watches.discard)
+
+
+def text_at(pieces: Sequence[str], index: int | None) -> str:
+    """What was said there: the first text from this token on (a token need not complete a character)."""
+    near = pieces[index : index + LONGEST_CHARACTER] if index is not None else []
+    return next((piece for piece in near if piece), "")
+
+
+class _Feed:
+    """One side's answer on its way to the screen."""
+
+    def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
+        self._side, self._duel, self._post = side, duel, post
+        self.pieces: list[str] = []
+        """The text of each token."""
+        self._text = ""
+        self._pacer = Pacer()
+
+    def take(self, event: Event) -> None:
+        """Take one event; the last one is passed on at once, with everything that waited."""
+        match event:
+            case Finished() | Failed():
+                self._pacer.stop()
+                answer = self._duel.answers[self._side]
+                self._post(AnswerEnded(self._side, answer, figures_of(answer)))
+            case Decoded(text=text):
+                self.pieces.append(text)
+                self._text += text
+                self._pacer.due(self._grow)
+            case _:
+                self._pacer.due(self._grow)
+
+    def _grow(self) -> None:
+        text, self._text = self._text, ""
+        self._post(AnswerGrew(self._side, text, figures_of(self._duel.answers[self._side])))

@@ -1,0 +1,103 @@
+"""What happened to the duel, as the messages that the bridge posts to the duel's screen.
+
+All are facts, about one side (0 is A, 1 is B) or about the turn. They carry data, never widgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+if TYPE_CHECKING:  # the first picture does not wait for the engine
+    from engine.config.profile import Profile
+    from engine.duel.comparison import Comparison
+    from engine.duel.duel import Answer
+    from engine.protocol import Failed, Loaded, Staged
+    from tui.duel.figures import Figures
+
+
+@dataclass
+class SideMessage(Message):
+    """Something happened to one side."""
+
+    side: int
+
+
+@dataclass
+class LoadBegan(SideMessage):
+    """A worker for this profile starts."""
+
+    profile: Profile
+    within_turn: bool = False
+    """Whether a prompt waits for it: one model is loaded at a time."""
+
+
+@dataclass
+class LoadAdvanced(SideMessage):
+    """Loading has come this far."""
+
+    staged: Staged
+
+
+@dataclass
+class LoadEnded(SideMessage):
+    """The model is ready, or it is not."""
+
+    result: Loaded | Failed
+    within_turn: bool = False
+
+
+@dataclass
+class SidePutBy(SideMessage):
+    """The side's model is not loaded until it is its turn; `why` is a line for the user."""
+
+    why: str
+
+
+@dataclass
+class SideAsked(SideMessage):
+    """The side has the prompt; `first` says whether it may begin at once."""
+
+    prompt: str
+    first: bool
+
+
+@dataclass
+class AnswerGrew(SideMessage):
+    """New text since the last such message, and the figures so far. At most 20 a second."""
+
+    text: str
+    figures: Figures
+
+
+@dataclass
+class SideStopping(SideMessage):
+    """The answer was cancelled, and ends with what is being computed."""
+
+
+@dataclass
+class AnswerEnded(SideMessage):
+    """The whole answer with its final figures."""
+
+    answer: Answer
+    figures: Figures
+
+
+@dataclass
+class SideLost(SideMessage):
+    """The worker ended while it had nothing to do."""
+
+    failure: Failed
+
+
+@dataclass
+class TurnEnded(Message):
+    """Every side has answered; `comparison` is None unless both did."""
+
+    comparison: Comparison | None
+    parted_texts: tuple[str, str]
+    """What A and B said where they part; empty where they do not."""
+    parted_offsets: tuple[int, int] | None = None
+    """Where that begins in each answer's text, in characters."""

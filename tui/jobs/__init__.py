@@ -1,0 +1,1 @@
+"""Long work as a screen shows it: bench, fidelity, quantizing."""
