@@ -25,6 +25,12 @@ class Page(Screen[Result], Ending):
             above.dismiss()
         return super().dismiss(result)
 
+    async def on_event(self, event: events.Event) -> None:
+        """A screen that was left before it was set up has no children: it is not set up any more."""
+        if isinstance(event, events.Mount) and not self.is_attached:
+            return
+        await super().on_event(event)
+
     async def stop(self) -> None:
         """The application ends: end what runs, and keep what is done."""
 
