@@ -41,8 +41,8 @@ class Done:
 
     @property
     def is_clear(self) -> bool:
-        """Whether what went wrong is said in a line or two, without Python's own words."""
-        return "Traceback" not in self.err and len(self.err.strip().splitlines()) <= 3
+        """Whether what went wrong is said in a line and a hint for each side, not in Python's words."""
+        return "Traceback" not in self.err and len(self.err.strip().splitlines()) <= 4
 
 
 Command = Callable[..., Done]
