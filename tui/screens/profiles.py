@@ -28,7 +28,7 @@ from engine.units import bytes_text
 from tui.duel.side import LETTERS
 from tui.screens.page import Dialog
 
-NAME_WIDTH, BADGE_WIDTH = 24, 9
+NAME_WIDTH, BADGE_WIDTH = 28, 9
 SIGNS: dict[Verdict | None, tuple[str, str]] = {
     "fits": ("●", "$text-success"),
     "tight": ("◐", "$text-warning"),
@@ -223,7 +223,8 @@ def entry_content(entry: Entry, fit: Fit | None = None) -> Content:
     sign, style = SIGNS[fit.verdict if fit else None]
     return Content.assemble(
         (sign + " ", style),
-        (name.ljust(NAME_WIDTH) + " ", "bold" if not fault else "$quiet"),
+        Content.styled(name, "$quiet" if fault else "bold").truncate(NAME_WIDTH, ellipsis=True, pad=True),
+        " ",
         (badge.ljust(BADGE_WIDTH) + " ", "$text-primary"),
         (fault or description, "$text-error" if fault else "$quiet"),
     )
