@@ -27,8 +27,9 @@ from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
-from engine.worker.step import captured_step
+from engine.worker.step import captured_step, stepper
 from engine.worker.step.kv_cache import growing_cache
+from engine.worker.step.stepper import Stepper
 
 METHODS: dict[str, Method] = {
     "bf16": Full(),
@@ -132,11 +133,11 @@ def speeds(side: Side) -> None:
 @contextmanager
 def eagerly() -> Iterator[None]:
     """Within it no step is replayed."""
-    before, decode.REPLAYING = decode.REPLAYING, ()
+    before, stepper.REPLAYING = stepper.REPLAYING, ()
     try:
         yield
     finally:
-        decode.REPLAYING = before
+        stepper.REPLAYING = before
 
 
 def likeness(loaded: LoadedModel) -> Figures:
@@ -167,7 +168,7 @@ def kernels(loaded: LoadedModel) -> Figures:
     """What the device does in a step: how many kernels, for how long, the longest of them."""
     cache = growing_cache(loaded.model.config, 256)
     decode.prepare(loaded, cache)
-    stepper = decode.Stepper(loaded.model, cache)
+    stepper = Stepper(loaded.model, cache)
     stepper.read(bench_run.made_up(loaded, 1, 64))
     token = stepper.logits.argmax(-1, keepdim=True)
     stepper.read(token)

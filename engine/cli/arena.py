@@ -19,7 +19,7 @@ from engine.cli.options import Settings, chosen, settings_options
 from engine.cli.prompts import Conversation
 from engine.cli.terminal import Styled
 from engine.duel.duel import Duel
-from engine.duel.ending import ending_text
+from engine.ending import ending_text
 from engine.errors import ExitCode, HistoryError, InputError
 from engine.history import History
 from engine.units import speed_text

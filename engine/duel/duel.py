@@ -11,8 +11,8 @@ from contextlib import aclosing, contextmanager
 from msgspec import Struct
 
 from engine.config.profile import Generation
-from engine.duel.ending import ending_text
 from engine.duel.swap import Swap
+from engine.ending import ending_text
 from engine.protocol import (
     Decode,
     Decoded,

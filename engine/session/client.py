@@ -6,7 +6,6 @@ answer nothing which was asked are dropped here.
 """
 
 import asyncio
-import signal
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -16,7 +15,6 @@ from engine.checkpoints import views
 from engine.config.profile import Generation, Profile
 from engine.machine import nvidia, oom_kill, packages
 from engine.protocol import (
-    GPU_FAULT_EXIT_CODE,
     Cancel,
     Command,
     CopyMeasured,
@@ -50,6 +48,7 @@ from engine.protocol import (
     Started,
     TextCut,
 )
+from engine.session.last_words import last_words
 from engine.session.worker_process import WorkerProcess
 
 MOST_WAITING = 1 << 16  # events that a slow reader may leave; then the worker has to wait
@@ -232,7 +231,7 @@ class Session:
                 await self._take(event)
             if self.info is None:
                 await _sweep_store()
-            lost = await self._with_advice(self._last_words(worker))
+            lost = await self._with_advice(last_words(worker, self._ending, self._oom_kills))
         finally:
             self._lost = lost
             with suppress(asyncio.QueueFull):  # then nobody waits: it comes after what is there
@@ -246,39 +245,6 @@ class Session:
         """Whether this belongs to what was asked, and is not the tail of an answer whose reader left."""
         owner = getattr(event, "request", None)
         return self._busy and isinstance(event, self._expected) and owner in {None, self._requests}
-
-    def _last_words(self, worker: WorkerProcess) -> Failed:
-        code = worker.exit_code
-        log = f"; log: {worker.log.path}" if worker.log.path else ""
-        again = f"load it again{log}"
-        match self._ending:
-            case "cancelled":
-                return Failed(kind="cancelled", message="cancelled")
-            case "unresponsive":
-                message = "had not stopped yet and was ended"
-                return Failed(kind="unresponsive", message=message, hint="load it again")
-        if self._ran_out(worker):
-            message = "the worker was ended for want of memory"
-            return Failed(kind="out_of_memory", message=message, hint=again)
-        if worker.fault:
-            message = f"the worker {worker.fault} and was ended"
-        elif code == -signal.SIGKILL:
-            by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
-            both = "by hand, or by the kernel for want of memory"
-            message = f"the worker was killed (SIGKILL: {both if self._oom_kills is None else by_hand})"
-        elif code == GPU_FAULT_EXIT_CODE:
-            message = "the worker ended after a fault of its GPU"
-        elif code is not None and code < 0:
-            message = f"the worker died of {_signal_name(-code)}"
-        else:
-            message = f"the worker ended with exit code {code}"
-        return Failed(kind="worker_lost", message=message, hint=again)
-
-    def _ran_out(self, worker: WorkerProcess) -> bool:
-        """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
-        if worker.exit_code == -signal.SIGKILL and not worker.fault and self._oom_kills is not None:
-            return (oom_kill.count() or 0) > self._oom_kills
-        return worker.exit_code == -signal.SIGABRT and any("bad_alloc" in line for line in worker.log.tail)
 
     async def _with_advice(self, failed: Failed) -> Failed:
         """A shortage with what to try, by name; every other failure as it is."""
@@ -375,10 +341,3 @@ async def _sweep_store() -> None:
     views.sweep()
     with suppress(OSError, TimeoutError):
         await asyncio.wait_for(asyncio.to_thread(store.sweep), ADVICE_S)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -109,9 +109,8 @@ def _read(
     readable.require_dtype(placement.dtype, checkpoint.name)
     kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
-    on_gpu = (
-        placement.device.type == "cuda"
-    )  # there the buffers would be in the way of the model, and in its figures
+    # On a GPU the copy's buffers would stand in the model's way, and in its figures.
+    on_gpu = placement.device.type == "cuda"
     copy_bytes_s = bandwidth.quick_copy_speed(placement.device) if on_gpu else None
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.duel.ending import ending_text
+from engine.ending import ending_text
 from engine.protocol import FinishReason
 
 

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from engine.worker.generate import decode
-from engine.worker.step import captured_step, cuda_graph, kv_cache
+from engine.worker.step import captured_step, cuda_graph, kv_cache, stepper
 from tests.gpu.on_device import HAS_GPU
 
 Run = Callable[[], None]
@@ -42,5 +41,5 @@ def _take_cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         return rooms(needed, expected, torch.device("cuda"))
 
     monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
-    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))

@@ -8,12 +8,12 @@ import torch
 from engine.config.methods import BitsAndBytes, Full, Method
 from engine.config.profile import Generation
 from engine.worker.generate import decode, rehearsal
-from engine.worker.generate.decode import Stepper
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
-from engine.worker.step import cuda_graph
+from engine.worker.step import cuda_graph, stepper
 from engine.worker.step.captured_step import ReplayedStep
 from engine.worker.step.kv_cache import GrowingCache, growing_cache, room_tokens
+from engine.worker.step.stepper import Stepper
 from tests.gpu.on_device import DEVICE, PROMPT, cuda_only, loaded, written
 
 pytestmark = pytest.mark.gpu
@@ -29,7 +29,7 @@ def test_a_graph_writes_what_single_kernels_write(method: Method, monkeypatch: p
     model = loaded(method)
     graph, end = written(model, KeptCache(), LONG)
     assert (end.mode, end.notes) == ("graph", ())
-    monkeypatch.setattr(decode, "REPLAYING", ())
+    monkeypatch.setattr(stepper, "REPLAYING", ())
     assert written(model, KeptCache(), LONG)[0] == graph
 
 
@@ -43,7 +43,7 @@ def test_every_replay_computes_in_rooms_of_every_size(
         cache, single = (growing_cache(model.model.config, room) for _ in range(2))
         replaying = read(model, cache)
         with monkeypatch.context() as patch:
-            patch.setattr(decode, "REPLAYING", ())
+            patch.setattr(stepper, "REPLAYING", ())
             eager = read(model, single)
         assert room_tokens(cache) == room
         for _ in range(8):

@@ -22,6 +22,7 @@ from engine.config.sources import SHAPES
 from engine.worker.generate import decode
 from engine.worker.measure import score
 from engine.worker.step import captured_step, cuda_graph, kv_cache
+from engine.worker.step.stepper import Stepper
 from tests.gpu_free.fake_cuda import GPU, Launches, fake_cuda
 
 TABLE = Path(__file__).with_name("launches.json")
@@ -116,10 +117,10 @@ def _int8(linear: nn.Linear) -> nn.Module:
 QUANTIZED = {"nf4": _nf4, "int8": _int8}
 
 
-def stepper(model: PreTrainedModel, batch: int = 1) -> decode.Stepper:
+def stepper(model: PreTrainedModel, batch: int = 1) -> Stepper:
     """With a captured step, and a prompt that was read."""
     cache = kv_cache.growing_cache(model.config, 64)
-    steps = decode.Stepper(model, cache)
+    steps = Stepper(model, cache)
     assert steps.prepare(torch.zeros((batch, 1), dtype=torch.long, device=GPU))
     steps.read(torch.zeros((batch, PROMPT_TOKENS), dtype=torch.long, device=GPU))
     assert steps.mode == "graph", steps._why_not

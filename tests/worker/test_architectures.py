@@ -27,6 +27,7 @@ from engine.worker.measure import bench_run
 from engine.worker.measure.score import Scorer
 from engine.worker.step import native
 from engine.worker.step.kv_cache import growing_cache
+from engine.worker.step.stepper import Stepper
 from tests.worker.architectures import ANSWERED, ODD, REFUSED, VOCABULARY, generated, verdict, write
 from tests.worker.llama_like import model_of
 
@@ -105,7 +106,7 @@ def test_a_passage_goes_on_behind_a_state_as_decoding_does(
     scorer.scored(loaded, Score(request=1, passage=begun), lambda: False)
     rest = Passage(token_ids=TOKENS, first=len(TOKENS) - 6, continues=True)
     found = scorer.scored(loaded, Score(request=2, passage=rest), lambda: False)
-    stepper = decode.Stepper(loaded.model, growing_cache(loaded.model.config))
+    stepper = Stepper(loaded.model, growing_cache(loaded.model.config))
     stepper.read(torch.tensor([TOKENS[:-6]]))
     for token, log_prob in zip(TOKENS[-6:], found.log_probs, strict=True):
         assert log_prob == pytest.approx(float(stepper.logits.log_softmax(-1)[0, token]), abs=1e-3)
@@ -125,7 +126,7 @@ def test_a_benchmark_counts_what_a_state_holds(kind: str, folder_of: Callable[[s
 def test_states_are_part_of_the_memory(folder_of: Callable[[str], Path]) -> None:
     loaded = loaded_of(folder_of("qwen3_next"))
     cache = growing_cache(loaded.model.config)
-    decode.Stepper(loaded.model, cache).read(torch.tensor([TOKENS]))
+    Stepper(loaded.model, cache).read(torch.tensor([TOKENS]))
     linear, attention = cache.layers
     states = linear.conv_states[0].nbytes + linear.recurrent_states[0].nbytes
     assert memory.cache_bytes(cache) == states + attention.key_room.nbytes + attention.value_room.nbytes

@@ -16,8 +16,9 @@ from engine.worker import serve
 from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
-from engine.worker.step import capturable, captured_step, cuda_graph, kv_cache
+from engine.worker.step import capturable, captured_step, cuda_graph, kv_cache, stepper
 from engine.worker.step.kv_cache import LEAST_ROOM_TOKENS, GrowingCache
+from engine.worker.step.stepper import Stepper
 
 PROMPT = list(range(70, 110))
 SHAPE = {
@@ -52,7 +53,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def room_tokens(needed: int, expected: int, device: torch.device) -> int:
         return max(LEAST_ROOM_TOKENS, 1 << (max(needed, expected) - 1).bit_length())
 
-    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))
     monkeypatch.setattr(cuda_graph, "captured", captured)
     monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
@@ -146,7 +147,7 @@ def test_an_answer_that_outgrows_its_rooms_goes_on_eagerly_and_captures_nothing(
     assert len(PROMPT) + len(found) > LEAST_ROOM_TOKENS
     assert captures == ["captured"]
     assert end.notes == ("decoded eagerly: from 256 tokens on, more than a graph was made for",)
-    monkeypatch.setattr(decode, "REPLAYING", ())
+    monkeypatch.setattr(stepper, "REPLAYING", ())
     assert found == answered(tiny, settings, KeptCache())[0]
 
 
@@ -163,7 +164,7 @@ def test_a_conversation_that_grows_moves_to_larger_rooms_between_two_answers(
     assert captures == ["captured"] * 2  # for 256 and for 512 tokens
     answered(tiny, short, kept, PROMPT, cold=True)
     assert captures == ["captured"] * 2  # both are kept
-    monkeypatch.setattr(decode, "REPLAYING", ())
+    monkeypatch.setattr(stepper, "REPLAYING", ())
     fresh, ids = KeptCache(), list(PROMPT)
     for new in found:
         assert answered(tiny, short, fresh, ids, cold=True)[0] == new
@@ -194,7 +195,7 @@ def test_while_nothing_is_captured_the_first_token_is_looked_at_before_the_next_
     tiny: LoadedModel, captures: list[str]
 ) -> None:
     cache = kv_cache.growing_cache(tiny.model.config)
-    model = decode.Stepper(tiny.model, cache)
+    model = Stepper(tiny.model, cache)
     model.read(torch.tensor([PROMPT]))
     assert not model.runs_ahead
     chosen = decode.choices(model, lambda logits: logits.argmax(-1, keepdim=True), 3)
@@ -236,7 +237,7 @@ def test_a_replay_that_does_nothing_or_always_the_same_is_no_replay(
     found, end = answered(tiny, Generation(max_new_tokens=8), KeptCache())
     told = "decoded eagerly: a CUDA graph failed (RuntimeError: the replayed step gives other logits)"
     assert (end.mode, end.notes) == ("eager", (told,))
-    monkeypatch.setattr(decode, "REPLAYING", ())
+    monkeypatch.setattr(stepper, "REPLAYING", ())
     assert found == answered(tiny, Generation(max_new_tokens=8), KeptCache())[0]
 
 
@@ -335,7 +336,7 @@ def test_what_is_known_to_wait_is_not_tried_and_the_note_says_why(captures: list
 
 def test_layers_that_forget_are_named_as_the_reason(tiny: LoadedModel, captures: list[str]) -> None:
     cache = GrowingCache(config=tiny.model.config)
-    assert decode.Stepper(tiny.model, cache).notes == (f"decoded eagerly: {decode.WINDOWS}",)
+    assert Stepper(tiny.model, cache).notes == (f"decoded eagerly: {stepper.WINDOWS}",)
 
 
 def test_logits_that_are_no_numbers_are_told_with_the_answer() -> None:
@@ -349,8 +350,8 @@ def test_logits_that_are_no_numbers_are_told_with_the_answer() -> None:
 
     for spoil, notes in (
         (0.5, ()),
-        (float("nan"), (decode.NO_NUMBERS,)),
-        (float("inf"), (decode.NO_NUMBERS,)),
+        (float("nan"), (stepper.NO_NUMBERS,)),
+        (float("inf"), (stepper.NO_NUMBERS,)),
     ):
         _, end = answered(loaded_with(spoil), Generation(max_new_tokens=3), KeptCache())
         assert end.notes == notes

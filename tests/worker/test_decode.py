@@ -11,7 +11,7 @@ from transformers import DynamicCache, OPTConfig, OPTForCausalLM
 from engine.config import profile
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method
 from engine.config.profile import Model, Profile
-from engine.duel.ending import STOP_STRING
+from engine.ending import STOP_STRING
 from engine.errors import InputError
 from engine.protocol import Message
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer

@@ -16,12 +16,12 @@ from transformers import PreTrainedModel
 from engine.config.methods import BitsAndBytes, Method, Rtn
 from engine.config.profile import Model, Profile
 from engine.worker import describe
-from engine.worker.generate import decode
 from engine.worker.load import LoadedModel, load
 from engine.worker.step.cpu import compile, compiled_step, model_table
 from engine.worker.step.cpu.int4 import Nibbles, PackedNibbles
 from engine.worker.step.kv_cache import growing_cache
 from engine.worker.step.linear import PackedLinear
+from engine.worker.step.stepper import Stepper
 from tests.worker.llama_like import KINDS, logits_of, model_of, prompt
 
 pytestmark = pytest.mark.skipif(compile.openmp() is None, reason="no compiler, or not GNU's OpenMP")
@@ -266,7 +266,7 @@ def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPat
         model = model_of("llama", torch.bfloat16)
         assert compiled_step.suits(model) and compiled_step.of(model) is None and not compile.has_vectors()
         cache = growing_cache(model.config)
-        stepper = decode.Stepper(model, cache)
+        stepper = Stepper(model, cache)
         stepper.read(prompt(1))
         stepper.read(prompt(1, 1))
         assert cache.get_seq_length() == 21 and describe._step(model) == "lean"

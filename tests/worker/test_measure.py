@@ -9,11 +9,11 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralCon
 from engine.config import profile
 from engine.errors import InputError
 from engine.protocol import Failed, Measure, MeasureCopy, Measured, Pass
-from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory, spare_cores
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
+from engine.worker.step.stepper import Stepper
 
 SHAPE = {
     "hidden_size": 128,
@@ -82,7 +82,7 @@ def test_a_batch_says_what_its_sequences_say_alone(generator: str, depth: int) -
     prompt = bench_run.made_up(loaded, 3, 30)
     cache = DynamicCache(config=loaded.model.config)
     if depth:
-        decode.Stepper(loaded.model, cache).read(prompt[:, :depth])
+        Stepper(loaded.model, cache).read(prompt[:, :depth])
     before = cache.get_seq_length()
     bench_run.GENERATORS[generator](loaded, prompt, cache, steps, lambda: False)
     assert before == depth

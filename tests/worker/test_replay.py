@@ -13,13 +13,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Co
 from engine.config.profile import Generation, Model, Profile
 from engine.protocol import Measure, Measured, Pass
 from engine.worker.generate import decode, sampling
-from engine.worker.generate.decode import End, Stepper, Token
+from engine.worker.generate.decode import End, Token
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
-from engine.worker.step import captured_step, kv_cache, native
+from engine.worker.step import captured_step, kv_cache, native, stepper
 from engine.worker.step.captured_step import ReplayedStep
 from engine.worker.step.kv_cache import ROOM_TOKENS, GrowingCache
+from engine.worker.step.stepper import Stepper
 
 SHAPE = {
     "vocab_size": 256,
@@ -42,7 +43,7 @@ def tiny() -> LoadedModel:
 
 @pytest.fixture
 def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "REPLAYING", ("cpu", "cuda"))
+    monkeypatch.setattr(stepper, "REPLAYING", ("cpu", "cuda"))
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +97,7 @@ def test_answers_are_the_eager_ones_across_several_rooms(
     eager, end = written(tiny, PROMPT, settings)
     assert (len(eager), end.mode) == (100, "eager")
     assert len(PROMPT) + len(eager) > 2 * ROOM_TOKENS
-    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     replayed, end = written(tiny, PROMPT, settings)
     assert replayed == eager
     assert (end.mode, end.notes) == ("graph", ())
@@ -147,7 +148,7 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
     told = "a CUDA graph failed (RuntimeError: operation not permitted when stream is capturing)"
     assert end.notes == (f"decoded eagerly: {told}",)
     monkeypatch.undo()
-    monkeypatch.setattr(decode, "REPLAYING", ("cpu",))
+    monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     assert written(tiny, PROMPT, LONG)[1] == end  # not tried again
 
 

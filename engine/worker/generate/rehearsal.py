@@ -13,6 +13,7 @@ from engine.worker.generate.prefix_cache import MOST_EXPECTED, KeptCache
 from engine.worker.host import memory
 from engine.worker.load import LoadedModel
 from engine.worker.progress import Report
+from engine.worker.step import stepper
 
 PROMPT_TOKENS = 512  # that a first prompt is expected to have
 READ_TOKENS = 64
@@ -26,7 +27,7 @@ CAPTURING = "the decode step, as a CUDA graph"
 @torch.inference_mode()
 def rehearsed(loaded: LoadedModel, kept: KeptCache, report: Report) -> None:
     """Have a step captured for a first conversation, which `kept` then has, and every kernel used once."""
-    if loaded.device.type not in decode.REPLAYING:
+    if loaded.device.type not in stepper.REPLAYING:
         return
     report(Staged(stage="warm up", detail=CAPTURING))
     cache = kept.empty(loaded.model.config, 1, first_tokens(loaded))

@@ -15,14 +15,15 @@ from transformers import DynamicCache
 from engine.errors import InputError
 from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
 from engine.worker.generate import decode
-from engine.worker.generate.decode import Stepper
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, freeing, memory
 from engine.worker.host.spare_cores import SpareCores
 from engine.worker.load import LoadedModel
 from engine.worker.measure import hf_generate
-from engine.worker.measure.stamps import CancelledError, Stamps
+from engine.worker.measure.stamps import Stamps
+from engine.worker.step.interrupt import CancelledError
 from engine.worker.step.kv_cache import GrowingCache, pieces
+from engine.worker.step.stepper import Stepper
 
 SEED = 0
 

@@ -12,7 +12,8 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from engine.worker.load import LoadedModel
-from engine.worker.measure.stamps import CancelledError, Stamps
+from engine.worker.measure.stamps import Stamps
+from engine.worker.step.interrupt import CancelledError
 
 
 def generate(

@@ -16,11 +16,10 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 from engine.errors import GenerationError, InputError
 from engine.protocol import Failed, Passage, Score, Scored
 from engine.worker.checkpoints import readable
-from engine.worker.generate.interrupt import interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.measure.logits_file import Exchange
-from engine.worker.measure.stamps import CancelledError
 from engine.worker.step import forward
+from engine.worker.step.interrupt import CancelledError, interruptible
 from engine.worker.step.kv_cache import growing_cache, pieces
 
 SLICE_BYTES = 32 << 20  # of float32 logits that are worked on at once

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from engine.protocol import Decode
 
 
-class CancelledError(Exception):
-    """The run was cancelled on the way."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stamps:
     """Nanoseconds of the worker's monotonic clock."""

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from engine.worker.measure.stamps import CancelledError
+
+class CancelledError(Exception):
+    """The pass was cancelled on the way."""
 
 
 @contextmanager

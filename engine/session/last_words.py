@@ -1,0 +1,58 @@
+"""Why a worker's process ended, as the failure that a front end shows.
+
+Concludes from the exit code, from what the worker did wrong, and from the kernel's count of its kills. Knows
+neither requests nor models.
+"""
+
+import signal
+
+from engine.machine import oom_kill
+from engine.protocol import GPU_FAULT_EXIT_CODE, Failed, FailureKind
+from engine.session.worker_process import WorkerProcess
+
+
+def last_words(worker: WorkerProcess, ending: FailureKind | None, oom_kills: int | None) -> Failed:
+    """Of a worker that has ended. `ending` is why this side ended it, if it did; `oom_kills` are the kernel's
+    kills for want of memory before it was started, None where they are not counted.
+    """
+    log = f"; log: {worker.log.path}" if worker.log.path else ""
+    match ending:
+        case "cancelled":
+            return Failed(kind="cancelled", message="cancelled")
+        case "unresponsive":
+            message = "had not stopped yet and was ended"
+            return Failed(kind="unresponsive", message=message, hint="load it again")
+    hint = f"load it again{log}"
+    if _ran_out(worker, oom_kills):
+        message = "the worker was ended for want of memory"
+        return Failed(kind="out_of_memory", message=message, hint=hint)
+    return Failed(kind="worker_lost", message=f"the worker {_end(worker, oom_kills)}", hint=hint)
+
+
+def _ran_out(worker: WorkerProcess, oom_kills: int | None) -> bool:
+    """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
+    if worker.exit_code == -signal.SIGKILL and not worker.fault and oom_kills is not None:
+        return (oom_kill.count() or 0) > oom_kills
+    return worker.exit_code == -signal.SIGABRT and any("bad_alloc" in line for line in worker.log.tail)
+
+
+def _end(worker: WorkerProcess, oom_kills: int | None) -> str:
+    code = worker.exit_code
+    if worker.fault:
+        return f"{worker.fault} and was ended"
+    if code == -signal.SIGKILL:
+        by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
+        both = "by hand, or by the kernel for want of memory"
+        return f"was killed (SIGKILL: {both if oom_kills is None else by_hand})"
+    if code == GPU_FAULT_EXIT_CODE:
+        return "ended after a fault of its GPU"
+    if code is not None and code < 0:
+        return f"died of {_signal_name(-code)}"
+    return f"ended with exit code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
