@@ -22,7 +22,7 @@ _PICTURES: dict[int, str] = {
 }
 _NOTHING = dict.fromkeys(_PICTURES)
 _KEPT = {ord("\n"), ord("\t")}
-_ESCAPES = {code: f"\\u{code:04x}" for code in _PICTURES if code not in {*_KEPT, *_SURROGATES}}
+_ESCAPES = {code: f"\\u{code:04x}" for code in _PICTURES.keys() - _KEPT - set(_SURROGATES)}
 _LINES = {code: picture for code, picture in _PICTURES.items() if code not in _KEPT}
 
 
