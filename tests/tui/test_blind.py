@@ -74,8 +74,18 @@ class Booth:
         await wait_until(lambda: self.screen.query_one(Delta).display, "revealed")
         await self.play.pilot.pause()
 
+    async def picture(self) -> Rows:
+        """The whole screen at rest, cell by cell: three ticks of its clock change nothing."""
+        seen: list[Rows] = []
+        while len(seen) < 3 or seen[-3:] != 3 * seen[-1:]:
+            assert len(seen) < 100, "never at rest"
+            self.screen._tick()
+            await self.play.pilot.pause()
+            seen.append(self.rows())
+        return seen[-1]
+
     def rows(self) -> Rows:
-        """The whole screen, cell by cell."""
+        """The whole screen as it is now."""
         strips = self.play.app.screen._compositor.render_strips()
         return [
             [(letter, str(segment.style)) for segment in strip for letter in segment.text] for strip in strips
@@ -107,24 +117,24 @@ async def record(stage: Stager, seed: int, folder: Path) -> tuple[list[Rows], li
         await play.ready()
         booth = Booth(play, folder, seed)
         await booth.open()
-        moments = [booth.rows()]
+        moments = [await booth.picture()]
         await booth.ask("Three facts about Paris")
         await wait_until(lambda: play.duel.bridge.duel.answers[0].token_ids, "the first side writes")
         await play.pilot.pause()
-        moments.append(booth.rows())
+        moments.append(await booth.picture())
         play.sessions[0].go.set()
         await booth.shown(HELD_CHARACTERS - KEPT_BACK)
-        moments.append(booth.rows())
+        moments.append(await booth.picture())
         play.sessions[1].go.set()
         await booth.complete()
-        moments.append(booth.rows())
+        moments.append(await booth.picture())
         exchanged = [swapped(rows, booth) for rows in moments]
         await play.pilot.resize_terminal(80, 24)
         await booth.painted()
-        left = booth.rows()
+        left = await booth.picture()
         await play.pilot.press("ctrl+n")
         await booth.painted()
-        return moments, exchanged, [left, booth.rows()]
+        return moments, exchanged, [left, await booth.picture()]
 
 
 async def test_a_recording_of_the_screen_tells_no_side_from_the_other(stage: Stager, tmp_path: Path) -> None:
@@ -150,10 +160,10 @@ async def test_equal_words_make_equal_places(stage: Stager, tmp_path: Path) -> N
         play.sessions[0].go.set()
         await wait_until(lambda: booth.screen.ballot.lockstep.length > 100, "held")
         await booth.painted()
-        middle = booth.rows()
+        middle = await booth.picture()
         play.sessions[1].go.set()
         await booth.complete()
-        for rows in (middle, booth.rows()):
+        for rows in (middle, await booth.picture()):
             assert swapped(rows, booth) == rows
             assert "capital of France" in text_of(rows)
         booth.history.file.mkdir()  # a history that cannot be written stops nobody
