@@ -163,11 +163,18 @@ def _turn(row: tuple[Any, ...]) -> BlindTurn:
     return BlindTurn(
         created=created,
         prompt=prompt,
-        generation=msgspec.json.decode(generation, type=Generation),
+        generation=_generation(generation),
         left=left,
         answers=(_answer(a), _answer(b)),
         verdict=verdict,
     )
+
+
+def _generation(text: str) -> Generation:
+    """The settings of a turn; what is no setting any more is left out."""
+    kept = msgspec.json.decode(text, type=dict[str, Any])
+    known = {name: value for name, value in kept.items() if name not in Generation.RETIRED}
+    return msgspec.convert(known, Generation)
 
 
 def _answer(text: str) -> BlindAnswer:

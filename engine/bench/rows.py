@@ -6,6 +6,7 @@ the time from the first token to the last: that of all sequences together, and n
 
 from collections.abc import Sequence
 from statistics import fmean, median, stdev
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -62,8 +63,8 @@ class Row(Struct, frozen=True, kw_only=True):
     profile: str
     label: str = ""
     kernel: str = ""
-    decode: Decode | None = None
-    """How the steps were run; null where transformers' `generate` ran them."""
+    decode: Decode | Literal["compiled"] | None = None
+    """How the steps were run (`compiled` in kept runs only); null where transformers' `generate` ran them."""
     context: int
     batch: int
     prefill_tok_s: Figure | None = None

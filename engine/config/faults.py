@@ -45,7 +45,7 @@ def explain(message: str, data: object, into: Any) -> Fault:
     problem, _, place = message.partition(" - at `$")
     key = tuple(part for part in place.rstrip("`").replace("[", ".[").split(".") if part)
     if unknown := re.match(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        return _unknown(key, unknown[1], _fields(_type_at(into, data, key)))
+        return _unknown(key, unknown[1], _type_at(into, data, key))
     if missing := re.match(r"Object missing required field `(.*)`", problem):
         return Fault((*key, missing[1]), "missing")
     field, colon, rest = problem.partition(": ")
@@ -67,7 +67,12 @@ def item_at(data: object, key: Key) -> object:
     return data
 
 
-def _unknown(key: Key, name: str, fields: list[str]) -> Fault:
+def _unknown(key: Key, name: str, struct: inspect.Type | None) -> Fault:
+    """A key that no struct has; what to do about it where one had it once (`RETIRED`)."""
+    retired = getattr(struct.cls, "RETIRED", {}) if isinstance(struct, inspect.StructType) else {}
+    if name in retired:
+        return Fault((*key, name), "no longer a setting", retired[name])
+    fields = _fields(struct)
     return Fault((*key, name), "unknown key", nearest(name, fields) or "known here: " + ", ".join(fields))
 
 

@@ -6,7 +6,7 @@ Owns the schema and finding, reading and listing profiles. Loads nothing and kno
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -64,6 +64,11 @@ class Prompt(_Section, frozen=True):
 class Generation(_Section, frozen=True):
     """Sampling settings, with the meaning transformers gives them."""
 
+    RETIRED: ClassVar[Mapping[str, str]] = {
+        "compile": "delete this line: decode steps are compiled on a CPU and captured on a GPU anyway"
+    }
+    """Keys that were known once, and what to do about them."""
+
     max_new_tokens: Annotated[int, Meta(ge=1, le=1_000_000)] = 256
     temperature: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     """0 is greedy."""
@@ -73,8 +78,6 @@ class Generation(_Section, frozen=True):
     min_p: Annotated[float, Meta(ge=0, le=1)] = 0.0
     repetition_penalty: Annotated[float, Meta(ge=1e-6, le=1_000_000)] = 1.0
     seed: Seed = 0
-    compile: bool = False
-    """Let torch.compile make the decode step: minutes at the first answer. Each side's own holds."""
     stop: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """Strings that end an answer, special tokens too; they are not part of it."""
 

@@ -44,7 +44,7 @@ def set_environment() -> None:
 
 
 def _code_folders() -> dict[str, Path]:
-    """Where torch.compile keeps code: in our cache, not in a temporary folder that others know and can make.
+    """Where torch and Triton keep what they compile: in our cache, no temporary folder that others can make.
 
     Where ours cannot be trusted there is none, and whatever is to be compiled fails and runs as it is.
     """

@@ -119,8 +119,7 @@ def _read(
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
-    is_compiled = profile.generation.compile  # packed products cannot be
-    is_packable = packed and not is_compiled and placement.device.type == "cpu" and native.suits(model)
+    is_packable = packed and placement.device.type == "cpu" and native.suits(model)
     if is_packable:
         if compile.is_first_time():
             report(Staged(stage="warm up", detail=COMPILING))

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from engine.votes.votes import BlindAnswer, BlindTurn
 
 VOTER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from engine.history import History
 from tests.engine.test_history import TURN
@@ -69,6 +71,13 @@ def test_a_turn_without_a_vote_is_kept_too(history: History) -> None:
     history.keep_turn(replace(TURN, verdict=None, created=""))
     (kept,) = history.turns()
     assert kept.verdict is None and kept.created.endswith("+00:00")
+
+
+def test_a_turn_whose_settings_have_a_key_that_is_gone_is_read(history: History) -> None:
+    history.keep_turn(TURN)
+    with closing(sqlite3.connect(history.file)) as db, db:
+        db.execute("UPDATE turns SET generation = json_set(generation, '$.compile', json('false'))")
+    assert history.turns() == [TURN]
 
 
 def test_runs_are_listed_by_kind_the_newest_first(history: History) -> None:

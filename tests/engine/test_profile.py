@@ -166,6 +166,18 @@ def test_a_setting_nobody_knows_is_refused(key: str, said: str) -> None:
         profile.changed(profile.find("smollm2-nf4"), {key: 1})
 
 
+def test_a_key_that_is_gone_says_where_it_stands_and_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "old.yaml"
+    file.write_text("model: {source: demo}\ngeneration:\n  seed: 1\n  compile: true\n")
+    with pytest.raises(ProfileError) as refused:
+        profile.find(str(file))
+    told = f"{file}:4: generation.compile: no longer a setting (delete this line: decode steps"
+    assert str(refused.value).startswith(told)
+    assert [(fault.line, fault.key) for fault in profile.faults(file)] == [(4, "generation.compile")]
+    with pytest.raises(ProfileError, match="no longer a setting"):
+        profile.changed(profile.find("smollm2-nf4"), {"compile": True})
+
+
 def test_a_profile_survives_the_wire() -> None:
     import msgspec
 

@@ -1,8 +1,6 @@
 """Steps over a cache's rooms, as a CUDA graph replays them; on a CPU they run kernel after kernel."""
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
@@ -80,7 +78,7 @@ def test_logits_are_those_of_the_models_forward_pass(batch: int) -> None:
     for model in models():
         cache = kv_cache.growing_cache(model.config)
         model(tokens[:, :20], past_key_values=cache)
-        step = ReplayedStep(captured_step.step_of(model, is_compiled=False), cache, tokens[:, :1])
+        step = ReplayedStep(captured_step.step_of(model), cache, tokens[:, :1])
         ours = torch.cat([step(token).clone() for token in tokens[:, 20:].split(1, dim=1)], dim=1)
         theirs: Tensor = model(tokens).logits[:, 20:]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -138,7 +136,7 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
 ) -> None:
     eager, _ = written(tiny, PROMPT, LONG)
 
-    def broken(model: PreTrainedModel, *, is_compiled: bool) -> captured_step.Step:
+    def broken(model: PreTrainedModel) -> captured_step.Step:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     monkeypatch.setattr(captured_step, "step_of", broken)
@@ -164,15 +162,6 @@ def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_count
         made.append(kept._caches[0].made_for_rooms)
     assert made[0] is made[1] is made[2]
     assert made[3] is not made[0]
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU")
-def test_a_compiled_step_writes_what_the_eager_one_writes(tiny: LoadedModel) -> None:
-    settings = replace_struct(LONG, compile=True)
-    compiled = replace(tiny, profile=replace_struct(tiny.profile, generation=settings))
-    found, end = written(compiled, PROMPT, settings)
-    assert (end.mode, end.notes) == ("compiled", ())
-    assert found == written(tiny, PROMPT, LONG)[0]
 
 
 def test_rooms_hold_numbers_where_they_are_masked() -> None:

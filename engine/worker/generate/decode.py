@@ -74,7 +74,7 @@ def generate(
     """
     readable.require_embedded(loaded.model, loaded.tokenizer, token_ids)
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
-    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    model = Stepper(loaded.model, cache)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
     chunks = pieces(cache, unread, chunk_length(loaded.info.parameters, loaded.device.type))
@@ -92,7 +92,7 @@ def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
     It belongs on no answer's clock. `cache` holds the beginning of a prompt or nothing.
     """
     started_ns = time.monotonic_ns()
-    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    model = Stepper(loaded.model, cache)
     token_ids = torch.zeros((batch, 1), dtype=torch.long, device=loaded.device)
     return time.monotonic_ns() - started_ns if model.prepare(token_ids) else 0
 

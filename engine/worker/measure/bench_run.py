@@ -90,7 +90,7 @@ def engine_generate(
     """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
     if isinstance(cache, GrowingCache):
         decode.prepare(loaded, cache, len(prompt))
-    model = Stepper(loaded.model, cache, is_compiled=loaded.profile.generation.compile)
+    model = Stepper(loaded.model, cache)
     started_ns = time.monotonic_ns()
     _read(loaded, model, cache, prompt[:, cache.get_seq_length() :], cancelled)
     prefilled_ns, token_ns = time.monotonic_ns(), []

@@ -42,11 +42,10 @@ def obstacle(model: PreTrainedModel) -> str:
 
 
 @lru_cache(maxsize=1)
-def step_of(model: PreTrainedModel, *, is_compiled: bool) -> Step:
-    """The model's step: the engine's own, or its forward pass; by torch.compile if wanted."""
+def step_of(model: PreTrainedModel) -> Step:
+    """The model's step: the engine's own, or its forward pass."""
     own = native.of(model)
-    step: Step = own.at if own else _forward(model)
-    return torch.compile(step) if is_compiled else step
+    return own.at if own else _forward(model)
 
 
 def _forward(model: PreTrainedModel) -> Step:

@@ -33,12 +33,12 @@ class Stepper:
 
     logits: Tensor
 
-    def __init__(self, model: PreTrainedModel, cache: GrowingCache, *, is_compiled: bool = False) -> None:
-        self._model, self._cache, self._is_compiled = model, cache, is_compiled
+    def __init__(self, model: PreTrainedModel, cache: GrowingCache) -> None:
+        self._model, self._cache = model, cache
         has_rooms = isinstance(cache, GrowingCache) and captured_step.suits(cache)
         self._fused = compiled_step.of(model) if has_rooms else None
         self._lean = native.of(model)
-        is_wanted = is_compiled or model.device.type in REPLAYING
+        is_wanted = model.device.type in REPLAYING
         self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
         can = hasattr(cache, "made_for_rooms") and captured_step.suits(cache) and not self._why_not
         self._can_replay = is_wanted and can
@@ -50,14 +50,12 @@ class Stepper:
     def runs_ahead(self) -> bool:
         """Whether the next step should be on its way before anybody looks at this one's token."""
         is_ready = not self._captures or self._ready() is not None
-        return self._can_replay and self._model.device.type in REPLAYING and is_ready
+        return self._can_replay and is_ready
 
     @property
     def mode(self) -> Decode:
         """How steps are run."""
-        if not self._can_replay:
-            return "eager"
-        return "compiled" if self._is_compiled else "graph"
+        return "graph" if self._can_replay else "eager"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -76,7 +74,7 @@ class Stepper:
             return False
         try:
             captured_step.make_rooms(self._model, self._cache, token_ids)
-            step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+            step = captured_step.step_of(self._model)
             self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
         except Exception as error:
             self._give_up_replaying(error)
@@ -146,7 +144,7 @@ class Stepper:
             self.settle()
             if self._captures:
                 return None
-            step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+            step = captured_step.step_of(self._model)
             found = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
         self._replayed = found
         return found
@@ -156,7 +154,7 @@ class Stepper:
         if self._replayed is not None:
             return self._replayed if self._replayed.lasts() else None
         kept = self._cache.made_for_rooms
-        step = captured_step.step_of(self._model, is_compiled=self._is_compiled)
+        step = captured_step.step_of(self._model)
         return kept if isinstance(kept, ReplayedStep) and kept.goes_on(step) else None
 
     def _outgrow(self) -> None:
@@ -170,8 +168,7 @@ class Stepper:
     def _give_up_replaying(self, error: Exception) -> None:
         traceback.print_exc()  # into the log
         self.settle()
-        kind = "torch.compile" if self._is_compiled else "a CUDA graph"
-        self._stop_replaying(f"{kind} failed ({first_line(error)})")
+        self._stop_replaying(f"a CUDA graph failed ({first_line(error)})")
         if not memory.is_out_of_memory(error):  # there may be more the next time
             captured_step.failures[self._model] = self._why_not
 
