@@ -1,15 +1,11 @@
 """What is kept for good: blind turns with both answers and their votes, and the results of long runs.
 
-Owns one SQLite file, which nobody else may read. Each call is a transaction of its own on a connection of
-its own, so any thread and several QuantDuels may use the file at once, and a crash leaves all of a vote or
-nothing of it. Knows nothing of what votes and runs mean: `engine.votes.leaderboard` counts, and a run's body
-is its owner's JSON. A file that cannot be used raises HistoryError, a line for the user; the caller
-shows it and goes on.
+Owns the tables. Each call is a transaction of its own (`engine.database`), so any thread and several
+QuantDuels may use the file at once, and a crash leaves all of a vote or nothing of it. Knows nothing of what
+votes and runs mean: `engine.votes.leaderboard` counts, and a run's body is its owner's JSON.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +13,12 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from engine import paths, private
+from engine import paths
 from engine.config.profile import Generation
+from engine.database import Database
 from engine.errors import HistoryError
 from engine.votes.votes import BlindAnswer, BlindTurn
 
-SCHEMA_VERSION = 1
-BUSY_TIMEOUT_S = 5.0
 RunKind = Literal["bench", "fidelity"]
 TABLES = (
     """CREATE TABLE turns (
@@ -49,8 +44,8 @@ TABLES = (
         title TEXT NOT NULL,
         body BLOB NOT NULL)""",
     "CREATE INDEX runs_by_kind ON runs (kind, id)",
-    f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+SCHEMA_VERSION = len(MIGRATIONS := (TABLES,))
 ALL_TURNS = """
     SELECT turns.created, prompt, generation, left_side, a.answer, b.answer, verdict FROM turns
     JOIN answers AS a ON a.turn = turns.id AND a.side = 0
@@ -72,23 +67,24 @@ class History:
     """The file. The first call makes it."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self.file = file or paths.history()
+        self._database = Database(file or paths.history(), MIGRATIONS)
+        self.file = self._database.file
 
     def keep_turn(self, turn: BlindTurn, kept: int | None = None) -> int:
         """Keep a turn with its vote, where it has one; returns its number. `kept` is one to complete."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             number = _insert_turn(db, turn) if kept is None else kept
             _write_answers(db, number, turn)
             return number
 
     def turns(self) -> list[BlindTurn]:
         """Every turn, the oldest first."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             return [_turn(row) for row in db.execute(ALL_TURNS)]
 
     def keep_run(self, kind: RunKind, title: str, body: bytes, kept: int | None = None) -> int:
         """Keep a run's JSON document; returns its number. `kept` is one to replace: a run that has grown."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             if kept is not None:
                 db.execute("UPDATE runs SET title = ?, body = ? WHERE id = ?", (title, body, kept))
                 return kept
@@ -98,47 +94,17 @@ class History:
     def runs(self, kind: RunKind, limit: int = 50) -> list[Run]:
         """The latest runs of a kind, the newest first."""
         query = "SELECT id, created, title FROM runs WHERE kind = ? ORDER BY id DESC LIMIT ?"
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             rows = db.execute(query, (kind, limit)).fetchall()
         return [Run(id=number, kind=kind, created=created, title=title) for number, created, title in rows]
 
     def run_body(self, run: int) -> bytes:
         """A run's JSON document; HistoryError where there is no such run."""
-        with self._transaction() as db:
+        with self._database.transaction() as db:
             row = db.execute("SELECT body FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             raise HistoryError(f"the history has no run {run}")
         return bytes(row[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose changes hold at the end, all of them; after an exception or a crash, none."""
-        try:
-            private.folder(self.file.parent)
-            private.file(self.file)
-            with closing(_connected(self.file)) as db, db:
-                db.execute("BEGIN IMMEDIATE")
-                _make_tables(db, self.file)
-                yield db
-        except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
-            raise HistoryError(f"{self.file} cannot be used: {error}", _hint(error)) from error
-
-
-def _connected(file: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")  # a kept vote survives a power cut, too
-    db.execute("PRAGMA foreign_keys = ON")
-    return db
-
-
-def _make_tables(db: sqlite3.Connection, file: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise HistoryError(f"{file} was written by a newer QuantDuel", "update this one")
-    if version < SCHEMA_VERSION:
-        for statement in TABLES:
-            db.execute(statement)
 
 
 def _insert_turn(db: sqlite3.Connection, turn: BlindTurn) -> int:
@@ -187,9 +153,3 @@ def _number(cursor: sqlite3.Cursor) -> int:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _hint(error: Exception) -> str:
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return "it is damaged: move it away, and a new one is begun"
-    return "nothing is kept meanwhile"

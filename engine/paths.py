@@ -58,6 +58,11 @@ def history() -> Path:
     return _folder("data") / "history.sqlite3"
 
 
+def duels() -> Path:
+    """The file that keeps every duel."""
+    return _folder("data") / "duels.sqlite3"
+
+
 def logs() -> Path:
     """One bounded log per worker process."""
     return _folder("state") / "logs"

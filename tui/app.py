@@ -21,6 +21,7 @@ from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 
 if TYPE_CHECKING:
+    from engine.recordings.store import Duels
     from tui.duel.bridge import Open
     from tui.screens.run import RunScreen
 
@@ -36,13 +37,19 @@ class QuantDuelApp(App[None]):
     CSS_PATH = "app.tcss"
 
     def __init__(
-        self, a: Profile, b: Profile, open_session: Open | None = None, *, remarks: Sequence[str] = ()
+        self,
+        a: Profile,
+        b: Profile,
+        open_session: Open | None = None,
+        *,
+        remarks: Sequence[str] = (),
+        duels: Duels | None = None,
     ) -> None:
         super().__init__()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name
-        self.duel_screen = DuelScreen((a, b), open_session)
+        self.duel_screen = DuelScreen((a, b), open_session, duels)
         self._again = Again()
         self._remarks = remarks
         self._work_screens: dict[str, RunScreen] = {}

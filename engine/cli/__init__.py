@@ -33,6 +33,7 @@ COMMANDS = {
     "leaderboard": "What the kept blind votes say.",
     "quantize": "Make a profile's quantized checkpoint and keep it.",
     "store": "List, show and remove the kept checkpoints.",
+    "history": "List, show, export and delete the kept duels.",
     "profiles": "List, show and check profiles.",
     "doctor": "What this machine can run, and what is missing.",
 }

@@ -9,7 +9,7 @@ import click
 from msgspec.structs import replace
 
 from engine import tables
-from engine.cli import loading, prompts, terminal, transcript
+from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
 from engine.cli.options import Settings, anyway_option, chosen, settings_options
@@ -17,11 +17,12 @@ from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
 from engine.duel.duel import Duel
-from engine.duel.lens import look
+from engine.duel.lens import Lens, look
 from engine.duel.swap import return_text
 from engine.duel.turn import Side, Turn
-from engine.errors import ExitCode, InputError
+from engine.errors import ExitCode, HistoryError, InputError
 from engine.protocol import Loaded, Message, Rendered, Staged, Started
+from engine.recordings.keeper import Keeper
 from engine.session.progress import stage_text
 from engine.session.schedule import Schedule
 
@@ -33,6 +34,7 @@ class _Options(Settings):
     schedule: Schedule | Literal["auto"]
     show_prompt: bool
     lens: bool
+    no_history: bool
     anyway: bool
     memory_limits: tuple[SideLimit, ...]
 
@@ -68,7 +70,8 @@ class _Options(Settings):
 )
 @anyway_option
 @click.option("--show-prompt", is_flag=True, help="Show the text that the model reads, too.")
-@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they diverge.")
+@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they part.")
+@click.option("--no-history", is_flag=True, help="Do not keep this duel.")
 def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     """Put the same prompt to A and B. The sampling settings of A hold for both.
 
@@ -96,13 +99,18 @@ async def _duel(
         transcript.failed_loads(sides)
         duel = Duel([side.session for side in sides], schedule)
         duel.refused = {number for number, side in enumerate(sides) if side.failure}
+        keeper = None if options["no_history"] else Keeper(told=_not_kept)
         try:
-            return [await _turn(duel, sides, asked, options) for asked in conversations]
+            return [await _turn(duel, sides, asked, options, keeper) for asked in conversations]
         finally:
             _follow(duel, sides)  # so that the last worker is ended too
+            if keeper:
+                await keeper.aclose()
 
 
-async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, options: _Options) -> Turn:
+async def _turn(
+    duel: Duel, sides: list[LoadedSide], asked: Conversation, options: _Options, keeper: Keeper | None
+) -> Turn:
     if duel.schedule != "swap":
         transcript.failed_loads(await loading.newly_lost(sides))
     generation = duel.sessions[0].profile.generation
@@ -112,7 +120,10 @@ async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, option
         page.begin(rendered)
     duel.forget(asked.history)
     progress = loading.ProgressLine()
-    async with aclosing(duel.ask(asked.prompt, generation)) as events:
+    answers = duel.ask(asked.prompt, generation)
+    if keeper:
+        answers = keeper.keep(duel, asked.prompt, answers, generation)
+    async with aclosing(answers) as events:
         async for number, event in events:
             if isinstance(event, Started | Staged | Loaded):
                 progress.show(_loading_text(duel, number, event))
@@ -121,6 +132,8 @@ async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, option
     if page:
         page.end()
     lens = await look(duel) if options["lens"] else None
+    if keeper and isinstance(lens, Lens):
+        keeper.add_lens(lens)
     if page and lens:
         page.add_lens(lens)
     _follow(duel, sides)
@@ -129,6 +142,10 @@ async def _turn(duel: Duel, sides: list[LoadedSide], asked: Conversation, option
     records = _records(duel, sides, rendered)
     _note_lost_workers(duel, sides)
     return replace(turn.record(duel, asked.prompt, generation, records), lens=lens)
+
+
+def _not_kept(error: HistoryError) -> None:
+    print_error(f"this duel is not kept: {error.message}", error.hint)
 
 
 def _loading_text(duel: Duel, number: int, event: Started | Staged | Loaded) -> str:
@@ -156,7 +173,7 @@ def _note_lost_workers(duel: Duel, sides: list[LoadedSide]) -> None:
 def exit_code(turns: Sequence[Turn]) -> ExitCode:
     """What the command ends with: the worst of what happened."""
     sides = [side for answered in turns for side in answered.sides]
-    if any(side.error and side.model is None for side in sides):
+    if any(side.error and side.device is None for side in sides):
         return ExitCode.NOT_LOADED
     return ExitCode.NOT_GENERATED if any(side.error for side in sides) else ExitCode.DONE
 

@@ -1,4 +1,4 @@
-"""The lens as text: why the answers diverge, how far apart the models are on this prompt, where they flip."""
+"""The lens as text: why the answers parted, how far apart the models are on this prompt, where they flip."""
 
 from engine.duel.lens import Lens, NoLens, Reading
 from engine.sanitize import visible
@@ -11,8 +11,8 @@ def lines(found: Lens | NoLens) -> list[str]:
     """A few lines; tokens are counted from 1, as everywhere in texts."""
     if isinstance(found, NoLens):
         return [f"Lens: none, {found.message}" + (f" ({found.hint})" if found.hint else "")]
-    verdict = [f"Token {found.verdict.index + 1}: {_shown(found.verdict.text)}"] if found.verdict else []
-    return [*verdict, *map(_reading, found.readings), *found.notes]
+    parted = [f"Token {found.verdict.index + 1}: {_shown(found.verdict.text)}"] if found.verdict else []
+    return [*parted, *map(_reading, found.readings), *found.notes]
 
 
 def _reading(reading: Reading) -> str:

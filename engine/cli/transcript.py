@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from engine.cli import lens_text, print_error
 from engine.cli.loading import LoadedSide
 from engine.cli.terminal import Styled, say, write
-from engine.duel import text as words
 from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Answer, Duel
 from engine.duel.lens import Lens, NoLens
@@ -38,7 +37,7 @@ class Transcript:
             say()
 
     def end(self) -> None:
-        """Write B against A, the proof of equal input, and where the answers diverge, if both answered."""
+        """Write B against A, the proof of equal input, and where the answers part, if both answered."""
         found = compare(self._duel)
         for line in _lines(found) if found else ():
             say(line)
@@ -46,7 +45,7 @@ class Transcript:
             say()
 
     def add_lens(self, found: Lens | NoLens) -> None:
-        """Write why and where the answers diverge."""
+        """Write why and where the answers part."""
         for line in lens_text.lines(found):
             say(line)
         say()
@@ -60,6 +59,12 @@ class Transcript:
         while self._current is not None and self._duel.answers[self._current].ended:
             self._end(self._current)
 
+    def write_whole(self) -> None:
+        """Write both answers of a turn that is over."""
+        for side in self._duel.answers:
+            self._begin(side)
+            self._write_end(side)
+
     def _begin(self, side: int) -> None:
         self._current = side
         session = self._duel.sessions[side]
@@ -68,6 +73,12 @@ class Transcript:
         write(self._duel.answers[side].text)
 
     def _end(self, side: int) -> None:
+        self._write_end(side)
+        following = next((other for other in self._duel.answers if other not in self._written), None)
+        if following is not None and self._duel.schedule != "swap":  # there it is not loaded yet
+            self._begin(following)
+
+    def _write_end(self, side: int) -> None:
         answer, info = self._duel.answers[side], self._duel.answers[side].info
         say()
         if answer.failure:
@@ -80,9 +91,6 @@ class Transcript:
         say()
         self._written.add(side)
         self._current = None
-        following = next((other for other in self._duel.answers if other not in self._written), None)
-        if following is not None and self._duel.schedule != "swap":  # there it is not loaded yet
-            self._begin(following)
 
 
 def report(message: str, hint: str, name: str) -> None:
@@ -129,7 +137,16 @@ def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
 
 
 def _lines(found: Comparison) -> list[str]:
-    a, b = found.labels
-    ratios = " · ".join(f"{ratio.name} {ratio.text}" for ratio in words.ratios(found))
-    against = f"{b} against {a}: {ratios}{' (contended)' if found.contended else ''}"
-    return [against, words.input_text(found), words.divergence_text(found)]
+    ratios = {"decode": found.decode, "TTFT": found.ttft, "weights": found.weights, "peak": found.peak}
+    text = " · ".join(f"{name} {MISSING if r is None else f'{r:.2f}×'}" for name, r in ratios.items())
+    lines = [f"B against A: {text}{' (contended)' if found.contended else ''}"]
+    if found.input:
+        same = "the same" if found.input.identical else "NOT the same"
+        why = f" ({found.input_difference})" if found.input_difference else ""
+        lines.append(f"Input: {same} {found.input.tokens} tokens, sha256 {found.input.sha256[:16]}{why}")
+    parted = (
+        "token for token equal"
+        if found.parted_at is None
+        else f"different from token {found.parted_at + 1} on"
+    )
+    return [*lines, f"Answers: {parted}"]

@@ -11,7 +11,6 @@ from contextlib import aclosing, contextmanager
 from msgspec import Struct
 
 from engine.config.profile import Generation
-from engine.duel.divergence import Tokens
 from engine.duel.swap import Swap
 from engine.ending import ending_text
 from engine.protocol import (
@@ -53,8 +52,6 @@ class Answer:
         self.info = info
         """The model that answers; its worker may have ended since."""
         self.token_ids: list[int] = []
-        self.pieces: list[str] = []
-        """The text of each token; what the detokenizer still held at the end is in `text` alone."""
         self.text = ""
         self.messages: tuple[Message, ...] = ()
         """What was asked: the conversation with its last message."""
@@ -76,7 +73,6 @@ class Answer:
                 self.prompt_sha256, self.prompt_notes = sha256, notes
             case Decoded(token_id=token_id, text=text):
                 self.token_ids.append(token_id)
-                self.pieces.append(text)
                 self.text += text
             case Finished(reason=reason, memory=memory, text=text):
                 self.finish_reason, self.memory = reason, memory
@@ -86,11 +82,6 @@ class Answer:
                 self.info = info
             case Failed():
                 self.failure = event
-
-    @property
-    def tokens(self) -> Tokens:
-        """Its tokens, to be compared with another answer's."""
-        return Tokens(self.token_ids, self.pieces)
 
     @property
     def ended(self) -> bool:
@@ -167,6 +158,15 @@ class Duel:
         """Start the conversations anew, or from what was said before."""
         self._conversations = [list(history) for _ in self.sessions]
 
+    @property
+    def conversations(self) -> tuple[tuple[Message, ...], ...]:
+        """What was said and answered before the next prompt, on each side."""
+        return tuple(map(tuple, self._conversations))
+
+    def take_up(self, conversations: Sequence[Sequence[Message]]) -> None:
+        """Go on from what was said on each side."""
+        self._conversations = [list(said) for said in conversations]
+
     @contextmanager
     def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
         """Turns with a history of their own; what was said and answered before stands again afterwards."""
@@ -221,6 +221,14 @@ class Duel:
         answer = self.answers[side]
         if answer.text and answer.failure is None:
             conversation += [messages[-1], Message("assistant", answer.text)]
+
+
+def first_divergence(a: Sequence[int], b: Sequence[int]) -> int | None:
+    """The index of the first token in which two answers differ; None where they do not."""
+    for index, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return index
+    return None if len(a) == len(b) else min(len(a), len(b))
 
 
 async def _chained(

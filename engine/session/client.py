@@ -31,6 +31,7 @@ from engine.protocol import (
     Measure,
     MeasureCopy,
     Measured,
+    Memory,
     Message,
     ModelInfo,
     Pass,
@@ -62,6 +63,9 @@ Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
 class Session:
     """One worker process and the model in it."""
 
+    takes_memory = True
+    """Whether loading it takes what a plan counts."""
+
     def __init__(
         self,
         profile: Profile,
@@ -74,6 +78,8 @@ class Session:
         self.packed = packed
         self.memory_limit_bytes = memory_limit_bytes
         self.info: ModelInfo | None = None
+        self.memory: Memory | None = None
+        """What was in use when the model was loaded."""
         self._threads = threads
         self._worker: WorkerProcess | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -117,7 +123,7 @@ class Session:
         command = Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
         async for event in self._made(command, Loaded):
             if isinstance(event, Loaded):
-                self.info = event.info
+                self.info, self.memory = event.info, event.memory
             yield event
 
     async def quantize(self, out: str | None = None, *, force: bool = False) -> AsyncGenerator[Event]:

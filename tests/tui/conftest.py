@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from engine.config import profile
 from engine.config.profile import Profile
+from engine.recordings.store import Duels
 from engine.session.client import Session
 from tests.tui.replay import Replay, Stage, wait_until
 from tui.app import QuantDuelApp
@@ -15,7 +17,7 @@ Stager = Callable[..., AbstractAsyncContextManager[Stage]]
 
 
 @pytest.fixture
-def stage() -> Stager:
+def stage(tmp_path: Path) -> Stager:
     """`async with stage(size=(120, 36), b={"answers": ["killed"]})`: recorded bf16 against recorded nf4."""
 
     @asynccontextmanager
@@ -28,7 +30,12 @@ def stage() -> Stager:
             sessions.append(Replay(wanted, *answers, **options))  # type: ignore[misc, arg-type]
             return sessions[-1]
 
-        app = QuantDuelApp(profile.find("smollm2-bf16"), profile.find("smollm2-nf4"), open_session)
+        app = QuantDuelApp(
+            profile.find("smollm2-bf16"),
+            profile.find("smollm2-nf4"),
+            open_session,
+            duels=Duels(tmp_path / "duels.sqlite3"),
+        )
         async with app.run_test(size=size) as pilot:
             await wait_until(lambda: len(sessions) == 2, "sessions opened")
             yield Stage(app, pilot, sessions)

@@ -1,14 +1,15 @@
 """Sessions that play recorded runs, the application on top of them, and waiting on conditions."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 from textual.pilot import Pilot
 
 from engine.config.profile import Generation, Profile
-from engine.protocol import Event, Failed, Loaded, Message, decode_event
-from engine.session.client import Session
+from engine.protocol import Event, Failed, Message, decode_event
+from engine.recordings.playback import Playback
 from tui.app import QuantDuelApp
 from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt
@@ -30,7 +31,7 @@ async def wait_until(condition: Callable[[], object], why: str = "") -> None:
         await asyncio.sleep(0.01)
 
 
-class Replay(Session):
+class Replay(Playback):
     """A session that says what a real one said.
 
     `answers` names the streams of its answers, in order; each waits at its `hold`th
@@ -45,21 +46,17 @@ class Replay(Session):
         load_hold: int | None = None,
         voice: str = "",
     ) -> None:
-        super().__init__(wanted)
-        self.asked: list[tuple[Message, ...]] = []
+        super().__init__(wanted, recording(f"{wanted.name}.load"), ())
         self.go, self.died, self.closed = asyncio.Event(), asyncio.Event(), False
-        self._answers = list(answers) or ["answer"]
-        self._voice = voice or wanted.name
+        self._names = [f"{voice or wanted.name}.{answer}" for answer in answers or ("answer",)]
         self._hold, self._load_hold, self._cancelling = hold, load_hold, False
 
     async def load(self) -> AsyncGenerator[Event]:
-        for index, event in enumerate(recording(f"{self.profile.name}.load")):
-            if index == self._load_hold:
-                await self.go.wait()
-            await asyncio.sleep(0)
-            if isinstance(event, Loaded):
-                self.info = event.info
-            yield event
+        async with aclosing(super().load()) as events:
+            async for index, event in numbered(events):
+                if index == self._load_hold:
+                    await self.go.wait()
+                yield event
 
     async def generate(
         self,
@@ -69,20 +66,20 @@ class Replay(Session):
         threads: int | None = None,
         cold: bool = False,
     ) -> AsyncGenerator[Event]:
-        self.asked.append(messages)
         self._cancelling = False
-        name = self._answers[min(len(self.asked), len(self._answers)) - 1]
-        for index, event in enumerate(recording(f"{self._voice}.{name}")):
-            if index == self._hold:
-                await self.go.wait()
-            await asyncio.sleep(0)
-            if self._cancelling:
-                yield recording(f"{self.profile.name}.cancelled")[-1]
-                return
-            if isinstance(event, Failed) and event.kind == "worker_lost":
-                self._lost = event
-                self.died.set()
-            yield event
+        self._replies = [recording(self._names[min(len(self.asked), len(self._names) - 1)])]
+        self._replies *= len(self.asked) + 1
+        async with aclosing(super().generate(messages, generation)) as events:
+            async for index, event in numbered(events):
+                if index == self._hold:
+                    await self.go.wait()
+                if self._cancelling:
+                    yield recording(f"{self.profile.name}.cancelled")[-1]
+                    return
+                if isinstance(event, Failed) and event.kind == "worker_lost":
+                    self._lost = event
+                    self.died.set()
+                yield event
 
     def cancel(self) -> None:
         self._cancelling = True
@@ -101,6 +98,14 @@ class Replay(Session):
         assert isinstance(failure, Failed)
         self._lost = failure
         return failure
+
+
+async def numbered(events: AsyncIterable[Event]) -> AsyncIterator[tuple[int, Event]]:
+    """Events with their places."""
+    place = 0
+    async for event in events:
+        yield place, event
+        place += 1
 
 
 class Stage:

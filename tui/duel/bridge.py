@@ -20,6 +20,8 @@ from engine.duel.lens import Lens, NoLens, look
 from engine.duel.swap import return_text
 from engine.plan import advice
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged, Started
+from engine.recordings.keeper import Keeper
+from engine.recordings.store import Duels
 from engine.session import schedule as scheduling
 from engine.session.client import Session
 from engine.session.schedule import Schedule
@@ -31,6 +33,7 @@ from tui.duel.messages import (
     LoadAdvanced,
     LoadBegan,
     LoadEnded,
+    NotKept,
     SideAsked,
     SideLost,
     SidePutBy,
@@ -42,6 +45,7 @@ from tui.pacer import Pacer
 LATER = "one model is loaded at a time: this one when it is its turn"
 AGAIN = "loading it again tries it all the same"
 PATIENCE_S = 1.0  # from one cancel to the next that is meant
+LONGEST_CHARACTER = 4  # tokens: one for each byte
 
 Open = Callable[[Profile], Session]
 
@@ -50,10 +54,15 @@ class Bridge:
     """Two sessions in a duel, driven for a screen."""
 
     def __init__(
-        self, profiles: Sequence[Profile], post: Callable[[Message], object], open_session: Open | None = None
+        self,
+        profiles: Sequence[Profile],
+        post: Callable[[Message], object],
+        open_session: Open | None = None,
+        duels: Duels | None = None,
     ) -> None:
         self._open: Open = open_session or Session
         self.duel = Duel([self._open(profile) for profile in profiles])
+        self.keeper = Keeper(duels, lambda error: post(NotKept(error)))
         self._post = post
         self._settled = [asyncio.Event() for _ in profiles]
         self._idle = asyncio.Event()
@@ -84,7 +93,7 @@ class Bridge:
         session = self.duel.sessions[side]
         self._settled[side].clear()
         self._post(LoadBegan(side, session.profile))
-        if self.schedule == "swap" or await self._refused(side, session.profile):
+        if self.schedule == "swap" or (session.takes_memory and await self._refused(side, session.profile)):
             if self.schedule == "swap":
                 self._post(SidePutBy(side, LATER))
             self._settled[side].set()
@@ -162,6 +171,7 @@ class Bridge:
     def forget(self) -> None:
         """Start the conversations anew."""
         self.duel.forget()
+        self.keeper.forget()
 
     def toggle_schedule(self) -> None:
         """One after the other, both at once, one loaded at a time; holds from the next prompt on."""
@@ -170,7 +180,7 @@ class Bridge:
 
     async def fit_together(self) -> bool:
         """Whether both models fit at once; where not, one is loaded at a time from now on."""
-        profiles = [session.profile for session in self.duel.sessions]
+        profiles = [session.profile for session in self.duel.sessions if session.takes_memory]
         if await asyncio.to_thread(advice.fit_together, profiles):
             return True
         self.duel.schedule = "swap"
@@ -180,7 +190,10 @@ class Bridge:
         """The lens on the last turn; whoever leaves early stops it."""
         self._idle.clear()
         try:
-            return await look(self.duel)
+            found = await look(self.duel)
+            if isinstance(found, Lens):
+                self.keeper.add_lens(found)
+            return found
         finally:
             self._idle.set()
 
@@ -195,7 +208,7 @@ class Bridge:
         self._closing = True
         for watch in self._watches:
             watch.cancel()
-        await asyncio.gather(*(session.close() for session in self.duel.sessions))
+        await asyncio.gather(*(session.close() for session in self.duel.sessions), self.keeper.aclose())
 
     async def _turn(self, prompt: str) -> None:
         sides = scheduling.order(self.duel.turns, len(self.duel.sessions))
@@ -204,9 +217,18 @@ class Bridge:
             first = side == asked[0] or self.schedule == "concurrent"
             self._post(SideAsked(side, prompt, first))
         feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
-        async for side, event in self._answers(self.duel.ask(prompt)):
+        generation = self.duel.sessions[0].profile.generation
+        kept = self.keeper.keep(self.duel, prompt, self.duel.ask(prompt, generation), generation)
+        async for side, event in self._answers(kept):
             feeds[side].take(event)
-        self._post(TurnEnded(compare(self.duel)))
+        comparison = compare(self.duel)
+        parted_at = comparison.parted_at if comparison else None
+        a, b = (text_at(feeds[side].pieces, parted_at) if side in feeds else "" for side in (0, 1))
+        offsets = None
+        if comparison and comparison.same_tokenizer and parted_at is not None:
+            a_before, b_before = ("".join(feeds[side].pieces[:parted_at]) for side in (0, 1))
+            offsets = len(a_before), len(b_before)
+        self._post(TurnEnded(comparison, (a, b), offsets))
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
         """What the sides answer; the loads between the answers are told to the screen."""
@@ -267,11 +289,19 @@ class Bridge:
         task.add_done_callback(self._watches.discard)
 
 
+def text_at(pieces: Sequence[str], index: int | None) -> str:
+    """What was said there: the first text from this token on (a token need not complete a character)."""
+    near = pieces[index : index + LONGEST_CHARACTER] if index is not None else []
+    return next((piece for piece in near if piece), "")
+
+
 class _Feed:
     """One side's answer on its way to the screen."""
 
     def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
         self._side, self._duel, self._post = side, duel, post
+        self.pieces: list[str] = []
+        """The text of each token."""
         self._text = ""
         self._pacer = Pacer()
 
@@ -283,6 +313,7 @@ class _Feed:
                 answer = self._duel.answers[self._side]
                 self._post(AnswerEnded(self._side, answer, figures_of(answer)))
             case Decoded(text=text):
+                self.pieces.append(text)
                 self._text += text
                 self._pacer.due(self._grow)
             case _:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.config.profile import Profile
     from engine.duel.comparison import Comparison
     from engine.duel.duel import Answer
+    from engine.errors import HistoryError
     from engine.protocol import Failed, Loaded, Staged
     from tui.duel.figures import Figures
 
@@ -93,7 +94,18 @@ class SideLost(SideMessage):
 
 
 @dataclass
+class NotKept(Message):
+    """The file of kept duels cannot be used; told once."""
+
+    error: HistoryError
+
+
+@dataclass
 class TurnEnded(Message):
     """Every side has answered; `comparison` is None unless both did."""
 
     comparison: Comparison | None
+    parted_texts: tuple[str, str]
+    """What A and B said where they part; empty where they do not."""
+    parted_offsets: tuple[int, int] | None = None
+    """Where that begins in each answer's text, in characters."""

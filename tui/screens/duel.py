@@ -17,7 +17,7 @@ from textual.worker import Worker
 from engine.config.profile import Profile
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
-from tui.duel.messages import AnswerGrew, SideAsked, SideMessage, TurnEnded
+from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
 from tui.screens.page import PromptPage
 from tui.widgets.delta import Delta
@@ -29,6 +29,7 @@ from tui.widgets.top_bar import TopBar
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from engine.recordings.store import Duels
     from tui.duel.bridge import Bridge, Open
 
 TALL_FROM = 30  # rows
@@ -58,8 +59,15 @@ class DuelScreen(PromptPage[None]):
         Binding("f8", "app.quantize", "Quantize now", show=False),
     ]
 
-    def __init__(self, profiles: tuple[Profile, Profile], open_session: Open | None = None) -> None:
+    def __init__(
+        self,
+        profiles: tuple[Profile, Profile],
+        open_session: Open | None = None,
+        duels: Duels | None = None,
+    ) -> None:
         super().__init__()
+        self.duels = duels
+        """The kept ones; None is the user's file."""
         self._profiles = profiles
         self._open_session = open_session
         self._bridge: Bridge | None = None
@@ -129,12 +137,17 @@ class DuelScreen(PromptPage[None]):
 
     @on(TurnEnded)
     def _turn_ended(self, message: TurnEnded) -> None:
-        self.query_one(Delta).comparison = found = message.comparison
-        if found and found.divergence and found.same_tokenizer:
-            for pane, offset in zip(self.panes, found.divergence.offsets, strict=True):
-                pane.transcript.mark(offset)
+        delta = self.query_one(Delta)
+        delta.comparison, delta.parted_texts = message.comparison, message.parted_texts
+        for pane, offset in zip(self.panes, message.parted_offsets or (), strict=False):
+            pane.transcript.mark(offset)
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
+
+    @on(NotKept)
+    def _not_kept(self, message: NotKept) -> None:
+        """The answers go on."""
+        self.notify(visible(str(message.error)), title="Not kept", severity="warning", markup=False)
 
     @on(events.DescendantFocus)
     def _focus_moved(self, event: events.DescendantFocus) -> None:
@@ -287,7 +300,7 @@ class DuelScreen(PromptPage[None]):
         """Start the engine, once the first picture is on the screen."""
         from tui.duel.bridge import Bridge
 
-        self._bridge = Bridge(self._profiles, self.post_message, self._open_session)
+        self._bridge = Bridge(self._profiles, self.post_message, self._open_session, self.duels)
         self._show_settings()
         self.work(self._load_all, group="load")
 

@@ -1,4 +1,4 @@
-"""The lens: both answers through both models, token by token, and why they diverge."""
+"""The lens: both answers through both models, token by token, and why they parted."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class LensScreen(Page[None]):
         await self._show(found)
 
     async def _show(self, lens: Lens) -> None:
-        diverges_at = lens.verdict.index if lens.verdict else None
-        maps = [HeatMap(reading, diverges_at) for reading in lens.readings]
+        parted_at = lens.verdict.index if lens.verdict else None
+        maps = [HeatMap(reading, parted_at) for reading in lens.readings]
         maps[0].add_class("-active")
         summary = Content("\n").join([summary_content(lens), verdict_content(lens)])
         head = Static(summary, classes="summary")
@@ -78,7 +78,7 @@ class LensScreen(Page[None]):
         await self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer")
         await self.mount(TopChoices(self._labels), before="Footer")
         maps[0].focus()
-        maps[0].go(diverges_at or 0)
+        maps[0].go(parted_at or 0)
 
     @on(HeatMap.Moved)
     def _moved(self, message: HeatMap.Moved) -> None:
@@ -128,7 +128,7 @@ def flips_text(reading: Reading) -> str:
 
 
 def verdict_content(lens: Lens) -> Content:
-    """Why they diverge, in words."""
+    """Why they parted, in words."""
     if lens.verdict is None:
         words = "; ".join(lens.notes) or "the answers are the same, token by token"
         return Content.assemble((visible(words), "$quiet"))

@@ -1,0 +1,116 @@
+"""`quantduel history`: the kept duels, listed, shown, exported, renamed, deleted, brought back."""
+
+import shutil
+import sys
+
+import click
+
+from engine import tables
+from engine.cli import terminal, transcript
+from engine.cli.terminal import Styled
+from engine.errors import ExitCode
+from engine.recordings.recording import RecordedTurn, Recording
+from engine.recordings.retold import retold
+from engine.recordings.store import KEPT_AFTER_DELETION, Duels, KeptDuel
+from engine.tables import Row
+from engine.units import time_text
+
+
+@click.group(short_help="List, show, export and delete kept duels.")
+def history() -> None:
+    """Every duel is kept as it happens. ID is a duel's number in `quantduel history list`."""
+
+
+@history.command("list")
+@click.argument("words", nargs=-1)
+@click.option("--deleted", is_flag=True, help="Those that `restore` can still bring back.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool) -> ExitCode:
+    """The latest duels, the newest first; with WORDS those that have them in prompts, answers or names."""
+    duels = Duels()
+    found = duels.found(" ".join(words), limit=limit, deleted=deleted)
+    if as_json:
+        terminal.data(tables.json(found))
+        return ExitCode.DONE
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if found:
+        terminal.say_lines(tables.table([_row(duel) for duel in found], width))
+    count = "1 duel" if len(found) == 1 else f"{len(found)} duels"
+    terminal.say(f"{count}, in {duels.file}", err=True)
+    return ExitCode.DONE
+
+
+@history.command()
+@click.argument("duel", type=int, metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, as `export` writes it.")
+def show(duel: int, as_json: bool) -> ExitCode:
+    """A duel's prompts, answers, figures and comparisons."""
+    found = Duels().get(duel)
+    if as_json:
+        from engine.recordings.document import json_text
+
+        terminal.data(json_text(found))
+        return ExitCode.DONE
+    terminal.say(Styled(found.title, bold=True), f"   {time_text(found.created, with_zone=True)}")
+    terminal.say()
+    for number, turn in enumerate(found.turns, 1):
+        _show_turn(found, number, turn)
+    return ExitCode.DONE
+
+
+@history.command()
+@click.argument("duel", type=int, metavar="ID")
+@click.argument("title", nargs=-1)
+def rename(duel: int, title: tuple[str, ...]) -> ExitCode:
+    """Call a duel TITLE; without one it is called by its first prompt."""
+    Duels().rename(duel, " ".join(title))
+    return ExitCode.DONE
+
+
+@history.command()
+@click.argument("duels", type=int, nargs=-1, required=True, metavar="ID…")
+@click.option("--for-good", is_flag=True, help="Remove it from the file at once: nothing brings it back.")
+def delete(duels: tuple[int, ...], for_good: bool) -> ExitCode:
+    """Delete duels; for seven days `quantduel history restore` brings them back."""
+    kept = Duels()
+    for duel in duels:
+        kept.remove(duel) if for_good else kept.delete(duel)
+    days = KEPT_AFTER_DELETION.days
+    numbers = " ".join(map(str, duels))
+    back = f"`quantduel history restore {numbers}` brings back what was deleted, for {days} days"
+    terminal.say("removed for good" if for_good else back, err=True)
+    return ExitCode.DONE
+
+
+@history.command()
+@click.argument("duels", type=int, nargs=-1, required=True, metavar="ID…")
+def restore(duels: tuple[int, ...]) -> ExitCode:
+    """Bring deleted duels back."""
+    kept = Duels()
+    for duel in duels:
+        kept.restore(duel)
+    return ExitCode.DONE
+
+
+def _row(duel: KeptDuel) -> Row:
+    return {
+        "id": duel.id,
+        "last": time_text(duel.last),
+        "turns": duel.turns,
+        "a": duel.profiles[0],
+        "b": duel.profiles[1],
+        "title": duel.title,
+    }
+
+
+def _show_turn(found: Recording, number: int, turn: RecordedTurn) -> None:
+    terminal.say(Styled(f"{number}  ", dim=True), Styled("Prompt", bold=True))
+    terminal.write(turn.prompt)
+    terminal.say()
+    terminal.say()
+    page = transcript.Transcript(retold(found, turn))
+    page.write_whole()
+    page.end()
+    if turn.lens:
+        page.add_lens(turn.lens)

@@ -1,0 +1,180 @@
+"""Keeps a duel while it happens: a thread of its own writes what was said, a piece at a time.
+
+Owns the thread, what waits for it, and which kept duel a prompt belongs to: the one whose conversations it
+goes on with. An answer never waits for the disk, and nothing that goes wrong there ends one: it is told once,
+and what is not written waits, in bounds, and is tried again.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from engine.config.profile import Generation, Profile
+from engine.duel.duel import Duel
+from engine.duel.lens import Lens
+from engine.errors import HistoryError
+from engine.protocol import Event, Loaded, Staged, Started
+from engine.recordings.recording import RecordedTurn, Recording, Said
+from engine.recordings.retold import Conversations, conversations
+from engine.recordings.store import Change, Duels, now
+
+FLUSH_S = 0.25  # what a kill may cost
+MOST_WAITING = 100_000  # events that are held while the file cannot be written
+
+Place = tuple[tuple[Profile, ...], Conversations]
+
+
+@dataclass(eq=False)
+class _Duel:
+    profiles: tuple[Profile, ...]
+    histories: Conversations
+    id: int | None = None
+
+
+@dataclass(eq=False)
+class _Turn:
+    duel: _Duel
+    begun: RecordedTurn
+    after: "_Turn | None" = None
+    id: int | None = None
+    said: list[Said] = field(default_factory=list)
+    lens: Lens | None = None
+
+
+class Keeper:
+    """Writes one front end's duels; `told` hears of a file that cannot be used, once, in the thread."""
+
+    def __init__(
+        self, duels: Duels | None = None, told: Callable[[HistoryError], object] = lambda error: None
+    ) -> None:
+        self.duels = duels or Duels()
+        self._told, self._was_told = told, False
+        self._places: dict[Place, _Turn | _Duel] = {}
+        self._latest: _Turn | None = None
+        self._lock = threading.Lock()
+        self._waiting: list[_Turn] = []  # turns with something to be written, in their order
+        self._hurry, self._closing = threading.Event(), False
+        self._thread: threading.Thread | None = None
+
+    async def keep(
+        self, duel: Duel, prompt: str, answers: AsyncGenerator[tuple[int, Event]], settings: Generation
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Hand the events of `answers` on, which is what `duel` was asked; keep them on the way."""
+        turn = self._begin(duel, prompt, settings)
+        async with aclosing(answers) as events:
+            async for side, event in events:
+                if not isinstance(event, Started | Staged):
+                    self._add(turn, (side, event))
+                yield side, event
+        self._places[_place(duel)] = turn
+        self._hurry.set()
+
+    def add_lens(self, lens: Lens) -> None:
+        """The lens on the last turn."""
+        if self._latest is not None:
+            self._latest.lens = lens
+            self._wait(self._latest)
+
+    def forget(self) -> None:
+        """The next prompt begins another duel."""
+        self._places.clear()
+        self._latest = None
+
+    def go_on(self, recording: Recording, duel: int, turns: Sequence[int]) -> None:
+        """Prompts after one of these turns of a kept duel, by their numbers in the file, belong to it."""
+        kept = _Duel(recording.profiles, recording.histories, duel)
+        self._places[recording.profiles, recording.histories] = kept
+        for index, (turn, number) in enumerate(zip(recording.turns, turns, strict=True)):
+            place = recording.profiles, conversations(recording, index)
+            self._places[place] = _Turn(kept, turn, id=number)
+
+    def close(self) -> None:
+        """Write what waits, and end; may take as long as another process holds the file."""
+        self._closing = True
+        self._hurry.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    async def aclose(self) -> None:
+        """The same without holding the loop up."""
+        await asyncio.to_thread(self.close)
+
+    def _begin(self, duel: Duel, prompt: str, settings: Generation) -> _Turn:
+        place = _place(duel)
+        found = self._places.get(place) or _Duel(*place)
+        begun = RecordedTurn(prompt=prompt, created=now(), generation=settings, schedule=duel.schedule)
+        after = found if isinstance(found, _Turn) else None
+        turn = _Turn(found.duel if isinstance(found, _Turn) else found, begun, after)
+        self._places.setdefault(place, turn.duel)
+        self._latest = turn
+        for side, session in enumerate(duel.sessions):
+            if session.ready and session.info is not None and session.memory is not None:
+                self._add(turn, (side, Loaded(info=session.info, memory=session.memory)))
+        return turn
+
+    def _add(self, turn: _Turn, said: Said) -> None:
+        turn.said.append(said)
+        self._wait(turn)
+
+    def _wait(self, turn: _Turn) -> None:
+        """Have what is new of a turn written soon."""
+        with self._lock:
+            if turn not in self._waiting:
+                self._waiting.append(turn)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._thread.start()
+
+    # in the thread
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._hurry.wait(FLUSH_S)
+            self._hurry.clear()
+            self._flush()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Write what waits; what cannot be written goes on waiting."""
+        with self._lock:
+            turns, self._waiting = self._waiting, []
+        pieces = [(turn, len(turn.said), turn.lens) for turn in turns]
+        ids = [(turn.duel, turn.duel.id) for turn in turns] + [(turn, turn.id) for turn in turns]
+        try:
+            if turns:
+                with self.duels.change() as change:
+                    for turn, count, lens in pieces:
+                        _write(change, turn, turn.said[:count], lens)
+        except HistoryError as error:
+            for row, number in ids:
+                row.id = number
+            self._failed(turns, error)
+            return
+        for turn, count, _ in pieces:
+            del turn.said[:count]
+
+    def _failed(self, turns: list[_Turn], error: HistoryError) -> None:
+        too_many = sum(len(turn.said) for turn in turns) > MOST_WAITING
+        with self._lock:
+            self._waiting = [*([] if too_many else turns), *(t for t in self._waiting if t not in turns)]
+        if not self._was_told:
+            self._was_told = True
+            self._told(error)
+
+
+def _write(change: Change, turn: _Turn, said: list[Said], lens: Lens | None) -> None:
+    if turn.duel.id is None:
+        turn.duel.id = change.begin_duel(turn.duel.profiles, turn.duel.histories, turn.begun.created)
+    if turn.id is None:
+        turn.id = change.begin_turn(turn.duel.id, turn.begun, turn.after.id if turn.after else None)
+    if said:
+        change.add(turn.id, said)
+    if lens is not None:
+        change.set_lens(turn.id, lens)
+
+
+def _place(duel: Duel) -> Place:
+    """Where a conversation stands: who speaks, and all that was said."""
+    return tuple(session.profile for session in duel.sessions), duel.conversations

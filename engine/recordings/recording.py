@@ -1,0 +1,155 @@
+"""A duel as data: its profiles, its prompts, and every event of every answer with the worker's stamps.
+
+Owns the format of a recording and the one boundary at which a stranger's file becomes one: sizes, counts and
+whatever would not be a duel are refused there. Knows no database and no screen.
+"""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from engine import input_files
+from engine.config.profile import Generation, Profile
+from engine.duel.lens import Lens, Reading
+from engine.errors import FileError
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message
+from engine.session.schedule import Schedule
+
+Format = Literal["quantduel recording"]
+FORMAT: Format = "quantduel recording"
+VERSION = 1
+MOST_BYTES = 64 << 20
+MOST_TURNS = 10_000
+LONGEST_TITLE = 200
+INTERRUPTED = Failed(
+    kind="cancelled", message="QuantDuel ended before this answer did", hint="what it had said is kept"
+)
+
+MOST_UNKNOWN_KEYS = 20
+UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?")
+STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+Found = TypeVar("Found")
+SideNumber = Annotated[int, Meta(ge=0, le=1)]
+Text = Annotated[str, Meta(max_length=LONGEST_TITLE)]
+Said = tuple[SideNumber, Event]
+"""A side, and what its worker said."""
+
+
+class RecordedTurn(Struct, frozen=True, kw_only=True):
+    """One prompt and what came of it."""
+
+    prompt: str
+    created: Text = ""
+    """ISO 8601, UTC."""
+    generation: Generation = Generation()
+    schedule: Schedule = "sequential"
+    events: tuple[Said, ...] = ()
+    """As they came. A side's first is `Loaded`, which says what answers."""
+    lens: Lens | None = None
+    """Both models' view of every token, where it was computed."""
+    after: Annotated[int, Meta(ge=0)] | None = None
+    """The turn whose conversation this goes on with, from 0; None where it begins one."""
+
+    def of_side(self, side: int) -> tuple[Event, ...]:
+        """What one side's worker said; an answer that was begun has an end."""
+        events = tuple(event for whose, event in self.events if whose == side)
+        began = any(not isinstance(event, Loaded) for event in events)
+        ended = any(isinstance(event, Finished | Failed) for event in events)
+        return (*events, replace(INTERRUPTED, ns=events[-1].ns)) if began and not ended else events
+
+
+class Recording(Struct, frozen=True, kw_only=True):
+    """One conversation of two."""
+
+    profiles: tuple[Profile, Profile]
+    turns: Annotated[tuple[RecordedTurn, ...], Meta(max_length=MOST_TURNS)]
+    title: Text = ""
+    created: Text = ""
+    """ISO 8601, UTC."""
+    histories: tuple[tuple[Message, ...], tuple[Message, ...]] = ((), ())
+    """What had been said before the first turn, for A and for B."""
+
+
+class RecordingFile(Recording, frozen=True, kw_only=True):
+    """A recording as a file has it."""
+
+    format: Format
+    version: int
+
+
+def read(file: Path) -> Recording:
+    """The recording in a file; FileError for anything else, before any of it is shown."""
+    return decoded(input_files.read(file, MOST_BYTES), file)
+
+
+def decoded(content: bytes, name: Path | str) -> Recording:
+    """The recording in these bytes; FileError with `name` where they are none."""
+    if _version(content, name) != VERSION:
+        raise FileError(name, "was written by a newer QuantDuel")
+    try:
+        found = tolerant(msgspec.json.decode(content), RecordingFile)
+        for index, turn in enumerate(found.turns):
+            _check(index, turn)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise FileError(name, f"is no recording: {error}") from None
+    return found
+
+
+def tolerant(data: Any, kind: type[Found]) -> Found:
+    """Plain data as this type, without keys that only another version of QuantDuel knows; ValidationError."""
+    for _ in range(MOST_UNKNOWN_KEYS):
+        try:
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as error:
+            if not (unknown := UNKNOWN.fullmatch(str(error))):
+                raise
+            place = data
+            for key, index in STEP.findall(unknown[2] or ""):
+                place = place[int(index)] if index else place[key]
+            del place[unknown[1]]
+    return msgspec.convert(data, kind)
+
+
+def _version(content: bytes, name: Path | str) -> int:
+    class Head(Struct):
+        format: str = ""
+        version: int = 0
+
+    try:
+        head = msgspec.json.decode(content, type=Head)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise FileError(name, f"is no recording: {error}") from None
+    if head.format != FORMAT:
+        raise FileError(name, "is no recording: `quantduel history export ID duel.json` writes one")
+    return head.version if head.version > VERSION else VERSION
+
+
+def _check(index: int, turn: RecordedTurn) -> None:
+    """ValueError where this could not have happened."""
+    if turn.after is not None and turn.after >= index:
+        raise ValueError("a turn goes on with one that came later")
+    for side in (0, 1):
+        stamps = [event.ns for event in turn.of_side(side) if isinstance(event, Decoded)]
+        if any(later < earlier for earlier, later in pairwise(stamps)):
+            raise ValueError("the stamps of an answer go back in time")
+    for reading in turn.lens.readings if turn.lens else ():
+        _check_reading(reading)
+    verdict = turn.lens.verdict if turn.lens else None
+    if turn.lens and verdict and not 0 <= verdict.index < min(len(r.tokens) for r in turn.lens.readings):
+        raise ValueError("the lens names a token that there is not")
+
+
+def _check_reading(reading: Reading) -> None:
+    tokens = reading.tokens
+    if reading.side not in {0, 1} or [token.index for token in tokens] != list(range(len(tokens))):
+        raise ValueError("the lens is out of order")
+    if not all(view.top for token in tokens for view in token.views):
+        raise ValueError("the lens has a position without a choice")
+    if not all(0 <= flip < len(tokens) for flip in reading.flips):
+        raise ValueError("the lens names a token that there is not")

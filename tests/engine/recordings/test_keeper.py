@@ -1,0 +1,206 @@
+"""Duels kept while they happen: killed in the middle, gone on with, files that do not take it."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.duel.comparison import compare
+from engine.duel.duel import Duel
+from engine.errors import HistoryError, InputError
+from engine.recordings.keeper import Keeper
+from engine.recordings.retold import conversations, retold
+from engine.recordings.store import MIGRATIONS, Duels
+
+ASKER = """
+import asyncio, sys
+from pathlib import Path
+from engine.config import profile
+from engine.duel.duel import Duel
+from engine.recordings.keeper import Keeper
+from engine.recordings.playback import Pace, Playback
+from engine.recordings.store import Duels
+from tests.tui.replay import recording
+
+async def main():
+    names, pace = ("smollm2-bf16", "smollm2-nf4"), Pace(0)
+    said = [(profile.find(n), recording(f"{n}.load"), [recording(f"{n}.answer")]) for n in names]
+    duel = Duel([Playback(*each, pace) for each in said])
+    for session in duel.sessions:
+        async for _ in session.load():
+            pass
+    pace.speed = 1.0
+    settings = duel.sessions[0].profile.generation
+    events = Keeper(Duels(Path(sys.argv[1]))).keep(duel, "Hello", duel.ask("Hello", settings), settings)
+    async for side, event in events:
+        print(getattr(event, "text", "").replace(chr(10), "/"), flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def _asked(duel: Duel, keeper: Keeper, prompt: str) -> None:
+    settings = duel.sessions[0].profile.generation
+    for session in duel.sessions:
+        if session.info is None:
+            async for _ in session.load():
+                pass
+    async for _ in keeper.keep(duel, prompt, duel.ask(prompt, settings), settings):
+        pass
+
+
+async def test_a_kept_duel_is_the_duel_that_was(duels: Duels, recorded: Callable[..., Duel]) -> None:
+    duel, keeper = recorded(turns=2), Keeper(duels)
+    await _asked(duel, keeper, "Hello")
+    first = {side: (answer.text, answer.metrics) for side, answer in duel.answers.items()}
+    await _asked(duel, keeper, "And again")
+    await keeper.aclose()
+    (listed,) = duels.found()
+    assert (listed.title, listed.turns, listed.labels) == ("Hello", 2, ("bf16", "nf4"))
+    kept = duels.get(listed.id)
+    assert [turn.after for turn in kept.turns] == [None, 0]
+    again = retold(kept, kept.turns[0])
+    assert {side: (answer.text, answer.metrics) for side, answer in again.answers.items()} == first
+    assert compare(retold(kept, kept.turns[1])) == compare(duel)
+    assert conversations(kept, 1) == duel.conversations
+
+
+async def test_a_prompt_belongs_to_the_duel_it_goes_on_with(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    """After a restart, too; asked again from an earlier place it is a branch, cleared it is another duel."""
+    duel, keeper = recorded(turns=9), Keeper(duels)
+    await _asked(duel, keeper, "one")
+    before = duel.conversations
+    await _asked(duel, keeper, "two")
+    duel.take_up(before)
+    await _asked(duel, keeper, "two, said otherwise")
+    duel.forget()
+    keeper.forget()
+    await _asked(duel, keeper, "another")
+    await keeper.aclose()
+    newest, oldest = duels.found()
+    kept = duels.get(oldest.id)
+    assert [turn.after for turn in kept.turns] == [None, 0, 0] and newest.turns == 1
+
+    duel, keeper = recorded(turns=9), Keeper(duels)
+    duel.take_up(conversations(kept, 2))
+    keeper.go_on(kept, oldest.id, duels.turn_ids(oldest.id))
+    await _asked(duel, keeper, "three")
+    await keeper.aclose()
+    assert [turn.after for turn in duels.get(oldest.id).turns] == [None, 0, 0, 2]
+    assert len(duels.found()) == 2
+
+
+def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) -> None:
+    """Two at once, both killed: all that was said but for the last moments, and the file is whole."""
+    root = Path(__file__).parents[3]
+    askers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ASKER, str(duels.file)], stdout=subprocess.PIPE, cwd=root, text=True
+        )
+        for _ in range(2)
+    ]
+    for asker in askers:
+        assert asker.stdout
+        for _ in range(40):
+            asker.stdout.readline()
+    for asker in askers:
+        os.kill(asker.pid, signal.SIGKILL)
+        asker.communicate()
+    assert len(duels.found()) == 2
+    for listed in duels.found():
+        kept = duels.get(listed.id)
+        answer = retold(kept, kept.turns[0]).answers[0]
+        assert len(answer.token_ids) > 3 and answer.text and answer.ended
+        assert answer.failure and "ended before this answer did" in answer.failure.message
+        assert duels.found(answer.text[:8]) and conversations(kept, 0) == ((), ())
+    with sqlite3.connect(duels.file) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert duels.file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("fault", ["damaged", "newer", "no place"])
+async def test_a_file_that_cannot_be_used_is_told_once_and_ends_no_answer(
+    duels: Duels, recorded: Callable[..., Duel], fault: str
+) -> None:
+    duels.file.parent.mkdir()
+    if fault == "damaged":
+        duels.file.write_bytes(b"this is no database, " * 300)
+    elif fault == "newer":
+        with sqlite3.connect(duels.file) as db:
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    else:
+        duels.file.mkdir()
+    told: list[HistoryError] = []
+    duel, keeper = recorded(turns=2), Keeper(duels, told.append)
+    for prompt in ("one", "two"):
+        await _asked(duel, keeper, prompt)
+        assert all(answer.finish_reason for answer in duel.answers.values())
+    await keeper.aclose()
+    (error,) = told
+    assert str(duels.file) in error.message and "\n" not in str(error)
+
+
+async def test_what_could_not_be_written_is_written_later(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    duels.file.parent.mkdir()
+    duels.file.mkdir()
+    told: list[HistoryError] = []
+    duel, keeper = recorded(turns=2), Keeper(duels, told.append)
+    await _asked(duel, keeper, "one")
+    while not told:
+        keeper._flush()
+    duels.file.rmdir()
+    await _asked(duel, keeper, "two")
+    await keeper.aclose()
+    (listed,) = duels.found()
+    assert [turn.prompt for turn in duels.get(listed.id).turns] == ["one", "two"]
+
+
+async def test_found_renamed_deleted_restored(duels: Duels, recorded: Callable[..., Duel]) -> None:
+    duel, keeper = recorded(), Keeper(duels)
+    await _asked(duel, keeper, "ÄRGER mit\nder Straße")
+    await keeper.aclose()
+    (listed,) = duels.found("ärger")
+    assert duels.found("strasse") and duels.found("PARIS") and duels.found("nf4") and not duels.found("%")
+    duels.rename(listed.id, "A name")
+    assert duels.found("a NAME")[0].title == "A name"
+    duels.delete(listed.id)
+    assert not duels.found() and duels.found(deleted=True)
+    with pytest.raises(InputError, match=f"no kept duel {listed.id}"):
+        duels.get(listed.id)
+    duels.restore(listed.id)
+    assert duels.get(listed.id).title == "A name"
+    duels.remove(listed.id)
+    assert not duels.found() and b"der Stra" not in duels.file.read_bytes()
+
+
+async def test_what_was_deleted_long_ago_is_gone(duels: Duels, recorded: Callable[..., Duel]) -> None:
+    duel, keeper = recorded(turns=2), Keeper(duels)
+    await _asked(duel, keeper, "old")
+    await keeper.aclose()
+    with sqlite3.connect(duels.file) as db:
+        db.execute("UPDATE duels SET deleted = '2020-01-01T00:00:00+00:00'")
+    keeper = Keeper(duels)
+    await _asked(duel, keeper, "new")
+    await keeper.aclose()
+    assert not duels.found(deleted=True) and len(duels.found()) == 1
+
+
+def test_a_profile_of_another_version_is_read_without_what_is_unknown(duels: Duels) -> None:
+    with duels.change() as change:
+        change.begin_duel((), (), "2026-01-01T00:00:00+00:00")
+    profile = '{"name":"%s","model":{"source":"demo"},"generation":{"compile":true,"warp":9},"shade":{}}'
+    with sqlite3.connect(duels.file) as db:
+        db.execute(
+            "UPDATE duels SET profiles = ?, histories = '[[],[]]'", (f"[{profile % 'a'},{profile % 'b'}]",)
+        )
+    assert [listed.profiles for listed in duels.found()] == [("a", "b")]
+    assert duels.get(duels.found()[0].id).profiles[0].model.source == "demo"
