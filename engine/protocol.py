@@ -26,7 +26,7 @@ Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
 Generator = Literal["engine", "hf"]
-StepKind = Literal["fused", "lean", "forward"]
+StepKind = Literal["compiled", "native", "forward"]
 Decode = Literal["graph", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Role = Literal["system", "user", "assistant"]
@@ -232,7 +232,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     copy_bytes_s: float | None = None
     """How fast the device copied when the model was loaded, read plus written; None where that failed."""
     step: StepKind = "forward"
-    """How a token is computed: `lean` is the engine's own step, `forward` the model's forward pass."""
+    """How a token is computed: `compiled` and `native` are the engine's own steps, `forward` the model's."""
     weights: Weights
     tokenizer_sha256: Line
     """Of the vocabulary and merges: equal means that equal ids are equal text."""

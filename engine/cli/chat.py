@@ -14,7 +14,7 @@ import click
 
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
-from engine.cli.options import Settings, anyway_option, chosen, settings_options
+from engine.cli.options import Settings, chosen, force_option, settings_options
 from engine.duel.duel import Answer, Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
@@ -26,8 +26,8 @@ KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second
 @click.command(short_help="Talk to one model; also in a pipe.")
 @click.argument("name", metavar="PROFILE")
 @settings_options
-@anyway_option
-def chat(name: str, anyway: bool, **settings: Unpack[Settings]) -> ExitCode:
+@force_option
+def chat(name: str, force: bool, **settings: Unpack[Settings]) -> ExitCode:
     """Talk to PROFILE. In a pipe, stdin is one prompt and stdout is the answer.
 
     In a terminal: /clear forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer.
@@ -37,7 +37,7 @@ def chat(name: str, anyway: bool, **settings: Unpack[Settings]) -> ExitCode:
     if prompt is not None and not prompt.strip():
         raise InputError("the prompt is empty", "such as: echo hi | quantduel chat " + name)
     with asyncio.Runner() as runner:
-        model = loading.loaded([profile], anyway=anyway)
+        model = loading.loaded([profile], force=force)
         (side,) = runner.run(model.__aenter__())
         try:
             return _with_model(runner, side, prompt)

@@ -12,7 +12,7 @@ from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
-from engine.cli.options import Settings, anyway_option, chosen, settings_options
+from engine.cli.options import Settings, chosen, force_option, settings_options
 from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
@@ -35,7 +35,7 @@ class _Options(Settings):
     show_prompt: bool
     lens: bool
     no_history: bool
-    anyway: bool
+    force: bool
     memory_limits: tuple[SideLimit, ...]
 
 
@@ -68,7 +68,7 @@ class _Options(Settings):
     metavar="[A=|B=]SIZE",
     help="What a worker may take of the host's memory, libraries included, such as 900MiB or A=400MiB.",
 )
-@anyway_option
+@force_option
 @click.option("--show-prompt", is_flag=True, help="Show the text that the model reads, too.")
 @click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they part.")
 @click.option("--no-history", is_flag=True, help="Do not keep this duel.")
@@ -95,7 +95,7 @@ async def _duel(
     limits: Sequence[int | None],
 ) -> list[Turn]:
     swaps = schedule == "swap"
-    async with loading.loaded(profiles, limits, anyway=options["anyway"], later=swaps) as sides:
+    async with loading.loaded(profiles, limits, force=options["force"], later=swaps) as sides:
         transcript.failed_loads(sides)
         duel = Duel([side.session for side in sides], schedule)
         duel.refused = {number for number, side in enumerate(sides) if side.failure}

@@ -45,12 +45,12 @@ async def loaded(
     profiles: Sequence[Profile],
     limits: Sequence[int | None] = (),
     *,
-    anyway: bool = True,
+    force: bool = True,
     later: bool = False,
 ) -> AsyncIterator[list[LoadedSide]]:
     """Sessions of these profiles, loaded one after the other so that no load slows another.
 
-    `limits` are bytes a worker may take. Unless `anyway`, one that cannot fit is refused before it begins.
+    `limits` are bytes a worker may take. Unless `force`, one that cannot fit is refused before it begins.
     `later` leaves loading to the duel; whoever changes a side's session is to leave the new one here.
     """
     allowed = [*limits, *[None] * len(profiles)]
@@ -61,7 +61,7 @@ async def loaded(
     progress = ProgressLine()
     try:
         for side in sides:
-            side.failure = None if anyway else await refused(side.session)
+            side.failure = None if force else await refused(side.session)
             if side.failure is None and not later:
                 await _load(side, progress)
         progress.clear()

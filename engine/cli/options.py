@@ -35,8 +35,8 @@ class MemorySize(click.ParamType[int]):
 
 
 force_option = click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
-anyway_option = click.option(
-    "--anyway", is_flag=True, help="Load a model also where the plan says that it cannot fit."
+force_option = click.option(
+    "--force", is_flag=True, help="Load a model also where the plan says that it cannot fit."
 )
 _OPTIONS = (
     click.option("--max-new-tokens", type=int, metavar="N", help="Longest answer, in tokens."),

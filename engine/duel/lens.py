@@ -27,6 +27,7 @@ PORTIONS = 3  # in which the reference reads its answer once more, to see how fa
 FLOAT32_NOISE = 1e-5  # nats, of the log-softmax itself
 NOISE_SHARE = 0.95  # of the positions moved less than what counts as noise
 
+NAMED = 12  # positions in a line
 VerdictKind = Literal["coin flip", "change of mind", "draw"]
 Reason = Literal["not answered", "not ready", "other tokenizer", "other vocabulary", "failed"]
 
@@ -63,8 +64,8 @@ class Token(Struct, frozen=True, kw_only=True):
     """KL(A ‖ B) over the whole vocabulary at this position, in nats."""
 
     @property
-    def is_flip(self) -> bool:
-        """Whether the models' first choices differ."""
+    def differs(self) -> bool:
+        """Whether the models' most likely tokens differ."""
         a, b = self.views
         return a.top[0].token_id != b.top[0].token_id
 
@@ -77,12 +78,20 @@ class Reading(Struct, frozen=True, kw_only=True):
     tokens: tuple[Token, ...]
     mean_kld: float
     kld_stderr: float
-    flips: tuple[int, ...]
-    """Indices at which the first choices differ."""
+    different_top: tuple[int, ...]
+    """Indices at which the models' most likely tokens differ."""
+
+    @property
+    def text(self) -> str:
+        """`top tokens differ at 2 of 42: 5, 17`; tokens are counted from 1, as everywhere in texts."""
+        places = [str(index + 1) for index in self.different_top[:NAMED]]
+        more = ["…"] if len(self.different_top) > NAMED else []
+        where = f": {', '.join([*places, *more])}" if places else ""
+        return f"top tokens differ at {len(self.different_top)} of {len(self.tokens)}{where}"
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """Why the answers part where they part."""
+    """Why the answers diverge where they do."""
 
     kind: VerdictKind
     """`coin flip`: A's margin is below the noise. `change of mind`: it is above, and B prefers another token.
@@ -108,7 +117,7 @@ class Lens(Struct, frozen=True, kw_only=True, tag_field="result", tag="lens"):
 
     @property
     def summary(self) -> Reading:
-        """Of the reference's own answer: mean KLD on this prompt, flips and where."""
+        """Of the reference's own answer: mean KLD on this prompt, where top tokens differ."""
         return self.readings[0]
 
 
@@ -200,8 +209,8 @@ def _reading(side: int, passage: Passage, said: tuple[Said, Said]) -> Reading:
         for index, token_id in enumerate(ids)
     )
     mean, stderr = fidelity.estimate(said[1].klds)
-    flips = tuple(token.index for token in tokens if token.is_flip)
-    return Reading(side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, flips=flips)
+    different = tuple(token.index for token in tokens if token.differs)
+    return Reading(side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, different_top=different)
 
 
 def _views(said: Said) -> list[View]:

@@ -29,7 +29,7 @@ class MemoryReturn(Struct, frozen=True, kw_only=True):
     free_before_bytes: int
     free_loaded_bytes: int
     free_after_bytes: int
-    is_back: bool
+    memory_returned: bool
     """Whether as much is free as before, but for 2 %."""
     waited_s: float
 
@@ -90,7 +90,7 @@ class Swap:
                 free_before_bytes=before[device],
                 free_loaded_bytes=loaded[device],
                 free_after_bytes=free,
-                is_back=free >= needed,
+                memory_returned=free >= needed,
                 waited_s=time.monotonic() - started_s,
             )
         )
@@ -100,5 +100,5 @@ def return_text(found: MemoryReturn) -> str:
     """`smollm2-fp32 ended: cpu has 20.11 GiB free again (20.12 before, 19.15 with it)`."""
     sizes = (found.free_after_bytes, found.free_before_bytes, found.free_loaded_bytes)
     free, before, loaded = map(bytes_text, sizes)
-    again = "free again" if found.is_back else "free, which is not back within 2 %"
+    again = "free again" if found.memory_returned else "free, which is not back within 2 %"
     return f"{found.profile} ended: {found.device} has {free} {again} ({before} before it, {loaded} with it)"

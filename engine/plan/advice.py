@@ -17,7 +17,7 @@ from engine.plan.terms import Plan, Suggestion, total
 from engine.protocol import Failed
 from engine.units import bytes_text
 
-ANYWAY = "--anyway loads it all the same"
+FORCE = "--force loads it nevertheless"
 
 
 def refusal(
@@ -44,7 +44,7 @@ def refusal(
         f"{bytes_text(free)} free on {found.room.device}"
         + (f" (by {found.room.limited_by})" if found.room.limited_by else "")
     )
-    return Failed(kind="out_of_memory", message=message, hint=f"{_ways_out(found.would_fit)}; {ANYWAY}")
+    return Failed(kind="out_of_memory", message=message, hint=f"{_ways_out(found.would_fit)}; {FORCE}")
 
 
 def fit_together(

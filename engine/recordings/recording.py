@@ -151,5 +151,5 @@ def _check_reading(reading: Reading) -> None:
         raise ValueError("the lens is out of order")
     if not all(view.top for token in tokens for view in token.views):
         raise ValueError("the lens has a position without a choice")
-    if not all(0 <= flip < len(tokens) for flip in reading.flips):
+    if not all(0 <= flip < len(tokens) for flip in reading.different_top):
         raise ValueError("the lens names a token that there is not")

@@ -61,8 +61,8 @@ def describe(
 def _step(model: PreTrainedModel) -> StepKind:
     """What decodes."""
     if compiled_step.of(model):
-        return "fused"
-    return "lean" if native.suits(model) else "forward"
+        return "compiled"
+    return "native" if native.suits(model) else "forward"
 
 
 def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:

@@ -30,7 +30,7 @@ TINY = profile.of_model("random:tiny")
 INFO = ModelInfo(
     label="fp8",
     kernel="Quick",
-    step="lean",
+    step="native",
     architecture="",
     parameters=0,
     context_length=0,
@@ -127,7 +127,7 @@ def test_a_row_far_below_the_bandwidth_says_why() -> None:
     assert texts.reasons(found) == [f"{TINY.name} 64×1: 10% of the bandwidth: x"]
     for form in ("table", "md"):
         assert "10% of the bandwidth: x" in texts.text(found, form)
-        assert "tiny: fp8, kernel Quick, step lean, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
+        assert "tiny: fp8, kernel Quick, step native, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
             found, form
         )
 

@@ -65,16 +65,16 @@ async def test_probabilities_are_those_of_a_plain_forward_pass(duel: Duel, lens:
             assert view.log_prob == pytest.approx(float(expected[token.token_id].log()), abs=1e-4)
 
 
-async def test_divergence_flips_and_summary_agree_with_the_tokens(lens: Lens) -> None:
+async def test_divergence_differences_and_summary_agree_with_the_tokens(lens: Lens) -> None:
     reading = lens.summary
     assert reading.side == 0 and len(reading.tokens) == 12
     assert reading.mean_kld == pytest.approx(sum(token.kld for token in reading.tokens) / 12)
     assert all(token.kld > 0 for token in reading.tokens)
-    flipped = [t.index for t in reading.tokens if t.views[0].top[0].token_id != t.views[1].top[0].token_id]
-    assert list(reading.flips) == flipped
+    different = [t.index for t in reading.tokens if t.views[0].top[0].token_id != t.views[1].top[0].token_id]
+    assert list(reading.different_top) == different
     first, *rest = lens_text.lines(lens)
     assert first.startswith(f"Token {lens.verdict.index + 1}: ") if lens.verdict else False
-    assert "mean KLD" in rest[0] and f"{len(flipped)} flips in 12 tokens" in rest[0]
+    assert "mean KLD" in rest[0] and f"top tokens differ at {len(different)} of 12" in rest[0]
     assert msgspec.json.decode(msgspec.json.encode(lens), type=Lens) == lens
 
 

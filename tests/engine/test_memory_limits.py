@@ -44,7 +44,7 @@ def test_a_load_that_cannot_fit_is_refused_without_a_worker(capsys: pytest.Captu
     assert cli.run(["duel", huge, huge, "-p", "Hi", "--memory-limit", "8GiB", "--json"]) == 3
     out, err = capsys.readouterr()
     assert [side["error"]["kind"] for side in json.loads(out)["sides"]] == ["out_of_memory"] * 2
-    assert "does not fit" in err and "--anyway" in err and "Traceback" not in err
+    assert "does not fit" in err and "--force" in err and "Traceback" not in err
 
 
 def test_kills_are_counted_by_the_innermost_group(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_memory_that_does_not_come_back_is_said() -> None:
         free_before_bytes=20 * GIB,
         free_loaded_bytes=4 * GIB,
         free_after_bytes=5 * GIB,
-        is_back=False,
+        memory_returned=False,
         waited_s=5.0,
     )
     assert "5.00 GiB free, which is not back" in return_text(kept)

@@ -141,7 +141,7 @@ def test_smaller_profiles_of_the_model_are_named() -> None:
 def test_a_load_that_cannot_fit_is_refused_and_one_that_may_is_not() -> None:
     wanted = profile.find("random:llama-3.1-70b")
     refused = advice.refusal(wanted, machine=machine())
-    assert refused and refused.kind == "out_of_memory" and "--anyway" in refused.hint
+    assert refused and refused.kind == "out_of_memory" and "--force" in refused.hint
     assert advice.refusal(profile.find("random:tiny"), machine=machine()) is None
     assert advice.refusal(profile.find("org/not-here"), machine=machine()) is None
 

@@ -80,11 +80,11 @@ async def test_the_bandwidth_is_told_below_each_answer_and_what_bounds_it_once(s
         for _ in range(2):
             await play.ask("hi")
             await play.settled()
-        fused, unfused = (
+        compiled, eager = (
             [str(note.render()) for note in pane.query(".note").results(Static)] for pane in play.duel.panes
         )
-        assert fused[-2:] == ["Linear, fused · 27.3 GB/s, 79% of what a copy reaches"] * 2
-        speed, why, again = unfused[-3:]
+        assert compiled[-2:] == ["Linear, compiled · 27.3 GB/s, 79% of what a copy reaches"] * 2
+        speed, why, again = eager[-3:]
         assert speed == again == "Linear4bit, eager · 11.3 GB/s, 36% of what a copy reaches"
         assert why.startswith("36% of the bandwidth: a step moves data for 3.")
 

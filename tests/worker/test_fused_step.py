@@ -234,7 +234,7 @@ def test_a_model_of_gptqmodel_says_the_same(made: Callable[..., LoadedModel], bi
 
 def assert_alike(ours: LoadedModel, theirs: LoadedModel, batch: int) -> None:
     """Both decode to the same logits, but for rounding, and hold as much."""
-    assert ours.info.step == "fused"
+    assert ours.info.step == "compiled"
     assert ours.info.parameters == theirs.info.parameters
     assert ours.info.weights.linear_bytes <= theirs.info.weights.linear_bytes
     wanted, found = logits_of(theirs.model, batch, 8, is_lean=False), fused_logits(ours.model, batch, 8)
@@ -252,7 +252,7 @@ def test_packed_4_bit_weights_cannot_be_saved() -> None:
 def test_float32_models_keep_bitsandbytes_own_layers() -> None:
     wanted = Profile(model=Model(source="random:tiny", dtype="float32"), quantization=BitsAndBytes())
     found = load(wanted, 1, lambda staged: None)
-    assert (found.info.step, found.info.kernel) == ("lean", "Linear4bit")
+    assert (found.info.step, found.info.kernel) == ("native", "Linear4bit")
 
 
 def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +269,7 @@ def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPat
         stepper = Stepper(model, cache)
         stepper.read(prompt(1))
         stepper.read(prompt(1, 1))
-        assert cache.get_seq_length() == 21 and describe._step(model) == "lean"
+        assert cache.get_seq_length() == 21 and describe._step(model) == "native"
     finally:
         compile.kernels.cache_clear()
 

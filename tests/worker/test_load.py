@@ -60,8 +60,8 @@ def test_the_model_says_what_it_is(tiny: LoadedModel) -> None:
     info = tiny.info
     assert (info.label, info.dtype, info.device) == ("bf16", "bfloat16", "cpu")
     packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    otherwise = ("lean", "PackedLinear" if packs else "Linear")
-    assert (info.step, info.kernel) == (("fused", "Linear") if compile.openmp() else otherwise)
+    otherwise = ("native", "PackedLinear" if packs else "Linear")
+    assert (info.step, info.kernel) == (("compiled", "Linear") if compile.openmp() else otherwise)
     assert (info.architecture, info.parameters, info.context_length) == ("LlamaForCausalLM", 426_624, 2048)
     assert info.weights.total_bytes == pytest.approx(2 * info.parameters, rel=0.001)
     assert info.threads == torch.get_num_threads() == 1

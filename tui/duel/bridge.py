@@ -263,7 +263,7 @@ class Bridge:
         if failed is None:
             return False
         self._warned.append(profile)
-        self._post(LoadEnded(side, replace(failed, hint=failed.hint.replace(advice.ANYWAY, AGAIN))))
+        self._post(LoadEnded(side, replace(failed, hint=failed.hint.replace(advice.FORCE, AGAIN))))
         return True
 
     async def _loads_ended(self) -> None:

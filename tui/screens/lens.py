@@ -11,7 +11,7 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Footer, Static
 
-from engine.duel.lens import Lens, NoLens, Reading
+from engine.duel.lens import Lens, NoLens
 from engine.sanitize import visible
 from tui.screens.page import Page
 from tui.widgets.heat_map import HeatMap, scale_content
@@ -19,7 +19,6 @@ from tui.widgets.run_progress import RunProgress
 from tui.widgets.top_choices import COLOURS, TopChoices
 
 Look = Callable[[], Awaitable[Lens | NoLens]]
-FLIPS_NAMED = 5
 
 
 class LensScreen(Page[None]):
@@ -69,8 +68,8 @@ class LensScreen(Page[None]):
         await self._show(found)
 
     async def _show(self, lens: Lens) -> None:
-        parted_at = lens.verdict.index if lens.verdict else None
-        maps = [HeatMap(reading, parted_at) for reading in lens.readings]
+        diverged_at = lens.verdict.index if lens.verdict else None
+        maps = [HeatMap(reading, diverged_at) for reading in lens.readings]
         maps[0].add_class("-active")
         summary = Content("\n").join([summary_content(lens), verdict_content(lens)])
         head = Static(summary, classes="summary")
@@ -78,7 +77,7 @@ class LensScreen(Page[None]):
         await self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer")
         await self.mount(TopChoices(self._labels), before="Footer")
         maps[0].focus()
-        maps[0].go(parted_at or 0)
+        maps[0].go(diverged_at or 0)
 
     @on(HeatMap.Moved)
     def _moved(self, message: HeatMap.Moved) -> None:
@@ -97,7 +96,7 @@ class LensScreen(Page[None]):
             self.query_one(TopChoices).token = active.token
 
     def action_divergence(self) -> None:
-        """Back to where the answers part."""
+        """Back to where the answers diverge."""
         if self.lens and self.lens.verdict:
             for heat in self.query("HeatMap.-active").results(HeatMap):
                 heat.go(self.lens.verdict.index)
@@ -108,23 +107,14 @@ class LensScreen(Page[None]):
 
 
 def summary_content(lens: Lens) -> Content:
-    """`mean KLD on this prompt 0.031 ± 0.004 nats   2 flips in 42 tokens: 5, 17`."""
+    """`mean KLD on this prompt 0.031 ± 0.004 nats   top tokens differ at 2 of 42: 5, 17`."""
     found = lens.summary
     return Content.assemble(
         ("mean KLD on this prompt ", "$quiet"),
         (f"{found.mean_kld:.3g} ± {found.kld_stderr:.2g} nats", "bold"),
         ("   ", ""),
-        (flips_text(found), "bold"),
+        (found.text, "bold"),
     )
-
-
-def flips_text(reading: Reading) -> str:
-    """How often the first choices differ, and where."""
-    count, tokens = len(reading.flips), len(reading.tokens)
-    places = ", ".join(str(flip + 1) for flip in reading.flips[:FLIPS_NAMED])
-    more = " …" if count > FLIPS_NAMED else ""
-    where = f": at {places}{more}" if count else ""
-    return f"{count} {'flip' if count == 1 else 'flips'} in {tokens} tokens{where}"
 
 
 def verdict_content(lens: Lens) -> Content:

@@ -44,8 +44,8 @@ class HeatMap(VerticalScroll):
         Binding("right", "step(1)", "Token", show=False),
         Binding("up", "line(-1)", "Line", show=False),
         Binding("down", "line(1)", "Line", show=False),
-        Binding("n", "flip(1)", "Next flip"),
-        Binding("p", "flip(-1)", "Last flip"),
+        Binding("n", "difference(1)", "Next difference"),
+        Binding("p", "difference(-1)", "Previous"),
         Binding("home", "go(0)", "First", show=False),
         Binding("end", "go(-1)", "Last", show=False),
     ]
@@ -83,11 +83,11 @@ class HeatMap(VerticalScroll):
         """The first or the last token."""
         self.go(index % max(1, len(self.reading.tokens)))
 
-    def action_flip(self, step: int) -> None:
-        """The next token at which the first choices differ, or the one before."""
-        flips = [flip for flip in self.reading.flips if (flip - self._cursor) * step > 0]
-        if flips:
-            self.go(min(flips) if step > 0 else max(flips))
+    def action_difference(self, step: int) -> None:
+        """The next token at which the most likely tokens differ, or the one before."""
+        places = [place for place in self.reading.different_top if (place - self._cursor) * step > 0]
+        if places:
+            self.go(min(places) if step > 0 else max(places))
 
     def action_line(self, step: int) -> None:
         """The token below, or above."""

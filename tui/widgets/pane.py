@@ -141,7 +141,7 @@ class Pane(Vertical, Ending):
         """What computed and how near to the memory's speed; what bounds it, the first time only."""
         if answer.info is None or (found := answer.reached(answer.info)) is None:
             return
-        how = "fused" if answer.info.step == "fused" else answer.decode
+        how = "compiled" if answer.info.step == "compiled" else answer.decode
         self.transcript.note(f"{answer.info.kernel}, {how} · {found.text}")
         if found.reason and not self._explained:
             self.transcript.note(found.reason)

@@ -55,7 +55,7 @@ def token_content(token: Token) -> Content:
         ("   KLD ", "$quiet"),
         f"{token.kld:.3g} nats",
     )
-    return words + Content.assemble(("   a flip", "$text-warning")) if token.is_flip else words
+    return words + Content.assemble(("   differs", "$text-warning")) if token.differs else words
 
 
 def shown(text: str) -> str:
