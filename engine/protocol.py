@@ -393,6 +393,14 @@ class Scored(_Event, frozen=True, tag="scored"):
     """Spent in forward passes."""
 
 
+class Failure(Struct, frozen=True):
+    """Why something ended badly, as records keep it."""
+
+    kind: FailureKind
+    message: str
+    hint: str = ""
+
+
 class Failed(_Event, frozen=True, tag="failed"):
     """A load or a request that ended badly; `request` is None for a load and for the whole worker."""
 
@@ -400,6 +408,11 @@ class Failed(_Event, frozen=True, tag="failed"):
     message: Line
     hint: Line = ""
     request: Count | None = None
+
+    @property
+    def failure(self) -> Failure:
+        """What a record keeps of it."""
+        return Failure(self.kind, self.message, self.hint)
 
 
 Event = (

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.bench.plan import Shape
-from engine.protocol import CopyMeasured, Decode, Failed, FailureKind, Measured, ModelInfo
+from engine.protocol import CopyMeasured, Decode, Failed, Failure, Measured, ModelInfo
 from engine.stats import bottleneck
 from engine.stats.metrics import NS, decode_tok_s, percentile
 
@@ -49,14 +49,6 @@ class Evidence(Struct, frozen=True, kw_only=True):
     in_use_at_reset_bytes: int | None
 
 
-class RowError(Struct, frozen=True):
-    """Why a row has no figures."""
-
-    kind: FailureKind
-    message: str
-    hint: str = ""
-
-
 class Row(Struct, frozen=True, kw_only=True):
     """One profile at one shape. What could not be measured is null; `error` says why."""
 
@@ -86,7 +78,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """Why the share is low and what to do, below 40 %."""
     marks: tuple[str, ...] = ()
     """What spoiled the speeds."""
-    error: RowError | None = None
+    error: Failure | None = None
     evidence: Evidence | None = None
     stamps: tuple[Stamps, ...] = ()
 
@@ -129,7 +121,7 @@ def empty(profile: str, shape: Shape, info: ModelInfo | None) -> Row:
 
 def failed(row: Row, failure: Failed) -> Row:
     """The row of a shape that could not be measured."""
-    return replace(row, error=RowError(failure.kind, failure.message, failure.hint))
+    return replace(row, error=failure.failure)
 
 
 def filled(row: Row, prompt_tokens: int, runs: Runs) -> Row:

@@ -70,7 +70,7 @@ class _Options(Settings):
 )
 @force_option
 @click.option("--show-prompt", is_flag=True, help="Show the text that the model reads, too.")
-@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they part.")
+@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they diverge.")
 @click.option("--no-history", is_flag=True, help="Do not keep this duel.")
 def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     """Put the same prompt to A and B. The sampling settings of A hold for both.
@@ -173,7 +173,7 @@ def _note_lost_workers(duel: Duel, sides: list[LoadedSide]) -> None:
 def exit_code(turns: Sequence[Turn]) -> ExitCode:
     """What the command ends with: the worst of what happened."""
     sides = [side for answered in turns for side in answered.sides]
-    if any(side.error and side.device is None for side in sides):
+    if any(side.error and side.model is None for side in sides):
         return ExitCode.NOT_LOADED
     return ExitCode.NOT_GENERATED if any(side.error for side in sides) else ExitCode.DONE
 

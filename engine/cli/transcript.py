@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from engine.cli import lens_text, print_error
 from engine.cli.loading import LoadedSide
 from engine.cli.terminal import Styled, say, write
+from engine.duel import text as words
 from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Answer, Duel
 from engine.duel.lens import Lens, NoLens
@@ -37,7 +38,7 @@ class Transcript:
             say()
 
     def end(self) -> None:
-        """Write B against A, the proof of equal input, and where the answers part, if both answered."""
+        """Write B against A, the proof of equal input, and where the answers diverge, if both answered."""
         found = compare(self._duel)
         for line in _lines(found) if found else ():
             say(line)
@@ -45,7 +46,7 @@ class Transcript:
             say()
 
     def add_lens(self, found: Lens | NoLens) -> None:
-        """Write why and where the answers part."""
+        """Write why and where the answers diverge."""
         for line in lens_text.lines(found):
             say(line)
         say()
@@ -137,16 +138,7 @@ def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
 
 
 def _lines(found: Comparison) -> list[str]:
-    ratios = {"decode": found.decode, "TTFT": found.ttft, "weights": found.weights, "peak": found.peak}
-    text = " · ".join(f"{name} {MISSING if r is None else f'{r:.2f}×'}" for name, r in ratios.items())
-    lines = [f"B against A: {text}{' (contended)' if found.contended else ''}"]
-    if found.input:
-        same = "the same" if found.input.identical else "NOT the same"
-        why = f" ({found.input_difference})" if found.input_difference else ""
-        lines.append(f"Input: {same} {found.input.tokens} tokens, sha256 {found.input.sha256[:16]}{why}")
-    parted = (
-        "token for token equal"
-        if found.parted_at is None
-        else f"different from token {found.parted_at + 1} on"
-    )
-    return [*lines, f"Answers: {parted}"]
+    a, b = found.labels
+    ratios = " · ".join(f"{ratio.name} {ratio.text}" for ratio in words.ratios(found))
+    against = f"{b} against {a}: {ratios}{' (contended)' if found.contended else ''}"
+    return [against, words.input_text(found), words.divergence_text(found)]

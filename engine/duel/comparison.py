@@ -1,11 +1,12 @@
-"""B against A after a turn: ratios, the proof of equal input, and the place where the answers part.
+"""B against A after a turn: ratios, the proof of equal input, and the place where the answers diverge.
 
 Pure: reads what a duel holds; the screens and the command line show the same figures.
 """
 
 from msgspec import Struct
 
-from engine.duel.duel import Answer, Duel, Input, first_divergence
+from engine.duel.divergence import Divergence, divergence
+from engine.duel.duel import Answer, Duel, Input
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -22,8 +23,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     input_difference: str
     """Why the inputs are not the same, where that can be told; empty where they are."""
     same_tokenizer: bool
-    parted_at: int | None
-    """The index of the first token that differs; None where all are equal."""
+    divergence: Divergence | None
+    """Where the answers diverge; None where all tokens are equal."""
     tokens: tuple[int, int]
     """How many tokens each side gave."""
 
@@ -46,7 +47,7 @@ def compare(duel: Duel) -> Comparison | None:
         input=duel.input(),
         input_difference=difference(duel),
         same_tokenizer=infos[0].tokenizer_sha256 == infos[1].tokenizer_sha256,
-        parted_at=first_divergence(a.token_ids, b.token_ids),
+        divergence=divergence(a.tokens, b.tokens),
         tokens=(len(a.token_ids), len(b.token_ids)),
     )
 

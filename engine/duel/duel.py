@@ -11,6 +11,7 @@ from contextlib import aclosing, contextmanager
 from msgspec import Struct
 
 from engine.config.profile import Generation
+from engine.duel.divergence import Tokens
 from engine.duel.swap import Swap
 from engine.ending import ending_text
 from engine.protocol import (
@@ -52,6 +53,8 @@ class Answer:
         self.info = info
         """The model that answers; its worker may have ended since."""
         self.token_ids: list[int] = []
+        self.pieces: list[str] = []
+        """The text of each token; what the detokenizer still held at the end is in `text` alone."""
         self.text = ""
         self.messages: tuple[Message, ...] = ()
         """What was asked: the conversation with its last message."""
@@ -73,6 +76,7 @@ class Answer:
                 self.prompt_sha256, self.prompt_notes = sha256, notes
             case Decoded(token_id=token_id, text=text):
                 self.token_ids.append(token_id)
+                self.pieces.append(text)
                 self.text += text
             case Finished(reason=reason, memory=memory, text=text):
                 self.finish_reason, self.memory = reason, memory
@@ -82,6 +86,11 @@ class Answer:
                 self.info = info
             case Failed():
                 self.failure = event
+
+    @property
+    def tokens(self) -> Tokens:
+        """Its tokens, to be compared with another answer's."""
+        return Tokens(self.token_ids, self.pieces)
 
     @property
     def ended(self) -> bool:
@@ -221,14 +230,6 @@ class Duel:
         answer = self.answers[side]
         if answer.text and answer.failure is None:
             conversation += [messages[-1], Message("assistant", answer.text)]
-
-
-def first_divergence(a: Sequence[int], b: Sequence[int]) -> int | None:
-    """The index of the first token in which two answers differ; None where they do not."""
-    for index, (left, right) in enumerate(zip(a, b, strict=False)):
-        if left != right:
-            return index
-    return None if len(a) == len(b) else min(len(a), len(b))
 
 
 async def _chained(

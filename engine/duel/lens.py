@@ -1,4 +1,4 @@
-"""The lens: both models' view of every token of both answers, and why the answers parted.
+"""The lens: both models' view of every token of both answers, and why the answers diverge.
 
 Each answer is read (teacher-forced) by both models behind the prompt that its own side was given. A is the
 reference. Probabilities are the models' own, at temperature 1, whatever the sampling settings are.
@@ -12,7 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.duel import teacher
-from engine.duel.duel import Answer, Duel, first_divergence
+from engine.duel.divergence import first_divergence
+from engine.duel.duel import Answer, Duel
 from engine.duel.teacher import Said
 from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered
@@ -235,7 +236,7 @@ def _noise(once: Said, again: Said) -> float:
 
 
 def _verdict(readings: tuple[Reading, Reading], reference: Said, noise: float) -> Verdict | None:
-    """Why the answers part; None where they are equal, or one is only cut off earlier."""
+    """Why the answers diverge; None where they are equal, or one is only cut off earlier."""
     ids = [[token.token_id for token in reading.tokens] for reading in readings]
     index = first_divergence(*ids)
     if index is None or index >= min(map(len, ids)):
@@ -247,7 +248,7 @@ def _verdict(readings: tuple[Reading, Reading], reference: Said, noise: float) -
 
 
 def judge(a: View, b: View, noise: float) -> VerdictKind:
-    """Why two models part at a position that they reached with the same tokens."""
+    """Why two models diverge at a position that they reached with the same tokens."""
     if a.margin <= noise + FLOAT32_NOISE:
         return "coin flip"
     return "draw" if a.top[0].token_id == b.top[0].token_id and b.margin > noise else "change of mind"

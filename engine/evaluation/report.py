@@ -3,16 +3,8 @@
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention
-from engine.protocol import FailureKind
+from engine.protocol import Failure
 from engine.stats.fidelity import Figures
-
-
-class RowError(Struct, frozen=True):
-    """Why a model has no figures, or not all."""
-
-    kind: FailureKind
-    message: str
-    hint: str = ""
 
 
 class Row(Figures, frozen=True, kw_only=True):
@@ -31,7 +23,8 @@ class Row(Figures, frozen=True, kw_only=True):
     complete: bool = False
     """Whether the whole text is in the figures."""
     notes: tuple[str, ...] = ()
-    error: RowError | None = None
+    error: Failure | None = None
+    """Why it has no figures, or not all."""
 
 
 class Report(Struct, frozen=True, kw_only=True):

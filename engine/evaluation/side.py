@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from engine.config.profile import Profile
 from engine.evaluation.cut import Piece, Text
 from engine.evaluation.events import EvaluationEvent, Loading
-from engine.evaluation.report import Row, RowError
+from engine.evaluation.report import Row
 from engine.protocol import (
     Failed,
     Loaded,
@@ -131,7 +131,7 @@ class Side:
             decode_tok_s=self._decode_tok_s,
             complete=self.complete,
             notes=(*(info.notes if info else ()), *self.notes),
-            error=RowError(failure.kind, failure.message, failure.hint) if failure else None,
+            error=failure.failure if failure else None,
             **{name: getattr(figures, name) for name in Figures.__struct_fields__},
         )
 

@@ -15,14 +15,14 @@ from engine.bench import document, plan, rows
 from engine.bench import text as texts
 from engine.bench.checks import checks, differ
 from engine.bench.plan import Settings, Shape
-from engine.bench.rows import Figure, Latency, Row, RowError, Runs
+from engine.bench.rows import Figure, Latency, Row, Runs
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch, Worker, busy_processors
 from engine.config import profile
 from engine.errors import InputError
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.gpu_state import GpuState, foreign, slowdowns
-from engine.protocol import CopyMeasured, Failed, Measured, Memory, ModelInfo, Pass, Weights
+from engine.protocol import CopyMeasured, Failed, Failure, Measured, Memory, ModelInfo, Pass, Weights
 from engine.session.pace import Pace
 
 MS = 1_000_000
@@ -267,7 +267,7 @@ def test_only_what_is_missing_is_measured_again() -> None:
     found = found.with_row(rows.failed(rows.empty(other, Shape(32, 1), None), no_room))
     found = found.with_row(rows.failed(empty, crash))
     assert found.missing() == [(Shape(64, 1), name), (Shape(64, 1), other)]
-    assert empty.error is None and found.rows[-1].error == RowError("worker_lost", "gone")
+    assert empty.error is None and found.rows[-1].error == Failure("worker_lost", "gone")
 
 
 @pytest.mark.parametrize(

@@ -45,31 +45,30 @@ def test_json_is_one_document_with_both_sides(tmp_path: Path, capsys: pytest.Cap
     for side in (*first["sides"], *second["sides"]):
         _check_side(side)
     _check_lens(first)
-    a, b = (side["memory"] for side in first["sides"])
-    assert b["linear_weights_bytes"] < 0.5 * a["linear_weights_bytes"]
-    assert a["embedding_weights_bytes"] == b["embedding_weights_bytes"]
+    a, b = (side["model"]["weights"] for side in first["sides"])
+    assert b["linear_bytes"] < 0.5 * a["linear_bytes"]
+    assert a["embedding_bytes"] == b["embedding_bytes"]
 
 
 def _check_lens(turn: dict) -> None:
-    readings, parted = turn["lens"]["readings"], turn["first_divergence"]
+    readings, diverges_at = turn["lens"]["readings"], turn["first_divergence"]
     assert turn["lens"]["result"] == "lens"
     assert [[t["token_id"] for t in r["tokens"]] for r in readings] == [s["token_ids"] for s in turn["sides"]]
     assert readings[0]["mean_kld"] > 0 and len(readings[0]["tokens"][0]["views"][1]["top"]) == 5
-    if parted is not None:
-        assert turn["lens"]["verdict"]["index"] == parted
+    if diverges_at is not None:
+        assert turn["lens"]["verdict"]["index"] == diverges_at
 
 
 def _check_side(side: dict[str, object]) -> None:
-    metrics, memory = side["metrics"], side["memory"]
-    assert isinstance(metrics, dict) and isinstance(memory, dict)
+    metrics, memory, model = side["metrics"], side["memory"], side["model"]
+    assert isinstance(metrics, dict) and isinstance(memory, dict) and isinstance(model, dict)
     assert side["error"] is None and side["finish_reason"] in {"length", "stop"}
     assert metrics["new_tokens"] == len(side["token_ids"]) <= 6  # type: ignore[arg-type]
     assert metrics["ttft_ms"] > 0 and metrics["contended"] is False
-    parts = ("linear_weights_bytes", "embedding_weights_bytes", "other_weights_bytes")
-    assert memory["weights_bytes"] == sum(memory[part] for part in parts)
+    assert memory["weights_bytes"] == sum(model["weights"].values())
     assert memory["kv_cache_bytes"] > 0 and memory["process_bytes"] > memory["weights_bytes"]
-    assert side["load_s"] and side["device"] and side["kernel"] and side["rendered_prompt"]
-    assert "torch" in side["versions"]  # type: ignore[operator]
+    assert side["load_s"] and model["device"] and model["kernel"] and side["rendered_prompt"]
+    assert "torch" in model["versions"]
 
 
 def test_one_side_without_a_model_leaves_the_other_working(
@@ -109,9 +108,9 @@ def test_text_shows_answers_figures_and_the_comparison(capsys: pytest.CaptureFix
     shown = capsys.readouterr().out
     assert shown.index("A  random-tiny-bf16  (bf16, ") < shown.index("B  random-tiny-bf16  (bf16, ")
     assert shown.count("TTFT ") == 3 and shown.count("weights ") == 3
-    assert "B against A: decode" in shown
-    assert "Input: the same" in shown
-    assert "Answers: token for token equal" in shown
+    assert "B bf16 against A bf16: decode ×" in shown
+    assert "same input: " in shown
+    assert "same answer: all 6 tokens" in shown
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from engine.config.profile import Generation, Profile
-from engine.duel.duel import Duel, first_divergence
+from engine.duel.duel import Duel
 from engine.protocol import Decoded, Prompted
 from engine.session.client import Session
 from engine.session.schedule import Schedule
@@ -82,11 +82,3 @@ async def test_cancel_also_stops_the_side_that_has_not_begun(duel: Duel) -> None
     assert duel.answers[1].failure and duel.answers[1].failure.kind == "cancelled"
     await ask(duel)
     assert all(answer.finish_reason for answer in duel.answers.values())
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "index"),
-    [([1, 2, 3], [1, 2, 3], None), ([1, 2, 3], [1, 9, 3], 1), ([1, 2], [1, 2, 3], 2), ([], [], None)],
-)
-def test_first_divergence(a: list[int], b: list[int], index: int | None) -> None:
-    assert first_divergence(a, b) == index

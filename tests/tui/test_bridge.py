@@ -93,8 +93,10 @@ async def test_a_turn_compares_both() -> None:
     assert end.comparison is not None
     assert end.comparison.labels == ("bf16", "nf4")
     assert end.comparison.input.identical
-    assert end.comparison.parted_at == 4
-    assert end.parted_texts == (" the", " a")
+    place = end.comparison.divergence
+    assert place.token == 4 and place.texts == (" the", " a")
+    texts = [play.bridge.duel.answers[side].text[offset:] for side, offset in enumerate(place.offsets)]
+    assert texts[0].startswith(" the") and texts[1].startswith(" a")
 
 
 async def test_the_order_alternates() -> None:
@@ -156,7 +158,7 @@ async def test_a_replaced_side_loads_anew_and_the_old_worker_ends() -> None:
     old.died.set()
     await play.bridge.ask("hi")
     assert not play.of(SideLost)
-    assert play.of(TurnEnded)[-1].comparison.parted_at is None
+    assert play.of(TurnEnded)[-1].comparison.divergence is None
 
 
 async def test_replacing_a_side_that_answers_cancels_first() -> None:

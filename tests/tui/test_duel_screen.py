@@ -38,9 +38,9 @@ async def test_both_answer_and_are_compared(stage: Stager) -> None:
         assert "capital of France" in play.text(0)
         assert "Louvre" in play.text(1)
         assert "nf4 against bf16" in play.delta
-        assert re.search(r"decode ×\d\.\d\d   TTFT ×\d\.\d\d   weights 42 %", play.delta)
+        assert re.search(r"decode ×\d\.\d\d   TTFT ×\d\.\d\d   weights ×0\.42", play.delta)
         assert "same input: 50 tokens, sha a3ceb4c8" in play.delta
-        assert "parted after 4 tokens: “ the” | “ a”" in play.delta
+        assert "diverge at token 5: “ the” | “ a”" in play.delta
 
 
 async def test_the_figures_are_the_engines(stage: Stager) -> None:

@@ -12,7 +12,6 @@ from engine.protocol import Event
 from engine.votes.blind import Blind
 from engine.votes.votes import BlindAnswer, BlindTurn, Choice, Exclusion, exclusion_of, verdict_of
 from tui.blind.lockstep import Lockstep
-from tui.duel.bridge import text_at
 
 
 class Ballot:
@@ -66,13 +65,6 @@ class Ballot:
     def exclusion(self) -> Exclusion | None:
         """Why the turn does not count."""
         return exclusion_of(self.turn())
-
-    @property
-    def parted_texts(self) -> tuple[str, str]:
-        """What A and B said where they part; empty where they do not."""
-        parted_at = self._blind.comparison.parted_at if self._blind.comparison else None
-        a, b = (text_at(self.lockstep.pieces(side), parted_at) for side in (0, 1))
-        return a, b
 
     def add(self, side: int, event: Event) -> None:
         """Take what a side said."""

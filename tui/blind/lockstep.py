@@ -33,10 +33,6 @@ class Lockstep:
         """Whether everything is shown and nothing more will come."""
         return all(track.ended and self.length >= len(track.text) for track in self._tracks)
 
-    def pieces(self, side: int) -> list[str]:
-        """The text of each token of a side."""
-        return self._tracks[side].pieces
-
     def add(self, side: int, event: Event) -> None:
         """Take what a side said."""
         self._tracks[side].add(event)
@@ -63,7 +59,6 @@ class _Track:
 
     def __init__(self) -> None:
         self.text = ""
-        self.pieces: list[str] = []
         self.ended = False
         self._stamps_ns: list[int] = []
 
@@ -71,7 +66,6 @@ class _Track:
         match event:
             case Decoded(text=text, ns=ns):
                 self.text += text
-                self.pieces.append(text)
                 self._stamps_ns.append(ns)
             case Finished(text=text):
                 self.text += text

@@ -45,7 +45,6 @@ from tui.pacer import Pacer
 LATER = "one model is loaded at a time: this one when it is its turn"
 AGAIN = "loading it again tries it all the same"
 PATIENCE_S = 1.0  # from one cancel to the next that is meant
-LONGEST_CHARACTER = 4  # tokens: one for each byte
 
 Open = Callable[[Profile], Session]
 
@@ -221,14 +220,7 @@ class Bridge:
         kept = self.keeper.keep(self.duel, prompt, self.duel.ask(prompt, generation), generation)
         async for side, event in self._answers(kept):
             feeds[side].take(event)
-        comparison = compare(self.duel)
-        parted_at = comparison.parted_at if comparison else None
-        a, b = (text_at(feeds[side].pieces, parted_at) if side in feeds else "" for side in (0, 1))
-        offsets = None
-        if comparison and comparison.same_tokenizer and parted_at is not None:
-            a_before, b_before = ("".join(feeds[side].pieces[:parted_at]) for side in (0, 1))
-            offsets = len(a_before), len(b_before)
-        self._post(TurnEnded(comparison, (a, b), offsets))
+        self._post(TurnEnded(compare(self.duel)))
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
         """What the sides answer; the loads between the answers are told to the screen."""
@@ -289,19 +281,11 @@ class Bridge:
         task.add_done_callback(self._watches.discard)
 
 
-def text_at(pieces: Sequence[str], index: int | None) -> str:
-    """What was said there: the first text from this token on (a token need not complete a character)."""
-    near = pieces[index : index + LONGEST_CHARACTER] if index is not None else []
-    return next((piece for piece in near if piece), "")
-
-
 class _Feed:
     """One side's answer on its way to the screen."""
 
     def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
         self._side, self._duel, self._post = side, duel, post
-        self.pieces: list[str] = []
-        """The text of each token."""
         self._text = ""
         self._pacer = Pacer()
 
@@ -313,7 +297,6 @@ class _Feed:
                 answer = self._duel.answers[self._side]
                 self._post(AnswerEnded(self._side, answer, figures_of(answer)))
             case Decoded(text=text):
-                self.pieces.append(text)
                 self._text += text
                 self._pacer.due(self._grow)
             case _:

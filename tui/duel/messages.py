@@ -105,7 +105,3 @@ class TurnEnded(Message):
     """Every side has answered; `comparison` is None unless both did."""
 
     comparison: Comparison | None
-    parted_texts: tuple[str, str]
-    """What A and B said where they part; empty where they do not."""
-    parted_offsets: tuple[int, int] | None = None
-    """Where that begins in each answer's text, in characters."""

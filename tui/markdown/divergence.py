@@ -1,4 +1,4 @@
-"""Where two answers part, as a mark in Markdown: a sentinel in the source, a sign when it is shown.
+"""Where two answers diverge, as a mark in Markdown: a sentinel in the source, a sign when it is shown.
 
 The sentinel is put before a letter or digit, never into the syntax of a list, so the document stays as it is.
 """

@@ -59,7 +59,7 @@ class ModelMarkdown(Markdown):
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like", {"html": False})
     parser.core.ruler.push("visible", lambda state: _make_visible(state.tokens))
-    parser.core.ruler.push("parting", lambda state: show_marks(state.tokens))
+    parser.core.ruler.push("divergence", lambda state: show_marks(state.tokens))
     return parser
 
 

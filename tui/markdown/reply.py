@@ -27,7 +27,7 @@ class Reply(ModelMarkdown, Ending):
         self.text = ""
         """The answer so far, as the model wrote it."""
         self._unwritten = ""
-        self._parted_at: int | None = None  # where the answer parts from the other one
+        self._diverges_at: int | None = None  # where the answer diverges from the other one
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._complete = asyncio.Event()  # nothing is appended any more
@@ -48,8 +48,8 @@ class Reply(ModelMarkdown, Ending):
         self._changed.set()
 
     def mark(self, offset: int) -> None:
-        """Mark where the answer parts from the other one, once all of it is shown."""
-        self._parted_at = offset
+        """Mark where the answer diverges from the other one, once all of it is shown."""
+        self._diverges_at = offset
         if self._complete.is_set():
             self.work(self._show_mark, exclusive=True, group="mark")
 
@@ -61,7 +61,7 @@ class Reply(ModelMarkdown, Ending):
     @property
     def _whole(self) -> str:
         """All of the answer, with its mark."""
-        text = self.text if self._parted_at is None else with_mark(self.text, self._parted_at)
+        text = self.text if self._diverges_at is None else with_mark(self.text, self._diverges_at)
         return visible(text)
 
     async def _show_mark(self) -> None:

@@ -234,7 +234,6 @@ class BlindScreen(PromptPage[str]):
             pane.show_figures(one, scale_bytes, self._blind.answers[one.number].ending)
         delta = self.query_one(Delta)
         delta.comparison = self._blind.comparison
-        delta.parted_texts = ballot.parted_texts
         delta.display = True
 
     async def _keep(self, ballot: Ballot) -> None:

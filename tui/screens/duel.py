@@ -137,10 +137,10 @@ class DuelScreen(PromptPage[None]):
 
     @on(TurnEnded)
     def _turn_ended(self, message: TurnEnded) -> None:
-        delta = self.query_one(Delta)
-        delta.comparison, delta.parted_texts = message.comparison, message.parted_texts
-        for pane, offset in zip(self.panes, message.parted_offsets or (), strict=False):
-            pane.transcript.mark(offset)
+        self.query_one(Delta).comparison = found = message.comparison
+        if found and found.divergence and found.same_tokenizer:
+            for pane, offset in zip(self.panes, found.divergence.offsets, strict=True):
+                pane.transcript.mark(offset)
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
 

@@ -1,4 +1,4 @@
-"""The lens: both answers through both models, token by token, and why they parted."""
+"""The lens: both answers through both models, token by token, and why they diverge."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def summary_content(lens: Lens) -> Content:
 
 
 def verdict_content(lens: Lens) -> Content:
-    """Why they parted, in words."""
+    """Why they diverge, in words."""
     if lens.verdict is None:
         words = "; ".join(lens.notes) or "the answers are the same, token by token"
         return Content.assemble((visible(words), "$quiet"))

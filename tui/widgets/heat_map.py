@@ -61,7 +61,7 @@ class HeatMap(VerticalScroll):
         super().__init__(id=f"heat-{'ab'[reading.side]}")
         self.reading = reading
         self._cursor = min(start or 0, max(0, len(reading.tokens) - 1))
-        self._parted_at = start
+        self._diverges_at = start
         self._pieces: list[Piece] = []
 
     def compose(self) -> ComposeResult:
@@ -124,7 +124,7 @@ class HeatMap(VerticalScroll):
         if index == self._cursor:
             return "bold $background on $foreground"
         surprise = -self.reading.tokens[index].views[1 - self.reading.side].log_prob
-        edge = "bold underline " if index == self._parted_at else ""
+        edge = "bold underline " if index == self._diverges_at else ""
         return edge + heat(surprise)
 
 

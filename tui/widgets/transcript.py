@@ -67,7 +67,7 @@ class Transcript(VerticalScroll):
             self.reply.finish(text)
 
     def mark(self, offset: int) -> None:
-        """Mark where the answer parts from the other side's, in characters."""
+        """Mark where the answer diverges from the other side's, in characters."""
         if self.reply is not None:
             self.reply.mark(offset)
 

@@ -32,7 +32,7 @@ async def test_a_duel_is_listed_and_shown_as_it_was(
     assert json.loads(capsys.readouterr().out) == []
     assert cli.run(["history", "show", "1"]) == 0
     shown = capsys.readouterr().out
-    assert shown.count("A  smollm2-bf16  (bf16, cpu)") == shown.count("B against A: decode") == 2
+    assert shown.count("A  smollm2-bf16  (bf16, cpu)") == shown.count("nf4 against bf16: decode") == 2
     assert shown.index("Hello") < shown.index("TTFT ") < shown.index("more")
     assert cli.run(["history", "show", "1", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -1,0 +1,68 @@
+"""B against A in words: the ratios, the proof of equal input, and where the answers diverge.
+
+The one place that makes these sentences: the screen and the command line show them.
+"""
+
+from dataclasses import dataclass
+
+from engine.duel.comparison import Comparison
+from engine.sanitize import visible
+from engine.units import MISSING
+
+SHA_LENGTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One figure of B as a multiple of A's."""
+
+    name: str
+    text: str
+    is_better: bool | None
+    """Whether it speaks for B; None where it is not known."""
+
+
+def ratios(found: Comparison) -> tuple[Ratio, ...]:
+    """`decode ×1.31`, `TTFT ×0.40`, `weights ×0.41`, `peak ×0.80`."""
+    return (
+        _ratio("decode", found.decode, more_is_better=True),
+        _ratio("TTFT", found.ttft),
+        _ratio("weights", found.weights),
+        _ratio("peak", found.peak),
+    )
+
+
+def times_text(ratio: float | None) -> str:
+    """`×1.31`."""
+    return MISSING if ratio is None else f"×{ratio:.2f}"
+
+
+def input_text(found: Comparison) -> str:
+    """`same input: 50 tokens, sha a3ceb4c8`, or why it is not the same."""
+    if found.input and found.input.identical:
+        return f"same input: {_tokens(found.input.tokens)}, sha {found.input.sha256[:SHA_LENGTH]}"
+    why = f" ({found.input_difference})" if found.input_difference else ""
+    return f"different input{why}: the speeds do not compare"
+
+
+def divergence_text(found: Comparison) -> str:
+    """`diverge at token 5: “ the” | “ a”`, tokens counted from 1; says so where tokens do not compare."""
+    place = found.divergence
+    if not found.same_tokenizer:
+        return "different tokenizers: tokens do not compare"
+    if place is None:
+        return f"same answer: all {_tokens(found.tokens[0])}"
+    words = f"diverge at token {place.token + 1}"
+    if place.token == min(found.tokens):
+        return f"{words}, where one ends"
+    a, b = (visible(text, keep_newlines=False) for text in place.texts)
+    return f"{words}: “{a}” | “{b}”"
+
+
+def _ratio(name: str, ratio: float | None, *, more_is_better: bool = False) -> Ratio:
+    is_better = None if ratio is None else ratio == 1 or (ratio > 1) == more_is_better
+    return Ratio(name, times_text(ratio), is_better)
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token{'' if count == 1 else 's'}"

@@ -1,0 +1,48 @@
+"""B against A in words, for the screen and the command line."""
+
+from msgspec.structs import replace
+
+from engine.duel.comparison import Comparison
+from engine.duel.divergence import Divergence
+from engine.duel.duel import Input
+from engine.duel.text import Ratio, divergence_text, input_text, ratios
+
+FOUND = Comparison(
+    labels=("bf16", "nf4"),
+    decode=1.306,
+    ttft=0.4,
+    weights=1.5,
+    peak=None,
+    contended=False,
+    input=Input(identical=True, tokens=50, sha256="a3ceb4c8ff"),
+    input_difference="",
+    same_tokenizer=True,
+    divergence=None,
+    tokens=(1, 9),
+)
+
+
+def diverging(token: int) -> Comparison:
+    return replace(FOUND, divergence=Divergence(token=token, texts=("a\x1b", "b\n"), offsets=(1, 1)))
+
+
+def test_ratios_are_multiples_and_say_whom_they_favour() -> None:
+    assert ratios(FOUND) == (
+        Ratio("decode", "×1.31", True),
+        Ratio("TTFT", "×0.40", True),
+        Ratio("weights", "×1.50", False),
+        Ratio("peak", "–", None),
+    )
+
+
+def test_where_answers_diverge_tokens_count_from_one() -> None:
+    assert divergence_text(diverging(0)) == "diverge at token 1: “a␛” | “b␊”"
+    assert divergence_text(diverging(1)) == "diverge at token 2, where one ends"
+    assert divergence_text(FOUND) == "same answer: all 1 token"
+    assert "do not compare" in divergence_text(replace(diverging(0), same_tokenizer=False))
+
+
+def test_the_input_is_proved_or_said_to_differ_and_why() -> None:
+    assert input_text(FOUND) == "same input: 50 tokens, sha a3ceb4c8"
+    other = replace(FOUND, input=None, input_difference="the templates differ")
+    assert input_text(other) == "different input (the templates differ): the speeds do not compare"
