@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from engine.config.profile import Generation, Profile
+from engine.config.profile import Generation, Profile, Prompt
 from engine.config.record import Record
 
 LONGEST_LINE_BYTES = 1 << 26
@@ -75,6 +75,8 @@ class Generate(_Command, frozen=True, tag="generate"):
     request: int
     messages: tuple[Message, ...]
     generation: Generation
+    prompt: Prompt | None = None
+    """How the conversation becomes text; None is as the profile says."""
     threads: int | None = None
     cold: bool = False
     """Read the whole prompt, even where the cache still holds its beginning."""
@@ -85,6 +87,8 @@ class Render(_Command, frozen=True, tag="render"):
 
     request: int
     messages: tuple[Message, ...]
+    prompt: Prompt | None = None
+    """How it becomes text; None is as the profile says."""
 
 
 class Pass(Struct, frozen=True, kw_only=True):

@@ -12,10 +12,13 @@ from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
 
+from engine.config.faults import nearest
 from engine.config.profile import Profile
+from engine.errors import InputError
 from engine.sanitize import visible
 from tui import theme
 from tui.again import CONFIRM_S, Again
+from tui.launch import NOTHING_CHOSEN, Launch
 from tui.line_filter import Harmless
 from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
@@ -42,21 +45,28 @@ class QuantDuelApp(App[None]):
         b: Profile,
         open_session: Open | None = None,
         *,
-        remarks: Sequence[str] = (),
+        launch: Launch = NOTHING_CHOSEN,
         duels: Duels | None = None,
     ) -> None:
         super().__init__()
         self.register_theme(theme.DARK)
         self.register_theme(theme.LIGHT)
         self.theme = theme.DARK.name
-        self.duel_screen = DuelScreen((a, b), open_session, duels)
+        self.duel_screen = DuelScreen((a, b), open_session, launch, duels)
         self._again = Again()
-        self._remarks = remarks
+        self._remarks = launch.remarks
         self._work_screens: dict[str, RunScreen] = {}
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
         return self.duel_screen
+
+    def choose_theme(self, name: str) -> None:
+        """Wear these colours; InputError where there are none of that name."""
+        if name not in self.available_themes:
+            hint = nearest(name, self.available_themes) or "known: " + ", ".join(self.available_themes)
+            raise InputError(f"no theme named {name!r}", hint)
+        self.theme = name
 
     def on_ready(self) -> None:
         """Say what the user should know of the names he gave."""

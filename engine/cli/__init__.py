@@ -74,6 +74,8 @@ class Group(click.Group):
         word = args[0]
         if word in COMMANDS:
             return super().resolve_command(ctx, args)
+        if word.startswith("-") and self.default is not None:
+            return "", self.default, args
         hint = nearest(word, COMMANDS)
         if self.default is None or (hint and not _means_a_model(word)):
             hint = hint.replace("did you mean ", "did you mean the command `").replace("?", "`?")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Literal, Unpack
+from typing import Unpack
 
 import click
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
-from engine.cli.options import Settings, chosen, force_option, settings_options
+from engine.cli.options import Settings, chosen, force_option, schedule_option, settings_options
 from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
@@ -24,14 +24,14 @@ from engine.errors import ExitCode, HistoryError, InputError
 from engine.protocol import Loaded, Message, Rendered, Staged, Started
 from engine.recordings.keeper import Keeper
 from engine.session.progress import stage_text
-from engine.session.schedule import Schedule
+from engine.session.schedule import AskedSchedule, Schedule
 
 
 class _Options(Settings):
     prompt: str | None
     prompt_file: str | None
     as_json: bool
-    schedule: Schedule | Literal["auto"]
+    schedule: AskedSchedule
     show_prompt: bool
     lens: bool
     no_history: bool
@@ -52,14 +52,7 @@ class _Options(Settings):
     "--json", "as_json", is_flag=True, help="One JSON document on stdout: a turn, or a list for a file."
 )
 @settings_options
-@click.option(
-    "--schedule",
-    type=click.Choice(["auto", "sequential", "concurrent", "swap"]),
-    default="auto",
-    show_default=True,
-    help="One after the other; both at once: speeds on a shared device are then marked contended; or swap: "
-    "one loaded at a time. auto is sequential, or swap where both do not fit.",
-)
+@schedule_option
 @click.option(
     "--memory-limit",
     "memory_limits",
@@ -113,7 +106,7 @@ async def _turn(
 ) -> Turn:
     if duel.schedule != "swap":
         transcript.failed_loads(await loading.newly_lost(sides))
-    generation = duel.sessions[0].profile.generation
+    generation = duel.generation
     rendered = await _rendered(sides, asked) if options["show_prompt"] else [None] * len(sides)
     page = None if options["as_json"] else transcript.Transcript(duel)
     if page:

@@ -1,7 +1,7 @@
 """Options about memory that a duel takes: a limit for each side's worker, and the schedule that fits."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -9,7 +9,7 @@ from engine.cli.options import MemorySize
 from engine.cli.terminal import say
 from engine.config.profile import Profile
 from engine.plan import advice
-from engine.session.schedule import Schedule
+from engine.session.schedule import AskedSchedule, Schedule
 
 SIDES = "AB"
 
@@ -46,7 +46,7 @@ def side_limits(given: Sequence[SideLimit]) -> list[int | None]:
 
 
 def chosen_schedule(
-    asked: Schedule | Literal["auto"], profiles: Sequence[Profile], limits: Sequence[int | None]
+    asked: AskedSchedule, profiles: Sequence[Profile], limits: Sequence[int | None]
 ) -> Schedule:
     """The schedule that was asked for; `auto` swaps where both models do not fit at once, and says so."""
     if asked != "auto":

@@ -1,7 +1,7 @@
 """Options that several commands share, and the profile they make of a name."""
 
 from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, get_args
 
 import click
 
@@ -9,6 +9,7 @@ from engine.cli.terminal import say
 from engine.config import origin, profile, strict_yaml
 from engine.config.profile import Profile
 from engine.errors import InputError
+from engine.session.schedule import Schedule
 from engine.units import parse_bytes
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -45,6 +46,16 @@ _OPTIONS = (
 )
 
 
+schedule_option = click.option(
+    "--schedule",
+    type=click.Choice(["auto", *get_args(Schedule)]),
+    default="auto",
+    show_default=True,
+    help="One after the other; both at once: speeds on a shared device are then marked contended; or swap: "
+    "one loaded at a time. auto is sequential, or swap where both do not fit.",
+)
+
+
 class Settings(TypedDict):
     """What these options give a command."""
 
@@ -65,15 +76,21 @@ def settings_options(callback: Callback) -> Callback:
 
 def chosen(name: str, given: Settings) -> Profile:
     """The profile of that name with the settings of the command line."""
+    settings = assigned(given)
+    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
+    if remark := origin.remark(name):
+        say(remark, err=True)
+    return profile.changed(found, settings) if settings else found
+
+
+def assigned(given: Settings) -> dict[str, object]:
+    """The settings of the command line, by key."""
     settings = dict(_assignment(text) for text in given["assignments"])
     if given["max_new_tokens"] is not None:
         settings["generation.max_new_tokens"] = given["max_new_tokens"]
     if given["seed"] is not None:
         settings["generation.seed"] = given["seed"]
-    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
-    if remark := origin.remark(name):
-        say(remark, err=True)
-    return profile.changed(found, settings) if settings else found
+    return settings
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -21,6 +21,7 @@ from engine.errors import FileError, InputError, ProfileError
 from engine.sanitize import visible
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+Thinking = Literal["auto", "on", "off"]
 MOST_TEMPLATE_BYTES = 1 << 20
 Seed = Annotated[int, Meta(ge=0, le=2**62)]
 
@@ -59,6 +60,8 @@ class Prompt(_Section, frozen=True):
     """`chat` (the tokenizer's own), `raw` (plain completion), or the path of a Jinja file."""
     system: str | None = None
     """The system message; where nothing is said, the template's own default stands."""
+    thinking: Thinking = "auto"
+    """Whether a model that can think before it answers does; `auto` leaves it to the template."""
 
 
 class Generation(_Section, frozen=True):
@@ -150,10 +153,10 @@ def available() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def changed(profile: Profile, settings: Mapping[str, object]) -> Profile:
+def changed(profile: Profile, settings: Mapping[str, object], *, where: str = "--set") -> Profile:
     """The profile with keys set anew: `{"model.dtype": "float32"}`; a bare key is one of `generation`.
 
-    A new `quantization.method` starts from that method's own defaults.
+    A new `quantization.method` starts from that method's own defaults. ProfileError says `where` it was set.
     """
     data: dict[str, Any] = msgspec.to_builtins(profile)
     for key, value in settings.items():
@@ -164,9 +167,9 @@ def changed(profile: Profile, settings: Mapping[str, object]) -> Profile:
         for section in sections:
             place = place.setdefault(section, {})
             if not isinstance(place, dict):
-                raise ProfileError("--set", f"{section} has no keys of its own", key=key)
+                raise ProfileError(where, f"{section} has no keys of its own", key=key)
         place[last] = value
-    return _checked(strict_yaml.convert(data, Profile, file="--set"), Path("--set"))
+    return _checked(strict_yaml.convert(data, Profile, file=where), Path(where))
 
 
 def to_yaml(profile: Profile) -> str:

@@ -57,7 +57,7 @@ def difference(duel: Duel) -> str:
     given = duel.input()
     if given is None or given.identical or sorted(duel.answers) != [0, 1]:
         return ""
-    a, b = (session.profile.prompt for session in duel.sessions)
+    a, b = (duel.overrides.on(session.profile).prompt for session in duel.sessions)
     infos = [duel.answers[side].info for side in (0, 1)]
     told = [duel.answers[side].prompt_notes for side in (0, 1)]
     reasons = {

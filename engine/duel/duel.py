@@ -10,8 +10,9 @@ from contextlib import aclosing, contextmanager
 
 from msgspec import Struct
 
-from engine.config.profile import Generation
+from engine.config.profile import Generation, Prompt
 from engine.duel.divergence import Tokens
+from engine.duel.overrides import Overrides
 from engine.duel.swap import Swap
 from engine.ending import ending_text
 from engine.protocol import (
@@ -28,7 +29,7 @@ from engine.protocol import (
     Prompted,
 )
 from engine.session import schedule as scheduling
-from engine.session.client import Session
+from engine.session.client import How, Session
 from engine.session.schedule import Schedule
 from engine.stats import bottleneck
 from engine.stats.bottleneck import Reached
@@ -58,6 +59,8 @@ class Answer:
         self.text = ""
         self.messages: tuple[Message, ...] = ()
         """What was asked: the conversation with its last message."""
+        self.prompt: Prompt | None = None
+        """How that became text; None where the side was not asked yet."""
         self.prompt_sha256 = ""
         self.prompt_notes: tuple[str, ...] = ()
         self.finish_reason: FinishReason | None = None
@@ -128,6 +131,7 @@ class Duel:
         self._conversations: list[list[Message]] = [[] for _ in sessions]
         self._cancelled = False
         self.swap = Swap(self.sessions)
+        self.overrides = Overrides()
         self.refused: set[int] = set()
         """Sides that are not to be loaded: swapping leaves them out."""
 
@@ -139,7 +143,7 @@ class Duel:
         order, swaps = scheduling.order(self.turns, len(self.sessions)), self.schedule == "swap"
         asked = [side for side in order if self.sessions[side].ready or (swaps and side not in self.refused)]
         self.swap.returns.clear()
-        settings = generation or self.sessions[0].profile.generation
+        settings = generation or self.generation
         contended = self.contended(asked)
         self.answers = {
             side: Answer(contended=contended, info=self.sessions[side].info, limit=settings.max_new_tokens)
@@ -151,6 +155,11 @@ class Duel:
         async for side, event in merged:
             self.answers[side].add(event)
             yield side, event
+
+    @property
+    def generation(self) -> Generation:
+        """The sampling settings of all sides: the first one's, with what was chosen on top of them."""
+        return self.overrides.on(self.sessions[0].profile).generation
 
     @property
     def stopping(self) -> bool:
@@ -206,7 +215,7 @@ class Duel:
         return Input(identical=same, tokens=first.timeline.prompt_tokens, sha256=first.prompt_sha256)
 
     async def _answer(
-        self, side: int, prompt: str, settings: Generation, asked: Sequence[int]
+        self, side: int, words: str, settings: Generation, asked: Sequence[int]
     ) -> AsyncGenerator[tuple[int, Event]]:
         if self._cancelled:
             yield side, Failed(kind="cancelled", message="cancelled before its turn")
@@ -219,12 +228,15 @@ class Duel:
                 return
             self.swap.read_ahead(side)
         session, conversation = self.sessions[side], self._conversations[side]
-        messages = (*conversation, Message("user", prompt))
+        messages = (*conversation, Message("user", words))
         self.answers[side].messages = messages
         infos = [info for other in asked if (info := self.sessions[other].info)]
         threads = scheduling.threads(self.schedule, infos)
         first = not conversation  # what was asked before must not change an answer, not even by rounding
-        async with aclosing(session.generate(messages, settings, threads=threads, cold=first)) as events:
+        prompt = self.overrides.on(session.profile).prompt
+        self.answers[side].prompt = prompt
+        how: How = {"prompt": prompt, "threads": threads, "cold": first}
+        async with aclosing(session.generate(messages, settings, **how)) as events:
             async for event in events:
                 yield side, event
         answer = self.answers[side]

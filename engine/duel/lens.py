@@ -183,7 +183,7 @@ def _same_input(duel: Duel) -> bool:
 
 async def _passage(session: Session, answer: Answer) -> Passage:
     """An answer behind the prompt that its side was given."""
-    rendered = await session.render(answer.messages)
+    rendered = await session.render(answer.messages, answer.prompt)
     if not isinstance(rendered, Rendered):
         raise GenerationError(rendered.message, rendered.hint)
     token_ids = (*rendered.token_ids, *answer.token_ids)

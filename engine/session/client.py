@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 from engine.checkpoints import views
-from engine.config.profile import Generation, Profile
+from engine.config.profile import Generation, Profile, Prompt
 from engine.machine import nvidia, oom_kill, packages
 from engine.protocol import (
     Cancel,
@@ -58,6 +58,14 @@ MAKING = (Started, Staged, Failed)
 ANSWERING = (Prompted, Prefilled, Decoded, Finished, Failed)
 
 Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
+
+
+class How(TypedDict, total=False):
+    """How a conversation is answered: see `engine.protocol.Generate`."""
+
+    prompt: Prompt
+    threads: int | None
+    cold: bool
 
 
 class Session:
@@ -136,22 +144,19 @@ class Session:
         self,
         messages: tuple[Message, ...],
         generation: Generation,
-        *,
-        threads: int | None = None,
-        cold: bool = False,
+        **how: Unpack[How],
     ) -> AsyncGenerator[Event]:
-        """Answer a conversation; the last event is Finished or Failed. `cold` reads the whole prompt anew."""
+        """Answer a conversation; the last event is Finished or Failed."""
         request = self._next_request()
-        command = Generate(
-            request=request, messages=messages, generation=generation, threads=threads, cold=cold
-        )
+        command = Generate(request=request, messages=messages, generation=generation, **how)
         async with aclosing(self._asked(command, Finished, ANSWERING)) as events:
             async for event in events:
                 yield event
 
-    async def render(self, messages: tuple[Message, ...]) -> Rendered | Failed:
-        """The prompt a conversation becomes."""
-        return await self._result(Render(request=self._next_request(), messages=messages), Rendered)
+    async def render(self, messages: tuple[Message, ...], prompt: Prompt | None = None) -> Rendered | Failed:
+        """The prompt a conversation becomes, as the profile says or as `prompt` does."""
+        command = Render(request=self._next_request(), messages=messages, prompt=prompt)
+        return await self._result(command, Rendered)
 
     async def measure(self, run: Pass, *, threads: int | None = None) -> Measured | Failed:
         """Run once with made-up prompts, and what was stamped."""

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Literal
 
-import psutil
-
 from engine.protocol import Memory, ModelInfo
 
 Schedule = Literal["sequential", "concurrent", "swap"]
+AskedSchedule = Schedule | Literal["auto"]  # sequential, or swap where both do not fit
 
 
 def order(turn: int, sides: int = 2) -> list[int]:
@@ -40,5 +39,7 @@ def threads(schedule: Schedule, infos: list[ModelInfo]) -> int | None:
 
 def physical_cores() -> int:
     """Cores this process may use, hyper-threads counted once."""
+    import psutil  # 20 ms that the first picture does not pay
+
     usable = len(psutil.Process().cpu_affinity() or [0])
     return min(usable, psutil.cpu_count(logical=False) or usable)

@@ -38,7 +38,7 @@ class Blind:
     @property
     def generation(self) -> Generation:
         """The sampling settings of both sides: A's."""
-        return self._duel.sessions[0].profile.generation
+        return self._duel.generation
 
     async def ask(self, prompt: str, history: Sequence[Message] = ()) -> AsyncGenerator[tuple[int, Event]]:
         """Throw the coin, then put a prompt to both sides; yields (side, event)."""

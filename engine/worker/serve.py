@@ -124,7 +124,8 @@ def _keep(wire: Wire, loaded: LoadedModel) -> LoadedModel:
 
 def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
     with _failures_reported(wire, "generation", command.request):
-        text, token_ids = prompt.render(loaded.tokenizer, loaded.profile.prompt, command.messages)
+        wanted = command.prompt or loaded.profile.prompt
+        text, token_ids = prompt.render(loaded.tokenizer, wanted, command.messages)
         wire.emit(Rendered(request=command.request, text=text, token_ids=tuple(token_ids)))
 
 
@@ -161,7 +162,8 @@ class _Request:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
             cores = SpareCores.of(self.loaded, self.command.threads)
-            asked = self.loaded.tokenizer, self.loaded.profile.prompt, self.command.messages
+            wanted = self.command.prompt or self.loaded.profile.prompt
+            asked = self.loaded.tokenizer, wanted, self.command.messages
             text, token_ids = prompt.render(*asked)
             cache, preparing_ns = self._cache(token_ids)
             memory.reset_peak(self.loaded.device)

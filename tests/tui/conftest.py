@@ -12,6 +12,7 @@ from engine.recordings.store import Duels
 from engine.session.client import Session
 from tests.tui.replay import Replay, Stage, wait_until
 from tui.app import QuantDuelApp
+from tui.launch import NOTHING_CHOSEN, Launch
 
 Stager = Callable[..., AbstractAsyncContextManager[Stage]]
 
@@ -21,7 +22,9 @@ def stage(tmp_path: Path) -> Stager:
     """`async with stage(size=(120, 36), b={"answers": ["killed"]})`: recorded bf16 against recorded nf4."""
 
     @asynccontextmanager
-    async def start(size: tuple[int, int] = (120, 36), **replays: dict[str, object]) -> AsyncIterator[Stage]:
+    async def start(
+        size: tuple[int, int] = (120, 36), launch: Launch = NOTHING_CHOSEN, **replays: dict[str, object]
+    ) -> AsyncIterator[Stage]:
         sessions: list[Replay] = []
 
         def open_session(wanted: Profile) -> Session:
@@ -30,12 +33,9 @@ def stage(tmp_path: Path) -> Stager:
             sessions.append(Replay(wanted, *answers, **options))  # type: ignore[misc, arg-type]
             return sessions[-1]
 
-        app = QuantDuelApp(
-            profile.find("smollm2-bf16"),
-            profile.find("smollm2-nf4"),
-            open_session,
-            duels=Duels(tmp_path / "duels.sqlite3"),
-        )
+        profiles = profile.find("smollm2-bf16"), profile.find("smollm2-nf4")
+        duels = Duels(tmp_path / "duels.sqlite3")
+        app = QuantDuelApp(*profiles, open_session, launch=launch, duels=duels)
         async with app.run_test(size=size) as pilot:
             await wait_until(lambda: len(sessions) == 2, "sessions opened")
             yield Stage(app, pilot, sessions)

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
+from typing import Unpack
 
 from textual.pilot import Pilot
 
 from engine.config.profile import Generation, Profile
 from engine.protocol import Event, Failed, Message, decode_event
 from engine.recordings.playback import Playback
+from engine.session.client import How
 from tui.app import QuantDuelApp
 from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt
@@ -47,6 +49,8 @@ class Replay(Playback):
         voice: str = "",
     ) -> None:
         super().__init__(wanted, recording(f"{wanted.name}.load"), ())
+        self.generations: list[Generation] = []
+        self.how: list[How] = []
         self.go, self.died, self.closed = asyncio.Event(), asyncio.Event(), False
         self._names = [f"{voice or wanted.name}.{answer}" for answer in answers or ("answer",)]
         self._hold, self._load_hold, self._cancelling = hold, load_hold, False
@@ -62,10 +66,10 @@ class Replay(Playback):
         self,
         messages: tuple[Message, ...],
         generation: Generation,
-        *,
-        threads: int | None = None,
-        cold: bool = False,
+        **how: Unpack[How],
     ) -> AsyncGenerator[Event]:
+        self.generations.append(generation)
+        self.how.append(how)
         self._cancelling = False
         self._replies = [recording(self._names[min(len(self.asked), len(self._names) - 1)])]
         self._replies *= len(self.asked) + 1

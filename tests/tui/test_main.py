@@ -7,6 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from engine.duel.overrides import Overrides
+from engine.errors import InputError
+from tests.tui.conftest import Stager
+from tests.tui.replay import wait_until
+from tui.__main__ import _chosen
+from tui.__main__ import play as command
+from tui.launch import Launch
+
 ROOT = Path(__file__).parents[2]
 TUI = [sys.executable, "-m", "tui"]
 
@@ -17,6 +25,10 @@ TUI = [sys.executable, "-m", "tui"]
         (["smollm2-bf61"], "smollm2-bf16"),
         (["smollm2-bf16", "no/such/profile.yaml"], "no/such/profile.yaml"),
         (["random:nothing"], "no shape named"),
+        (["--set", "temperature=warm"], "expected a number"),
+        (["--seed", "-1"], "generation.seed"),
+        (["--schedule", "together"], "'together' is not one of"),
+        (["--promt", "hi"], "--prompt"),
     ],
 )
 def test_a_wrong_name_ends_before_the_screen_opens(names: list[str], says: str) -> None:
@@ -69,3 +81,39 @@ def test_the_first_picture_needs_no_torch_and_no_engine_process() -> None:
     large = {"torch", "pynvml", "psutil", "markdown_it"}
     late = large | {"engine.session.client", "engine.duel.duel", "tui.duel.bridge"}
     assert not late & set(result.stdout.split())
+
+
+def test_the_command_line_chooses_what_holds_on_the_screen() -> None:
+    with command.make_context(
+        "quantduel",
+        ["smollm2-nf4", "--seed", "7", "--set", "model.dtype=float32", "--set", "prompt.system=Be brief."],
+    ) as context:
+        options = {key: value for key, value in context.params.items() if key not in {"a", "b"}}
+        (a, b), launch = _chosen(context.params["a"], context.params["b"], options)
+    assert (a.name, b.name) == launch.named == ("smollm2-nf4", "smollm2-nf4")
+    assert a.model.dtype == "float32" and a.generation.seed == 0
+    assert launch.overrides.on(b).generation.seed == 7
+    assert launch.overrides.on(b).prompt.system == "Be brief."
+
+
+async def test_what_was_chosen_is_asked_with(stage: Stager) -> None:
+    chosen = Launch(
+        overrides=Overrides({"generation.seed": 7, "prompt.system": "Be brief."}),
+        schedule="concurrent",
+        prompt="Three facts",
+    )
+    async with stage(launch=chosen) as play:
+        await wait_until(lambda: all(session.asked for session in play.sessions))
+        await play.settled()
+        assert play.sessions[0].asked[0][-1].content == "Three facts"
+        assert [session.generations[0].seed for session in play.sessions] == [7, 7]
+        assert {session.how[0]["prompt"].system for session in play.sessions} == {"Be brief."}
+        assert play.duel.bridge.schedule == "concurrent"
+
+
+async def test_a_theme_is_chosen_by_name(stage: Stager) -> None:
+    async with stage() as play:
+        play.app.choose_theme("quantduel-light")
+        assert play.app.theme == "quantduel-light"
+        with pytest.raises(InputError, match="did you mean nord"):
+            play.app.choose_theme("nrod")

@@ -24,7 +24,7 @@ from engine.recordings.keeper import Keeper
 from engine.recordings.store import Duels
 from engine.session import schedule as scheduling
 from engine.session.client import Session
-from engine.session.schedule import Schedule
+from engine.session.schedule import AskedSchedule, Schedule
 from engine.votes.blind import Blind
 from tui.duel.figures import figures_of
 from tui.duel.messages import (
@@ -40,6 +40,7 @@ from tui.duel.messages import (
     SideStopping,
     TurnEnded,
 )
+from tui.launch import NOTHING_CHOSEN, Launch
 from tui.pacer import Pacer
 
 LATER = "one model is loaded at a time: this one when it is its turn"
@@ -57,10 +58,14 @@ class Bridge:
         profiles: Sequence[Profile],
         post: Callable[[Message], object],
         open_session: Open | None = None,
+        launch: Launch = NOTHING_CHOSEN,
         duels: Duels | None = None,
     ) -> None:
         self._open: Open = open_session or Session
         self.duel = Duel([self._open(profile) for profile in profiles])
+        self.duel.overrides = launch.overrides
+        self.asked_schedule: AskedSchedule = "auto"
+        self.choose_schedule(launch.schedule)
         self.keeper = Keeper(duels, lambda error: post(NotKept(error)))
         self._post = post
         self._settled = [asyncio.Event() for _ in profiles]
@@ -175,10 +180,17 @@ class Bridge:
     def toggle_schedule(self) -> None:
         """One after the other, both at once, one loaded at a time; holds from the next prompt on."""
         schedules: tuple[Schedule, ...] = get_args(Schedule)
-        self.duel.schedule = schedules[(schedules.index(self.schedule) + 1) % len(schedules)]
+        self.choose_schedule(schedules[(schedules.index(self.schedule) + 1) % len(schedules)])
+
+    def choose_schedule(self, asked: AskedSchedule) -> None:
+        """From the next prompt on; `auto` is what fits: see `fit_together`."""
+        self.asked_schedule = asked
+        self.duel.schedule = "sequential" if asked == "auto" else asked
 
     async def fit_together(self) -> bool:
-        """Whether both models fit at once; where not, one is loaded at a time from now on."""
+        """False where `auto` finds that both models do not fit: one is loaded at a time from now on."""
+        if self.asked_schedule != "auto":
+            return True
         profiles = [session.profile for session in self.duel.sessions if session.takes_memory]
         if await asyncio.to_thread(advice.fit_together, profiles):
             return True

@@ -19,6 +19,7 @@ from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
 from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
+from tui.launch import NOTHING_CHOSEN, Launch
 from tui.screens.page import PromptPage
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars, scale_of
@@ -63,11 +64,14 @@ class DuelScreen(PromptPage[None]):
         self,
         profiles: tuple[Profile, Profile],
         open_session: Open | None = None,
+        launch: Launch = NOTHING_CHOSEN,
         duels: Duels | None = None,
     ) -> None:
         super().__init__()
         self.duels = duels
         """The kept ones; None is the user's file."""
+        self._launch = launch
+        self._named = list(launch.named)  # what the sides' profiles were called
         self._profiles = profiles
         self._open_session = open_session
         self._bridge: Bridge | None = None
@@ -175,9 +179,12 @@ class DuelScreen(PromptPage[None]):
         if self._turn is not None and not self._turn.is_finished:
             self.notify("Still answering: Esc stops it", markup=False)
             return
-        self.query_one(Prompt).remember(message.text)
-        self._wait(message.text)
-        self._turn = self.work(partial(self.bridge.ask, message.text), group="turn")
+        self._ask(message.text)
+
+    def _ask(self, prompt: str) -> None:
+        self.query_one(Prompt).remember(prompt)
+        self._wait(prompt)
+        self._turn = self.work(partial(self.bridge.ask, prompt), group="turn")
 
     def action_stop(self) -> None:
         """Take a waiting prompt back; otherwise stop both sides."""
@@ -300,9 +307,12 @@ class DuelScreen(PromptPage[None]):
         """Start the engine, once the first picture is on the screen."""
         from tui.duel.bridge import Bridge
 
-        self._bridge = Bridge(self._profiles, self.post_message, self._open_session, self.duels)
+        open_session = self._open_session
+        self._bridge = Bridge(self._profiles, self.post_message, open_session, self._launch, self.duels)
         self._show_settings()
         self.work(self._load_all, group="load")
+        if self._launch.prompt:
+            self._ask(self._launch.prompt)
 
     async def _load_all(self) -> None:
         """Load both, or neither yet where they do not fit together."""
@@ -350,6 +360,6 @@ class DuelScreen(PromptPage[None]):
 
     def _show_settings(self) -> None:
         bar = self.query_one(TopBar)
-        bar.generation = self.sides[0].profile.generation
+        bar.generation = self.bridge.duel.generation
         bar.schedule = self.bridge.schedule
         bar.contended = self.bridge.contended
