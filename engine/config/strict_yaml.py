@@ -128,6 +128,15 @@ def line_of(path: Path, key: str) -> int:
         return 0
 
 
+def nodes(text: str) -> yaml.Node | None:
+    """The text as YAML's own nodes, which know where they stand in it; None where nothing is said."""
+    try:
+        loader = _Loader(text)
+        return loader.get_single_node()
+    except yaml.YAMLError as error:
+        raise ProfileError("settings", f"broken YAML: {error}") from error
+
+
 def value(text: str) -> object:
     """What a piece of YAML such as `0.7`, `true` or `[a, b]` stands for; ProfileError where it is broken."""
     return _parse(text, text)[0] if text.strip() else ""

@@ -1,0 +1,116 @@
+"""A profile written into a file of the user's: what another file says and how, with what was chosen changed.
+
+Comments stay. Nothing shipped is touched, and nothing half-written is left: the text is written beside its
+place, read back, compared with what was meant, and renamed.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from engine import input_files, paths
+from engine.config import strict_yaml
+from engine.config.faults import Key
+from engine.config.methods import Awq, Gptq
+from engine.config.profile import Profile, read, to_yaml
+from engine.config.sources import Folder, GgufFile
+from engine.config.yaml_edit import with_value
+from engine.errors import InputError, ProfileError
+from engine.sanitize import visible
+
+UNTOUCHED = "what comes with QuantDuel stays as it is: give another name"
+
+
+def place(name: str) -> Path:
+    """The file a user means by a name: a profile of the user's own folder, or a path; InputError for none."""
+    name = name.strip()
+    is_path = "/" in name or name.endswith((".yaml", ".yml"))
+    if not name.isprintable() or not name or (name.startswith(".") and not is_path):
+        raise InputError("a profile needs a name, in one line and without a dot before it")
+    file = paths.expanded(name) if is_path else paths.user_profiles() / f"{name}.yaml"
+    if file.suffix not in {".yaml", ".yml"}:
+        raise InputError(f"{file}: a profile's file ends in .yaml")
+    file = file.absolute()
+    if file.resolve().parent == paths.shipped_profiles().resolve():
+        raise InputError(f"{file.name} is a shipped profile", UNTOUCHED)
+    return file
+
+
+def save(wanted: Profile, base: Path | None, file: Path) -> None:
+    """Write this profile; `base` is the file whose text it is made of, None where there is none.
+
+    ProfileError where the text cannot be made to say it, InputError where the file cannot be written. What
+    lies in `file` is replaced: whoever must not lose it asks before.
+    """
+    text = to_yaml(wanted) if base is None else input_files.read_text(base, strict_yaml.LARGEST_FILE_BYTES)
+    if base is not None and base.resolve().parent != file.resolve().parent:
+        for key, value in _paths(wanted):
+            text = with_value(text, key, value)
+    place = file.resolve()  # a link stays one
+    unfinished = place.with_name(f".{place.name[:64]}.{token_hex(4)}")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _write(wanted, text, unfinished, file)
+        if place.exists():
+            unfinished.chmod(place.stat().st_mode & 0o777)
+        unfinished.replace(place)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "name another file") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+
+
+def _write(wanted: Profile, text: str, unfinished: Path, file: Path) -> None:
+    """The text changed until it reads as what is wanted; twice, since a new method brings defaults."""
+    for _ in range(3):
+        unfinished.write_text(text, encoding="utf-8")
+        found = replace(_read(unfinished, file), name=wanted.name)
+        changes = list(_changes(_plain(found), _plain(wanted), ()))
+        if not changes:
+            return
+        for key, value in changes:
+            text = with_value(text, key, value)
+    keys = ", ".join(".".join(key) for key, _ in changes)
+    raise ProfileError(file, f"cannot be made to say {keys}", hint="save it under another name")
+
+
+def _read(unfinished: Path, file: Path) -> Profile:
+    try:
+        return read(unfinished)
+    except ProfileError as error:
+        raise ProfileError(file, error.message.replace(str(unfinished), visible(file.name))) from error
+
+
+def _plain(profile: Profile) -> dict[str, Any]:
+    data: dict[str, Any] = msgspec.to_builtins(profile)
+    return data
+
+
+def _changes(found: dict[str, Any], wanted: dict[str, Any], key: Key) -> Iterator[tuple[Key, object]]:
+    """Keys whose values differ, each with the value that is wanted."""
+    if found.get("method") != wanted.get("method"):
+        yield key, wanted
+        return
+    for name, value in wanted.items():
+        there = found.get(name)
+        if isinstance(value, dict) and isinstance(there, dict):
+            yield from _changes(there, value, (*key, name))
+        elif there != value:
+            yield (*key, name), value
+
+
+def _paths(profile: Profile) -> Iterator[tuple[Key, str]]:
+    """What a file in another folder has to write out in full."""
+    if isinstance(profile.source, Folder | GgufFile):
+        yield ("model", "source"), profile.model.source
+    if profile.prompt.template not in {"chat", "raw"}:
+        yield ("prompt", "template"), profile.prompt.template
+    method = profile.quantization
+    if isinstance(method, Gptq | Awq) and method.calibration.file:
+        yield ("quantization", "calibration", "dataset"), str(method.calibration.file)
