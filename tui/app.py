@@ -104,6 +104,9 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Profile A", "Put another profile on side A (Ctrl+O)", lambda: duel.pick(0))
             yield SystemCommand("Profile B", "Put another profile on side B (Ctrl+O)", lambda: duel.pick(1))
             yield SystemCommand(
+                "Settings", "System prompt, sampling, thinking, schedule (Ctrl+E)", duel.action_settings
+            )
+            yield SystemCommand(
                 "Turns", "In turns, both at once, one at a time (Ctrl+T)", duel.action_toggle_schedule
             )
             yield SystemCommand("Reload", "Load failed sides again (Ctrl+R)", duel.action_reload)

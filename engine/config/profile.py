@@ -120,19 +120,25 @@ def find(name: str, *, code_allowed: bool = False) -> Profile:
 
     One of `./profiles` found by its name switches on the model's code only where that is `code_allowed`.
     """
-    if name.endswith((".yaml", ".yml")):
-        return read(paths.expanded(name))
-    files = available()
-    if file := files.get(visible(name, keep_newlines=False)):
+    if file := file_of(name):
         found = read(file)
+        if name.endswith((".yaml", ".yml")):
+            return found
         if found.model.trust_remote_code and not code_allowed and origin.of(file) == "./profiles":
             raise _code_refused(file)
         return found
     is_there = paths.answers(Path.exists, paths.expanded(name))
     if is_there or "/" in name or name == "demo" or name.startswith("random:"):
         return of_model(name)
-    hint = nearest(name, files) or "`quantduel profiles list` shows all"
+    hint = nearest(name, available()) or "`quantduel profiles list` shows all"
     raise InputError(f"no profile named {name!r}", hint)
+
+
+def file_of(name: str) -> Path | None:
+    """The file that `find` reads for this name; None where it means a bare model."""
+    if name.endswith((".yaml", ".yml")):
+        return paths.expanded(name)
+    return available().get(visible(name, keep_newlines=False))
 
 
 def of_model(source: str) -> Profile:

@@ -5,11 +5,12 @@ Owns the pace. Nothing of the profile is looked at, loaded or read: it may be a 
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Unpack
 
 from engine.config.profile import Generation, Profile
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prefilled, Prompted
 from engine.recordings.recording import Recording
-from engine.session.client import Session
+from engine.session.client import How, Session
 
 LONGEST_GAP_S = 5.0  # between two events, as played; what took longer is cut short
 NOT_RECORDED = Failed(kind="cancelled", message="no answer was recorded")
@@ -77,9 +78,7 @@ class Playback(Session):
         self,
         messages: tuple[Message, ...],
         generation: Generation,
-        *,
-        threads: int | None = None,
-        cold: bool = False,
+        **how: Unpack[How],
     ) -> AsyncGenerator[Event]:
         """What the next answer said, whatever is asked."""
         self.asked.append(messages)

@@ -18,6 +18,8 @@ WAYS = [
     ["f5", "ctrl+s"],
     ["f7"],
     ["f8"],
+    ["ctrl+e"],
+    ["ctrl+e", "ctrl+s"],
     ["ctrl+o"],
     ["ctrl+p"],
 ]

@@ -228,7 +228,7 @@ class Bridge:
             first = side == asked[0] or self.schedule == "concurrent"
             self._post(SideAsked(side, prompt, first))
         feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
-        generation = self.duel.sessions[0].profile.generation
+        generation = self.duel.generation
         kept = self.keeper.keep(self.duel, prompt, self.duel.ask(prompt, generation), generation)
         async for side, event in self._answers(kept):
             feeds[side].take(event)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import events, on
@@ -21,6 +22,7 @@ from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnE
 from tui.duel.side import LETTERS, Side
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.screens.page import PromptPage
+from tui.settings.form import differences
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
@@ -32,6 +34,7 @@ from tui.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from engine.recordings.store import Duels
     from tui.duel.bridge import Bridge, Open
+    from tui.screens.settings import Chosen
 
 TALL_FROM = 30  # rows
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
@@ -44,6 +47,7 @@ class DuelScreen(PromptPage[None]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [
         Binding("escape", "stop", "Stop", priority=True),
+        Binding("ctrl+e", "settings", "Settings", priority=True),
         Binding("ctrl+o", "pick", "Pick"),
         Binding("ctrl+t", "toggle_schedule", "Turns"),
         Binding("ctrl+n", "other_side", "Side"),
@@ -198,9 +202,24 @@ class DuelScreen(PromptPage[None]):
         """Put another profile on the side that is in view."""
         self.pick(self._active())
 
+    def action_settings(self) -> None:
+        """Sampling, system message, thinking and schedule of both sides."""
+        from tui.screens.settings import SettingsDialog
+
+        def put(chosen: Chosen | None) -> None:
+            if chosen is not None:
+                self._choose(chosen)
+
+        duel, schedule = self.bridge.duel, self.bridge.asked_schedule
+        a, b = (session.profile for session in duel.sessions)
+        self.app.push_screen(SettingsDialog((a, b), duel.overrides, schedule), put)
+
     def action_toggle_schedule(self) -> None:
         """One after the other, both at once, or one loaded at a time; holds from the next prompt on."""
         self.bridge.toggle_schedule()
+        self._schedule_changed()
+
+    def _schedule_changed(self) -> None:
         self._show_settings()
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):
@@ -296,6 +315,7 @@ class DuelScreen(PromptPage[None]):
 
         def put(choice: Choice | None) -> None:
             if choice is not None:
+                self._named[choice.side] = choice.named
                 self._replace(choice.side, choice.profile)
 
         names = [pane.side.profile.name for pane in self.panes]
@@ -321,6 +341,28 @@ class DuelScreen(PromptPage[None]):
             self._show_settings()
         for index in range(len(self._profiles)):
             self._run_load(index, partial(self.bridge.load, index))
+
+    def _choose(self, chosen: Chosen) -> None:
+        """Ask with these settings from the next prompt on."""
+        self.bridge.duel.overrides = chosen.overrides
+        if chosen.schedule != self.bridge.asked_schedule:
+            self.bridge.choose_schedule(chosen.schedule)
+            self._schedule_changed()
+        self._show_settings()
+        if chosen.save:
+            self._save_profile()
+
+    def _save_profile(self) -> None:
+        """Write what the side in view is asked with into a profile of the user's."""
+        from tui.screens.save_profile import SaveProfileDialog
+
+        def tell(file: Path | None) -> None:
+            if file is not None:
+                self.notify(visible(f"written: {file}"), markup=False, timeout=8)
+
+        active, duel = self._active(), self.bridge.duel
+        wanted = duel.overrides.on(duel.sessions[active].profile)
+        self.app.push_screen(SaveProfileDialog(wanted, self._named[active] or wanted.name), tell)
 
     def _replace(self, side: int, profile: Profile) -> None:
         self._run_load(side, partial(self.bridge.replace, side, profile))
@@ -363,3 +405,5 @@ class DuelScreen(PromptPage[None]):
         bar.generation = self.bridge.duel.generation
         bar.schedule = self.bridge.schedule
         bar.contended = self.bridge.contended
+        profiles = [session.profile for session in self.bridge.duel.sessions]
+        bar.differ = ", ".join(differences(profiles, self.bridge.duel.overrides))

@@ -14,6 +14,7 @@ KEYS = [
     ("Up, Down", "earlier prompts, from the first or last line"),
     ("Page Up, Page Down", "scroll the answers"),
     ("Esc", "stop both sides"),
+    ("Ctrl+E", "settings of both sides: system prompt, sampling, thinking, schedule"),
     ("Ctrl+O", "put another profile on the side in view"),
     ("Ctrl+T", "answer one after the other, both at once, or one loaded at a time"),
     ("Ctrl+N", "the other side"),

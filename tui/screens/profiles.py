@@ -42,6 +42,8 @@ class Choice(NamedTuple):
 
     side: int
     profile: Profile
+    named: str
+    """What it was called."""
 
 
 class Entry(NamedTuple):
@@ -182,7 +184,7 @@ class ProfilePicker(Dialog[Choice | None]):
 
     def _choose(self, name: str) -> None:
         try:
-            self.dismiss(Choice(self.side, profiles.find(name)))
+            self.dismiss(Choice(self.side, profiles.find(name), name))
         except InputError as error:
             self._say(str(error))
 

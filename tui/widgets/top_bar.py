@@ -31,6 +31,8 @@ class TopBar(Static):
     generation: reactive[Generation] = reactive(Generation())
     contended: reactive[bool] = reactive(False)
     """Whether the sides would take speed from each other."""
+    differ: reactive[str] = reactive("")
+    """What the sides do differently: `system prompt`."""
 
     def render(self) -> Content:
         """Name at the left, the rest at the right."""
@@ -38,6 +40,8 @@ class TopBar(Static):
         mode = Content.assemble((SCHEDULES[self.schedule], "$foreground"))
         if self.contended:
             mode += Content.assemble((" · speeds contended", "$text-warning"))
+        if self.differ:
+            mode += Content.assemble((f" · ≠ {self.differ}", "$text-warning"))
         right = mode + Content.assemble(("   " + sampling_text(self.generation), "$quiet"))
         return left + " " * max(1, self.size.width - left.cell_length - right.cell_length) + right
 

@@ -1,0 +1,1 @@
+"""The settings dialog: its fields as data, and its widgets."""
