@@ -36,11 +36,10 @@ def play(a: str, b: str, **options: Unpack[_Options]) -> int:
     profiles, launch = _chosen(a, b, options)  # a wrong name ends here, before the screen opens
     terminal.require()
 
-    gc.disable()  # imports leave no garbage: without the search for it the first picture is a fifth sooner
+    gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
     from tui.app import QuantDuelApp
 
     gc.freeze()
-    gc.enable()
     app = QuantDuelApp(*profiles, launch=launch)
     if options["theme"]:
         app.choose_theme(options["theme"])

@@ -3,8 +3,6 @@
 Plain data. Knows neither folders nor the wire.
 """
 
-import hashlib
-
 import msgspec
 from msgspec import Struct
 
@@ -25,6 +23,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """A short name for the recipe: 16 hex digits of its SHA-256."""
+        import hashlib  # OpenSSL, which the first picture does without
+
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
 
 

@@ -6,7 +6,6 @@ tok/s is the prompt tokens that were really read over prefill time, unless that 
 """
 
 from collections.abc import Sequence
-from statistics import quantiles
 
 from msgspec import Struct
 
@@ -99,6 +98,8 @@ def percentile(values: Sequence[float], percent: int) -> float | None:
     """The percentile by linear interpolation between the ordered values; None where there are none."""
     if len(values) < 2:
         return values[0] if values else None
+    from statistics import quantiles  # needs fractions and more: not before the first picture
+
     return quantiles(values, n=100, method="inclusive")[percent - 1]
 
 

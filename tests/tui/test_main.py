@@ -78,7 +78,7 @@ def test_the_first_picture_needs_no_torch_and_no_engine_process() -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    large = {"torch", "pynvml", "psutil", "markdown_it"}
+    large = {"torch", "pynvml", "psutil", "markdown_it", "_hashlib", "statistics"}
     late = large | {"engine.session.client", "engine.duel.duel", "tui.duel.bridge"}
     assert not late & set(result.stdout.split())
 

@@ -10,7 +10,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from textual.app import ComposeResult
 from textual.widgets import Markdown
-from textual.widgets._markdown import MarkdownBlock, MarkdownTable, MarkdownTableContent
+from textual.widgets._markdown import MarkdownTable, MarkdownTableContent
+from textual.widgets.markdown import MarkdownBlock
 
 from engine.sanitize import visible
 from tui.markdown.divergence import show_marks

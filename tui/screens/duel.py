@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
@@ -325,6 +326,7 @@ class DuelScreen(PromptPage[None]):
 
     def _start(self) -> None:
         """Start the engine, once the first picture is on the screen."""
+        gc.enable()  # what starts the program may have switched it off until here
         from tui.duel.bridge import Bridge
 
         open_session = self._open_session

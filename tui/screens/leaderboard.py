@@ -27,6 +27,7 @@ PROPOSED_FILE = "leaderboard.json"
 class LeaderboardScreen(Page[None]):
     """Standings, pairs, and the turns that do not count."""
 
+    DEFAULT_CSS = "#board-bar { height: 1; padding: 0 1; }"
     BINDINGS = [
         Binding("escape,f7,q", "dismiss", "Close"),
         Binding("e", "export", "Export"),

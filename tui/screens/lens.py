@@ -24,6 +24,7 @@ Look = Callable[[], Awaitable[Lens | NoLens]]
 class LensScreen(Page[None]):
     """Two heat maps and the choices at the cursor."""
 
+    CSS_PATH = "lens.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
     BINDINGS = [
         Binding("escape", "leave", "Back", priority=True),

@@ -38,6 +38,8 @@ class Page(Screen[Result], Ending):
 class Dialog(ModalScreen[Result], Page[Result]):
     """A question over another screen."""
 
+    CSS_PATH = "dialog.tcss"
+
 
 class PromptPage(Page[Result]):
     """A screen with a prompt: whatever is typed or pasted goes there, wherever the focus is."""

@@ -39,6 +39,7 @@ READY = "Enter or Ctrl+R runs it"
 class RunScreen(Page[None]):
     """One kind of long work."""
 
+    CSS_PATH = "run.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (30, "-tall")]
     ONE_PROFILE = False
