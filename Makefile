@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test faults check architectures gpu-dry-run install quantizers clean
+.PHONY: play test unit faults check architectures gpu-dry-run install quantizers clean
 
 play: $(VENV)/.play
 	$(BIN)/quantduel
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# What needs neither torch nor a worker, in seconds; an environment without torch is enough.
+unit: $(VENV)/.unit
+	$(BIN)/pytest tests/unit
 
 # The real command on damaged files and strange inputs: minutes, so not part of `make test`.
 faults: $(VENV)/.test
@@ -46,6 +50,11 @@ $(VENV)/.play: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[local]'
 	@if $(CAN_COMPILE); then $(INSTALL) -e '.[local,gptq]' || echo '$(LEFT_OUT)'; else echo '$(LEFT_OUT)'; fi
+	touch $@
+
+$(VENV)/.unit: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 $(VENV)/.quantizers: $(VENV)/.play

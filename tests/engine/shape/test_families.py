@@ -23,7 +23,7 @@ from engine.worker import describe
 from engine.worker.host import memory
 from engine.worker.step.kv_cache import growing_cache
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TOKENS = 70  # more than the windows below, and more than a room
 USUAL = {
     "vocab_size": 320,

@@ -22,7 +22,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from engine.history import History
-from tests.engine.test_history import TURN
+from tests.unit.engine.test_history import TURN
 history = History(Path(sys.argv[1]))
 while True:
     print(history.keep_turn(TURN), flush=True)
@@ -97,7 +97,7 @@ def test_a_kill_in_the_middle_of_votes_leaves_whole_votes(history: History) -> N
         subprocess.Popen(
             [sys.executable, "-c", VOTER, str(history.file)],
             stdout=subprocess.PIPE,
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             text=True,
         )
         for _ in range(2)

@@ -16,7 +16,7 @@ from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, P
 from engine.session import worker_log, worker_process
 from engine.session.client import Session
 
-RECORDINGS = Path(__file__).parents[1] / "recordings"
+RECORDINGS = Path(__file__).parents[2] / "recordings"
 LOADED = (RECORDINGS / "smollm2-bf16.load.jsonl").read_bytes().splitlines()[-1]
 ANSWER = (RECORDINGS / "smollm2-bf16.cancelled.jsonl").read_bytes().splitlines()
 HELLO = (Message("user", "Hello"),)

@@ -296,7 +296,7 @@ def test_what_is_decoded_does_not_depend_on_a_parameters_present_memory() -> Non
 
 
 OLDER_CPU = """
-from tests.worker.test_fused_step import compile, fused_logits, logits_of, model_of, torch
+from tests.worker.step.cpu.test_compiled_step import compile, fused_logits, logits_of, model_of, torch
 torch.set_num_threads(1)
 model = model_of("llama", torch.bfloat16)
 difference = fused_logits(model, 4, 8) - logits_of(model, 4, 8, is_lean=False).float()

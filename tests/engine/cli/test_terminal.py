@@ -13,9 +13,9 @@ import pytest
 
 from engine.config.record import Record
 from engine.history import History
-from tests.engine import hostile_worker
-from tests.engine.hostile_worker import EVIL, RECORD
-from tests.engine.test_votes import turn
+from tests.engine.cli import hostile_worker
+from tests.engine.cli.hostile_worker import EVIL, RECORD
+from tests.unit.engine.votes.test_votes import turn
 
 NAME = EVIL.replace("/", "")
 SEEN = "␛]0;PWN␇"

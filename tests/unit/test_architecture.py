@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import methods
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "transformers", "bitsandbytes", "gptqmodel", "accelerate", "safetensors", "huggingface_hub"}
 
 
