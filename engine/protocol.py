@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from engine.config.profile import Generation, Profile, Prompt
 from engine.config.record import Record
+from engine.config.runtime import StepKind
 
 LONGEST_LINE_BYTES = 1 << 26
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output
@@ -26,7 +27,6 @@ Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
 Unit = Literal["bytes", "layers", "tensors", ""]
 Generator = Literal["engine", "hf"]
-StepKind = Literal["compiled", "native", "forward"]
 Decode = Literal["graph", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Role = Literal["system", "user", "assistant"]

@@ -13,7 +13,7 @@ import psutil
 
 from engine.machine import nvidia
 
-CGROUP_ROOT = Path("/sys/fs/cgroup")
+CGROUP_ROOT, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 USEFUL_FLAGS = (
     "avx2",
     "avx512f",
@@ -91,11 +91,19 @@ def detect() -> Hardware:
     return Hardware(host=_host(), gpus=gpus, driver=driver, gpu_problem=problem)
 
 
-def memory_limit(root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup")) -> tuple[int, int] | None:
+def memory_limit(root: Path | None = None, own: Path | None = None) -> tuple[int, int] | None:
     """A container's memory limit and what of it is used, in bytes; None where there is no limit."""
-    found = [_limit(folder) for folder in cgroup_folders(root, own)]
+    found = [_limit(folder) for folder in cgroup_folders(root or CGROUP_ROOT, own or MEMBERSHIP)]
     limits = [limit for limit in found if limit]
     return min(limits) if limits else None
+
+
+def host_memory() -> tuple[int, int, bool]:
+    """Bytes in total and free of the host, or of a container whose limit is lower; whether that is so."""
+    memory, limit = psutil.virtual_memory(), memory_limit()
+    if limit is None or limit[0] >= memory.total:
+        return memory.total, memory.available, False
+    return limit[0], min(memory.available, max(0, limit[0] - limit[1])), True
 
 
 def _nvidia() -> tuple[tuple[Gpu, ...], str, str]:
@@ -132,18 +140,14 @@ def _memory(nvml: Any, device: nvidia.Device) -> tuple[int, int]:
 
 
 def _host() -> Host:
-    name, flags = cpu(Path("/proc/cpuinfo"))
-    memory = psutil.virtual_memory()
-    total, available, limit = memory.total, memory.available, memory_limit()
-    limited = limit is not None and limit[0] < total
-    if limit and limited:
-        total, available = limit[0], min(available, max(0, limit[0] - limit[1]))
+    name, flags = cpu()
+    total, available, limited = host_memory()
     threads = len(psutil.Process().cpu_affinity() or [0])
     cores = min(threads, psutil.cpu_count(logical=False) or threads)
     return Host(name, cores, threads, flags, total, available, limited)
 
 
-def cpu(info: Path) -> tuple[str, tuple[str, ...]]:
+def cpu(info: Path = Path("/proc/cpuinfo")) -> tuple[str, tuple[str, ...]]:
     """The processor's name and useful flags, out of /proc/cpuinfo."""
     text = info.read_text(errors="replace") if info.is_file() else ""
     name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
@@ -176,13 +180,9 @@ def _limit(folder: Path) -> tuple[int, int] | None:
 
 
 def _reclaimable_bytes(stat: Path) -> int:
-    """File cache that the kernel gives back when memory is wanted."""
-    found = (
-        re.search(r"^(?:total_)?inactive_file (\d+)$", stat.read_text(), re.MULTILINE)
-        if stat.is_file()
-        else None
-    )
-    return int(found[1]) if found else 0
+    """File cache that the kernel gives back when memory is wanted; with that of groups below (`total_`)."""
+    text = stat.read_text() if stat.is_file() else ""
+    return max(map(int, re.findall(r"^(?:total_)?inactive_file (\d+)$", text, re.MULTILINE)), default=0)
 
 
 def _number(file: Path) -> int | None:

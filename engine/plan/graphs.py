@@ -3,14 +3,13 @@
 Pure arithmetic. Nothing of it was measured on a GPU.
 """
 
+from engine.config import runtime
 from engine.plan import running
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.shape.model_shape import Architecture, ModelShape
 
 MIB = 1 << 20
-PROMPT_TOKENS = 512  # engine/worker/generate/rehearsal.py: room for a first prompt
-MOST_NEW_TOKENS = 2048  # engine/worker/generate/prefix_cache.py: and for so much of an answer
 POOL_BYTES = 22 * MIB  # of torch's allocator: one segment of each of its two sizes
 
 
@@ -20,7 +19,7 @@ def answering(
     """Beside the cache of `context` tokens: the graph, and rooms of half the size, kept with theirs."""
     if not is_captured(shape.architecture, target):
         return ()
-    grown = running.room_tokens(context, target) > running.LEAST_ROOM_TOKENS
+    grown = runtime.capacity_tokens(context, target.device_type) > runtime.LEAST_GPU_CAPACITY
     halved = Term("rooms before", total(kv_cache) // 2 * grown, "half the size, kept when they are outgrown")
     return tuple(term for term in (_graph(shape, batch, target), halved) if term.bytes)
 
@@ -30,10 +29,9 @@ def loading(shape: ModelShape, new_tokens: int, target: Target) -> tuple[Term, .
     found = shape.architecture
     if not is_captured(found, target):
         return ()
-    wanted = PROMPT_TOKENS + min(new_tokens, MOST_NEW_TOKENS)
-    tokens = min(wanted, found.context_length or wanted)
+    tokens = runtime.first_tokens(new_tokens, found.context_length)
     rooms = total(running.kv_cache(found, tokens, 1, target))
-    room = running.room_tokens(tokens, target)
+    room = runtime.capacity_tokens(tokens, target.device_type)
     return (_graph(shape, 1, target), Term("first rooms", rooms, f"keys and values of {room} tokens"))
 
 

@@ -26,7 +26,7 @@ class Matrix:
 
     @property
     def elements(self) -> int:
-        """Groups of this many weights of a row; -1 is a whole row."""
+        """How many weights it has."""
         return self.rows * self.columns
 
 
@@ -50,12 +50,12 @@ def _aten(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) -
         Term("quantized linear layers", elements // 2, f"4 bits a weight, repacked for {kernel}"),
         Term("scales and zero points", 2 * _SCALE_BYTES * groups, f"two 16-bit numbers a {_group(layout)}"),
     ]
-    return found if layout.method == "awq" or target.is_lean else [*found, _indices(matrices, layout)]
+    return found if layout.method == "awq" or target.is_native else [*found, _indices(matrices, layout)]
 
 
 def _fused(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) -> list[Term]:
     """As for ATen, with the scales and zero points held once more, side by side."""
-    packed, scales, *rest = _aten(matrices, layout, kernel, replace(target, is_lean=False))
+    packed, scales, *rest = _aten(matrices, layout, kernel, replace(target, step="forward"))
     return [packed, Term(scales.name, 2 * scales.bytes, f"{scales.origin}, held twice"), *rest]
 
 

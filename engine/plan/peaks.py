@@ -6,6 +6,7 @@ kernel can take them back, but they are in every figure of the resident set.
 
 from typing import Literal
 
+from engine.config import runtime as rules
 from engine.config.methods import BitsAndBytes, Method, Packed
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
@@ -13,7 +14,6 @@ from engine.plan.weights import quantized
 from engine.shape import roles
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
-COPY_BUFFER_BYTES = 64 << 20  # host/bandwidth.py: for the copy speed; more where caches are large
 GGUF_ENTRY_BYTES = 5000  # of the vocabulary, as the reader and the tokenizer's conversion hold it
 FileRead = Literal["made", "quantized on load", "source"]
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
@@ -46,7 +46,7 @@ def loading(
         return (*runtime, held, Term("one tensor on its way", largest, "the largest, before it is converted"))
     reading = (*runtime, held, *_on_cpu(shape, file, target, weights))
     buffers = Term(
-        "copy speed's buffers", 2 * COPY_BUFFER_BYTES, "two, measured with after the model is read"
+        "copy speed's buffers", 2 * rules.COPY_BUFFER_BYTES, "two, measured with after the model is read"
     )
     measuring = (*runtime, held, buffers)
     return max(reading, measuring, key=total)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from engine.config.methods import Method
+from engine.config import runtime
 from engine.config.profile import Profile
 from engine.machine.hardware import Hardware
-from engine.plan import graphs, peaks, running
+from engine.plan import graphs, peaks, running, step
 from engine.plan import room as rooms
 from engine.plan import weights as holding
 from engine.plan.target import Target
 from engine.plan.terms import Plan, Room, RuleOfThumb, Term, Verdict, total
-from engine.shape.from_config import LLAMA_KIN
 from engine.shape.model_shape import ModelShape
 from engine.units import bytes_text
 
@@ -58,22 +57,28 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
     """Every term in bytes; LoadError where the machine has no such device."""
     wish = wish or Wish()
     device = rooms.device(profile.model.device, machine)
-    target = Target(
-        device,
-        _dtype(profile, shape, machine, device),
-        machine.host.flags,
-        is_lean=device == "cpu" and shape.architecture.model_type in LLAMA_KIN,
-    )
+    target = _target(profile, shape, machine, device)
     ledger = _ledger(profile, shape, target, wish)
     room = rooms.room(device, machine, wish.limit_bytes)
     return replace(_summed(profile, shape, wish, ledger, room), notes=_notes(shape, ledger, target, machine))
 
 
+def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> Target:
+    dtype, flags, method = _dtype(profile, shape, machine, device), machine.host.flags, profile.quantization
+    return Target(
+        device,
+        dtype,
+        flags,
+        step=step.kind(shape, method, device, dtype, flags),
+        held=step.held(shape, method, dtype),
+    )
+
+
 def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
     method, context = profile.quantization, _context(shape, wish.context)
-    package, bits = peaks.package(method, shape), _bits(method, shape)
+    package = peaks.package(method, shape)
     weights = holding.terms(shape, method, target)
-    runtime = running.runtime(shape, package, bits, target)
+    libraries = running.libraries(shape, package, target)
     made = wish.checkpoint_is_there
     file = peaks.file_read(method, checkpoint_is_there=made)
     kv_cache = running.kv_cache(shape.architecture, context, wish.batch, target)
@@ -84,23 +89,17 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         kv_cache=kv_cache,
         activations=(
             *running.activations(shape, context, wish.batch, target),
-            *running.widened(shape.architecture, bits, target),
+            *running.dequantized(shape.architecture, target),
             *graphs.answering(shape, kv_cache, context, wish.batch, target),
         ),
-        runtime=runtime,
+        runtime=libraries,
         loading=max(
-            peaks.loading(shape, file, target, weights, runtime),
-            peaks.rehearsing(weights, runtime, rehearsal),
+            peaks.loading(shape, file, target, weights, libraries),
+            peaks.rehearsing(weights, libraries, rehearsal),
             key=total,
         ),
         quantizing=() if made else _quantizing(profile, shape, target, weights, package),
     )
-
-
-def _bits(method: Method, shape: ModelShape) -> int:
-    """Of a quantized weight as the file or the method says; 0 where none is."""
-    layout = shape.packing.layout if shape.packing else None
-    return layout.bits if layout else holding.nominal_bits(method, 0)
 
 
 def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, room: Room) -> Plan:
@@ -112,6 +111,7 @@ def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, ro
         origin=shape.origin,
         device=target.device,
         dtype=target.dtype,
+        step=target.step,
         parameters=holding.parameters(shape),
         context=_context(shape, wish.context),
         batch=wish.batch,
@@ -139,7 +139,7 @@ def _quantizing(
 ) -> tuple[Term, ...]:
     """A checkpoint is made in the host's memory, whatever device the model is for."""
     host = Target("cpu", target.dtype, target.flags)
-    libraries = running.runtime(shape, package, _bits(profile.quantization, shape), host)
+    libraries = running.libraries(shape, package, host)
     return peaks.quantizing(shape, profile.quantization, host, weights, libraries)
 
 
@@ -167,8 +167,8 @@ def _dtype(profile: Profile, shape: ModelShape, machine: Hardware, device: str) 
     if profile.model.dtype != "auto":
         return profile.model.dtype
     index = int(device.partition(":")[2] or 0)
-    lacks_bf16 = device != "cpu" and not machine.gpus[index].has_bf16
-    return "float16" if shape.dtype == "bfloat16" and lacks_bf16 else shape.dtype
+    has_bfloat16 = device == "cpu" or machine.gpus[index].has_bf16
+    return runtime.own_dtype(shape.dtype, has_bfloat16=has_bfloat16)
 
 
 def _context(shape: ModelShape, asked: int | None) -> int:

@@ -1,28 +1,22 @@
 """Where a profile's model goes, and how much memory is free there. Pure: the machine is an argument."""
 
+from engine.config import runtime
 from engine.errors import LoadError
 from engine.machine.hardware import Hardware
 from engine.plan.terms import Room
 
-USABLE_SHARE_OF_SPLIT = 0.9  # of each GPU's free memory (engine/worker/checkpoints/placement.py)
-
 
 def device(wish: str, machine: Hardware) -> str:
     """`cpu`, `cuda:0` or `split`, from a profile's wish; LoadError where there is no such device."""
-    if wish == "cpu" or (wish == "auto" and not machine.gpus):
-        return "cpu"
-    if not machine.gpus:
+    if runtime.needs_gpu(wish) and not machine.gpus:
         raise LoadError(f"device {wish}: there is no NVIDIA GPU here", "`quantduel doctor` tells more")
-    index = int(wish.removeprefix("cuda:")) if ":" in wish else 0
-    if wish != "split" and index >= len(machine.gpus):
-        raise LoadError(f"there is no cuda:{index} here", f"{len(machine.gpus)} GPU(s), counted from cuda:0")
-    return "split" if wish == "split" else f"cuda:{index}"
+    return runtime.device(wish, len(machine.gpus))
 
 
 def room(place: str, machine: Hardware, limit_bytes: int | None = None) -> Room:
     """The memory of that device. A limit set by the user counts where it is lower."""
     if place == "split":
-        free = int(USABLE_SHARE_OF_SPLIT * sum(gpu.free_bytes for gpu in machine.gpus))
+        free = int(runtime.USABLE_SHARE * sum(gpu.free_bytes for gpu in machine.gpus))
         total = sum(gpu.total_bytes for gpu in machine.gpus)
         return Room(device=place, name=f"{len(machine.gpus)} GPUs", free_bytes=free, total_bytes=total)
     if place != "cpu":

@@ -3,15 +3,12 @@
 Pure arithmetic. The cache is exact; the activations are an estimate of the largest moment, in the prefill.
 """
 
+from engine.config import runtime
 from engine.plan.target import Target
 from engine.plan.terms import Term
 from engine.shape.model_shape import Architecture, ModelShape
 
-ROOM_TOKENS = 64  # on a CPU the cache's room grows by so many (engine/worker/step/kv_cache.py)
-LEAST_ROOM_TOKENS = 256  # on a GPU, where it doubles
 MIB = 1 << 20
-CPU_CHUNK_FLOP = 1.4e11  # engine/worker/generate/decode.py reads prompts in chunks that cost so much
-CUDA_CHUNK = 2048
 CUDA_CONTEXT = "CUDA context"
 CUDA_CONTEXT_BYTES = 500 * MIB
 CUDA_WORKSPACE_BYTES = 32 * MIB
@@ -25,7 +22,6 @@ LIBRARIES = {
 """Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
 COMPILER_BYTES = 85 * MIB
 """numba, and the step that it compiled: likewise, from the cache."""
-UNPACKED_BITS = 3  # weights that no step is compiled for
 TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured with the same script
 
 
@@ -34,7 +30,7 @@ def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> t
     numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
     token_bytes = numbers * target.element_bytes
     whole = sum(window == 0 for window in found.windows)
-    room = room_tokens(context, target)
+    room = runtime.capacity_tokens(context, target.device_type)
     heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
     held = f"latents of {found.latent_size} numbers" if found.latent_size else heads
     each = f"{held} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
@@ -46,24 +42,9 @@ def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> t
     return tuple(term for term in terms if term.bytes)
 
 
-def room_tokens(context: int, target: Target) -> int:
-    """Tokens that the cache has room for when it holds so many."""
-    if target.on_cpu:
-        return -(-context // ROOM_TOKENS) * ROOM_TOKENS
-    return max(LEAST_ROOM_TOKENS, 1 << (context - 1).bit_length())
-
-
-def chunk_tokens(shape: ModelShape, target: Target, context: int) -> int:
-    """Tokens of a prompt that are read at once."""
-    if not target.on_cpu:
-        return min(context, CUDA_CHUNK)
-    affordable = max(1, int(CPU_CHUNK_FLOP / (2 * max(1, shape.parameters))))
-    return min(context, 2048, max(32, 1 << (affordable.bit_length() - 1)))
-
-
 def activations(shape: ModelShape, context: int, batch: int, target: Target) -> tuple[Term, ...]:
     """The largest moment of a prefill's last chunk, layer by layer, and the logits of its last token."""
-    found, tokens = shape.architecture, chunk_tokens(shape, target, context) * batch
+    found, tokens = shape.architecture, _chunk_tokens(shape, target, context) * batch
     size = target.element_bytes
     heads = found.heads * found.key_size + found.kv_heads * (found.key_size + found.value_size)
     layer = 3 * found.hidden + max(heads, 3 * found.intermediate)
@@ -77,22 +58,27 @@ def activations(shape: ModelShape, context: int, batch: int, target: Target) -> 
     )
 
 
-def widened(found: Architecture, bits: int, target: Target) -> tuple[Term, ...]:
+def _chunk_tokens(shape: ModelShape, target: Target, context: int) -> int:
+    """Tokens of a prompt that are read at once."""
+    return min(context, runtime.chunk_tokens(shape.parameters, target.device_type))
+
+
+def dequantized(found: Architecture, target: Target) -> tuple[Term, ...]:
     """What a prompt is multiplied with where a CPU holds weights in 4 bits: the largest matrices, in bf16."""
-    if bits != 4 or not target.has_nibbles:
+    if target.held != "int4" or not target.is_compiled:
         return ()
     heads = found.heads * found.key_size + found.kv_heads * (found.key_size + found.value_size)
     rows = max(heads, 2 * found.intermediate)
     size = rows * found.hidden * target.element_bytes
-    return (Term("widened weights", size, f"{rows} × {found.hidden}, the largest of a layer, in bf16"),)
+    return (Term("dequantized weights", size, f"{rows} × {found.hidden}, the largest of a layer, in bf16"),)
 
 
-def runtime(shape: ModelShape, package: str, bits: int, target: Target) -> tuple[Term, ...]:
+def libraries(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:
     """What a worker holds beside the model, on the device that the model is on."""
     if target.on_cpu:
         origin = f"Python, torch, transformers{'' if package == 'transformers' else ', ' + package}: measured"
         tokenizer = int(TOKENIZER_FACTOR * shape.tokenizer_bytes)
-        compiler = COMPILER_BYTES if target.is_compiled and bits != UNPACKED_BITS else 0
+        compiler = COMPILER_BYTES if target.is_compiled else 0
         terms = (
             Term("libraries", LIBRARIES[package], origin),
             Term("compiler", compiler, "numba, and the decode step that it compiled: measured"),

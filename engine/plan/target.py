@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from engine.config.runtime import VECTOR_FLAG, Linear, StepKind
 from engine.shape.model_shape import DTYPE_BYTES
-
-BF16_FLAG = "avx512_bf16"  # of processors that multiply bf16; bitsandbytes repacks its 4-bit scales on them
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +14,10 @@ class Target:
     dtype: str
     flags: tuple[str, ...] = ()
     """The processor's instruction sets."""
-    is_lean: bool = False
-    """Whether the engine's own decode step runs it on a CPU, which holds nothing but weights and scales."""
+    step: StepKind = "forward"
+    """What decodes."""
+    held: Linear = "plain"
+    """How a CPU holds the linear layers."""
 
     @property
     def element_bytes(self) -> int:
@@ -24,14 +25,24 @@ class Target:
         return DTYPE_BYTES[self.dtype]
 
     @property
-    def is_compiled(self) -> bool:
-        """Whether that step is a compiled one."""
-        return self.is_lean and self.dtype == "bfloat16"
+    def is_native(self) -> bool:
+        """Whether a step of the engine's own decodes on a CPU, which holds nothing but weights and scales."""
+        return self.on_cpu and self.step != "forward"
 
     @property
-    def has_nibbles(self) -> bool:
-        """Whether it multiplies with 4-bit weights, and prompts with these widened."""
-        return self.is_compiled and BF16_FLAG in self.flags
+    def is_compiled(self) -> bool:
+        """Whether that step is the compiled one."""
+        return self.on_cpu and self.step == "compiled"
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether the processor multiplies bf16; bitsandbytes repacks its 4-bit scales on these."""
+        return self.on_cpu and VECTOR_FLAG in self.flags
+
+    @property
+    def device_type(self) -> str:
+        """`cpu` or `cuda`."""
+        return "cpu" if self.on_cpu else "cuda"
 
     @property
     def on_cpu(self) -> bool:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from engine.config.runtime import StepKind
+
 Verdict = Literal["fits", "tight", "does not fit"]
 
 
@@ -54,6 +56,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Where the shapes come from."""
     device: str
     dtype: str
+    step: StepKind
+    """What will decode."""
     parameters: int
     context: int
     batch: int

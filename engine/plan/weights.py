@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from engine.config.layouts import Layout
 from engine.config.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
 from engine.plan.packed_weights import WORD_BITS, Matrix, packed
-from engine.plan.target import BF16_FLAG, Target
+from engine.plan.target import Target
 from engine.plan.terms import Term
 from engine.shape import roles
 from engine.shape.model_shape import ModelShape, Tensor
@@ -85,14 +85,15 @@ def _bitsandbytes(linear: Iterable[Tensor], method: BitsAndBytes, target: Target
         scales = Term("scales", 4 * rows, "one float32 a row")
         return [Term("quantized linear layers", elements, "8 bits a weight"), scales]
     blocks = sum(-(-matrix.elements // BITSANDBYTES_BLOCK) for matrix in matrices)
-    books = Term("code books", _CODE_BOOK_BYTES[4] * len(matrices), "16 float32 values a matrix")
+    held_books = 0 if target.is_compiled else len(matrices)  # the compiled step has one for all
+    books = Term("code books", _CODE_BOOK_BYTES[4] * held_books, "16 float32 values a matrix")
     packed = Term("quantized linear layers", elements // 2, "4 bits a weight")
     return [packed, _absmax(blocks, matrices, method, target), books]
 
 
 def _absmax(blocks: int, matrices: list[Matrix], method: BitsAndBytes, target: Target) -> Term:
     """The scales of 4-bit weights. CPUs with AVX512_BF16 repack them to bf16 in the first pass."""
-    if target.on_cpu and BF16_FLAG in target.flags:
+    if target.has_vectors:
         return Term("scales", 2 * blocks, f"bf16 a {BITSANDBYTES_BLOCK} weights, repacked for this processor")
     if method.double_quant:
         second = sum(-(-matrix.elements // (BITSANDBYTES_BLOCK * DOUBLE_QUANT_BLOCK)) for matrix in matrices)

@@ -52,6 +52,7 @@ def architecture(config: Config) -> Architecture:
         tied=bool(text.get("tie_word_embeddings")),
         experts=number(text, "num_local_experts", "num_experts", "n_routed_experts") or 0,
         rotary=bool(families.of(text).get("rotary", True)),
+        activation=_activation(text),
     )
 
 
@@ -61,6 +62,11 @@ def _intermediate(text: Config) -> int:
     if isinstance(said, list):
         return max((whole(size, "intermediate_size", 0, LARGEST_HIDDEN) for size in said), default=0)
     return _size(text, "intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
+
+
+def _activation(text: Config) -> str:
+    said = text.get("hidden_act")
+    return said if isinstance(said, str) else "silu"
 
 
 def _kv_heads(text: Config, heads: int) -> int:

@@ -49,6 +49,8 @@ class Architecture:
     """Whether the output head is the embedding."""
     experts: int = 0
     rotary: bool = True
+    activation: str = "silu"
+    """Of the feed-forward layers."""
     latent_size: int = 0
     """Numbers a token that latent attention keeps instead of keys and values; 0 for other attention."""
 

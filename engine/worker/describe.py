@@ -19,7 +19,8 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from engine.checkpoints import store
 from engine.config.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.config.profile import Profile
-from engine.protocol import ModelInfo, StepKind
+from engine.config.runtime import StepKind
+from engine.protocol import ModelInfo
 from engine.shape import context_window
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement

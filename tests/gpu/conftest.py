@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from engine.worker.step import captured_step, cuda_graph, kv_cache, stepper
+from engine.config import runtime
+from engine.worker.step import captured_step, cuda_graph, stepper
 from tests.gpu.on_device import HAS_GPU
 
 Run = Callable[[], None]
@@ -35,11 +36,9 @@ def _run(run: Run, device: torch.device) -> Run:
 
 
 def _take_cpu_for_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    rooms = kv_cache._room_tokens
-
-    def room_tokens(needed: int, expected: int, device: torch.device) -> int:
-        return rooms(needed, expected, torch.device("cuda"))
-
-    monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
+    capacity = runtime.capacity_tokens
+    monkeypatch.setattr(
+        runtime, "capacity_tokens", lambda held, device, expected=0: capacity(held, "cuda", expected)
+    )
     monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))

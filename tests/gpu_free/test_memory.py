@@ -15,7 +15,6 @@ from engine.protocol import Memory
 from engine.session import plan_check
 from engine.session.plan_check import Figures
 from engine.shape import find
-from engine.worker.generate import prefix_cache, rehearsal
 from engine.worker.host import bandwidth, memory
 from tests.gpu_free.fake_cuda import GPU, fake_cuda
 
@@ -45,11 +44,6 @@ def test_a_load_ends_with_the_rooms_and_the_graph_of_a_first_answer() -> None:
     assert terms["first rooms"] == 1024 * 2 * 2 * 64 * 2  # tokens × layers × (keys, values) × width × bytes
     assert terms["CUDA graph"] == graphs.POOL_BYTES + 512 * 2
     assert found.load_peak_bytes == sum(terms.values())
-
-
-def test_the_plan_has_the_workers_numbers() -> None:
-    assert graphs.PROMPT_TOKENS == rehearsal.PROMPT_TOKENS
-    assert graphs.MOST_NEW_TOKENS == prefix_cache.MOST_EXPECTED
 
 
 def held(**known: int | str | None) -> Memory:

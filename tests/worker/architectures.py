@@ -18,6 +18,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from engine.config import runtime
 from engine.config.methods import BitsAndBytes, Full, Method, Rtn
 from engine.config.profile import Generation, Model, Profile
 from engine.errors import QuantDuelError
@@ -226,7 +227,7 @@ def _turns(
 
 def _engine_tokens(loaded: LoadedModel, ids: list[int], kept: KeptCache, chunk: int) -> list[int]:
     cache = kept.take(ids, loaded.model.config)
-    with patch.object(decode, "chunk_length", lambda parameters, device: chunk):
+    with patch.object(runtime, "chunk_tokens", lambda parameters, device: chunk):
         steps = list(decode.generate(loaded, ids, Generation(max_new_tokens=STEPS), lambda: False, cache))
     tokens = [step.id for step in steps if isinstance(step, decode.Token)]
     kept.keep(cache, [*ids, *tokens])

@@ -18,6 +18,7 @@ from tokenizers import Regex, Tokenizer, pre_tokenizers
 from engine import protocol
 from engine.config import profile
 from engine.config.profile import Generation
+from engine.config.runtime import CPU_CAPACITY_STEP
 from engine.protocol import (
     Cancel,
     Command,
@@ -37,7 +38,6 @@ from engine.protocol import (
     Started,
 )
 from engine.worker.generate import prompt
-from engine.worker.step.kv_cache import ROOM_TOKENS
 
 COMMAND = [sys.executable, "-P", "-m", "engine.worker"]
 PATIENCE_S = 120  # for imports on a busy machine
@@ -160,7 +160,7 @@ def test_an_answer_from_prompted_to_finished(tiny: Worker) -> None:
     finished = events[-1]
     assert isinstance(finished, Finished)
     assert finished.reason == "length"
-    room = ROOM_TOKENS * 2 * 2 * 64 * 2  # K, V; two layers of 64 in bf16
+    room = CPU_CAPACITY_STEP * 2 * 2 * 64 * 2  # K, V; two layers of 64 in bf16
     assert finished.memory.kv_cache_bytes == room
 
 

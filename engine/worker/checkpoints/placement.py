@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import torch
 
 from engine import paths
+from engine.config import runtime
 from engine.config.profile import Model
 from engine.errors import LoadError
-
-USABLE_SHARE = 0.9  # of a GPU's free memory when a model is split: the rest is for activations and cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +42,13 @@ def place(wish: Model, stored: torch.dtype) -> Placement:
 
 
 def _device(wish: str) -> torch.device:
-    if wish == "cpu" or (wish == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if runtime.needs_gpu(wish) and not has_gpu:
         raise LoadError(f"device {wish}: torch finds no GPU here", _why_no_gpu())
-    if paths.worker_gpu() is not None and wish != "split":
-        return torch.device("cuda", 0)  # the one that this process sees
-    index = int(wish.removeprefix("cuda:")) if ":" in wish else 0
-    if index >= (count := torch.cuda.device_count()):
-        raise LoadError(f"there is no cuda:{index} here", f"{count} GPU(s), counted from cuda:0")
-    return torch.device("cuda", index)
+    if wish.startswith("cuda") and paths.worker_gpu() is not None:
+        return torch.device("cuda:0")  # the one that this process sees
+    found = runtime.device(wish, torch.cuda.device_count() if has_gpu else 0)
+    return torch.device("cuda:0" if found == "split" else found)
 
 
 def _why_no_gpu() -> str:
@@ -64,9 +60,10 @@ def _why_no_gpu() -> str:
 def _dtype(wish: str, stored: torch.dtype, device: torch.device) -> tuple[torch.dtype, tuple[str, ...]]:
     if wish != "auto":
         return getattr(torch, wish), ()
-    if stored == torch.bfloat16 and not has_bfloat16(device):
-        return torch.float16, ("float16 instead of bfloat16, which this GPU lacks",)
-    return stored, ()
+    name = str(stored).removeprefix("torch.")
+    found = runtime.own_dtype(name, has_bfloat16=name != "bfloat16" or has_bfloat16(device))
+    notes = () if found == name else ("float16 instead of bfloat16, which this GPU lacks",)
+    return getattr(torch, found), notes
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -80,5 +77,5 @@ def _where(wish: str, device: torch.device) -> dict[str, object]:
     if wish != "split":
         return {"device_map": {"": str(device)}}
     free_bytes = {gpu: torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())}
-    usable = {gpu: int(free * USABLE_SHARE) for gpu, free in free_bytes.items()}
+    usable = {gpu: int(free * runtime.USABLE_SHARE) for gpu, free in free_bytes.items()}
     return {"device_map": "auto", "max_memory": usable}

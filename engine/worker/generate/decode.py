@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.config import runtime
 from engine.config.profile import Generation
 from engine.ending import STOP_STRING
 from engine.errors import InputError
@@ -22,9 +23,6 @@ from engine.worker.generate.detokenize import Detokenizer, StopStrings
 from engine.worker.load import LoadedModel
 from engine.worker.step.kv_cache import GrowingCache, pieces
 from engine.worker.step.stepper import Stepper
-
-CPU_CHUNK_FLOP = 1.4e11  # about a second on two cores
-CUDA_CHUNK = 2048  # tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ def generate(
     model = Stepper(loaded.model, cache)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
-    chunks = pieces(cache, unread, chunk_length(loaded.info.parameters, loaded.device.type))
+    chunks = pieces(cache, unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
@@ -108,17 +106,6 @@ def room(context_length: int, prompt_tokens: int) -> float:
             "shorten the prompt or clear the conversation",
         )
     return left
-
-
-def chunk_length(parameters: int, device: str) -> int:
-    """Prompt tokens read in one pass; fixed per model, because rounding depends on it.
-
-    On a CPU the power of two that costs at most about 1.4e11 FLOP, two per parameter and token.
-    """
-    if device != "cpu":
-        return CUDA_CHUNK
-    affordable = max(1, int(CPU_CHUNK_FLOP / (2 * max(1, parameters))))
-    return min(2048, max(32, 1 << (affordable.bit_length() - 1)))
 
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedConfig
 
+from engine.config import runtime
 from engine.worker.step.kv_cache import (
-    LEAST_ROOM_TOKENS,
     GrowingCache,
     GrowingLayer,
     growing_cache,
@@ -17,7 +17,6 @@ from engine.worker.step.kv_cache import (
     room_tokens,
 )
 
-MOST_EXPECTED = 2048  # new tokens that room is made for beforehand
 MOST_KEPT = 2  # caches whose steps are captured
 
 
@@ -36,7 +35,7 @@ class KeptCache:
         For a cold request, without a common beginning, or where that cannot be had back as it was,
         it is an empty one. `new_tokens` more are expected.
         """
-        expected = len(token_ids) + min(new_tokens, MOST_EXPECTED)
+        expected = len(token_ids) + min(new_tokens, runtime.MOST_EXPECTED_TOKENS)
         reused = 0 if cold else min(common_prefix(self._token_ids, token_ids), len(token_ids) - 1)
         if not self._caches or reused <= 0 or not _serves(self._caches[0], len(token_ids)):
             return self.empty(config, 1, expected)
@@ -80,7 +79,7 @@ def _fits(cache: GrowingCache, batch: int, tokens: int) -> bool:
     """Whether its rooms are large enough and not far too large."""
     first = cache.layers[0]
     is_alike = isinstance(first, GrowingLayer) and first.key_room.shape[0] == batch
-    return is_alike and tokens <= room_tokens(cache) <= 4 * max(tokens, LEAST_ROOM_TOKENS)
+    return is_alike and tokens <= room_tokens(cache) <= 4 * max(tokens, runtime.LEAST_GPU_CAPACITY)
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

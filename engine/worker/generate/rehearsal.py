@@ -6,16 +6,16 @@ size and an answer that nobody reads. Must not know the wire.
 
 import torch
 
+from engine.config import runtime
 from engine.config.profile import Generation
 from engine.protocol import Staged
 from engine.worker.generate import decode
-from engine.worker.generate.prefix_cache import MOST_EXPECTED, KeptCache
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory
 from engine.worker.load import LoadedModel
 from engine.worker.progress import Report
 from engine.worker.step import stepper
 
-PROMPT_TOKENS = 512  # that a first prompt is expected to have
 READ_TOKENS = 64
 WRITTEN_TOKENS = 3
 EVERYTHING = Generation(
@@ -49,5 +49,4 @@ def _prompt(loaded: LoadedModel) -> list[int]:
 
 def first_tokens(loaded: LoadedModel) -> int:
     """What a first conversation takes: a prompt, and an answer as long as the profile lets it be."""
-    wanted = PROMPT_TOKENS + min(loaded.profile.generation.max_new_tokens, MOST_EXPECTED)
-    return min(wanted, loaded.info.context_length or wanted)
+    return runtime.first_tokens(loaded.profile.generation.max_new_tokens, loaded.info.context_length)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from engine.config.runtime import COPY_BUFFER_BYTES
 from engine.worker.host import memory
 
 MIB, GIB = 1 << 20, 1 << 30
 COPIES = 5
 IN_A_ROW = 4  # copies that a GPU is timed with
-QUICK_BYTES = 64 * MIB
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
@@ -92,7 +92,7 @@ def _best_copy(device: torch.device) -> float | None:
 
 def _quick_size() -> int:
     """Twice the last cache, as far as that is no burden."""
-    return min(4 * QUICK_BYTES, max(QUICK_BYTES, 2 * _last_level_cache_bytes()))
+    return min(4 * COPY_BUFFER_BYTES, max(COPY_BUFFER_BYTES, 2 * _last_level_cache_bytes()))
 
 
 def _gpu_size(device: torch.device) -> int:

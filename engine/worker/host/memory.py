@@ -16,10 +16,10 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.machine import nvidia
+from engine.machine.hardware import host_memory
 from engine.protocol import Memory, Weights
 from engine.units import bytes_text, parse_bytes
 from engine.worker.host import memory_limit
-from engine.worker.host.host_memory import host_memory
 from engine.worker.step.cpu.bf16_table import PackedTable
 from engine.worker.step.linear import PackedLinear
 
@@ -56,7 +56,7 @@ def read(model: PreTrainedModel, device: torch.device, cache: DynamicCache | Non
     if device.type == "cuda":
         gpus = sorted({tensor.device.index for tensor in model.parameters() if tensor.is_cuda})
         return _read_cuda(gpus, weights_bytes, kv_cache_bytes)
-    used, total = host_memory()
+    total, free, _ = host_memory()
     peak_bytes, began_at = _peak_resident(), _resident_at_reset[-1:]
     return Memory(
         weights_bytes=weights_bytes,
@@ -64,7 +64,7 @@ def read(model: PreTrainedModel, device: torch.device, cache: DynamicCache | Non
         peak_bytes=peak_bytes,
         activations_bytes=max(0, peak_bytes - began_at[0] - kv_cache_bytes) if began_at else None,
         process_bytes=psutil.Process().memory_info().rss,
-        device_used_bytes=used,
+        device_used_bytes=total - free,
         device_total_bytes=total,
         process_source="resident set",
     )

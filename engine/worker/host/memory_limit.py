@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.worker.host.host_memory import host_memory
+from engine.machine.hardware import host_memory
 
 _STATUS = Path("/proc/self/status")
 _limit_bytes: list[int] = []  # the one in force, none or one
@@ -66,8 +66,7 @@ def in_force() -> int | None:
 
 def free_bytes() -> int:
     """What the host, or the limit where that is less, still has for this process."""
-    used, total = host_memory()
-    free = total - used
+    _, free, _ = host_memory()
     if (limit := in_force()) is None:
         return free
     sizes = _sizes()

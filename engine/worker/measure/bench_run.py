@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from engine.config import runtime
 from engine.errors import InputError
 from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
 from engine.worker.generate import decode
@@ -129,7 +130,7 @@ def _read(
     loaded: LoadedModel, model: Stepper, cache: DynamicCache, prompt: Tensor, cancelled: Callable[[], bool]
 ) -> None:
     """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
-    length = decode.chunk_length(loaded.info.parameters, loaded.device.type)
+    length = runtime.chunk_tokens(loaded.info.parameters, loaded.device.type)
     for chunk in pieces(cache, prompt, length):
         if not model.read_unless(cancelled, chunk):
             raise CancelledError

@@ -12,8 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
-ROOM_TOKENS = 64  # the room grows by so many on a CPU
-LEAST_ROOM_TOKENS = 256  # on a GPU
+from engine.config import runtime
 
 
 class GrowingCache(DynamicCache):
@@ -119,7 +118,7 @@ class GrowingLayer(DynamicLayer):
         end = begin + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            tokens = _room_tokens(end, self._expected_tokens, key_states.device)
+            tokens = runtime.capacity_tokens(end, key_states.device.type, self._expected_tokens)
             self.key_room, self.value_room = _room(key_states, tokens), _room(value_states, tokens)
         self.make_room(end)
         self.key_room.narrow(-2, begin, end - begin).copy_(key_states)
@@ -135,17 +134,10 @@ class GrowingLayer(DynamicLayer):
         """Move to a larger room where this one has no place for so many."""
         if tokens <= self.key_room.shape[-2]:
             return
-        held, tokens = self.get_seq_length(), _room_tokens(tokens, 0, self.key_room.device)
+        held, tokens = self.get_seq_length(), runtime.capacity_tokens(tokens, self.key_room.device.type)
         self.key_room = _moved(self.keys, _room(self.keys, tokens))
         self.value_room = _moved(self.values, _room(self.values, tokens))
         self.hold(held)
-
-
-def _room_tokens(needed: int, expected: int, device: torch.device) -> int:
-    """Steps of 64 on a CPU, powers of two on a GPU."""
-    if device.type == "cpu":
-        return -(-needed // ROOM_TOKENS) * ROOM_TOKENS
-    return max(LEAST_ROOM_TOKENS, 1 << (max(needed, expected) - 1).bit_length())
 
 
 def _room(like: Tensor, tokens: int) -> Tensor:

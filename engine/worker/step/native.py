@@ -13,15 +13,17 @@ from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+import transformers
 from torch import Tensor, nn
-from transformers import DynamicCache, LlamaForCausalLM, MistralForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
+from engine.config import runtime
 from engine.worker.step.linear import side_by_side
 
 _steps: WeakKeyDictionary[PreTrainedModel, "LeanStep | None"] = WeakKeyDictionary()
 
-ARCHITECTURES = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
+ARCHITECTURES = tuple(getattr(transformers, name) for name in runtime.NATIVE.values())
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in float32
 
 Linear = Callable[[Tensor], Tensor]

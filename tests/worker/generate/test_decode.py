@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import DynamicCache, OPTConfig, OPTForCausalLM
 
-from engine.config import profile
+from engine.config import profile, runtime
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method
 from engine.config.profile import Model, Profile
 from engine.ending import STOP_STRING
@@ -137,7 +137,7 @@ def test_a_prompt_in_many_chunks_gives_the_same_answer(
 ) -> None:
     loaded, ids = loaded_folder(opt_folder), [70 + n % 60 for n in range(100)]
     theirs = transformers_tokens(loaded, ids, do_sample=False, max_new_tokens=20)
-    monkeypatch.setattr(decode, "CPU_CHUNK_FLOP", 2 * loaded.info.parameters * 32)
+    monkeypatch.setattr(runtime, "CPU_CHUNK_FLOP", 2 * loaded.info.parameters * 32)
     steps = run(loaded, ids, max_new_tokens=20)
     prefills = [step for step in steps if isinstance(step, decode.Prefill)]
     assert [step.done for step in prefills] == [0, 32, 64, 96, 100]
@@ -244,7 +244,7 @@ def test_cancel_takes_effect_before_the_next_token() -> None:
 
 def test_cancel_takes_effect_before_the_next_chunk(opt_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = loaded_folder(opt_folder)
-    monkeypatch.setattr(decode, "CPU_CHUNK_FLOP", 2 * loaded.info.parameters * 32)
+    monkeypatch.setattr(runtime, "CPU_CHUNK_FLOP", 2 * loaded.info.parameters * 32)
     steps = cancelled_once(loaded, [70] * 100, lambda seen: len(seen) == 2)
     assert [step.done for step in steps if isinstance(step, decode.Prefill)] == [0, 32]
     assert (tokens(steps), reason(steps)) == ([], "cancelled")
@@ -267,4 +267,4 @@ def test_the_last_token_costs_no_forward_pass() -> None:
     ],
 )
 def test_chunks_are_as_long_as_a_second_of_work_allows(parameters: int, device: str, expected: int) -> None:
-    assert decode.chunk_length(parameters, device) == expected
+    assert runtime.chunk_tokens(parameters, device) == expected

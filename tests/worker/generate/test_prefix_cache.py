@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
+from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
 from engine.duel.duel import Duel
 from engine.protocol import Event, Failed, Message, Prefilled, Prompted
@@ -60,7 +61,7 @@ def test_the_kept_cache_is_the_one_a_cold_read_would_have(exact: LoadedModel) ->
 def test_a_prompt_whose_reading_is_stopped_in_the_middle_of_a_pass_is_read_on_afterwards(
     exact: LoadedModel, monkeypatch: pytest.MonkeyPatch, looks: int
 ) -> None:
-    monkeypatch.setattr(decode, "chunk_length", lambda parameters, device: 16)
+    monkeypatch.setattr(runtime, "chunk_tokens", lambda parameters, device: 16)
     kept, ids, asked = KeptCache(), list(range(70, 110)), iter(range(1000))
     cache, parts = kept.take(ids, exact.model.config), []
     for step in decode.generate(exact, ids, SHORT, lambda: len(parts) == 2 and next(asked) >= looks, cache):

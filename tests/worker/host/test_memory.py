@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, DynamicCache, LlamaConfig, LlamaForCausalLM
 
-from engine.worker.host import host_memory, memory
+from engine.machine import hardware
+from engine.worker.host import memory
 
 CPU = torch.device("cpu")
 MIB = 1 << 20
@@ -161,13 +162,13 @@ def test_a_containers_limit_is_the_total(
         (tmp_path / "outer" / name).write_text(text)
     membership = tmp_path / "cgroup"
     membership.write_text("0::/outer/inner\n")
-    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
-    monkeypatch.setattr(host_memory, "_MEMBERSHIP", membership)
-    used, total = host_memory.host_memory()
+    monkeypatch.setattr(hardware, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(hardware, "MEMBERSHIP", membership)
+    total, free, limited = hardware.host_memory()
     if expected is None:
-        assert total == psutil.virtual_memory().total
+        assert (total, limited) == (psutil.virtual_memory().total, False)
     else:
-        assert (used, total) == expected
+        assert (total - free, total, limited) == (*expected, True)
 
 
 def test_cgroup_v1_limits_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,9 +179,9 @@ def test_cgroup_v1_limits_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (folder / "memory.stat").write_text(f"inactive_file 0\ntotal_inactive_file {20 * MIB}\n")
     membership = tmp_path / "cgroup"
     membership.write_text("9:cpu:/\n4:memory:/job\n0::/\n")
-    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
-    monkeypatch.setattr(host_memory, "_MEMBERSHIP", membership)
-    assert host_memory.host_memory() == (50 * MIB, 100 * MIB)
+    monkeypatch.setattr(hardware, "CGROUP_ROOT", tmp_path)
+    monkeypatch.setattr(hardware, "MEMBERSHIP", membership)
+    assert hardware.host_memory() == (100 * MIB, 50 * MIB, True)
 
 
 def test_a_real_shortage_is_recognized_and_described() -> None:

@@ -9,15 +9,17 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM, PreTrainedModel
 
+from engine.config import runtime
 from engine.config.methods import BitsAndBytes
 from engine.config.profile import Generation, Model, Profile
+from engine.config.runtime import LEAST_GPU_CAPACITY
 from engine.protocol import Event, Finished, Generate, Message, Prefilled, Prompted, Staged
 from engine.worker import serve
 from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.step import capturable, captured_step, cuda_graph, kv_cache, stepper
-from engine.worker.step.kv_cache import LEAST_ROOM_TOKENS, GrowingCache
+from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
 PROMPT = list(range(70, 110))
@@ -50,13 +52,13 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         run()
         return run
 
-    def room_tokens(needed: int, expected: int, device: torch.device) -> int:
-        return max(LEAST_ROOM_TOKENS, 1 << (max(needed, expected) - 1).bit_length())
-
+    capacity = runtime.capacity_tokens
     monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))
     monkeypatch.setattr(cuda_graph, "captured", captured)
-    monkeypatch.setattr(kv_cache, "_room_tokens", room_tokens)
+    monkeypatch.setattr(
+        runtime, "capacity_tokens", lambda held, device, expected=0: capacity(held, "cuda", expected)
+    )
     yield made
     captured_step.step_of.cache_clear()
     captured_step.failures.clear()
@@ -141,10 +143,10 @@ def test_a_capture_comes_before_the_prompt_is_read(
 def test_an_answer_that_outgrows_its_rooms_goes_on_eagerly_and_captures_nothing(
     tiny: LoadedModel, captures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.worker.generate.prefix_cache.MOST_EXPECTED", 8)
+    monkeypatch.setattr("engine.config.runtime.MOST_EXPECTED_TOKENS", 8)
     settings, kept = Generation(max_new_tokens=300), KeptCache()
     found, end = answered(tiny, settings, kept)
-    assert len(PROMPT) + len(found) > LEAST_ROOM_TOKENS
+    assert len(PROMPT) + len(found) > LEAST_GPU_CAPACITY
     assert captures == ["captured"]
     assert end.notes == ("decoded eagerly: from 256 tokens on, more than a graph was made for",)
     monkeypatch.setattr(stepper, "REPLAYING", ())

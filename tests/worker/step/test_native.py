@@ -7,6 +7,7 @@ from torch import nn
 from transformers import MistralConfig, MistralForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from engine.config.runtime import CPU_CAPACITY_STEP
 from engine.worker import describe
 from engine.worker.generate.prefix_cache import KeptCache, common_prefix
 from engine.worker.host import bandwidth, memory
@@ -128,7 +129,7 @@ def test_float32_is_not_packed() -> None:
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
 
 
-@pytest.mark.parametrize("prompt_tokens", [1, 5, growing.ROOM_TOKENS - 1, growing.ROOM_TOKENS + 1])
+@pytest.mark.parametrize("prompt_tokens", [1, 5, CPU_CAPACITY_STEP - 1, CPU_CAPACITY_STEP + 1])
 def test_the_cache_holds_what_transformers_own_holds(prompt_tokens: int) -> None:
     ours, theirs = growing.GrowingLayer(), DynamicLayer()
     for new in (prompt_tokens, 1, 2, 1):
@@ -153,7 +154,7 @@ def test_the_cache_counts_the_room_it_has_allocated() -> None:
     cache = growing_cache(model.config)
     with torch.inference_mode():
         model(prompt(1), past_key_values=cache)
-    a_tensor = 2 * growing.ROOM_TOKENS * 16 * 4  # kv heads, tokens, size, float32
+    a_tensor = 2 * CPU_CAPACITY_STEP * 16 * 4  # kv heads, tokens, size, float32
     assert memory.cache_bytes(cache) == 2 * 2 * a_tensor
 
 

@@ -8,7 +8,9 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
+from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
+from engine.config.runtime import CPU_CAPACITY_STEP
 from engine.protocol import Measure, Measured, Pass
 from engine.worker.generate import decode, sampling
 from engine.worker.generate.decode import End, Token
@@ -17,7 +19,7 @@ from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
 from engine.worker.step import captured_step, kv_cache, native, stepper
 from engine.worker.step.captured_step import ReplayedStep
-from engine.worker.step.kv_cache import ROOM_TOKENS, GrowingCache
+from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
 SHAPE = {
@@ -94,7 +96,7 @@ def test_answers_are_the_eager_ones_across_several_rooms(
     settings = replace_struct(LONG, temperature=temperature, seed=3, repetition_penalty=1.1)
     eager, end = written(tiny, PROMPT, settings)
     assert (len(eager), end.mode) == (100, "eager")
-    assert len(PROMPT) + len(eager) > 2 * ROOM_TOKENS
+    assert len(PROMPT) + len(eager) > 2 * CPU_CAPACITY_STEP
     monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     replayed, end = written(tiny, PROMPT, settings)
     assert replayed == eager
@@ -168,7 +170,7 @@ def test_rooms_hold_numbers_where_they_are_masked() -> None:
     """What is masked is multiplied by zero, and zero times NaN is none."""
     layer = kv_cache.GrowingLayer()
     layer.update(torch.ones(1, 2, 3, 8), torch.ones(1, 2, 3, 8))
-    layer.make_room(ROOM_TOKENS + 1)
+    layer.make_room(CPU_CAPACITY_STEP + 1)
     assert not layer.key_room[:, :, 3:].any()
     assert not layer.value_room[:, :, 3:].any()
 
@@ -183,7 +185,7 @@ def test_a_draw_is_that_of_torch_multinomial() -> None:
 
 @pytest.mark.parametrize(("needed", "expected", "room"), [(1, 0, 256), (257, 0, 512), (40, 552, 1024)])
 def test_rooms_on_a_gpu_are_powers_of_two(needed: int, expected: int, room: int) -> None:
-    assert kv_cache._room_tokens(needed, expected, torch.device("cuda")) == room
+    assert runtime.capacity_tokens(needed, "cuda", expected) == room
 
 
 @pytest.mark.usefixtures("replaying")

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.worker.step.cpu.int4 import Nibbles, suit
+from engine.config.runtime import fits_int4
+from engine.worker.step.cpu.int4 import Nibbles
 from engine.worker.step.linear import Packed
 
 _NAMES = ("TorchAtenLinear", "TorchAtenAwqLinear")
@@ -48,7 +49,7 @@ def suits_nibbles(layer: Any) -> bool:
     """Whether it is GPTQModel's, on ATen's product, and has its inputs in the plain order."""
     if type(layer).__name__ not in _NAMES or not _is_suited(layer) or _order(layer) is not None:
         return False
-    return suit(layer.out_features, layer.in_features, layer.group_size)
+    return fits_int4(layer.out_features, layer.in_features, layer.group_size)
 
 
 def _column_groups(layer: Any) -> Tensor:

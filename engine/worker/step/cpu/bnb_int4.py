@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.worker.step.cpu.int4 import Nibbles, suit
+from engine.config.runtime import fits_int4
+from engine.worker.step.cpu.int4 import Nibbles
 
 _ROWS = 32  # that lie together
 _HALF = _ROWS // 2
@@ -42,7 +43,7 @@ def suits(layer: Any) -> bool:
     if not is_packed or layer.compute_dtype != torch.bfloat16 or state is None:
         return False
     rows, columns = state.shape
-    return rows % _ROWS == 0 and suit(rows, columns, state.blocksize)
+    return rows % _ROWS == 0 and fits_int4(rows, columns, state.blocksize)
 
 
 def _nibbles(weight: Any) -> Tensor:

@@ -18,6 +18,8 @@ from types import ModuleType
 import torch
 
 from engine import paths, private
+from engine.config.runtime import VECTOR_FLAG
+from engine.machine import hardware
 
 _KERNELS = Path(__file__).parent / "kernels"
 
@@ -65,6 +67,8 @@ def is_first_time() -> bool:
 
 def has_vectors() -> bool:
     """Whether there are compiled products with 4-bit and 8-bit weights: those need AVX512_BF16."""
+    if VECTOR_FLAG not in hardware.cpu()[1]:
+        return False
     found = kernels()
     return found is not None and bool(found.HAS_VECTORS)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from engine.config import runtime
 from engine.worker.step import native
 from engine.worker.step.cpu import compile, model_table
 from engine.worker.step.kv_cache import GrowingCache
@@ -47,9 +48,9 @@ def computes(model: PreTrainedModel) -> bool:
     return (
         native.suits(model)
         and model.device.type == "cpu"
-        and model.config.hidden_act == "silu"
+        and model.config.hidden_act == runtime.COMPILED_ACTIVATION
         and type(model.get_input_embeddings()) is nn.Embedding
-        and model.dtype == torch.bfloat16
+        and model.dtype == getattr(torch, runtime.COMPILED_DTYPE)
         and compile.openmp() is not None
     )
 

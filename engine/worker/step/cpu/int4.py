@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.runtime import BLOCK, WORD
 from engine.worker.step.cpu import compile
 from engine.worker.step.linear import Packed
 
-BLOCK, WORD = 16, 8  # rows side by side, weights a word
 _ALIGNMENT = 64  # bytes
 
 
@@ -35,11 +35,6 @@ class Nibbles:
     """What 0 to 15 stand for."""
     bias: Tensor | None
     """bf16 [rows]."""
-
-
-def suit(rows: int, columns: int, group: int) -> bool:
-    """Whether matrices of that size can be laid out so."""
-    return rows % BLOCK == 0 and group % WORD == 0 and columns % group == 0
 
 
 class PackedNibbles(Packed):

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine.config.runtime import VECTOR
 from engine.worker.step.cpu import compile
 from engine.worker.step.cpu.int4 import PackedNibbles
 from engine.worker.step.linear import PackedLinear
 
-VECTOR = 32
-"""Columns come in so many."""
 _STATIC = ("TorchInt8Linear", "TorchInt8AwqLinear")
 
 

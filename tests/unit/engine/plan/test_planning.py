@@ -59,7 +59,7 @@ def test_full_precision_term_by_term() -> None:
 )
 def test_quantized_layers_and_their_scales(method: object, expected: int) -> None:
     shape = find.of(profile.find("random:tiny"))
-    found = sizes(holding.terms(shape, method, Target("cpu", "bfloat16", is_lean=True)))  # type: ignore[arg-type]
+    found = sizes(holding.terms(shape, method, Target("cpu", "bfloat16", step="native")))  # type: ignore[arg-type]
     kept = ("embedding", "output head", "norms and biases", "rotary tables")
     assert sum(size for name, size in found.items() if name not in kept) == expected
 
