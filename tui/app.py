@@ -119,6 +119,10 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Bench", "Speed and memory over context lengths (F5)", self.action_bench)
             yield SystemCommand("Fidelity", "KLD and perplexity on a text (F6)", self.action_fidelity)
             yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
+            yield SystemCommand(
+                "Export", "This duel as a page, Markdown or JSON (Ctrl+S)", duel.action_export
+            )
+            yield SystemCommand("Screenshot", "What is seen, as an SVG picture", duel.action_screenshot)
             yield SystemCommand("Blind votes", "Answers without names, and a vote (F2)", duel.action_blind)
         yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
         yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)

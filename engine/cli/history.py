@@ -2,11 +2,13 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import click
 
 from engine import tables
 from engine.cli import terminal, transcript
+from engine.cli.options import force_option
 from engine.cli.terminal import Styled
 from engine.errors import ExitCode
 from engine.recordings.recording import RecordedTurn, Recording
@@ -56,6 +58,21 @@ def show(duel: int, as_json: bool) -> ExitCode:
     terminal.say()
     for number, turn in enumerate(found.turns, 1):
         _show_turn(found, number, turn)
+    return ExitCode.DONE
+
+
+@history.command()
+@click.argument("duel", type=int, metavar="ID")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@force_option
+def export(duel: int, file: Path, force: bool) -> ExitCode:
+    """Write a duel into FILE; its name ends in .html (one page), .md, or .json (to be played again)."""
+    from engine.recordings import export as exports
+
+    exports.format_of(file)
+    file = tables.require_free(file, replace=force)
+    exports.export(Duels().get(duel), file)
+    terminal.say(f"written: {file}", err=True)
     return ExitCode.DONE
 
 

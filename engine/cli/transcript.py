@@ -7,9 +7,10 @@ model's output is made safe to show, in a pipe it is written as it is.
 import sys
 from collections.abc import Sequence
 
-from engine.cli import lens_text, print_error
+from engine.cli import print_error
 from engine.cli.loading import LoadedSide
 from engine.cli.terminal import Styled, say, write
+from engine.duel import lens_text
 from engine.duel import text as words
 from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Answer, Duel

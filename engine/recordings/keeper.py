@@ -53,7 +53,8 @@ class Keeper:
         self._told, self._was_told = told, False
         self._places: dict[Place, _Turn | _Duel] = {}
         self._latest: _Turn | None = None
-        self._lock = threading.Lock()
+        self._current: _Duel | None = None
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: list[_Turn] = []  # turns with something to be written, in their order
         self._hurry, self._closing = threading.Event(), False
         self._thread: threading.Thread | None = None
@@ -71,6 +72,14 @@ class Keeper:
         self._places[_place(duel)] = turn
         self._hurry.set()
 
+    def recording(self) -> Recording | None:
+        """The duel that was asked last or gone on with, as far as it has come; None before any.
+
+        Waits for the disk: not for the loop. HistoryError or InputError where it cannot be had.
+        """
+        self._flush()
+        return self.duels.get(self._current.id) if self._current and self._current.id else None
+
     def add_lens(self, lens: Lens) -> None:
         """The lens on the last turn."""
         if self._latest is not None:
@@ -80,11 +89,12 @@ class Keeper:
     def forget(self) -> None:
         """The next prompt begins another duel."""
         self._places.clear()
-        self._latest = None
+        self._latest = self._current = None
 
     def go_on(self, recording: Recording, duel: int, turns: Sequence[int]) -> None:
         """Prompts after one of these turns of a kept duel, by their numbers in the file, belong to it."""
         kept = _Duel(recording.profiles, recording.histories, duel)
+        self._latest, self._current = None, kept
         self._places[recording.profiles, recording.histories] = kept
         for index, (turn, number) in enumerate(zip(recording.turns, turns, strict=True)):
             place = recording.profiles, conversations(recording, index)
@@ -108,7 +118,7 @@ class Keeper:
         after = found if isinstance(found, _Turn) else None
         turn = _Turn(found.duel if isinstance(found, _Turn) else found, begun, after)
         self._places.setdefault(place, turn.duel)
-        self._latest = turn
+        self._latest, self._current = turn, turn.duel
         for side, session in enumerate(duel.sessions):
             if session.ready and session.info is not None and session.memory is not None:
                 self._add(turn, (side, Loaded(info=session.info, memory=session.memory)))
@@ -138,6 +148,10 @@ class Keeper:
 
     def _flush(self) -> None:
         """Write what waits; what cannot be written goes on waiting."""
+        with self._writing:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
         with self._lock:
             turns, self._waiting = self._waiting, []
         pieces = [(turn, len(turn.said), turn.lens) for turn in turns]

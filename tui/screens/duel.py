@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,9 @@ from textual.content import Content
 from textual.widgets import Footer
 from textual.worker import Worker
 
+from engine import tables
 from engine.config.profile import Profile
+from engine.errors import InputError, QuantDuelError
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
 from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
@@ -33,6 +37,7 @@ from tui.widgets.top_bar import TopBar
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
+    from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
     from tui.duel.bridge import Bridge, Open
     from tui.screens.settings import Chosen
@@ -57,6 +62,7 @@ class DuelScreen(PromptPage[None]):
         Binding("f1", "app.help", "Help"),
         Binding("ctrl+d", "app.quit", "Quit"),
         Binding("ctrl+l", "clear", "Clear"),
+        Binding("ctrl+s", "export", "Export", show=False),
         Binding("f2", "blind", "Blind vote", show=False),
         Binding("f7", "app.leaderboard", "Leaderboard", show=False, priority=True),
         Binding("f3", "lens", "Lens", show=False),
@@ -279,6 +285,18 @@ class DuelScreen(PromptPage[None]):
         labels = [side.label for side in self.sides]
         self.app.push_screen(LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1])))
 
+    async def action_export(self) -> None:
+        """Write the duel on the screen into a file."""
+        from engine.recordings.export import SUFFIXES
+
+        if (recording := await self._recording()) is not None:
+            self._ask_for_file("html", SUFFIXES, partial(self._export, recording))
+
+    def action_screenshot(self) -> None:
+        """Write what is seen into an SVG file."""
+        picture = self.app.export_screenshot(title="quantduel")
+        self._ask_for_file("svg", [".svg"], partial(tables.write, picture))
+
     def action_clear(self) -> None:
         """New conversations on an empty screen."""
         if self.bridge.answering:
@@ -393,6 +411,37 @@ class DuelScreen(PromptPage[None]):
         if texts:
             self.app.copy_to_clipboard(visible("\n\n".join(texts)))
         self.notify("Copied" if texts else "Nothing to copy yet", markup=False)
+
+    async def _recording(self) -> Recording | None:
+        """The duel on the screen; None, which is told, where there is none to be had."""
+        try:
+            recording = await asyncio.to_thread(self.bridge.keeper.recording)
+        except QuantDuelError as error:
+            self.notify(visible(str(error)), severity="error", markup=False)
+            return None
+        if recording is None:
+            self.notify("Nothing to export yet", markup=False)
+        return recording
+
+    def _ask_for_file(self, kind: str, suffixes: Sequence[str], write: Callable[[Path], None]) -> None:
+        from tui.screens.ask import SaveDialog
+
+        def written(file: Path | None) -> None:
+            if file is None:
+                return
+            try:
+                write(file)
+            except InputError as error:
+                self.notify(visible(str(error)), severity="error", markup=False)
+            else:
+                self.notify(visible(f"Written: {file}"), markup=False, timeout=8)
+
+        self.app.push_screen(SaveDialog(f"quantduel-{datetime.now():%Y%m%d-%H%M}.{kind}", suffixes), written)
+
+    def _export(self, recording: Recording, file: Path) -> None:
+        from engine.recordings.export import export
+
+        export(recording, file)
 
     def _active(self) -> int:
         return next((pane.index for pane in self.panes if pane.has_class("-active")), 0)

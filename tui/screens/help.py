@@ -1,11 +1,14 @@
 """Keys and the meaning of every figure."""
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.definitions import DEFINITIONS
 from tui.screens.page import Dialog
 
 KEYS = [
@@ -21,6 +24,7 @@ KEYS = [
     ("Ctrl+R", "load a failed or cancelled side again; twice: the side in view, anew"),
     ("Ctrl+G", "copy the answers, in a pane its own (also over SSH)"),
     ("Ctrl+L", "clear: new conversations"),
+    ("Ctrl+S", "export this duel: a page, Markdown, or JSON to be played again"),
     ("F2", "blind votes: 1 left, 2 right, 3 tie, 4 both bad"),
     ("F3", "lens: both models' view of every token of the last answers"),
     ("F5, F6", "bench (speed and memory); fidelity (KLD, perplexity on a text)"),
@@ -30,24 +34,6 @@ KEYS = [
     ("Tab", "prompt, A, B; whatever is typed goes to the prompt"),
     ("Ctrl+P", "every command by name"),
     ("Ctrl+D, Ctrl+Q", "quit (Ctrl+D in an empty prompt)"),
-]
-FIGURES = [
-    ("TTFT", "from the worker's receipt of the prompt to its first token"),
-    ("prefill", "the prompt's tokens over the time to read them"),
-    ("decode", "tokens a second from the first to the last, without the prefill"),
-    ("decode now", "the same over the last second of tokens"),
-    ("tokens", "the prompt's + the answer's (kept: still in the cache)"),
-    ("weights", "bytes of parameters and buffers as stored"),
-    ("KV cache", "bytes allocated for it"),
-    ("peak", "highest since the prompt: the allocator's (GPU), the resident set's (CPU)"),
-    ("activations", "the peak, less weights and cache"),
-    ("process", "the worker's, as the driver or the system reports it"),
-    ("reserved", "held by CUDA's allocator; instead of process where a container hides it"),
-    ("contended", "the device was shared with the other answer meanwhile"),
-    ("◆", "where the two answers part, in tokens"),
-    ("surprise", "-ln of the probability a model gave the token, in nats"),
-    ("margin", "between a model's first two choices, in nats"),
-    ("same input", "both read the same token ids; the hash proves it"),
 ]
 
 
@@ -61,13 +47,13 @@ class HelpScreen(Dialog[None]):
             dialog.border_title = "Help"
             dialog.border_subtitle = "Esc closes"
             yield Static(_table("Keys", KEYS))
-            yield Static(_table("Figures", FIGURES))
+            yield Static(_table("Figures", DEFINITIONS))
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
 
 
-def _table(title: str, rows: list[tuple[str, str]]) -> Content:
+def _table(title: str, rows: Sequence[tuple[str, str]]) -> Content:
     width = max(len(name) for name, _ in rows) + 2
     lines = [Content.assemble((title, "bold $text-primary"))]
     lines += [Content.assemble((name.ljust(width), "bold"), (text, "$quiet")) for name, text in rows]

@@ -15,9 +15,9 @@ from textual.message import Message
 from textual.widgets import Static
 
 from engine.duel.lens import Reading, Token
+from engine.duel.lens_text import HOTTEST_NATS, heat_step
 from engine.sanitize import visible
 
-HOTTEST_NATS = 5.0  # a probability of 0.7 %
 STEPS = (0, 20, 35, 50, 65, 80)  # per cent of the colour
 LINE_END = "⏎"
 
@@ -130,8 +130,7 @@ class HeatMap(VerticalScroll):
 
 def heat(surprise_nats: float) -> str:
     """The style of a token that surprised so much."""
-    share = max(0.0, min(1.0, surprise_nats / HOTTEST_NATS))
-    strength = STEPS[min(len(STEPS) - 1, int(share * len(STEPS)))]
+    strength = STEPS[heat_step(surprise_nats)]
     return f"on $error {strength}%" if strength else ""
 
 

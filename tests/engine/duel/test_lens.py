@@ -7,9 +7,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine.cli import lens_text
 from engine.config import profile
 from engine.config.profile import Generation, Profile
+from engine.duel import lens_text
 from engine.duel.duel import Duel
 from engine.duel.lens import Choice, Lens, NoLens, View, judge, look
 from engine.protocol import Message, Rendered

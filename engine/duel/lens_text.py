@@ -1,9 +1,12 @@
-"""The lens as text: why the answers diverged, how far apart the models are, where their top tokens differ."""
+"""The lens in words: why the answers diverged, how far apart the models are, where their top tokens differ;
+and how hot a token is on a heat map."""
 
 from engine.duel.lens import Lens, NoLens, Reading
 from engine.sanitize import visible
 
 NAMES = "AB"
+HOTTEST_NATS = 5.0  # a probability of 0.7 %
+HEAT_STEPS = 6
 
 
 def lines(found: Lens | NoLens) -> list[str]:
@@ -12,6 +15,12 @@ def lines(found: Lens | NoLens) -> list[str]:
         return [f"Lens: none, {found.message}" + (f" ({found.hint})" if found.hint else "")]
     diverged = [f"Token {found.verdict.index + 1}: {_shown(found.verdict.text)}"] if found.verdict else []
     return [*diverged, *map(_reading, found.readings), *found.notes]
+
+
+def heat_step(surprise_nats: float) -> int:
+    """From 0 to 5: how hot a token is that surprised so much."""
+    share = max(0.0, min(1.0, surprise_nats / HOTTEST_NATS))
+    return min(HEAT_STEPS - 1, int(share * HEAT_STEPS))
 
 
 def _reading(reading: Reading) -> str:

@@ -1,0 +1,192 @@
+"""A recording as one HTML page that needs nothing else: no script, no picture, no address to ask.
+
+What a model wrote is text in it, as it was written; the page's own policy forbids whatever might get through.
+"""
+
+from pathlib import Path
+
+from engine.definitions import DEFINITIONS
+from engine.duel.duel import Answer, Duel
+from engine.duel.lens import Lens, Reading, Token, View
+from engine.duel.lens_text import HEAT_STEPS, HOTTEST_NATS, heat_step
+from engine.duel.lens_text import lines as lens_lines
+from engine.recordings.figures import (
+    LETTERS,
+    Figure,
+    comparison_lines,
+    divergence_offset,
+    facts,
+    figures,
+    remarks,
+)
+from engine.recordings.html import Child, Html, element, joined
+from engine.recordings.recording import RecordedTurn, Recording
+from engine.recordings.retold import retold
+from engine.units import MISSING, time_text
+
+STYLE = Path(__file__).with_name("page.css")
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+MARK = "◆"
+TOP_SHOWN = 3
+
+
+def page(recording: Recording) -> str:
+    """The whole duel."""
+    title = recording.title or "A duel"
+    body = element("main", _head(recording, title), *_turns(recording), _models(recording), _definitions())
+    head = joined(
+        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
+        Html('<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'),
+        element("title", f"{title} · QuantDuel"),
+        element("style", Html(STYLE.read_text(encoding="utf-8"))),
+    )
+    return "<!doctype html>\n" + element("html", element("head", head), element("body", body), lang="en")
+
+
+def _head(recording: Recording, title: str) -> Html:
+    a, b = recording.profiles
+    sides = joined(
+        element("span", a.name, class_="a name"), " against ", element("span", b.name, class_="b name")
+    )
+    when = time_text(recording.created, with_zone=True)
+    brand = element(
+        "p", element("b", "quantduel"), f"  a recording of {when}" if when else "", class_="brand"
+    )
+    return element("header", brand, element("h1", title), element("p", sides, class_="sides"))
+
+
+def _turns(recording: Recording) -> list[Html]:
+    histories = [_history(side, recording) for side in (0, 1) if recording.histories[side]]
+    turns = [_turn(recording, number, turn) for number, turn in enumerate(recording.turns, 1)]
+    return [*histories, *turns]
+
+
+def _history(side: int, recording: Recording) -> Html:
+    said = [
+        element("div", element("b", message.role), element("div", message.content, class_="text"))
+        for message in recording.histories[side]
+    ]
+    summary = element("summary", f"What {LETTERS[side]} had been asked before")
+    return element("details", summary, *said, class_="card")
+
+
+def _turn(recording: Recording, number: int, turn: RecordedTurn) -> Html:
+    duel = retold(recording, turn)
+    after = "" if turn.after in {None, number - 2} else f" after turn {(turn.after or 0) + 1}"
+    return element(
+        "section",
+        element("h2", f"{number}{after}"),
+        element("div", turn.prompt, class_="prompt text"),
+        element("div", *(_answer(duel, side) for side in (0, 1)), class_="sides"),
+        _comparison(duel),
+        element("div", _table("figure", figures(duel), against=True), class_="card"),
+        _lens(turn.lens),
+    )
+
+
+def _answer(duel: Duel, side: int) -> Html:
+    answer, letter = duel.answers.get(side), LETTERS[side].lower()
+    info = answer.info if answer else None
+    label = info.label if info else duel.sessions[side].profile.label
+    device = f"{info.device_name} ({info.device})" if info else ""
+    heading = element(
+        "h3",
+        element("span", LETTERS[side], class_="letter"),
+        element("span", duel.sessions[side].profile.name, class_="name"),
+        element("span", label, class_="badge"),
+        element("span", device, class_="device"),
+    )
+    notes = [element("p", text, class_="note") for text in remarks(answer)]
+    return element("article", heading, _words(duel, side, answer), *notes, class_=f"card {letter}")
+
+
+def _words(duel: Duel, side: int, answer: Answer | None) -> Html:
+    """The answer; from the mark on it is not what the other one says."""
+    text = answer.text if answer else ""
+    offset = divergence_offset(duel, side)
+    parts: list[Child] = [text]
+    if offset is not None:
+        mark = element("span", MARK, class_="mark", title="from here on the answers diverge")
+        parts = [text[:offset], element("span", mark, text[offset:], class_="after")]
+    return element("div", *parts, class_="text")
+
+
+def _comparison(duel: Duel) -> Html:
+    lines = [element("p", line) for line in comparison_lines(duel)]
+    return element("div", *lines, class_="comparison") if lines else Html("")
+
+
+def _table(what: str, rows: list[Figure], *, against: bool) -> Html:
+    heads = [element("th", text) for text in (what, *LETTERS, *(["B against A"] if against else []))]
+    body = [_row(figure, against=against) for figure in rows]
+    return element("table", element("thead", element("tr", *heads)), element("tbody", *body))
+
+
+def _row(figure: Figure, *, against: bool) -> Html:
+    cells = [element("th", figure.name), *(element("td", text) for text in figure.texts)]
+    if against:
+        better = {True: "better", False: "worse", None: ""}[figure.is_better]
+        cells.append(element("td", figure.against or "", class_=better))
+    return element("tr", *cells)
+
+
+def _lens(lens: Lens | None) -> Html:
+    if lens is None:
+        return Html("")
+    lines = [element("p", line) for line in lens_lines(lens)]
+    maps = [_heat_map(reading, lens) for reading in lens.readings]
+    scale = joined(
+        "surprise of the other model  0 ",
+        *(element("span", " ", class_=f"h{step} swatch") for step in range(HEAT_STEPS)),
+        f" {HOTTEST_NATS:g} nats and more; a dotted line: the models' first choices differ",
+    )
+    return element(
+        "details",
+        element("summary", "Heat map: both models' view of every token"),
+        *lines,
+        element("div", *maps, class_="sides"),
+        element("p", scale, class_="scale"),
+        class_="card",
+        open="open",
+    )
+
+
+def _heat_map(reading: Reading, lens: Lens) -> Html:
+    diverges_at = lens.verdict.index if lens.verdict else None
+    tokens = [_token(token, reading.side, token.index == diverges_at) for token in reading.tokens]
+    letter = LETTERS[reading.side]
+    return element(
+        "div",
+        element("h4", f"{letter}'s answer"),
+        element("div", *tokens, class_="text"),
+        class_=letter.lower(),
+    )
+
+
+def _token(token: Token, side: int, diverges: bool) -> Html:
+    step = heat_step(-token.views[1 - side].log_prob)
+    classes = [f"h{step}" if step else "", "differs" if token.differs else "", "diverges" if diverges else ""]
+    views = [f"{LETTERS[number]}: {_view(view)}" for number, view in enumerate(token.views)]
+    title = f"token {token.index + 1}\n" + "\n".join(views) + f"\nKLD {token.kld:.3g} nats"
+    return element("span", token.text or "·", class_=" ".join(filter(None, classes)), title=title)
+
+
+def _view(view: View) -> str:
+    top = ", ".join(f"“{choice.text}” {choice.probability:.0%}" for choice in view.top[:TOP_SHOWN])
+    return f"surprise {-view.log_prob:.3g} nats; {top}"
+
+
+def _models(recording: Recording) -> Html:
+    if not recording.turns:
+        return Html("")
+    rows = facts(retold(recording, recording.turns[-1]))
+    heading = element("h2", "Models, machine and versions")
+    return element("section", heading, element("div", _table("", rows, against=False), class_="card"))
+
+
+def _definitions() -> Html:
+    rows = [joined(element("dt", name), element("dd", meaning)) for name, meaning in DEFINITIONS]
+    heading = element("h2", "Definitions")
+    made = element("footer", f"made by QuantDuel; {MISSING} is what was not measured")
+    return joined(element("section", heading, element("dl", *rows, class_="card")), made)
