@@ -25,7 +25,20 @@ Line = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
-Unit = Literal["bytes", "layers", "tensors", ""]
+Reading = Literal["hash source", "wait for demo", "convert demo", "parse GGUF"]
+Preparing = Literal["compile kernel", "compile decode step", "capture decode step"]
+Quantizing = Literal[
+    "load source",
+    "measure source",
+    "calibration text",
+    "quantize layers",
+    "quantize while reading",
+    "write checkpoint",
+    "load result",
+    "measure result",
+]
+Step = Reading | Preparing | Quantizing
+Unit = Literal["bytes", "layers", "tensors", "windows", ""]
 Generator = Literal["engine", "hf"]
 Decode = Literal["graph", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -178,7 +191,9 @@ class Cancel(_Command, frozen=True, tag="cancel"):
     request: int
 
 
-Command = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cut | Score | Cancel
+Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cut | Score
+"""What a worker does one at a time."""
+Command = Task | Cancel
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -257,13 +272,20 @@ class Started(_Event, frozen=True, tag="started"):
 
 
 class Staged(_Event, frozen=True, tag="staged"):
-    """Loading has come this far; `total` is 0 where it is not known."""
+    """Loading has come this far; `total` is 0 where it is not known. The engine makes sentences of it."""
 
     stage: Stage
+    step: Step | None = None
+    """What of the stage, where that is not all of it."""
+    subject: Line = ""
+    """The name of what is read: a repository, a file, a text."""
     done: Count = 0
     total: Count = 0
     unit: Unit = ""
-    detail: Line = ""
+    peak_bytes: Count | None = None
+    """The most memory that was held at once so far."""
+    elsewhere: bool = False
+    """Another process does it, and this one waits."""
 
 
 class Loaded(_Event, frozen=True, tag="loaded"):

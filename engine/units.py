@@ -53,6 +53,11 @@ def seconds_text(seconds: float | None) -> str:
     return f"{minutes} min {rest} s"
 
 
+def calm_text(seconds: float) -> str:
+    """Whole seconds below a minute, so that a figure which is shown again and again is calm."""
+    return f"{seconds:.0f} s" if seconds < 59.5 else seconds_text(seconds)
+
+
 def time_text(utc: str, *, with_zone: bool = False) -> str:
     """`2026-11-27 20:41` where the user is, of an ISO 8601 time; with the zone, `2026-11-27 20:41 CET`.
 

@@ -117,7 +117,7 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Other side", "Turn to the other side (Ctrl+N)", duel.action_other_side)
             yield SystemCommand("Lens", "Both models' view of every token (F3)", duel.action_lens)
             yield SystemCommand("Bench", "Speed and memory over context lengths (F5)", self.action_bench)
-            yield SystemCommand("Fidelity", "KLD and perplexity on a text (F6)", self.action_fidelity)
+            yield SystemCommand("Eval", "KLD and perplexity on a text (F6)", self.action_eval)
             yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
             yield SystemCommand(
                 "Export", "This duel as a page, Markdown or JSON (Ctrl+S)", duel.action_export
@@ -141,11 +141,11 @@ class QuantDuelApp(App[None]):
 
         self._show_work("bench", BenchScreen)
 
-    def action_fidelity(self) -> None:
+    def action_eval(self) -> None:
         """Measure how far profiles are from a reference, on a text."""
-        from tui.screens.fidelity import FidelityScreen
+        from tui.screens.eval import EvalScreen
 
-        self._show_work("fidelity", FidelityScreen)
+        self._show_work("eval", EvalScreen)
 
     def action_quantize(self) -> None:
         """Make a profile's checkpoint now."""

@@ -83,8 +83,11 @@ def duel(said: str) -> str:
 
 
 def _side(side: dict[str, Any]) -> str:
-    kept = ("label", "kernel", "step", "decode", "load_s", "metrics", "bandwidth", "error", "notes")
-    return json.dumps({key: side.get(key) for key in kept})
+    kept = ("label", "decode", "load_s", "metrics", "bandwidth", "error", "notes")
+    model = side.get("model") or {}
+    return json.dumps(
+        {key: side.get(key) for key in kept} | {key: model.get(key) for key in ("kernel", "step")}
+    )
 
 
 def returns(said: str) -> str:

@@ -9,6 +9,7 @@ import torch
 
 from engine.config.layouts import Layout
 from engine.protocol import Staged
+from engine.session.progress import stage_text
 from engine.worker.methods import gptqmodel_api, kernels
 
 
@@ -24,7 +25,7 @@ def main() -> None:
 
 def told(staged: Staged) -> None:
     """What the load would show."""
-    print(staged.detail, flush=True)
+    print(stage_text(staged), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,10 @@
 Pure. Knows neither sessions nor results.
 """
 
-from collections.abc import Sequence
-
 from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.config.profile import Profile
-from engine.errors import InputError
 from engine.protocol import Generator, Pass
 from engine.session.schedule import Schedule
 
@@ -24,6 +21,11 @@ class Shape(Struct, frozen=True, order=True):
 
     context: int
     batch: int
+
+    @property
+    def text(self) -> str:
+        """`context 64`, `context 64, batch 2`."""
+        return f"context {self.context}" + (f", batch {self.batch}" if self.batch > 1 else "")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -75,15 +77,3 @@ class Settings(Struct, frozen=True, kw_only=True):
 def work(run: Pass) -> float:
     """How much a run is, in decoded tokens: a rough guess, for the estimate of the time left."""
     return run.batch * (run.depth + run.context) * PREFILL_COST + run.steps
-
-
-def distinct(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
-    """The profiles with names that tell them apart: `a`, `a #2`. InputError where there are none."""
-    if not profiles:
-        raise InputError("no profile named", "such as: quantduel bench smollm2-bf16 smollm2-nf4")
-    names = [profile.name for profile in profiles]
-    counts = [names[: index + 1].count(name) for index, name in enumerate(names)]
-    return tuple(
-        replace(profile, name=f"{profile.name} #{count}") if count > 1 else profile
-        for profile, count in zip(profiles, counts, strict=True)
-    )

@@ -6,22 +6,26 @@ the profiles do not fit into memory together, they come one after the other. One
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 from msgspec.structs import replace
 
 from engine.bench import rows
 from engine.bench.checks import checks
 from engine.bench.document import Document
-from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.plan import Shape, work
 from engine.bench.rows import Row
+from engine.bench.text import sheet
 from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch
+from engine.jobs.events import Advanced, Completed, Noted
+from engine.jobs.job import Job
+from engine.jobs.pace import Pace
+from engine.jobs.sheet import Sheet
 from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Pass, Staged
 from engine.session import schedule
 from engine.session.client import Session
-from engine.session.pace import Pace
+from engine.session.progress import stage_text
 
 CONTENDED = "contended: another profile was measured at once"
 ALONE = "the profiles do not fit into memory together: they were measured one after the other"
@@ -30,10 +34,11 @@ Cell = tuple[Shape, str]
 """A row to be: its shape and its profile."""
 
 
-class Bench:
+class Bench(Job):
     """One bench on its way; `document` holds every row so far, also when `run` is left early."""
 
     def __init__(self, document: Document, *, self_check: bool = False) -> None:
+        super().__init__()
         self.document = document
         self._settings = document.header.settings
         self._self_check = self_check
@@ -43,19 +48,11 @@ class Bench:
         self._memory: dict[str, Memory] = {}
         self._unloadable: dict[str, Failed] = {}
         self._pace = Pace()
-        self._events: asyncio.Queue[BenchEvent | None] = asyncio.Queue()
 
-    async def run(self) -> AsyncGenerator[BenchEvent]:
-        """Measure what the document lacks, and tell how it goes; whoever leaves early stops the bench."""
-        working = asyncio.create_task(self._work())
-        working.add_done_callback(lambda _: self._events.put_nowait(None))
-        try:
-            while (event := await self._events.get()) is not None:
-                yield event
-            await working
-        finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+    @property
+    def sheet(self) -> Sheet:
+        """The document's."""
+        return sheet(self.document)
 
     async def _work(self) -> None:
         """The matrix; with the self-check all of it once more, backwards."""
@@ -74,16 +71,16 @@ class Bench:
 
         def keep(row: Row) -> None:
             measured.append(row)
-            self._events.put_nowait(Filled(row, again=True))
+            self.tell(Completed(f"{row.profile}, {row.shape.text}, once more"))
 
         await self._matrix(cells, keep)
         verdicts = checks(self._settings, self.document.rows, measured)
         self.document = replace(self.document, checks=verdicts)
-        self._events.put_nowait(Checked(verdicts))
+        self.tell(Completed("self-check"))
 
     def _keep(self, row: Row) -> None:
         self.document = self.document.with_row(row)
-        self._events.put_nowait(Filled(row))
+        self.tell(Completed(f"{row.profile}, {row.shape.text}"))
 
     async def _matrix(
         self, cells: Sequence[Cell], keep: Callable[[Row], None], later: Sequence[Cell] = ()
@@ -131,7 +128,7 @@ class Bench:
         """From now on one model at a time."""
         self._together = False
         self.document = self.document.with_note(ALONE)
-        self._events.put_nowait(Noted(ALONE))
+        self.tell(Noted(ALONE))
 
     # loading
 
@@ -156,7 +153,7 @@ class Bench:
             async for event in session.load():
                 match event:
                     case Staged():
-                        self._events.put_nowait(Loading(name, event))
+                        self.tell(Advanced(name, stage_text(event)))
                     case Loaded(info=info, memory=memory):
                         await self._opened(name, session, info)
                         self._memory[name] = memory
@@ -217,8 +214,8 @@ class Bench:
         """One run of a trial that has not failed, announced and counted."""
         if trial.failure:
             return
-        share, left_s = self._pace.share, self._pace.left_s
-        self._events.put_nowait(Advanced(trial.side.name, trial.shape, doing, share, left_s))
+        what = f"{trial.side.name}, {trial.shape.text}"
+        self.tell(Advanced(what, doing, self._pace.share, self._pace.left_s))
         started_s = time.monotonic()
         await step(run)
         self._pace.add(work(run), time.monotonic() - started_s)

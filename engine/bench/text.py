@@ -1,42 +1,26 @@
-"""A bench as text: table, Markdown, CSV, JSON, JSON lines. The same rows, so the same figures.
+"""A bench in words: what holds for all rows, a row for reading and for machines, the verdicts."""
 
-Tables are for reading, with units in the cells; CSV has bare numbers, bytes as bytes; JSON has everything.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Literal, get_args
-
-from engine import tables
 from engine.bench.document import Document, Start
 from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
 from engine.bench.rows import Figure, Row
-from engine.errors import InputError
+from engine.jobs.sheet import Sheet
 from engine.machine.gpu_state import GpuState
 from engine.protocol import Generator, ModelInfo
 from engine.tables import Cell
 from engine.units import MISSING, bytes_text
 
-Format = Literal["table", "json", "jsonl", "csv", "md"]
-SUFFIXES: Mapping[str, Format] = {
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".csv": "csv",
-    ".md": "md",
-    ".txt": "table",
-}
 
-
-def text(document: Document, form: Format) -> str:
-    """The document in this format."""
-    return _WRITERS[form](document)
-
-
-def format_of(file: Path) -> Format:
-    """What a file's name asks for; InputError for a name that asks for nothing known."""
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"{file}: which format?", "the name ends in " + ", ".join(SUFFIXES))
-    return SUFFIXES[file.suffix]
+def sheet(document: Document) -> Sheet:
+    """The document, ready to be written."""
+    with_batches = any(row.batch > 1 for row in document.rows)
+    return Sheet(
+        above=heading(document),
+        rows=[cells(row, with_batches=with_batches) for row in document.rows],
+        below=[*reasons(document), *verdicts(document)],
+        numbers=[numbers(row) for row in document.rows],
+        records=document.rows,
+        document=document,
+    )
 
 
 def heading(document: Document) -> list[str]:
@@ -121,41 +105,6 @@ def numbers(row: Row) -> dict[str, Cell]:
 def verdicts(document: Document) -> list[str]:
     """The self-check, a line a question."""
     return [f"{check.verdict}: {check.name} ({check.detail})" for check in document.checks]
-
-
-def _table(document: Document) -> str:
-    shown = tables.table(_readable(document))
-    above, below = heading(document), (*reasons(document), *verdicts(document))
-    return "\n".join((*tables.single_lines(above), "", shown, "", *tables.single_lines(below))).rstrip()
-
-
-def _markdown(document: Document) -> str:
-    above = tables.single_lines(heading(document), "- ")
-    below = tables.single_lines((*reasons(document), *verdicts(document)), "- ")
-    return "\n".join((*above, "", tables.markdown(_readable(document)), "", *below)).rstrip()
-
-
-def _jsonl(document: Document) -> str:
-    return tables.jsonl(document.rows)
-
-
-def _csv(document: Document) -> str:
-    return tables.csv_text([numbers(row) for row in document.rows])
-
-
-_WRITERS: Mapping[Format, Callable[[Document], str]] = {
-    "table": _table,
-    "json": tables.json,
-    "jsonl": _jsonl,
-    "csv": _csv,
-    "md": _markdown,
-}
-FORMATS: Sequence[Format] = get_args(Format)
-
-
-def _readable(document: Document) -> list[dict[str, Cell]]:
-    with_batches = any(row.batch > 1 for row in document.rows)
-    return [cells(row, with_batches=with_batches) for row in document.rows]
 
 
 def _how(settings: Settings) -> str:

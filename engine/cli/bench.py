@@ -1,8 +1,6 @@
 """`quantduel bench`: a matrix of context lengths and batch sizes for any profiles, without a screen."""
 
-import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
 from pathlib import Path
 from typing import TypedDict, Unpack, get_args
 
@@ -10,18 +8,14 @@ import click
 
 from engine import tables
 from engine.bench import document, plan
-from engine.bench import text as texts
-from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.run import Bench
-from engine.cli import terminal
-from engine.cli.loading import ProgressLine
-from engine.cli.options import chosen, force_option
-from engine.cli.out_file import OutFile
+from engine.cli import long_run
+from engine.cli.long_run import FILE, OutFile, format_option
+from engine.cli.options import force_option
 from engine.errors import ExitCode
+from engine.jobs.sheet import Format
 from engine.protocol import Generator
-from engine.session.progress import stage_text
 from engine.session.schedule import Schedule
-from engine.units import seconds_text
 
 
 class Numbers(click.ParamType[tuple[int, ...]]):
@@ -48,7 +42,7 @@ class _Options(TypedDict):
     depth: bool
     generator: Generator
     schedule: Schedule
-    form: texts.Format
+    form: Format
     out: Path | None
     resume: Path | None
     force: bool
@@ -87,16 +81,11 @@ class _Options(TypedDict):
     help="Repeats in turn; all profiles at once (speeds on a shared device are then marked); or one profile "
     "loaded at a time.",
 )
-@click.option("--format", "form", type=click.Choice(texts.FORMATS), default="table", help="What stdout gets.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a file after each row; its name's end says how: " + " ".join(texts.SUFFIXES),
-)
+@format_option
+@click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each row; {long_run.HOW}")
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     metavar="FILE",
     help="Go on with a .json file that --out wrote, and write into it.",
 )
@@ -111,22 +100,14 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     Out of memory, and a context longer than the model's window, are rows like others. Ctrl-C keeps what is
     done. Exit code 3 where a profile could not be loaded, 4 where a worker or the self-check failed.
     """
-    out = _out(options)
-    form = texts.format_of(out) if out else None
-    found = _document(_settings(names, options), options["resume"])
-    if out and form:
-        tables.write(texts.text(found, form), out)  # a file that cannot be written is told now
-    kept = OutFile(out) if out else None
-    running, interrupted = Bench(found, self_check=options["self_check"]), False
-    try:
-        asyncio.run(_run(running, kept, form))
-    except KeyboardInterrupt:
-        interrupted = True
-    terminal.data(texts.text(running.document, options["form"]))
-    if kept and form and kept.failed and form != options["form"]:
-        terminal.data(texts.text(running.document, form))
-    code = ExitCode.INTERRUPTED if interrupted else exit_code(running.document)
-    return kept.exit_code(code) if kept else code
+    file = _out(options)
+    out = OutFile(file) if file else None
+    job = Bench(_document(_settings(names, options), options["resume"]), self_check=options["self_check"])
+    if out:
+        out.begin(job.sheet)  # a file that cannot be written is told now
+    interrupted = long_run.run(job, out)
+    long_run.end(job, options["form"], out)
+    return long_run.exit_code(exit_code(job.document), out, interrupted=interrupted)
 
 
 def _out(options: _Options) -> Path | None:
@@ -147,10 +128,8 @@ def exit_code(done: document.Document) -> ExitCode:
 
 
 def _settings(names: Sequence[str], options: _Options) -> plan.Settings:
-    given = options["assignments"]
-    profiles = [chosen(name, {"max_new_tokens": None, "seed": None, "assignments": given}) for name in names]
     return plan.Settings(
-        profiles=plan.distinct(profiles),
+        profiles=long_run.profiles(names, options["assignments"]),
         contexts=options["contexts"],
         batches=options["batches"],
         steps=options["steps"],
@@ -163,31 +142,3 @@ def _settings(names: Sequence[str], options: _Options) -> plan.Settings:
 
 def _document(settings: plan.Settings, resume: Path | None) -> document.Document:
     return document.resumed(document.read(resume), settings) if resume else document.begun(settings)
-
-
-async def _run(running: Bench, out: OutFile | None, form: texts.Format | None) -> None:
-    progress = ProgressLine()
-    try:
-        async with aclosing(running.run()) as events:
-            async for event in events:
-                progress.show(_shown(event))
-                if out and form and isinstance(event, Filled | Checked):
-                    progress.clear()
-                    out.write(texts.text(running.document, form))
-    finally:
-        progress.clear()
-
-
-def _shown(event: BenchEvent) -> str:
-    match event:
-        case Loading(profile, stage):
-            return f"{profile}: {stage_text(stage)}"
-        case Advanced(profile, shape, doing, share, left_s):
-            left = f", about {seconds_text(left_s)} left" if left_s else ""
-            return f"{share:.0%}{left}: {profile}, context {shape.context}, batch {shape.batch}, {doing}"
-        case Filled(row):
-            return f"{row.profile}, context {row.context}, batch {row.batch}: done"
-        case Noted(text):
-            return text
-        case Checked():
-            return "checked"

@@ -1,15 +1,14 @@
 """`quantduel store`: the quantized checkpoints that are kept, listed, shown, removed."""
 
-import shutil
-import sys
-
 import click
 
 from engine import tables
 from engine.checkpoints import store as checkpoints
 from engine.checkpoints.store import Entry
-from engine.cli import checkpoint_text, terminal
+from engine.cli import terminal
 from engine.errors import ExitCode, InputError
+from engine.jobs import sheet
+from engine.quantize.text import checkpoint_sheet
 from engine.tables import Row
 from engine.units import bytes_text, time_text
 
@@ -27,9 +26,8 @@ def list_checkpoints(as_json: bool) -> ExitCode:
     if as_json:
         terminal.data(tables.json([_document(entry) for entry in found]))
         return ExitCode.DONE
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if found:
-        terminal.say_lines(tables.table([_row(entry) for entry in found], width))
+        terminal.say_lines(tables.table([_row(entry) for entry in found], terminal.width()))
     total = bytes_text(sum(entry.size_bytes for entry in found))
     terminal.say(f"{_count(found)}, {total}, in {checkpoints.folder()}", err=True)
     return ExitCode.DONE
@@ -44,7 +42,8 @@ def show(key: str, as_json: bool) -> ExitCode:
     if as_json:
         terminal.data(tables.json(_document(entry)))
     else:
-        checkpoint_text.show(entry.record, entry.path, entry.size_bytes)
+        found = checkpoint_sheet(entry.record, entry.path, entry.size_bytes)
+        terminal.say_lines(sheet.text(found, "table", terminal.width()))
     return ExitCode.DONE
 
 

@@ -44,10 +44,15 @@ def data(text: str) -> None:
     write(text + "\n")
 
 
+def width() -> int | None:
+    """How many characters a line of the terminal has that stdout is; None where it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def rewrite(text: str) -> None:
     """Replace the line of a terminal that stderr is; what is too long for it is cut off."""
-    width = shutil.get_terminal_size().columns - 1
-    sys.stderr.write(f"\r\x1b[2K{visible(text, keep_newlines=False)[:width]}")
+    most = shutil.get_terminal_size().columns - 1
+    sys.stderr.write(f"\r\x1b[2K{visible(text, keep_newlines=False)[:most]}")
     sys.stderr.flush()
 
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 
 from engine.evaluation.cut import Piece, Text, cut
-from engine.evaluation.events import Advanced, EvaluationEvent, Timing
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
+from engine.jobs.events import Advanced, JobEvent
+from engine.jobs.pace import Pace
 from engine.protocol import Failed, Logits, Place, Scored, TextCut
-from engine.session.pace import Pace
+from engine.units import speed_text
 
 OTHER_TOKENS = (
     "its tokenizer cuts the text otherwise: perplexity over its own tokens, not to be compared; no KLD"
@@ -21,7 +22,7 @@ OTHER_TOKENS = (
 class Reading:
     """What all sides of an evaluation have in common while they read."""
 
-    def __init__(self, settings: Settings, tell: Callable[[EvaluationEvent], None]) -> None:
+    def __init__(self, settings: Settings, tell: Callable[[JobEvent], None]) -> None:
         self._settings, self._tell = settings, tell
         self._pace = Pace()
 
@@ -34,7 +35,7 @@ class Reading:
         if not await side.load(self._tell):
             return False
         if self._settings.decode_steps:
-            self._tell(Timing(side.profile.name))
+            self._tell(Advanced(side.profile.name, "decode speed"))
             await side.time_decode(self._settings.decode_steps)
         if side.failure is None:
             side.text = await self._text(side, reference)
@@ -52,8 +53,8 @@ class Reading:
         self._pace.add(scored.read_tokens, time.monotonic() - started_s)
         done, total = piece.at + piece.positions, side.text.convention.scored_tokens
         side.complete = side.complete or done == total
-        share, left_s = self._pace.share, self._pace.left_s
-        self._tell(Advanced(side.profile.name, done, total, side.read_tok_s, share, left_s))
+        doing = f"{done} of {total} tokens scored, {speed_text(side.read_tok_s)}"
+        self._tell(Advanced(side.profile.name, doing, self._pace.share, self._pace.left_s))
         return scored
 
     async def _text(self, side: Side, reference: Side | None) -> Text | None:

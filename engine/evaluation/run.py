@@ -7,19 +7,22 @@ for each candidate, and one piece in memory. Where both do not fit, the logits g
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from engine import paths
 from engine.evaluation import settings as texts
 from engine.evaluation.cut import Text
-from engine.evaluation.events import EvaluationEvent, Finished, Noted
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
+from engine.evaluation.text import sheet
+from engine.jobs.events import Completed, Noted
+from engine.jobs.job import Job
+from engine.jobs.sheet import Sheet
 from engine.machine import hardware
-from engine.protocol import Failed, Logits, Place
+from engine.protocol import Failed, Failure, Logits, Place
 from engine.session import schedule
 from engine.session.passages import PIECE_BYTES
 from engine.session.shared_file import SharedFile
@@ -34,7 +37,7 @@ AGAIN = "the reference read the text anew for every candidate: its logits ({}) a
 ON_DISK = "the reference's logits ({}) went over the disk: two models do not fit into memory together"
 
 
-class Evaluation:
+class Evaluation(Job):
     """One evaluation on its way; `report` holds every figure so far, also when `run` is left early."""
 
     def __init__(
@@ -46,6 +49,7 @@ class Evaluation:
         disk_bytes: int = DISK_BYTES,
     ) -> None:
         """`together` allows two loaded models at once; the bounds are for the reference's logits."""
+        super().__init__()
         texts.require_pair(settings.profiles)
         self.settings = settings
         self._together, self._disk_bytes = together, disk_bytes
@@ -54,8 +58,7 @@ class Evaluation:
             Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
         ]
         self._notes: list[str] = []
-        self._events: asyncio.Queue[EvaluationEvent | None] = asyncio.Queue()
-        self._reading = Reading(settings, self._events.put_nowait)
+        self._reading = Reading(settings, self.tell)
 
     @property
     def report(self) -> Report:
@@ -70,17 +73,16 @@ class Evaluation:
             hardware=info.device_name if info else "",
         )
 
-    async def run(self) -> AsyncGenerator[EvaluationEvent]:
-        """Evaluate, and tell how it goes; whoever leaves early stops it, and its workers end."""
-        working = asyncio.create_task(self._work())
-        working.add_done_callback(lambda _: self._events.put_nowait(None))
-        try:
-            while (event := await self._events.get()) is not None:
-                yield event
-            await working
-        finally:
-            working.cancel()
-            await asyncio.gather(working, return_exceptions=True)
+    @property
+    def sheet(self) -> Sheet:
+        """The report's."""
+        return sheet(self.report)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The reference's: without it nobody can be compared."""
+        failed = self._reference.failure
+        return failed.failure if failed else None
 
     async def _work(self) -> None:
         try:
@@ -170,11 +172,11 @@ class Evaluation:
 
     async def _end(self, side: Side) -> None:
         await side.close()
-        self._events.put_nowait(Finished(side.profile.name))
+        self.tell(Completed(side.profile.name))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
-        self._events.put_nowait(Noted(text))
+        self.tell(Noted(text))
 
 
 def has_room(reference: Side, candidate: Side) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from engine.config.profile import Profile
 from engine.evaluation.cut import Piece, Text
-from engine.evaluation.events import EvaluationEvent, Loading
 from engine.evaluation.report import Row
+from engine.jobs.events import Advanced, JobEvent
 from engine.protocol import (
     Failed,
     Loaded,
@@ -22,6 +22,7 @@ from engine.protocol import (
     Staged,
 )
 from engine.session.client import Session
+from engine.session.progress import stage_text
 from engine.stats.fidelity import Figures, Scores, against, alone
 from engine.stats.metrics import NS, decode_tok_s
 
@@ -73,12 +74,12 @@ class Side:
             and logits.vocabulary == self.info.vocabulary
         )
 
-    async def load(self, tell: Callable[[EvaluationEvent], None]) -> bool:
+    async def load(self, tell: Callable[[JobEvent], None]) -> bool:
         """Load the model; `failure` says why there is none."""
         async for event in self.session.load():
             match event:
                 case Staged():
-                    tell(Loading(self.profile.name, event))
+                    tell(Advanced(self.profile.name, stage_text(event)))
                 case Loaded(info=info, memory=memory):
                     self.info, self.memory = info, memory
                 case Failed():

@@ -1,37 +1,38 @@
-"""An evaluation as text: table, Markdown, CSV, JSON. The same rows, so the same figures.
+"""An evaluation in words: what holds for all rows, a row for reading and for machines, the remarks.
 
-Tables rank the candidates and have units in their cells; CSV has bare numbers; JSON has everything, as named.
+Rows for reading rank the candidates; the others are in the order they were named.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Literal, get_args
+from collections.abc import Iterator
 
 import msgspec
 
-from engine import tables
-from engine.errors import InputError
 from engine.evaluation.report import Report, Row
+from engine.jobs.sheet import Sheet
 from engine.stats.fidelity import Kld
 from engine.tables import Cell
 from engine.units import MISSING, bytes_text
 
-Format = Literal["table", "json", "csv", "md"]
-FORMATS: Sequence[Format] = get_args(Format)
-SUFFIXES: Mapping[str, Format] = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "table"}
 UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
 
 
-def text(report: Report, form: Format) -> str:
-    """The report in this format."""
-    return _WRITERS[form](report)
+def sheet(report: Report) -> Sheet:
+    """The report, ready to be written."""
+    rows = (report.reference, *report.candidates)
+    is_begun = report.convention is not None or any(row.tokens for row in rows)
+    return Sheet(
+        above=heading(report) if is_begun else (),
+        rows=readable(report) if is_begun else (),
+        below=remarks(report),
+        numbers=[numbers(row) for row in rows],
+        records=rows,
+        document=_document(report),
+    )
 
 
-def format_of(file: Path) -> Format:
-    """What a file's name asks for; InputError for a name that asks for nothing known."""
-    if file.suffix not in SUFFIXES:
-        raise InputError(f"{file}: which format?", "the name ends in " + ", ".join(SUFFIXES))
-    return SUFFIXES[file.suffix]
+def readable(report: Report) -> list[dict[str, Cell]]:
+    """The reference, then the candidates, the nearest first."""
+    return [cells(report.reference, is_reference=True), *map(cells, report.ranked)]
 
 
 def heading(report: Report) -> list[str]:
@@ -133,34 +134,8 @@ def _notes(row: Row, report: Report) -> Iterator[str]:
         yield f"not finished: {row.tokens} of {report.convention.scored_tokens} tokens scored"
 
 
-def _readable(report: Report) -> list[dict[str, Cell]]:
-    return [cells(report.reference, is_reference=True), *map(cells, report.ranked)]
-
-
-def _table(report: Report) -> str:
-    above, below = (tables.single_lines(part(report)) for part in (heading, remarks))
-    return "\n".join((*above, "", tables.table(_readable(report)), "", *below)).rstrip()
-
-
-def _markdown(report: Report) -> str:
-    above, below = (tables.single_lines(part(report), "- ") for part in (heading, remarks))
-    return "\n".join((*above, "", tables.markdown(_readable(report)), "", *below)).rstrip()
-
-
-def _csv(report: Report) -> str:
-    return tables.csv_text([numbers(row) for row in (report.reference, *report.candidates)])
-
-
-def _json(report: Report) -> str:
+def _document(report: Report) -> object:
     found = msgspec.to_builtins(report)
     if report.convention:
         found["convention"] |= {"name": report.convention.name, "line": report.convention.line}
-    return tables.json(found)
-
-
-_WRITERS: Mapping[Format, Callable[[Report], str]] = {
-    "table": _table,
-    "json": _json,
-    "csv": _csv,
-    "md": _markdown,
-}
+    return found

@@ -42,7 +42,6 @@ READERS = {
     "compressed-tensors": "compressed_tensors",
     "bitsandbytes": "bitsandbytes",
 }  # by the quant_method that a checkpoint names
-COMPILING = "compiling the decode step, once on this machine"
 
 
 @dataclass(slots=True, frozen=True)
@@ -122,7 +121,7 @@ def _read(
     is_packable = packed and placement.device.type == "cpu" and native.suits(model)
     if is_packable:
         if compile.is_first_time():
-            report(Staged(stage="warm up", detail=COMPILING))
+            report(Staged(stage="warm up", step="compile decode step"))
         pack.pack(model)
         warm_up(model, checkpoint.name)
     if threads is None and placement.device.type == "cpu":

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from msgspec.structs import replace
 from tqdm.std import tqdm
 
-from engine.protocol import Stage, Staged, Unit
+from engine.protocol import Stage, Staged, Step
 
 Report = Callable[[Staged], None]
 
@@ -21,9 +22,9 @@ SHORTEST_GAP_S = 0.05
 class Progress:
     """One stage that counts up to a total; the first and the last count are always reported."""
 
-    def __init__(self, report: Report, stage: Stage, total: int, unit: Unit, detail: str = "") -> None:
-        self._report, self._stage, self._unit, self._detail = report, stage, unit, detail
-        self._total, self._done, self._reported_s = total, -1, 0.0
+    def __init__(self, report: Report, staged: Staged) -> None:
+        self._report, self._staged = report, staged
+        self._total, self._done, self._reported_s = staged.total, -1, 0.0
 
     def reach(self, done: int, total: int | None = None) -> None:
         """So much is done now; a `total` that was learnt late replaces the first one."""
@@ -33,7 +34,7 @@ class Progress:
         if not is_due or (done, total) == (self._done, self._total):
             return
         self._done, self._total, self._reported_s = done, total, now_s
-        self._report(Staged(stage=self._stage, done=done, total=total, unit=self._unit, detail=self._detail))
+        self._report(replace(self._staged, done=done, total=total, ns=time.monotonic_ns()))
 
 
 class ReportedBar(tqdm):
@@ -52,15 +53,15 @@ class ReportedBar(tqdm):
 
 
 @contextmanager
-def of_tensors(report: Report, stage: Stage, detail: str = "") -> Iterator[None]:
+def of_tensors(report: Report, stage: Stage, step: Step | None = None) -> Iterator[None]:
     """Transformers' own bar over the tensors it loads, as progress of `stage`."""
     from transformers.utils.logging import set_tqdm_hook
 
     def hook(factory: object, args: tuple[Any, ...], options: dict[str, Any]) -> ReportedBar:
-        progress = Progress(report, stage, 0, "tensors", detail)
+        progress = Progress(report, Staged(stage=stage, step=step, unit="tensors"))
         return ReportedBar(*args, show=progress.reach, **options)
 
-    report(Staged(stage=stage, detail=detail))
+    report(Staged(stage=stage, step=step))
     previous = set_tqdm_hook(hook)
     try:
         yield

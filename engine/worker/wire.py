@@ -17,9 +17,7 @@ import msgspec
 
 from engine import protocol
 from engine.errors import GenerationError
-from engine.protocol import Cancel, Cut, Event, Failed, Generate, Load, Measure, MeasureCopy, Render, Score
-
-Task = Load | Render | Generate | Measure | MeasureCopy | Cut | Score  # one at a time, by the main thread
+from engine.protocol import Cancel, Event, Failed, Task
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

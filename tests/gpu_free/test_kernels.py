@@ -89,7 +89,7 @@ def test_the_compilation_is_reported_before_it_begins(on: Callable[..., None]) -
     on()
     told: list[Staged] = []
     next(kernels.candidates(Layout("awq", 4, 128), GPU, torch.bfloat16, told.append))
-    assert [stage.detail for stage in told] == [kernels.COMPILING]
+    assert [stage.step for stage in told] == ["compile kernel"]
 
 
 def test_awq_keeps_the_models_dtype(on: Callable[..., None]) -> None:

@@ -1,6 +1,7 @@
 """Record the events of a real bench, a JSON line each: `python tests/recordings/record_bench.py`.
 
-Each line is the event's type and its fields; the first line is the empty document. Tests play them back.
+Each line is an event's type, its fields, and the document where it has grown; the first line is the empty
+document. Tests play them back.
 """
 
 import asyncio
@@ -12,6 +13,8 @@ import msgspec
 from engine.bench import document, plan
 from engine.bench.run import Bench
 from engine.config import profile
+from engine.jobs.events import Completed
+from engine.jobs.profiles import distinct
 
 FILE = Path(__file__).parent / "bench.jsonl"
 PROFILES = ("random-tiny-bf16", "random-tiny-nf4")
@@ -19,12 +22,13 @@ PROFILES = ("random-tiny-bf16", "random-tiny-nf4")
 
 async def main() -> None:
     """Two tiny models, three contexts; the last does not fit their window."""
-    profiles = plan.distinct([profile.find(name) for name in PROFILES])
+    profiles = distinct([profile.find(name) for name in PROFILES])
     begun = document.begun(plan.Settings(profiles=profiles, contexts=(16, 64, 4096), steps=8, repeat=2))
-    lines: list[object] = [begun]
-    async with aclosing(Bench(begun).run()) as events:
+    bench, lines = Bench(begun), list[object]([begun])
+    async with aclosing(bench.run()) as events:
         async for event in events:
-            lines.append((type(event).__name__, event))
+            grown = bench.document if isinstance(event, Completed) else None
+            lines.append((type(event).__name__, event, grown))
     FILE.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 

@@ -1,22 +1,22 @@
 """A bench and an evaluation that play recorded ones."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from engine.bench import events
 from engine.bench.document import Document
-from engine.bench.events import BenchEvent, Filled
 from engine.bench.run import Bench
-from engine.evaluation import events as evaluation_events
-from engine.evaluation.events import EvaluationEvent
 from engine.evaluation.report import Report
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
+from engine.jobs import events
+from engine.jobs.events import JobEvent
 from tests.tui.replay import RECORDINGS
 
 FILE = RECORDINGS / "bench.jsonl"
+Result = TypeVar("Result", Document, Report)
 
 
 def recorded_document(file: Path = FILE) -> Document:
@@ -24,11 +24,11 @@ def recorded_document(file: Path = FILE) -> Document:
     return msgspec.json.decode(file.read_bytes().splitlines()[0], type=Document)
 
 
-def recorded_events(file: Path = FILE) -> list[BenchEvent]:
-    """What happened."""
-    lines = file.read_bytes().splitlines()[1:]
-    named = [msgspec.json.decode(line, type=tuple[str, msgspec.Raw]) for line in lines]
-    return [msgspec.json.decode(fields, type=getattr(events, name)) for name, fields in named]
+def recorded(lines: list[bytes], result: type[Result]) -> Iterator[tuple[JobEvent, Result | None]]:
+    """What was told, and the results at that moment where they had grown."""
+    for line in lines:
+        name, fields, found = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, result | None])
+        yield msgspec.json.decode(fields, type=getattr(events, name)), found
 
 
 class RecordedBench(Bench):
@@ -38,17 +38,16 @@ class RecordedBench(Bench):
         super().__init__(document)
         self.ended = False
 
-    async def run(self) -> AsyncGenerator[BenchEvent]:
+    async def run(self) -> AsyncGenerator[JobEvent]:
         try:
-            for event in recorded_events():
+            for event, found in recorded(FILE.read_bytes().splitlines()[1:], Document):
                 await self.pause(event)
-                if isinstance(event, Filled):
-                    self.document = self.document.with_row(event.row)
+                self.document = found or self.document
                 yield event
         finally:
             self.ended = True
 
-    async def pause(self, event: BenchEvent) -> None:
+    async def pause(self, event: JobEvent) -> None:
         """Before each event."""
 
 
@@ -58,22 +57,12 @@ class RecordedEvaluation(Evaluation):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._report = super().report
-        self.ended = False
 
     @property
     def report(self) -> Report:
         return self._report
 
-    async def run(self) -> AsyncGenerator[EvaluationEvent]:
-        try:
-            for line in (RECORDINGS / "fidelity.jsonl").read_bytes().splitlines():
-                name, fields, report = msgspec.json.decode(line, type=tuple[str, msgspec.Raw, Report])
-                event = msgspec.json.decode(fields, type=getattr(evaluation_events, name))
-                await self.pause(event)
-                self._report = report
-                yield event
-        finally:
-            self.ended = True
-
-    async def pause(self, event: EvaluationEvent) -> None:
-        """Before each event."""
+    async def run(self) -> AsyncGenerator[JobEvent]:
+        for event, found in recorded((RECORDINGS / "eval.jsonl").read_bytes().splitlines(), Report):
+            self._report = found or self._report
+            yield event

@@ -1,1 +1,1 @@
-"""Long work as a screen shows it: bench, fidelity, quantizing."""
+"""Long work as a screen shows it: bench, eval, quantizing."""

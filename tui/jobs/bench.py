@@ -1,31 +1,22 @@
-"""The bench as a job: settings from what was typed, words from events, rows and charts from the document.
+"""The bench as a job: settings from what was typed, rows and charts from the document.
 
 The same engine and the same cells as `quantduel bench`. Knows no widget.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
-from engine import tables
 from engine.bench import document as documents
 from engine.bench import plan, rows
 from engine.bench import text as texts
 from engine.bench.document import Document
-from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
 from engine.bench.plan import Settings
 from engine.bench.rows import Row
 from engine.bench.run import Bench
-from engine.config import profile
-from engine.config.profile import Profile
-from engine.errors import InputError
-from engine.history import RunKind
-from engine.session.progress import stage_text
+from engine.duel.text import times_text
+from engine.jobs.sheet import Sheet
 from engine.tables import Cell
 from tui.jobs.bench_charts import charts
-from tui.jobs.job import COLOURS, Field, Picture, Progress, number, numbers
+from tui.jobs.job import Field, KeptJob, Picture, colours, number, numbers, profiles
 
 FIGURE, LATENCY, SIZE = 12, 15, 10  # characters that a figure may need
 WIDTHS = {
@@ -40,19 +31,17 @@ WIDTHS = {
 }
 
 
-class BenchJob:
+class BenchJob(KeptJob[Document]):
     """A matrix of context lengths for some profiles."""
 
-    kind: RunKind = "bench"
+    kind = "bench"
+    document = Document
     name = "Bench"
     explanation = "Speed and memory at each context length: cold prompts, greedy tokens, repeats A B, B A, …"
-    suffixes: Sequence[str] = tuple(texts.SUFFIXES)
-    done = "done: kept among the earlier runs (F4); Ctrl+S exports it"
 
     def __init__(self, names: Sequence[str], make: Callable[[Document], Bench] = Bench) -> None:
+        super().__init__()
         self._names, self._make = names, make
-        self._document: Document | None = None
-        self._earlier: Document | None = None
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -67,96 +56,54 @@ class BenchJob:
         )
 
     @property
+    def found(self) -> Document | None:
+        """The document, or an earlier one."""
+        return self.shown or (self.work.document if isinstance(self.work, Bench) else None)
+
+    @property
     def title(self) -> str:
         """The profiles and the span of contexts."""
-        settings = self._settings
-        if settings is None:
+        if self.found is None:
             return ""
+        settings = self.found.header.settings
         contexts = f"{min(settings.contexts)}–{max(settings.contexts)}"
         names = ", ".join(each.name for each in settings.profiles)
         return f"{names}: contexts {contexts}, {settings.steps} steps × {settings.repeat}"
 
+    @property
+    def sheet(self) -> Sheet | None:
+        """The document's."""
+        return texts.sheet(self.found) if self.found else None
+
+    def is_worth_keeping(self, found: Document) -> bool:
+        """Whether it has a row."""
+        return bool(found.rows)
+
     def prepare(self, values: Mapping[str, str]) -> None:
         """A new document with these settings."""
         settings = Settings(
-            profiles=plan.distinct([profile.find(name) for name in values["profiles"].split()]),
+            profiles=profiles(values["profiles"]),
             contexts=numbers("contexts", values["contexts"]),
             batches=numbers("batch", values["batches"]),
             steps=number("steps", values["steps"], least=2),
             repeat=number("repeats", values["repeat"]),
         )
-        self._document = documents.begun(settings)
-
-    async def run(self) -> AsyncGenerator[Progress]:
-        """Measure what the document lacks."""
-        if self._document is None:
-            raise RuntimeError("prepare() comes first")
-        bench = self._make(self._document)
-        async with aclosing(bench.run()) as events:
-            async for event in events:
-                self._document = bench.document
-                yield progress(event)
-        self._document = bench.document
-
-    def body(self) -> bytes | None:
-        """The document, once it has a row."""
-        done = self._document if self._document and self._document.rows else None
-        return msgspec.json.encode(done) if done else None
-
-    def open(self, body: bytes) -> None:
-        """Show an earlier document."""
-        self._document, self._earlier = _document(body), None
-
-    def compare(self, body: bytes, title: str) -> None:
-        """Put an earlier document's decode speeds beside the present one's."""
-        self._earlier = _document(body)
-
-    def export(self, file: Path) -> None:
-        """Write the document as the file's name asks."""
-        form = texts.format_of(file)
-        if self._document is None:
-            raise InputError("nothing was measured yet")
-        tables.write(texts.text(self._document, form), file)
+        self.work, self.shown = self._make(documents.begun(settings)), None
 
     @property
     def picture(self) -> Picture:
         """All cells of the matrix, measured or not."""
-        found, settings = self._document, self._settings
-        if found is None or settings is None:
+        found = self.found
+        if found is None:
             return Picture()
-        colours = colours_of(settings.profiles)
+        by_name = colours([each.name for each in found.header.settings.profiles])
         return Picture(
-            rows=tuple(table(found, self._earlier)),
-            widths=WIDTHS | {"profile": max(map(len, colours))},
-            colours=colours,
-            charts=charts(found, self._earlier, colours),
+            rows=tuple(table(found, self.earlier)),
+            widths=WIDTHS | {"profile": max(map(len, by_name))},
+            colours=by_name,
+            charts=charts(found, self.earlier, by_name),
             notes=(*found.header.notes, *texts.verdicts(found), *spoiled(found)),
         )
-
-    @property
-    def _settings(self) -> Settings | None:
-        return self._document.header.settings if self._document else None
-
-
-def progress(event: BenchEvent) -> Progress:
-    """An event in words."""
-    match event:
-        case Loading(profile=name, stage=stage):
-            return Progress(f"{name}: {stage_text(stage)}")
-        case Advanced(profile=name, shape=shape, doing=doing, share=share, left_s=left_s):
-            batch = f", batch {shape.batch}" if shape.batch > 1 else ""
-            return Progress(f"{name}, context {shape.context}{batch}: {doing}", share, left_s)
-        case Filled(row=row):
-            return Progress(f"{row.profile}, context {row.context}: done")
-        case Noted(text=text):
-            return Progress(text)
-        case Checked():
-            return Progress("checked")
-
-
-def colours_of(profiles: Sequence[Profile]) -> dict[str, str]:
-    """A colour for each profile, by its name."""
-    return {each.name: COLOURS[place % len(COLOURS)] for place, each in enumerate(profiles)}
 
 
 def spoiled(found: Document) -> list[str]:
@@ -187,7 +134,7 @@ def _beside(cells: dict[str, Cell], row: Row, earlier: Document) -> dict[str, Ce
     then = same[0] if same else rows.empty(row.profile, row.shape, None)
     change = ""
     if then.decode_tok_s and row.decode_tok_s:
-        change = f"×{row.decode_tok_s.mean / then.decode_tok_s.mean:.2f}"
+        change = times_text(row.decode_tok_s.mean / then.decode_tok_s.mean)
     added: dict[str, Cell] = {"then": texts.cells(then)["decode tok/s"], "change": change}
     found: dict[str, Cell] = {}
     for name, cell in cells.items():
@@ -195,10 +142,3 @@ def _beside(cells: dict[str, Cell], row: Row, earlier: Document) -> dict[str, Ce
         if name == "decode tok/s":
             found |= added
     return found
-
-
-def _document(body: bytes) -> Document:
-    try:
-        return msgspec.json.decode(body, type=Document)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"that run was kept by another version: {error}") from error

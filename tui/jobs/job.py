@@ -1,17 +1,32 @@
 """What a screen of long work shows, as data, and the part of the engine it drives: their one interface.
 
-A job translates: what the user typed into the engine's settings, the engine's events into words and a share,
-its results into table rows and charts. Knows no widget.
+A job translates: what the user typed into the engine's settings, its results into table rows and charts. What
+it tells meanwhile is the engine's. Knows no widget.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, TypeVar
 
+import msgspec
+
+from engine import tables
+from engine.config import profile
+from engine.config.profile import Profile
+from engine.errors import InputError, LoadError
 from engine.history import RunKind
+from engine.jobs.events import JobEvent
+from engine.jobs.job import Job as Work
+from engine.jobs.profiles import distinct
+from engine.jobs.sheet import Sheet, format_of, text
 from engine.tables import Row
+from engine.units import GIB, MIB
 from tui.charts.chart import Chart
+
+Found = TypeVar("Found", bound=msgspec.Struct)
 
 COLOURS = ("$primary", "$accent", "$success", "$error", "$warning", "$secondary")
 """A profile's, by its place."""
@@ -32,15 +47,6 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the work is; what is not known is None."""
-
-    words: str
-    share: float | None = None
-    left_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Picture:
     """The results so far."""
 
@@ -56,7 +62,7 @@ class Picture:
     """What should not be overlooked."""
 
 
-class Job(Protocol):
+class Job(ABC):
     """One kind of long work."""
 
     name: str
@@ -65,49 +71,108 @@ class Job(Protocol):
     done: str
     """What to say at the end."""
 
+    def __init__(self) -> None:
+        self.work: Work | None = None
+        """The engine's run, once it is prepared."""
+
     @property
+    @abstractmethod
     def fields(self) -> Sequence[Field]:
         """What to set up; `profiles` is one of them."""
 
     @property
+    @abstractmethod
     def picture(self) -> Picture:
         """The results so far."""
 
-    def prepare(self, values: Mapping[str, str]) -> None:
-        """Begin anew with these settings; InputError where they are none."""
-
-    def run(self) -> AsyncGenerator[Progress]:
-        """Do the work; whoever leaves early stops it, and keeps what is done."""
-
-
-class KeptJob(Job, Protocol):
-    """Work whose results are kept as documents, exported, and compared with later ones."""
-
-    kind: RunKind
-    suffixes: Sequence[str]
-    """Of files it can be exported to."""
-
     @property
-    def title(self) -> str:
-        """What a kept run is called."""
+    @abstractmethod
+    def sheet(self) -> Sheet | None:
+        """The results so far, as they are written; None where there are none."""
 
-    def body(self) -> bytes | None:
-        """The results as a JSON document, to keep; None where there is nothing yet."""
+    @abstractmethod
+    def prepare(self, values: Mapping[str, str]) -> None:
+        """Begin again with these settings; InputError where they are none."""
 
-    def open(self, body: bytes) -> None:
-        """Show an earlier run."""
-
-    def compare(self, body: bytes, title: str) -> None:
-        """Show an earlier run beside the present one."""
+    async def run(self) -> AsyncGenerator[JobEvent]:
+        """Do the work; whoever leaves early stops it, and keeps what is done. LoadError where nothing was."""
+        if self.work is None:
+            raise RuntimeError("prepare() comes first")
+        async with aclosing(self.work.run()) as events:
+            async for event in events:
+                yield event
+        if failure := self.work.failure:
+            raise LoadError(failure.message, failure.hint)
 
     def export(self, file: Path) -> None:
         """Write the results as the file's name asks; InputError where that cannot be."""
+        form, found = format_of(file), self.sheet
+        if found is None:
+            raise InputError("there are no results yet")
+        tables.write(text(found, form), file)
+
+
+class KeptJob(Job, Generic[Found]):
+    """Work whose results are kept as documents, and compared with later ones."""
+
+    kind: RunKind
+    document: type[Found]
+    """What is kept."""
+    done = "done: kept among the earlier runs (F4); Ctrl+S exports it"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: Found | None = None
+        """An earlier run, shown again."""
+        self.earlier: Found | None = None
+        """One to compare with."""
+
+    @property
+    @abstractmethod
+    def found(self) -> Found | None:
+        """The results so far, or those of the earlier run that is shown."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What a kept run is called."""
+
+    @abstractmethod
+    def is_worth_keeping(self, found: Found) -> bool:
+        """Whether anything was measured."""
+
+    def body(self) -> bytes | None:
+        """The results as a JSON document, to keep; None where there is nothing yet."""
+        found = self.found
+        return msgspec.json.encode(found) if found and self.is_worth_keeping(found) else None
+
+    def open(self, body: bytes) -> None:
+        """Show an earlier run."""
+        self.shown, self.earlier = self._decoded(body), None
+
+    def compare(self, body: bytes) -> None:
+        """Show an earlier run's figures next to the present one's."""
+        self.earlier = self._decoded(body)
+
+    def _decoded(self, body: bytes) -> Found:
+        try:
+            return msgspec.json.decode(body, type=self.document)
+        except msgspec.MsgspecError as error:
+            raise InputError(f"that run was kept by another version: {error}") from error
+
+
+def profiles(text: str) -> tuple[Profile, ...]:
+    """The profiles whose names were typed; InputError where one is not known."""
+    return distinct([profile.find(name) for name in text.split()])
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each profile, by its place."""
+    return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}
 
 
 def numbers(label: str, text: str, least: int = 1) -> tuple[int, ...]:
     """`32,64, 128` as integers, each once; InputError where it is something else."""
-    from engine.errors import InputError
-
     parts = text.replace(",", " ").split()
     if not parts or not all(part.isascii() and part.isdigit() and int(part) >= least for part in parts):
         raise InputError(
@@ -118,8 +183,6 @@ def numbers(label: str, text: str, least: int = 1) -> tuple[int, ...]:
 
 def number(label: str, text: str, least: int = 1) -> int:
     """One integer; InputError where it is something else."""
-    from engine.errors import InputError
-
     found = text.strip()
     if not (found.isascii() and found.isdigit() and int(found) >= least):
         raise InputError(f"{label}: expected a whole number from {least} on, not {text!r}")
@@ -128,6 +191,4 @@ def number(label: str, text: str, least: int = 1) -> int:
 
 def mebibytes(values: Sequence[int]) -> tuple[str, float]:
     """The unit for an axis of bytes: its name and size."""
-    from engine.units import GIB, MIB
-
     return ("GiB", GIB) if max(values, default=0) >= 4 * GIB else ("MiB", MIB)

@@ -67,7 +67,7 @@ class DuelScreen(PromptPage[None]):
         Binding("f7", "app.leaderboard", "Leaderboard", show=False, priority=True),
         Binding("f3", "lens", "Lens", show=False),
         Binding("f5", "app.bench", "Bench", show=False),
-        Binding("f6", "app.fidelity", "Fidelity", show=False, priority=True),
+        Binding("f6", "app.eval", "Eval", show=False, priority=True),
         Binding("f8", "app.quantize", "Quantize now", show=False),
     ]
 

@@ -27,7 +27,7 @@ KEYS = [
     ("Ctrl+S", "export this duel: a page, Markdown, or JSON to be played again"),
     ("F2", "blind votes: 1 left, 2 right, 3 tie, 4 both bad"),
     ("F3", "lens: both models' view of every token of the last answers"),
-    ("F5, F6", "bench (speed and memory); fidelity (KLD, perplexity on a text)"),
+    ("F5, F6", "bench (speed and memory); eval (KLD, perplexity on a text)"),
     ("F7", "the leaderboard of blind votes"),
     ("F8", "quantize now: make a profile's checkpoint"),
     ("on those screens", "Ctrl+R run, Esc stop or back, Ctrl+S export, F4 earlier runs"),

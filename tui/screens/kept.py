@@ -1,12 +1,10 @@
-"""The screen of long work whose results are kept: export, and earlier runs to look at or compare with."""
+"""The screen of long work whose results are kept: earlier runs to look at or compare with."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from textual.binding import Binding
 
@@ -15,7 +13,7 @@ from engine.history import History
 from engine.units import time_text
 from tui.jobs.job import KeptJob
 from tui.pacer import Pacer
-from tui.screens.ask import EarlierChoice, EarlierDialog, SaveDialog
+from tui.screens.ask import EarlierChoice, EarlierDialog
 from tui.screens.run import RunScreen
 from tui.widgets.run_progress import RunProgress
 
@@ -29,12 +27,11 @@ class KeptScreen(RunScreen):
     """Long work with a history."""
 
     BINDINGS = [
-        Binding("ctrl+s", "save", "Export", priority=True),
         Binding("f4", "earlier", "Earlier"),
     ]
-    job: KeptJob
+    job: KeptJob[Any]
 
-    def __init__(self, job: KeptJob, duel: DuelScreen, history: History | None = None) -> None:
+    def __init__(self, job: KeptJob[Any], duel: DuelScreen, history: History | None = None) -> None:
         super().__init__(job, duel)
         self._history = history or History()
         self._kept: int | None = None  # the present run's number in the history
@@ -68,16 +65,6 @@ class KeptScreen(RunScreen):
     def _keep_soon(self) -> None:
         self.work(self._keep, group="keep")
 
-    def action_save(self) -> None:
-        """Write the results to a file."""
-
-        def write(file: Path | None) -> None:
-            if file is not None:
-                self._export(file)
-
-        name = f"quantduel-{self.job.kind}-{datetime.now():%Y%m%d-%H%M}.md"
-        self.app.push_screen(SaveDialog(name, self.job.suffixes), write)
-
     async def action_earlier(self) -> None:
         """Show an earlier run, or put it beside the present one."""
         if self.is_working:
@@ -98,7 +85,7 @@ class KeptScreen(RunScreen):
         try:
             body = await asyncio.to_thread(self._history.run_body, choice.run.id)
             if choice.compare and self.job.body():
-                self.job.compare(body, choice.run.title)
+                self.job.compare(body)
             else:
                 self.job.open(body)
         except QuantDuelError as error:
@@ -109,14 +96,6 @@ class KeptScreen(RunScreen):
             f"{words}: {choice.run.title}, {time_text(choice.run.created)}", "idle"
         )
         self.show_results()
-
-    def _export(self, file: Path) -> None:
-        try:
-            self.job.export(file)
-        except QuantDuelError as error:
-            self.say(error)
-            return
-        self.notify(f"written: {file}", markup=False, timeout=8)
 
     async def _keep(self) -> None:
         async with self._keeping:

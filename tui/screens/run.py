@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing, suppress
+from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -19,11 +21,12 @@ from textual.widgets import Checkbox, Footer, Static
 from textual.worker import Worker, WorkerError, WorkerState
 
 from engine.errors import QuantDuelError
+from engine.jobs.sheet import SUFFIXES
 from engine.sanitize import visible
 from tui.charts.plot import Plot
 from tui.jobs.job import Job
 from tui.pacer import Pacer
-from tui.screens.ask import ProfilesDialog
+from tui.screens.ask import ProfilesDialog, SaveDialog
 from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.run_progress import RunProgress
@@ -48,6 +51,7 @@ class RunScreen(Page[None]):
         Binding("ctrl+r", "run", "Run", priority=True),
         Binding("ctrl+o", "profiles", "Profiles", priority=True),
         Binding("ctrl+t", "turn_over", "Plots", priority=True),
+        Binding("ctrl+s", "save", "Export", priority=True),
         Binding("f1", "app.help", "Help", show=False),
     ]
 
@@ -127,6 +131,16 @@ class RunScreen(Page[None]):
         """The plots instead of the table, and back, where there is no room for both."""
         self.toggle_class("-plots")
 
+    def action_save(self) -> None:
+        """Write the results to a file."""
+
+        def write(file: Path | None) -> None:
+            if file is not None:
+                self._export(file)
+
+        name = f"quantduel-{self.job.name.partition(' ')[0].lower()}-{datetime.now():%Y%m%d-%H%M}.md"
+        self.app.push_screen(SaveDialog(name, list(SUFFIXES)), write)
+
     # for screens that keep what is done
 
     def begun(self) -> None:
@@ -160,7 +174,7 @@ class RunScreen(Page[None]):
         try:
             async with aclosing(self.job.run()) as updates:
                 async for update in updates:
-                    progress.advance(update.words, update.share, update.left_s)
+                    progress.follow(update)
                     self._pacer.due(self.show_results)
                     self.advanced()
         except QuantDuelError as error:
@@ -178,6 +192,14 @@ class RunScreen(Page[None]):
         self._lock(False)
         self.show_results()
         self.ended()
+
+    def _export(self, file: Path) -> None:
+        try:
+            self.job.export(file)
+        except QuantDuelError as error:
+            self.say(error)
+            return
+        self.notify(f"written: {file}", markup=False, timeout=8)
 
     def _lock(self, locked: bool) -> None:
         self.query_one(Setup).disabled = locked

@@ -7,7 +7,8 @@ from textual.widgets import Static
 
 from engine.protocol import Staged
 from engine.sanitize import visible
-from engine.units import bytes_text, seconds_text, share_text
+from engine.session.progress import amount_text, step_text
+from engine.units import calm_text, share_text
 from tui.duel.figures import bar
 from tui.duel.side import Side
 
@@ -45,9 +46,9 @@ class LoadProgress(Static):
         staged = self._side.staged or Staged(stage="resolve")
         width = max(8, self.size.width)
         filled, empty = bar(staged.done / staged.total if staged.total else 0.0, width)
-        elapsed = elapsed_text(time.monotonic() - self._began_s)
+        elapsed = calm_text(time.monotonic() - self._began_s)
         parts = [self._side.state, amount_text(staged), share_text(staged.done, staged.total)]
-        detail = Content(visible(staged.detail, keep_newlines=False))
+        detail = Content(visible(step_text(staged), keep_newlines=False))
         head = Content(" · ".join(part for part in parts if part))
         room = width - head.cell_length - len(elapsed) - 4
         words = head + Content.assemble("  ", detail.truncate(max(0, room), ellipsis=True).stylize("$quiet"))
@@ -59,22 +60,3 @@ class LoadProgress(Static):
     def _tick(self) -> None:
         if self._side.is_loading:
             self.refresh()
-
-
-def elapsed_text(seconds: float) -> str:
-    """Whole seconds below a minute, so that the figure is calm."""
-    return f"{seconds:.0f} s" if seconds < 60 else seconds_text(seconds)
-
-
-def amount_text(staged: Staged) -> str:
-    """`130.2 MiB of 256.6 MiB`, `7 of 30 layers`, or nothing where nothing is counted."""
-    if not staged.done and not staged.total:
-        return ""
-    if staged.unit == "bytes":
-        done = bytes_text(staged.done)
-        return f"{done} of {bytes_text(staged.total)}" if staged.total else done
-    return (
-        f"{staged.done} of {staged.total} {staged.unit}".strip()
-        if staged.total
-        else f"{staged.done} {staged.unit}"
-    )

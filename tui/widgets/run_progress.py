@@ -6,9 +6,11 @@ from typing import Literal
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.jobs.events import Advanced, JobEvent, how_far_text
 from engine.sanitize import visible
+from engine.units import calm_text
 from tui.duel.figures import bar
-from tui.widgets.load_progress import TICK_S, elapsed_text
+from tui.widgets.load_progress import TICK_S
 
 Mood = Literal["idle", "running", "done", "failed"]
 STYLES: dict[Mood, str] = {
@@ -50,6 +52,13 @@ class RunProgress(Static):
             self._share, self._left_s, self._told_s = share, left_s, time.monotonic()
         self.refresh()
 
+    def follow(self, event: JobEvent) -> None:
+        """What the work tells."""
+        if isinstance(event, Advanced):
+            self.advance(event.words, event.share, event.left_s)
+        else:
+            self.advance(event.words)
+
     def end(self, words: str, mood: Mood) -> None:
         """The work is over, or has not begun."""
         if self._mood == "running":
@@ -72,13 +81,10 @@ class RunProgress(Static):
 
     def _times(self) -> str:
         if self._mood != "running":
-            return "" if self._took_s is None else elapsed_text(self._took_s)
+            return "" if self._took_s is None else calm_text(self._took_s)
         now_s = time.monotonic()
-        share = "" if self._share is None else f"{self._share:.0%}  "
-        left = ""
-        if self._left_s is not None:
-            left = f", about {elapsed_text(max(1.0, self._left_s - (now_s - self._told_s)))} left"
-        return f"{share}{elapsed_text(now_s - self._began_s)}{left}"
+        left_s = None if self._left_s is None else self._left_s - (now_s - self._told_s)
+        return f"{calm_text(now_s - self._began_s)}   {how_far_text(self._share, left_s)}".rstrip()
 
     def _tick(self) -> None:
         if self._mood == "running":

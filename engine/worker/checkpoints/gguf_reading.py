@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from engine.protocol import Staged
+from engine.protocol import Staged, Step
 from engine.worker.progress import Progress, Report, ReportedBar
 from engine.worker.replaced import replaced
 
@@ -45,16 +45,16 @@ def unplaced() -> Iterator[list[str]]:
 
 
 @contextmanager
-def parsed_once(report: Report, detail: str = "") -> Iterator[None]:
+def parsed_once(report: Report, step: Step = "parse GGUF") -> Iterator[None]:
     """Within it a GGUF file must not change. Outside everything is as before."""
     import gguf
     from transformers import modeling_gguf_pytorch_utils
 
     def bar(*args: Any, **options: Any) -> ReportedBar:
-        progress = Progress(report, "read", 0, "tensors", detail)
+        progress = Progress(report, Staged(stage="read", step=step, unit="tensors"))
         return ReportedBar(*args, show=progress.reach, **options)
 
-    report(Staged(stage="read", detail=detail or "parsing the GGUF file"))
+    report(Staged(stage="read", step=step))
     with (
         replaced(gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
         replaced(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),

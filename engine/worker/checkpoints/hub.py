@@ -49,7 +49,7 @@ class Repository:
 
 def snapshot(repository: Repository, report: Report) -> Path:
     """The folder with the repository's files; LoadError says in one line why there is none."""
-    report(Staged(stage="resolve", detail=repository.name))
+    report(Staged(stage="resolve", subject=repository.name))
     if paths.hub_is_offline():
         return _cached(repository) or _refuse_offline(repository)
     try:
@@ -79,7 +79,9 @@ def _online(repository: Repository, report: Report) -> Path:
     wanted = _wanted(sizes, repository)
     missing_bytes = sum(sizes[name] for name in wanted if not _is_cached(repository, name))
     _require_room(missing_bytes)
-    progress = Progress(report, "download", missing_bytes, "bytes", repository.name)
+    progress = Progress(
+        report, Staged(stage="download", subject=repository.name, total=missing_bytes, unit="bytes")
+    )
     return Path(
         snapshot_download(
             repository.name,

@@ -12,6 +12,7 @@ import msgspec
 from engine import paths
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, Hub, Random
+from engine.protocol import Staged
 from engine.worker.checkpoints import demo, hub
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.progress import Progress, Report
@@ -63,7 +64,7 @@ def _folder_sha256(folder: Path, report: Report) -> str:
 def _sha256(files: list[Path], report: Report) -> str:
     digest, done = hashlib.sha256(), 0
     total = sum(file.stat().st_size for file in files)
-    progress = Progress(report, "resolve", total, "bytes", "hashing the source")
+    progress = Progress(report, Staged(stage="resolve", step="hash source", total=total, unit="bytes"))
     for file in files:
         digest.update(file.name.encode() + b"\0")
         with file.open("rb") as content:

@@ -21,7 +21,6 @@ WRITTEN_TOKENS = 3
 EVERYTHING = Generation(
     max_new_tokens=WRITTEN_TOKENS, temperature=0.7, top_k=40, top_p=0.9, min_p=0.05, repetition_penalty=1.1
 )
-CAPTURING = "the decode step, as a CUDA graph"
 
 
 @torch.inference_mode()
@@ -29,7 +28,7 @@ def rehearsed(loaded: LoadedModel, kept: KeptCache, report: Report) -> None:
     """Have a step captured for a first conversation, which `kept` then has, and every kernel used once."""
     if loaded.device.type not in stepper.REPLAYING:
         return
-    report(Staged(stage="warm up", detail=CAPTURING))
+    report(Staged(stage="warm up", step="capture decode step"))
     cache = kept.empty(loaded.model.config, 1, first_tokens(loaded))
     try:
         decode.prepare(loaded, cache)

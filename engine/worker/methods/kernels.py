@@ -22,7 +22,6 @@ from engine.worker.progress import Report
 
 __all__ = ["PACKED", "Kernel", "Layout", "candidates", "choose", "layout", "plain", "prepare"]
 
-COMPILING = "compiling the Marlin kernel, once on this machine: about two minutes"
 HALF_ONLY = "the kernels for packed weights on GPUs compute in 16 bits"
 FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 alone: `model.dtype: float16` would take it"
 
@@ -80,7 +79,7 @@ def cannot_compile() -> str:
 
 def _compiled(kernel: GpuKernel, dtype: torch.dtype, report: Report | None) -> str:
     if report is not None:
-        report(Staged(stage="read", detail=COMPILING))
+        report(Staged(stage="read", step="compile kernel"))
     return _compile_marlin(dtype)
 
 

@@ -15,7 +15,7 @@ from engine.checkpoints import store
 from engine.config.methods import Awq, BitsAndBytes, Gptq, Savable
 from engine.config.profile import Profile
 from engine.config.record import Check, Recipe, Record
-from engine.protocol import Staged
+from engine.protocol import Staged, Step
 from engine.worker import describe
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.demo import require_room
@@ -51,7 +51,7 @@ class Making:
         maker = self._maker(samples)
         with folders.of_source(self._source, build.path) as folder:
             source = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
-            tell(Staged(stage="read", detail="the source in full precision"))
+            tell(Staged(stage="read", step="load source"))
             told = maker.make(source, build.path, self._perplexity(tell), tell)
             folders.complete(build.path, folder)
         gc.collect()  # the full-precision model
@@ -78,7 +78,7 @@ class Making:
         if not isinstance(self._method, Gptq | Awq):
             return None
         asked = self._method.calibration
-        tell(Staged(stage="quantize", detail=f"calibration text: {asked.name}"))
+        tell(Staged(stage="quantize", step="calibration text", subject=asked.name))
         texts = sets.texts(asked)
         return calibrate.samples(asked, texts, self._tokenizer, self._window)
 
@@ -92,16 +92,16 @@ class Making:
         if isinstance(self._method, BitsAndBytes):
             return Saving(self._method, self._placement)
         token_ids = samples.token_ids if samples else []
-        return Packing(self._method, self._profile.label, token_ids, self._placement)
+        return Packing(self._method, token_ids, self._placement)
 
     def _verdict(self, maker: Maker, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""
-        tell(Staged(stage="read", detail="the result, to check it"))
+        tell(Staged(stage="read", step="load result"))
         made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
         kernels.prepare(made, self._placement, tell)
         model = maker.load(made)
         unquantized = gptqmodel_api.unquantized(model)
-        after = self._perplexity(tell)(model, self._placement.device, "the result")
+        after = self._perplexity(tell)(model, self._placement.device, "measure result")
         check = heldout.check(self._held_out, before, after)
         heldout.refuse_broken(check, self._profile.label)
         return check, unquantized
@@ -116,9 +116,9 @@ class _Perplexity:
     def __init__(self, held_out: heldout.Samples, tell: Report) -> None:
         self._held_out, self._tell = held_out, tell
 
-    def __call__(self, model: PreTrainedModel, device: torch.device, which: str) -> float:
+    def __call__(self, model: PreTrainedModel, device: torch.device, step: Step) -> float:
         windows = len(self._held_out)
-        progress = Progress(self._tell, "quantize", windows, "", f"{which} on held-out text")
+        progress = Progress(self._tell, Staged(stage="quantize", step=step, total=windows, unit="windows"))
         return heldout.perplexity(model, self._held_out, device, progress.reach)
 
 

@@ -148,13 +148,9 @@ def _version(package: str) -> str:
 
 def _waiting(report: Report) -> Callable[[Staged | None], None]:
     """Tells what the process that has the lock tells."""
-    why = "another QuantDuel makes this checkpoint"
 
     def tell(progress: Staged | None) -> None:
-        if progress is None:
-            report(Staged(stage="quantize", detail=why))
-        else:
-            detail = f"{why}: {progress.detail}"
-            report(replace(progress, detail=detail, ns=time.monotonic_ns()))
+        found = progress or Staged(stage="quantize")
+        report(replace(found, elsewhere=True, ns=time.monotonic_ns()))
 
     return tell

@@ -1,7 +1,7 @@
 """How far a quantizer is, layer by layer, from the calls it makes on the way.
 
-Owns the arithmetic of what is left, and a clock that ticks while a layer takes long. GPTQModel calls
-`subset_event` and `layer_complete` by name, from threads of its own too.
+Owns a clock that ticks while a layer takes long. GPTQModel calls `subset_event` and `layer_complete` by name,
+from threads of its own too.
 """
 
 import resource
@@ -13,7 +13,6 @@ from typing import Self
 import torch
 
 from engine.protocol import Staged
-from engine.units import bytes_text
 from engine.worker.progress import Report
 
 PARTS = {"forward_start": 0.0, "forward_end": 0.4, "quant_start": 0.4, "quant_complete": 1.0}
@@ -23,8 +22,8 @@ TICK_S = 1.0
 class LayerProgress:
     """Counts finished layers of `total`; a layer's subsets (q, k, v; o; …) count as its parts."""
 
-    def __init__(self, report: Report, total: int, label: str, device: torch.device) -> None:
-        self._report, self._total, self._label, self._device = report, total, label, device
+    def __init__(self, report: Report, total: int, device: torch.device) -> None:
+        self._report, self._total, self._device = report, total, device
         self._reached = 0.0
         self._last_report_s = 0.0
         self._telling = threading.Lock()
@@ -67,11 +66,16 @@ class LayerProgress:
         with self._telling:
             self._reached = max(self._reached, layers)
             self._last_report_s = time.monotonic()
-            passed_s = self._last_report_s - self._started_s
-            left = _left(passed_s, self._reached, self._total)
-            parts = (self._label, f"{_rounded(passed_s)} so far", left, f"peak {_peak_text(self._device)}")
-            done, detail = min(int(self._reached), self._total), ", ".join(part for part in parts if part)
-            self._report(Staged(stage="quantize", done=done, total=self._total, unit="layers", detail=detail))
+            self._report(
+                Staged(
+                    stage="quantize",
+                    step="quantize layers",
+                    done=min(int(self._reached), self._total),
+                    total=self._total,
+                    unit="layers",
+                    peak_bytes=peak_bytes(self._device),
+                )
+            )
 
 
 def peak_bytes(device: torch.device) -> int:
@@ -79,17 +83,3 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _peak_text(device: torch.device) -> str:
-    return bytes_text(peak_bytes(device))
-
-
-def _left(passed_s: float, layers: float, total: int) -> str:
-    if layers < 1 or layers >= total:  # too early to say, or done
-        return ""
-    return f"about {_rounded(passed_s * (total / layers - 1))} left"
-
-
-def _rounded(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from engine.config.methods import BitsAndBytes, Packed
 from engine.config.record import ModuleError
-from engine.protocol import Staged
+from engine.protocol import Staged, Step
 from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
@@ -26,8 +26,8 @@ from engine.worker.progress import Report
 from engine.worker.quantize import group_size
 from engine.worker.quantize.progress import LayerProgress
 
-Perplexity = Callable[[PreTrainedModel, torch.device, str], float]
-"""Of a model on a device, called so in the progress."""
+Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
+"""Of a model on a device, as this step of the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,6 @@ class Packing:
     """RTN, GPTQ and AWQ through GPTQModel, with calibration samples of token ids."""
 
     method: Packed
-    label: str
     samples: list[list[int]]
     placement: Placement
 
@@ -66,10 +65,10 @@ class Packing:
         work = gptqmodel_api.source(source, self.method, self.placement)
         notes = completeness.notes(work.model)
         before = _where_it_fits(work.model, device, perplexity)
-        with LayerProgress(tell, group_size.layers(source.config), self.label, device) as progress:
+        with LayerProgress(tell, group_size.layers(source.config), device) as progress:
             errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
-        tell(Staged(stage="quantize", detail="writing the checkpoint"))
+        tell(Staged(stage="quantize", step="write checkpoint"))
         work.save(str(into))
         return Told(before, progress.seconds, errors, notes)
 
@@ -90,9 +89,9 @@ class Saving:
 
     def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
         """The source is loaded twice: in full precision to be measured, then quantized."""
-        before = perplexity(source.model(self.placement), self.placement.device, "the source")
+        before = perplexity(source.model(self.placement), self.placement.device, "measure source")
         gc.collect()
-        tell(Staged(stage="quantize", detail="bitsandbytes, while it is read"))
+        tell(Staged(stage="quantize", step="quantize while reading"))
         started_s = time.monotonic()
         model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
         seconds = time.monotonic() - started_s
@@ -114,13 +113,13 @@ def _where_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Per
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return perplexity(model, torch.device("cpu"), "the source") if found is None else found
+    return perplexity(model, torch.device("cpu"), "measure source") if found is None else found
 
 
 def _if_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float | None:
     """None where the device's memory ran out; the model may be half there then."""
     try:
-        return perplexity(model.to(device), device, "the source")
+        return perplexity(model.to(device), device, "measure source")
     except Exception as error:
         if device.type == "cpu" or not memory.is_out_of_memory(error):
             raise

@@ -17,11 +17,12 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine import cli
 from engine.bench import document, rows
 from engine.bench.document import Document
-from engine.bench.events import Advanced, BenchEvent, Checked, Filled, Loading, Noted
-from engine.bench.plan import Settings, Shape, distinct
+from engine.bench.plan import Settings, Shape
 from engine.bench.run import ALONE, CONTENDED, Bench
 from engine.config import profile
 from engine.config.profile import Profile
+from engine.jobs.events import Advanced, Completed, JobEvent, Noted
+from engine.jobs.profiles import distinct
 from engine.protocol import Command, Failed, Load
 from engine.session.client import Session
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
@@ -36,7 +37,7 @@ def begun(*profiles: Profile, **changes: object) -> Document:
     return document.begun(Settings(profiles=distinct(profiles), **settings))
 
 
-async def collect(events: AsyncIterator[BenchEvent]) -> list[BenchEvent]:
+async def collect(events: AsyncIterator[JobEvent]) -> list[JobEvent]:
     return [event async for event in events]
 
 
@@ -45,7 +46,7 @@ class Done:
     """A bench that has run, and what it told."""
 
     document: Document
-    events: list[BenchEvent]
+    events: list[JobEvent]
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +69,14 @@ async def test_two_profiles_take_turns_and_pass_the_self_check(done: Done) -> No
         assert row.decode_tok_s and len(row.decode_tok_s.samples) == 2 == len(row.stamps)
         assert row.peak_bytes and row.bandwidth_share and row.kv_cache_bytes
         assert row.bottleneck and "so products too short" in row.bottleneck
-    steps = [event for event in done.events if isinstance(event, Advanced)]
+    steps = [event for event in done.events if isinstance(event, Advanced) and event.share is not None]
     a, b, _ = (found.name for found in done.document.header.settings.profiles)
-    assert [step.profile for step in steps[:8]] == [a, a, b, b, a, b, b, a]
+    places = [f"{name}, context 16, batch 2" for name in (a, a, b, b, a, b, b, a)]
+    assert [step.what for step in steps[:8]] == places
     assert [step.doing for step in steps[:5]] == ["warm-up", "memory"] * 2 + ["repeat 1 of 2"]
     backwards = steps[len(steps) // 2]
-    assert (backwards.profile, backwards.shape) == (b, found[-1].shape)
-    assert isinstance(done.events[0], Loading) and isinstance(done.events[-1], Checked)
+    assert backwards.what == f"{b}, {found[-1].shape.text}"
+    assert done.events[0].words.startswith(f"{a}: resolve") and done.events[-1] == Completed("self-check")
     verdicts = {check.name: check.verdict for check in done.document.checks}
     verdicts.pop("order changes nothing")  # a matter of speeds
     assert list(verdicts.values()) == ["passed"] * 3
@@ -93,8 +95,9 @@ async def test_a_row_that_was_there_is_not_measured_again(done: Done) -> None:
     }
     assert errors[a] == "told before"
     assert errors[b] == "3004 tokens do not fit the model's context window of 2048"
-    first = [event.row for event in done.events if isinstance(event, Filled) and not event.again]
-    assert (a, 3000) not in [(row.profile, row.context) for row in first] and len(first) == 8
+    told = [event.what for event in done.events if isinstance(event, Completed)]
+    first = [what for what in told[:-1] if not what.endswith("once more")]
+    assert f"{a}, context 3000, batch 2" not in first and len(first) == 8
 
 
 async def test_what_does_not_fit_beside_others_is_tried_alone_and_all_at_once_is_contended() -> None:

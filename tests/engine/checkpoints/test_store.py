@@ -67,6 +67,6 @@ def test_two_processes_make_the_same_checkpoint_once(
     second = Quantizing(profile, home)
     heard = second.all()
     assert first.all()[-1] is False and heard[-1] is True
-    waiting = [told for told in heard if isinstance(told, Staged) and "another QuantDuel" in told.detail]
+    waiting = [told for told in heard if isinstance(told, Staged) and told.elsewhere]
     assert any(told.total == 2 and told.unit == "layers" for told in waiting)
     assert len(store.entries()) == 1

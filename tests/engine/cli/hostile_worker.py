@@ -83,7 +83,7 @@ class Answers:
         """Events, the last one final."""
         match command:
             case Load():
-                return [Staged(stage="read", detail=EVIL), Loaded(info=INFO, memory=MEMORY)]
+                return [Staged(stage="read", subject=EVIL), Loaded(info=INFO, memory=MEMORY)]
             case Quantize():
                 return [Quantized(path=self.path, record=RECORD, was_there=True)]
             case Render(request=number):

@@ -8,9 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from engine import tables
-from engine.cli.out_file import OutFile
+from engine.cli import long_run
+from engine.cli.long_run import OutFile
 from engine.errors import ExitCode, InputError
+from engine.jobs.sheet import Sheet
 
 MAIN = [sys.executable, "-c", "from engine.cli import main; main()"]
 LIST = [*MAIN, "profiles", "list"]
@@ -43,7 +44,7 @@ def test_closed_streams_reach_no_worker() -> None:
     ended = shell(
         '"$@" <&- 2>&-', *MAIN, "duel", "random:tiny", "random:tiny", "-p", "hi", "--max-new-tokens", "2"
     )
-    assert ended.returncode == 0 and "token for token equal" in ended.stdout
+    assert ended.returncode == 0 and "same answer: all 2 tokens" in ended.stdout
 
 
 def test_an_error_that_nobody_can_read_keeps_its_exit_code() -> None:
@@ -75,16 +76,18 @@ def test_a_file_that_cannot_be_written_is_told_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = OutFile(tmp_path / "rows.json")
-    out.write("one")
+    out.begin(Sheet(document=1))
     with monkeypatch.context() as full:
-        full.setattr(tables, "write", _full)
-        out.write("two")
-        out.write("three")
-        assert out.failed and out.exit_code(ExitCode.DONE) == ExitCode.BAD_INPUT
+        full.setattr(long_run, "write", _full)
+        out.write(Sheet(document=2))
+        out.write(Sheet(document=3))
+        assert out.failed
+        assert long_run.exit_code(ExitCode.DONE, out, interrupted=False) == ExitCode.BAD_INPUT
     assert capsys.readouterr().err.count("No space left") == 1
-    assert out.file.read_text() == "one\n"
-    out.write("four")
-    assert out.file.read_text() == "four\n" and out.exit_code(ExitCode.DONE) == ExitCode.DONE
+    assert out.file.read_text() == "1\n"
+    out.write(Sheet(document=4))
+    assert out.file.read_text() == "4\n"
+    assert long_run.exit_code(ExitCode.DONE, out, interrupted=False) == ExitCode.DONE
 
 
 def _full(text: str, file: Path) -> None:

@@ -13,14 +13,15 @@ import psutil
 import pytest
 
 from engine import cli
-from engine.bench import plan
 from engine.config import profile
 from engine.errors import InputError
 from engine.evaluation import run, text
-from engine.evaluation.events import Advanced
 from engine.evaluation.report import Report, Row
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
+from engine.jobs import sheet as sheets
+from engine.jobs.events import Advanced
+from engine.jobs.profiles import distinct
 from engine.stats.fidelity import Kld
 
 TINY = "random-tiny-bf16"
@@ -28,7 +29,7 @@ WINDOW = 64
 
 
 def settings(*names: str) -> Settings:
-    profiles = plan.distinct([profile.find(name) for name in names])
+    profiles = distinct([profile.find(name) for name in names])
     return Settings(profiles=profiles, window=WINDOW, tokens=256, decode_steps=0)
 
 
@@ -75,7 +76,7 @@ async def test_leaving_early_keeps_the_figures_and_leaves_nothing_behind() -> No
     evaluation = Evaluation(settings(TINY, TINY), held_bytes=0)
     async with aclosing(evaluation.run()) as events:
         async for event in events:
-            if isinstance(event, Advanced) and event.profile.endswith("#2") and event.done == 64:
+            if isinstance(event, Advanced) and "#2: 64 of" in event.words:
                 assert len(shared_files()) == 1
                 break
     report = evaluation.report
@@ -83,7 +84,7 @@ async def test_leaving_early_keeps_the_figures_and_leaves_nothing_behind() -> No
     assert (row.tokens, row.complete) == (64, False)
     assert row.kld is not None and row.kld.max == 0 and row.same_top == 100
     assert row.perplexity == report.reference.perplexity
-    assert "not finished: 64 of 128 tokens scored" in text.text(report, "table")
+    assert "not finished: 64 of 128 tokens scored" in sheets.text(text.sheet(report), "table")
     assert shared_files() == []
     assert set(psutil.Process().children()) <= before
 
@@ -111,7 +112,7 @@ REPORT = Report(
 
 
 def test_the_table_ranks_by_divergence() -> None:
-    lines = text.text(REPORT, "md").splitlines()
+    lines = sheets.text(text.sheet(REPORT), "md").splitlines()
     rows = [line for line in lines if line.startswith("|")]
     assert [row.split(" | ")[0] for row in rows[2:]] == [
         "| a (reference)",
@@ -123,14 +124,14 @@ def test_the_table_ranks_by_divergence() -> None:
 
 
 def test_csv_has_bare_numbers_in_the_order_that_was_asked_for() -> None:
-    rows = list(csv.DictReader(io.StringIO(text.text(REPORT, "csv"))))
+    rows = list(csv.DictReader(io.StringIO(sheets.text(text.sheet(REPORT), "csv"))))
     assert [row["profile"] for row in rows] == ["a", "far", "broken", "near|er"]
     assert float(rows[3]["kld_mean"]) == 0.03125 and rows[0]["kld_mean"] == ""
 
 
 def test_a_broken_model_is_null_in_json() -> None:
     broken = msgspec.structs.replace(REPORT, reference=Row(profile="a", perplexity=math.inf))
-    assert json.loads(text.text(broken, "json"))["reference"]["perplexity"] is None
+    assert json.loads(sheets.text(text.sheet(broken), "json"))["reference"]["perplexity"] is None
 
 
 def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,15 +9,15 @@ from textual.widgets import Input
 
 from engine.bench import text as bench_texts
 from engine.bench.document import Document
-from engine.bench.events import BenchEvent, Filled
-from engine.evaluation import text as fidelity_texts
+from engine.evaluation import text as eval_texts
 from engine.history import History
+from engine.jobs.events import Advanced, Completed, JobEvent
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation
 from tests.tui.replay import Stage, wait_until
 from tui.charts.plot import Plot
 from tui.jobs.bench import BenchJob
-from tui.jobs.fidelity import FidelityJob
+from tui.jobs.eval import EvalJob
 from tui.screens.ask import EarlierDialog, ProfilesDialog, SaveDialog
 from tui.screens.kept import KeptScreen
 from tui.widgets.figure_table import FigureTable
@@ -72,8 +72,8 @@ class HeldBench(RecordedBench):
         super().__init__(document)
         self.filled, self.go = 0, asyncio.Event()
 
-    async def pause(self, event: BenchEvent) -> None:
-        self.filled += isinstance(event, Filled)
+    async def pause(self, event: JobEvent) -> None:
+        self.filled += isinstance(event, Completed)
         if self.filled == 3:
             await self.go.wait()
 
@@ -213,21 +213,19 @@ async def test_profiles_are_picked_from_the_list(stage: Stager, history: History
         assert screen.query_one(Setup).values["profiles"] == "smollm2-bf16 smollm2-nf4 smollm2-int8"
 
 
-async def test_fidelity_ranks_by_kld(
-    stage: Stager, history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    init = FidelityJob.__init__
-    monkeypatch.setattr(FidelityJob, "__init__", lambda job, names: init(job, names, RecordedEvaluation))
+async def test_eval_ranks_by_kld(stage: Stager, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    init = EvalJob.__init__
+    monkeypatch.setattr(EvalJob, "__init__", lambda job, names: init(job, names, RecordedEvaluation))
     async with stage() as play:
         screen = await opened(play, "f6", history)
         set_up(screen, {"profiles": "smollm2-bf16 smollm2-nf4 smollm2-int8"})
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: words(screen).find("done: kept") > 0)
         job = screen.job
-        assert isinstance(job, FidelityJob) and job._found
+        assert isinstance(job, EvalJob) and job.found
         rows = shown(screen)
         assert [row["profile"] for row in rows] == ["smollm2-bf16 (reference)", "smollm2-int8", "smollm2-nf4"]
-        expected = [fidelity_texts.cells(row) for row in job._found.ranked]
+        expected = [eval_texts.cells(row) for row in job.found.ranked]
         assert rows[1:] == [{name: str(cell) for name, cell in row.items()} for row in expected]
         sizes, speeds = (plot.chart for plot in screen.query(Plot))
         assert sizes and speeds and len(sizes.lines) == len(speeds.lines) == 2
@@ -240,9 +238,10 @@ async def test_a_real_bench_through_its_job(tmp_path: Path) -> None:
     job.prepare(
         {"profiles": "random-tiny-bf16", "contexts": "16", "batches": "1", "steps": "4", "repeat": "1"}
     )
-    told = [progress async for progress in job.run()]
-    assert {"warm-up", "memory", "repeat 1 of 1"} <= {progress.words.partition(": ")[2] for progress in told}
-    assert all(0 <= progress.share <= 1 for progress in told if progress.share is not None)
+    told = [event async for event in job.run()]
+    assert {"warm-up", "memory", "repeat 1 of 1"} <= {event.words.partition(": ")[2] for event in told}
+    shares = [event.share for event in told if isinstance(event, Advanced)]
+    assert all(0 <= share <= 1 for share in shares if share is not None)
     (row,) = job.picture.rows
     assert row["decode tok/s"] != "–" and row["remarks"] is not None
     kept = job.body()

@@ -1,7 +1,9 @@
 """Quantizing on the screen, as a recorded worker told it."""
 
 import asyncio
+import csv
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from textual.widgets import Input, OptionList
@@ -13,8 +15,8 @@ from engine.protocol import Event, Failed, Quantized, Staged
 from engine.session.client import Session
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
-from tui.jobs.quantize import QuantizeJob, StagePace, savable
-from tui.screens.ask import ProfilesDialog
+from tui.jobs.quantize import QuantizeJob, savable
+from tui.screens.ask import ProfilesDialog, SaveDialog
 from tui.screens.quantize import QuantizeScreen
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.run_progress import RunProgress
@@ -70,7 +72,7 @@ def words(screen: QuantizeScreen) -> str:
 
 
 async def test_a_checkpoint_is_made_and_its_losses_are_shown(
-    stage: Stager, quantizers: list[Quantizer]
+    stage: Stager, quantizers: list[Quantizer], tmp_path: Path
 ) -> None:
     done = recording("quantize")[-1]
     assert isinstance(done, Quantized)
@@ -86,6 +88,20 @@ async def test_a_checkpoint_is_made_and_its_losses_are_shown(
         assert table.row_count == len(rows) > 0
         assert str(table.get_row_at(0)[-1]) == rows[0]["log scale"]
         assert perplexity_text(done.record) in str(screen.query_one(".facts").render())
+        await play.pilot.press("ctrl+s")
+        await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
+        play.app.screen.query_one(Input).value = str(tmp_path / "lost.csv")
+        await play.pilot.press("enter")
+        await wait_until((tmp_path / "lost.csv").exists)
+        written = list(csv.DictReader((tmp_path / "lost.csv").read_text().splitlines()))
+        assert len(written) == len(done.record.errors) and float(written[0]["loss"]) > 0
+
+
+async def test_the_time_left_is_told_once(stage: Stager, quantizers: list[Quantizer]) -> None:
+    async with stage(size=(200, 50)) as play:
+        screen = await started(play, quantizers)
+        await wait_until(lambda: "2 of 2" in words(screen))
+        assert words(screen).count(" left") <= 1 and "so far" not in words(screen)
 
 
 async def test_one_profile_is_picked(stage: Stager) -> None:
@@ -123,18 +139,6 @@ async def test_a_failure_is_told(
         screen = await started(play, quantizers)
         quantizers[0].go.set()
         await wait_until(lambda: "no [b]room (free 3 GiB)" in words(screen))
-
-
-def test_the_time_left_is_that_of_the_stage() -> None:
-    def staged(done: int, seconds: int) -> Staged:
-        return Staged(stage="quantize", done=done, total=10, unit="layers", ns=seconds * 10**9)
-
-    pace = StagePace()
-    assert pace.progress(staged(2, 100)).left_s is None
-    progress = pace.progress(staged(4, 110))
-    assert (progress.share, progress.left_s) == (0.4, 30)
-    assert "4 of 10 layers" in progress.words
-    assert pace.progress(Staged(stage="move", ns=0)).share is None
 
 
 def test_a_method_without_checkpoints_is_refused() -> None:

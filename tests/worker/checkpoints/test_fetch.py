@@ -335,7 +335,7 @@ def test_a_second_worker_waits_and_takes_what_the_first_made(empty_home: Path) -
     with ThreadPoolExecutor() as pool:
         with FileLock(place / "lock"):
             second = pool.submit(demo.gguf, staged.append)
-            until(lambda: any("waiting for another worker" in event.detail for event in staged))
+            until(lambda: any(event.step == "wait for demo" for event in staged))
             (place / demo.GGUF_NAME).write_bytes(b"GGUF")
         assert second.result(timeout=10) == place / demo.GGUF_NAME
     assert {event.stage for event in staged} == {"resolve"}

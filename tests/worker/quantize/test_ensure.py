@@ -160,7 +160,7 @@ def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Pro
     layers = [staged for staged in told if staged.unit == "layers"]
     assert [staged.done for staged in layers] == sorted(staged.done for staged in layers)
     assert layers[0].done == 0 and layers[-1].done == layers[-1].total == 2
-    assert "so far" in layers[-1].detail and "peak" in layers[-1].detail
+    assert layers[-1].peak_bytes and layers[-1].step == "quantize layers"
 
 
 def test_a_group_size_that_does_not_divide_is_told_before_anything_is_fetched(

@@ -108,7 +108,7 @@ def test_a_load_ends_with_a_captured_step_and_the_first_answer_makes_none(
 ) -> None:
     kept, told = KeptCache(), list[Staged]()
     rehearsal.rehearsed(tiny, kept, told.append)
-    assert [(stage.stage, stage.detail) for stage in told] == [("warm up", rehearsal.CAPTURING)]
+    assert [(stage.stage, stage.step) for stage in told] == [("warm up", "capture decode step")]
     for _ in range(2):  # the second is cold too: it forgets tokens, and neither rooms nor graph
         events = asked(tiny, kept)
         prompted = next(event for event in events if isinstance(event, Prompted))

@@ -20,10 +20,12 @@ from engine.bench.trial import Open, Trial
 from engine.bench.watch import Watch, Worker, busy_processors
 from engine.config import profile
 from engine.errors import InputError
+from engine.jobs import sheet as sheets
+from engine.jobs.pace import Pace
+from engine.jobs.profiles import distinct
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.gpu_state import GpuState, foreign, slowdowns
 from engine.protocol import CopyMeasured, Failed, Failure, Measured, Memory, ModelInfo, Pass, Weights
-from engine.session.pace import Pace
 
 MS = 1_000_000
 TINY = profile.of_model("random:tiny")
@@ -47,7 +49,7 @@ INFO = ModelInfo(
 
 
 def settings(**changes: object) -> Settings:
-    profiles = plan.distinct([TINY] * 2)
+    profiles = distinct([TINY] * 2)
     return Settings(profiles=profiles, **({"contexts": (32, 64), "steps": 5, "repeat": 2} | changes))
 
 
@@ -126,9 +128,9 @@ def test_a_row_far_below_the_bandwidth_says_why() -> None:
         found = found.with_row(each)
     assert texts.reasons(found) == [f"{TINY.name} 64×1: 10% of the bandwidth: x"]
     for form in ("table", "md"):
-        assert "10% of the bandwidth: x" in texts.text(found, form)
-        assert "tiny: fp8, kernel Quick, step native, 2 threads on cpu, copies 7.0 GB/s" in texts.text(
-            found, form
+        assert "10% of the bandwidth: x" in sheets.text(texts.sheet(found), form)
+        assert "tiny: fp8, kernel Quick, step native, 2 threads on cpu, copies 7.0 GB/s" in sheets.text(
+            texts.sheet(found), form
         )
 
 
@@ -160,10 +162,10 @@ def test_depth_puts_the_context_into_the_cache() -> None:
 
 
 def test_a_profile_named_twice_gets_two_names() -> None:
-    names = [found.name for found in plan.distinct([TINY, TINY, TINY])]
+    names = [found.name for found in distinct([TINY, TINY, TINY])]
     assert len(set(names)) == 3 and names[1] == f"{names[0]} #2"
     with pytest.raises(InputError, match="no profile named"):
-        plan.distinct([])
+        distinct([])
 
 
 def test_every_format_shows_every_row() -> None:
@@ -171,7 +173,7 @@ def test_every_format_shows_every_row() -> None:
     bad = rows.failed(rows.empty(name, Shape(64, 1), None), Failed(kind="out_of_memory", message="too | big"))
     found = document.begun(settings()).with_row(bad).with_row(row(name=name))
     assert [each.context for each in found.rows] == [32, 64]  # in the matrix's order
-    whole = json.loads(texts.text(found, "json"))
+    whole = json.loads(sheets.text(texts.sheet(found), "json"))
     assert whole["rows"][0]["decode_tok_s"] == {
         "mean": 15,
         "stdev": pytest.approx(50**0.5),
@@ -179,11 +181,13 @@ def test_every_format_shows_every_row() -> None:
     }
     assert whole["rows"][1]["error"]["kind"] == "out_of_memory" and whole["rows"][1]["decode_tok_s"] is None
     assert whole["header"]["settings"]["contexts"] == [32, 64] and whole["header"]["starts"][0]["at"]
-    assert [json.loads(line) for line in texts.text(found, "jsonl").splitlines()] == whole["rows"]
-    first, second = csv.DictReader(texts.text(found, "csv").splitlines())
+    assert [json.loads(line) for line in sheets.text(texts.sheet(found), "jsonl").splitlines()] == whole[
+        "rows"
+    ]
+    first, second = csv.DictReader(sheets.text(texts.sheet(found), "csv").splitlines())
     assert (first["decode_tok_s"], first["peak_bytes"]) == ("15.0", "500")
     assert (second["decode_tok_s"], second["error"]) == ("", "too | big")
-    table, markdown = texts.text(found, "table"), texts.text(found, "md")
+    table, markdown = sheets.text(texts.sheet(found), "table"), sheets.text(texts.sheet(found), "md")
     assert "15.0 ± 7.1" in table and "15.0 ± 7.1" in markdown
     assert "too | big" in table and "too \\| big" in markdown
     assert "per sequence" not in table  # nothing was batched

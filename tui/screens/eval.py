@@ -1,10 +1,10 @@
-"""Fidelity on the screen: the figures of `quantduel eval`, improving while one looks on."""
+"""Eval on the screen: the figures of `quantduel eval`, improving while one looks on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tui.jobs.fidelity import FidelityJob
+from tui.jobs.eval import EvalJob
 from tui.screens.kept import KeptScreen
 
 if TYPE_CHECKING:
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from tui.screens.duel import DuelScreen
 
 
-class FidelityScreen(KeptScreen):
+class EvalScreen(KeptScreen):
     """A reference, candidates, and a text."""
 
     def __init__(self, duel: DuelScreen, history: History | None = None) -> None:
-        super().__init__(FidelityJob([side.profile.name for side in duel.sides]), duel, history)
+        super().__init__(EvalJob([side.profile.name for side in duel.sides]), duel, history)

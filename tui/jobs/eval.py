@@ -1,29 +1,19 @@
-"""Fidelity as a job: settings from what was typed, words from events, rows and charts from the report.
+"""Eval as a job: settings from what was typed, rows and charts from the report.
 
 The same engine and the same cells as `quantduel eval`. Knows no widget.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
-import msgspec
-
-from engine import tables
-from engine.bench.plan import distinct
-from engine.config import profile
-from engine.errors import InputError
 from engine.evaluation import text as texts
-from engine.evaluation.events import Advanced, EvaluationEvent, Finished, Loading, Noted, Timing
 from engine.evaluation.report import Report, Row
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import TEXTS, Settings, require_pair, require_text
-from engine.history import RunKind
-from engine.session.progress import stage_text
+from engine.jobs.sheet import Sheet
 from engine.tables import Cell
 from engine.units import MISSING
 from tui.charts.chart import Axis, Chart, Line
-from tui.jobs.job import COLOURS, Field, Picture, Progress, mebibytes, number
+from tui.jobs.job import Field, KeptJob, Picture, colours, mebibytes, number, profiles
 
 TOKENS = 4096
 WIDTHS = {
@@ -42,20 +32,17 @@ WIDTHS = {
 }
 
 
-class FidelityJob:
+class EvalJob(KeptJob[Report]):
     """How far some profiles are from the first of them, on a text."""
 
-    kind: RunKind = "fidelity"
-    name = "Fidelity"
+    kind = "fidelity"
+    document = Report
+    name = "Eval"
     explanation = "How far each profile's predictions are from the first one's, on the same text"
-    suffixes: Sequence[str] = tuple(texts.SUFFIXES)
-    done = "done: kept among the earlier runs (F4); Ctrl+S exports it"
 
     def __init__(self, names: Sequence[str], make: Callable[[Settings], Evaluation] = Evaluation) -> None:
+        super().__init__()
         self._names, self._make = names, make
-        self._evaluation: Evaluation | None = None
-        self._report: Report | None = None  # an earlier one, shown again
-        self._earlier: Report | None = None
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -70,7 +57,7 @@ class FidelityJob:
     @property
     def title(self) -> str:
         """Who was compared with whom, and on what."""
-        found = self._found
+        found = self.found
         if found is None:
             return ""
         names = ", ".join(row.profile for row in found.candidates)
@@ -78,89 +65,55 @@ class FidelityJob:
         text = f": {cut.text.partition(' ')[0]}, window {cut.window}, {cut.tokens} tokens" if cut else ""
         return f"{names} against {found.reference.profile}{text}"
 
+    @property
+    def found(self) -> Report | None:
+        """The report, or an earlier one."""
+        return self.shown or (self.work.report if isinstance(self.work, Evaluation) else None)
+
+    @property
+    def sheet(self) -> Sheet | None:
+        """The report's."""
+        found = self.found
+        return texts.sheet(found) if found else None
+
+    def is_worth_keeping(self, found: Report) -> bool:
+        """Whether a model has scored something."""
+        return any(row.tokens for row in (found.reference, *found.candidates))
+
     def prepare(self, values: Mapping[str, str]) -> None:
         """A new evaluation with these settings."""
-        profiles = distinct([profile.find(name) for name in values["profiles"].split()])
-        require_pair(profiles)
+        chosen = profiles(values["profiles"])
+        require_pair(chosen)
         settings = Settings(
-            profiles=profiles,
+            profiles=chosen,
             text=require_text(values["text"].strip()),
             window=number("window", values["window"], least=2),
             tokens=number("tokens", values["tokens"], least=2) if values["tokens"].strip() else None,
         )
-        self._evaluation, self._report = self._make(settings), None
-
-    async def run(self) -> AsyncGenerator[Progress]:
-        """Read the text with one model after the other."""
-        if self._evaluation is None:
-            raise RuntimeError("prepare() comes first")
-        async with aclosing(self._evaluation.run()) as events:
-            async for event in events:
-                yield progress(event)
-
-    def body(self) -> bytes | None:
-        """The report, once a model has scored something."""
-        found = self._found
-        scored = found is not None and any(row.tokens for row in (found.reference, *found.candidates))
-        return msgspec.json.encode(found) if scored else None
-
-    def open(self, body: bytes) -> None:
-        """Show an earlier report."""
-        self._report, self._earlier = _report(body), None
-
-    def compare(self, body: bytes, title: str) -> None:
-        """Put an earlier report's KLD beside the present one's."""
-        self._earlier = _report(body)
-
-    def export(self, file: Path) -> None:
-        """Write the report as the file's name asks."""
-        form = texts.format_of(file)
-        if (found := self._found) is None:
-            raise InputError("nothing was measured yet")
-        tables.write(texts.text(found, form), file)
+        self.work, self.shown = self._make(settings), None
 
     @property
     def picture(self) -> Picture:
         """The reference, then the candidates, the nearest first."""
-        found = self._found
+        found = self.found
         if found is None:
             return Picture()
-        rows = (found.reference, *found.candidates)
-        colours = {row.profile: COLOURS[place % len(COLOURS)] for place, row in enumerate(rows)}
-        lines = table(found, self._earlier)
+        by_name = colours([row.profile for row in (found.reference, *found.candidates)])
+        lines = table(found, self.earlier)
         reference = str(lines[0]["profile"])
         return Picture(
             rows=tuple(lines),
-            widths=WIDTHS | {"profile": max(map(len, (*colours, reference)))},
-            colours=colours | {reference: COLOURS[0]},
-            charts=charts(found, colours),
+            widths=WIDTHS | {"profile": max(map(len, (*by_name, reference)))},
+            colours=by_name | {reference: by_name[found.reference.profile]},
+            charts=charts(found, by_name),
             facts=(found.convention.line if found.convention else "",),
             notes=tuple(remarks(found)),
         )
 
-    @property
-    def _found(self) -> Report | None:
-        return self._report or (self._evaluation.report if self._evaluation else None)
-
-
-def progress(event: EvaluationEvent) -> Progress:
-    """An event in words."""
-    match event:
-        case Loading(profile=name, stage=stage):
-            return Progress(f"{name}: {stage_text(stage)}")
-        case Advanced(profile=name, done=done, total=total, share=share, left_s=left_s):
-            return Progress(f"{name}: {done} of {total} positions", share, left_s)
-        case Timing(profile=name):
-            return Progress(f"{name}: decode speed")
-        case Finished(profile=name):
-            return Progress(f"{name}: done")
-        case Noted(text=text):
-            return Progress(text)
-
 
 def table(found: Report, earlier: Report | None) -> list[dict[str, Cell]]:
     """The same cells as the command line's; beside an earlier run's KLD."""
-    lines = [texts.cells(found.reference, is_reference=True), *(texts.cells(row) for row in found.ranked)]
+    lines = texts.readable(found)
     if earlier is None:
         return lines
     then = {row.profile: texts.cells(row)["KLD"] for row in earlier.candidates}
@@ -195,10 +148,3 @@ def _points(found: Report, colours: Mapping[str, str], x: Callable[[Row], float 
             points = ((place, row.kld.mean),)
             lines.append(Line(row.profile, colours[row.profile], points, False, (row.kld.stderr,)))
     return tuple(lines)
-
-
-def _report(body: bytes) -> Report:
-    try:
-        return msgspec.json.decode(body, type=Report)
-    except msgspec.MsgspecError as error:
-        raise InputError(f"that run was kept by another version: {error}") from error

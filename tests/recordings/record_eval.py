@@ -1,4 +1,4 @@
-"""Record a real evaluation: `python tests/recordings/record_fidelity.py`. Tests play it back.
+"""Record a real evaluation: `python tests/recordings/record_eval.py`. Tests play it back.
 
 Each line is an event's type, its fields, and the report at that moment.
 """
@@ -9,26 +9,25 @@ from pathlib import Path
 
 import msgspec
 
-from engine.bench import plan
 from engine.config import profile
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings, require_text
+from engine.jobs.profiles import distinct
 
-FILE = Path(__file__).parent / "fidelity.jsonl"
+FILE = Path(__file__).parent / "eval.jsonl"
 PROFILES = ("smollm2-bf16", "smollm2-int8", "smollm2-nf4")
 
 
 async def main() -> None:
     """The demo in bf16 against int8 and nf4, on a short text."""
-    profiles = plan.distinct([profile.find(name) for name in PROFILES])
+    profiles = distinct([profile.find(name) for name in PROFILES])
     settings = Settings(
         profiles=profiles, text=require_text("python-docs"), window=128, tokens=512, decode_steps=8
     )
     evaluation, lines = Evaluation(settings), []
     async with aclosing(evaluation.run()) as events:
         async for event in events:
-            if type(event).__name__ != "Loading":
-                lines.append((type(event).__name__, event, evaluation.report))
+            lines.append((type(event).__name__, event, evaluation.report))
     FILE.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
 
 

@@ -1,0 +1,85 @@
+"""Makes one profile's checkpoint in a worker, and tells how far that is.
+
+Owns the session. How a checkpoint is made is the worker's business, where it is kept the store's.
+"""
+
+from collections.abc import Callable
+
+from engine.checkpoints import store
+from engine.checkpoints.store import Entry
+from engine.config.methods import Savable, tag
+from engine.config.profile import Profile
+from engine.errors import InputError
+from engine.jobs.events import Advanced, Completed
+from engine.jobs.job import Job
+from engine.jobs.pace import StagePace
+from engine.jobs.sheet import Sheet
+from engine.protocol import Failed, Failure, Quantized, Staged, Started
+from engine.quantize.text import sheet
+from engine.session.client import Session
+from engine.session.progress import stage_text
+
+
+class Quantizing(Job):
+    """A checkpoint in the making; `result` is it, once it is there."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        out: str | None = None,
+        *,
+        force: bool = False,
+        open_session: Callable[[Profile], Session] = Session,
+    ) -> None:
+        """`out` gets a copy; `force` makes it again where it is there. InputError where none can be made."""
+        super().__init__()
+        require_savable(profile)
+        self.result: Quantized | None = None
+        self._profile, self._out, self._force = profile, out, force
+        self._open = open_session
+        self._failed: Failed | None = None
+
+    @property
+    def sheet(self) -> Sheet:
+        """The checkpoint's facts and losses; empty until it is there."""
+        return sheet(self.result) if self.result else Sheet()
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why there is no checkpoint."""
+        return self._failed.failure if self._failed else None
+
+    async def _work(self) -> None:
+        session, pace, name = self._open(self._profile), StagePace(), self._profile.name
+        try:
+            async for event in session.quantize(self._out, force=self._force):
+                match event:
+                    case Started():
+                        self.tell(Advanced(name, "starting"))
+                    case Staged():
+                        self.tell(Advanced(name, stage_text(event), *pace.take(event)))
+                    case Quantized():
+                        self.result = event
+                        self.tell(Completed(name))
+                    case Failed():
+                        self._failed = event
+        finally:
+            await session.close()
+
+
+def require_savable(profile: Profile) -> None:
+    """InputError where the profile's method makes no checkpoint."""
+    if not isinstance(profile.quantization, Savable):
+        hint = "rtn, gptq, awq and bitsandbytes do: see `quantization.method` in docs/profiles.md"
+        raise InputError(f"{profile.name}: method {tag(profile.quantization)} makes no checkpoint", hint)
+
+
+def stored(profile: Profile) -> Entry | None:
+    """The newest checkpoint of this profile, as it is now, made with the packages that are installed."""
+    for entry in store.entries():
+        made = entry.record.profile, entry.record.recipe.method
+        source = entry.record.recipe.model.partition("@")[0]
+        same = made == (profile.name, profile.quantization) and source in {profile.model.source, "folder"}
+        if same and store.is_current(entry):
+            return entry
+    return None
