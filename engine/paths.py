@@ -5,7 +5,7 @@ Folders follow each system's custom (XDG on Linux); `QUANTDUEL_HOME` puts all of
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,16 @@ def logs() -> Path:
     return _folder("state") / "logs"
 
 
+def user_config() -> Path:
+    """The user's settings of the application."""
+    return _folder("config") / "config.yaml"
+
+
+def completion() -> str:
+    """What a shell asks for, such as `bash_complete`, where it is completing a command line; else empty."""
+    return os.environ.get("_QUANTDUEL_COMPLETE", "")
+
+
 def user_profiles() -> Path:
     """The user's own profiles."""
     return _folder("config") / "profiles"
@@ -78,9 +88,9 @@ def shipped_profiles() -> Path:
     return Path(profiles.__file__).parent
 
 
-def profile_folders() -> tuple[Path, ...]:
-    """Where a profile's name is looked up, first hit wins."""
-    return (Path("profiles"), user_profiles(), shipped_profiles())
+def profile_folders(more: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """Where a profile's name is looked up, first hit wins; `more` are folders that the user named."""
+    return (Path("profiles"), user_profiles(), *more, shipped_profiles())
 
 
 _FOLDERS = (  # variables that name one, as QuantDuel and the libraries of its workers read them

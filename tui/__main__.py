@@ -6,34 +6,36 @@ from typing import Unpack
 import click
 
 from engine.cli.options import Settings, assigned, schedule_option, settings_options
-from engine.config import origin, profile
+from engine.cli.profile_name import PROFILE
+from engine.config import origin, profile, user_config
 from engine.config.profile import Profile
+from engine.config.user_config import Config
 from engine.duel.overrides import Overrides
 from engine.session.schedule import AskedSchedule
 from tui.launch import Launch
 
-DEFAULT_A, DEFAULT_B = "smollm2-bf16", "smollm2-nf4"
-
 
 class _Options(Settings):
-    schedule: AskedSchedule
+    schedule: AskedSchedule | None
     theme: str | None
     prompt: str
 
 
 @click.command("quantduel")
-@click.argument("a", default=DEFAULT_A)
-@click.argument("b", default=DEFAULT_B)
+@click.argument("a", type=PROFILE, required=False)
+@click.argument("b", type=PROFILE, required=False)
 @click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as both are loaded.")
 @settings_options
-@schedule_option
+@schedule_option(default=None)
 @click.option("--theme", metavar="NAME", help="The colours; Ctrl+P, Theme shows them all.")
-def play(a: str, b: str, **options: Unpack[_Options]) -> int:
+def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     """Open the duel on the screen. The commands that need none: `quantduel --help`."""
     from tui import terminal
 
     terminal.guard()
-    profiles, launch = _chosen(a, b, options)  # a wrong name ends here, before the screen opens
+    config = user_config.read()
+    names = a or config.defaults.a, b or config.defaults.b
+    profiles, launch = _chosen(names, config, options)  # a wrong name ends here, before the screen opens
     terminal.require()
 
     gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
@@ -41,23 +43,26 @@ def play(a: str, b: str, **options: Unpack[_Options]) -> int:
 
     gc.freeze()
     app = QuantDuelApp(*profiles, launch=launch)
-    if options["theme"]:
-        app.choose_theme(options["theme"])
+    app.configure(options["theme"] or config.theme)
     app.run()
     return app.return_code or 0
 
 
-def _chosen(a: str, b: str, options: _Options) -> tuple[tuple[Profile, Profile], Launch]:
+def _chosen(
+    names: tuple[str, str], config: Config, options: _Options
+) -> tuple[tuple[Profile, Profile], Launch]:
     """The sides' profiles as they are loaded, and what holds on top of them."""
-    settings = assigned(options)
+    settings = {**config.defaults.settings, **assigned(options)}
     launch = Launch(
-        named=(a, b),
+        named=names,
         overrides=Overrides.of_settings(settings),
-        schedule=options["schedule"],
+        schedule=options["schedule"] or config.defaults.schedule,
         prompt=options["prompt"],
-        remarks=tuple(remark for name in dict.fromkeys((a, b)) if (remark := origin.remark(name))),
+        remarks=tuple(remark for name in dict.fromkeys(names) if (remark := origin.remark(name))),
+        config=config,
+        keep=user_config.keep,
     )
-    return (_profile(a, settings), _profile(b, settings)), launch
+    return (_profile(names[0], settings), _profile(names[1], settings)), launch
 
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from textual import events
+from textual import events, on
 from textual.app import App, SystemCommand
+from textual.binding import Binding
 from textual.color import Color
 from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
+from textual.theme import Theme
 
+from engine import paths
 from engine.config.faults import nearest
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.sanitize import visible
-from tui import theme
+from tui import keymap
+from tui import theme as themes
 from tui.again import CONFIRM_S, Again
-from tui.launch import NOTHING_CHOSEN, Launch
+from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
+from tui.pacer import Pacer
 from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 
@@ -31,12 +36,15 @@ if TYPE_CHECKING:
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
 REMARK_S = 12
 HARMLESS = Harmless()
+SLOW_LINE_S = 0.5  # at least between two repaints of what grows
 
 
 class QuantDuelApp(App[None]):
     """QuantDuel in a terminal."""
 
     TITLE = "QuantDuel"
+    TYPED = (("^p", "every command by name"),)
+    BINDINGS = [Binding("ctrl+q", "quit", tooltip="end both workers and leave", show=False, priority=True)]
     CSS_PATH = "app.tcss"
 
     def __init__(
@@ -49,17 +57,28 @@ class QuantDuelApp(App[None]):
         duels: Duels | None = None,
     ) -> None:
         super().__init__()
-        self.register_theme(theme.DARK)
-        self.register_theme(theme.LIGHT)
-        self.theme = theme.DARK.name
+        self.register_theme(themes.DARK)
+        self.register_theme(themes.LIGHT)
+        self.theme = themes.DARK.name
         self.duel_screen = DuelScreen((a, b), open_session, launch, duels)
         self._again = Again()
-        self._remarks = launch.remarks
+        self._launch = launch
         self._work_screens: dict[str, RunScreen] = {}
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
         return self.duel_screen
+
+    def configure(self, theme: str) -> None:
+        """As the user's settings have it; InputError where they name what there is not."""
+        config = self._launch.config
+        keymap.check(config.keymap, paths.user_config())
+        self.set_keymap(config.keymap)
+        if config.low_bandwidth:
+            self.animation_level = "none"
+            Pacer.least_interval_s = SLOW_LINE_S
+        if theme:
+            self.choose_theme(theme)
 
     def choose_theme(self, name: str) -> None:
         """Wear these colours; InputError where there are none of that name."""
@@ -70,8 +89,20 @@ class QuantDuelApp(App[None]):
 
     def on_ready(self) -> None:
         """Say what the user should know of the names he gave."""
-        for remark in self._remarks:
+        for remark in self._launch.remarks:
             self.notify(visible(remark), severity="warning", markup=False, timeout=REMARK_S)
+        self.theme_changed_signal.subscribe(self, self._keep_theme)
+
+    def _keep_theme(self, theme: Theme) -> None:
+        self.keep(Chosen("theme", theme.name))
+
+    @on(Chosen)
+    def keep(self, chosen: Chosen) -> None:
+        """Have the user's settings say this from now on."""
+        try:
+            self._launch.keep(chosen.key, chosen.value)
+        except InputError as error:
+            self.notify(visible(str(error)), title="Not kept", severity="warning", markup=False)
 
     async def on_event(self, event: events.Event) -> None:
         """Before an event is handed on: typed text finds its way, so that none overtakes another."""
@@ -131,9 +162,9 @@ class QuantDuelApp(App[None]):
 
     def action_help(self) -> None:
         """Show keys and definitions."""
-        from tui.screens.help import HelpScreen
+        from tui.screens.help import HelpScreen, keys_of
 
-        self.push_screen(HelpScreen())
+        self.push_screen(HelpScreen(keys_of(self.screen)))
 
     def action_bench(self) -> None:
         """Measure speed and memory over context lengths."""

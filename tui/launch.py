@@ -1,9 +1,27 @@
-"""What the command line chose for the screen. Data alone."""
+"""What the command line and the user's settings chose for the screen. Data alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from textual.message import Message
+
+from engine.config.user_config import Config
 from engine.duel.overrides import NOTHING, Overrides
 from engine.session.schedule import AskedSchedule
+
+NOTHING_SET = Config()
+
+
+def _kept_nowhere(key: str, value: object) -> None:
+    """A screen that nobody started keeps nothing."""
+
+
+class Chosen(Message):
+    """The user chose this on the screen, and it holds from now on: a key of the settings file."""
+
+    def __init__(self, key: str, value: object) -> None:
+        super().__init__()
+        self.key, self.value = key, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +36,9 @@ class Launch:
     """Asked as soon as both are loaded; empty for none."""
     remarks: tuple[str, ...] = ()
     """What the user should know of the names."""
+    config: Config = NOTHING_SET
+    keep: Callable[[str, object], object] = _kept_nowhere
+    """Has the user's settings file say something from now on."""
 
 
 NOTHING_CHOSEN = Launch()

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem, shell_complete
 
 from engine import paths
 from engine.cli import process, terminal
@@ -35,6 +36,8 @@ COMMANDS = {
     "store": "List, show and remove the kept checkpoints.",
     "history": "List, show, export and delete the kept duels.",
     "profiles": "List, show and check profiles.",
+    "config": "Your settings file: show, path, edit.",
+    "completion": "Completion of commands and profiles for bash, zsh and fish.",
     "doctor": "What this machine can run, and what is missing.",
 }
 HELP = """Is the quantized model good enough, and what do I gain?
@@ -62,6 +65,17 @@ class Group(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(f"engine.cli.{cmd_name}"), cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, and for the default one the profiles."""
+        from engine.cli.profile_name import completions
+
+        own = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        if self.default is None or incomplete.startswith("-"):
+            return [*own, *(self.default.shell_complete(ctx, incomplete) if self.default else [])]
+        return [*own, *completions(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table above, so that no command is imported for it."""
@@ -162,6 +176,8 @@ def main(default: click.Command | None = None) -> None:
     """The console script."""
     process.open_streams()
     process.end_in_order()
+    if wanted := paths.completion():
+        sys.exit(shell_complete(build_group(default), {}, "quantduel", "_QUANTDUEL_COMPLETE", wanted))
     sys.exit(run(sys.argv[1:], default))
 
 

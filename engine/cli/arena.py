@@ -16,6 +16,7 @@ from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide, ProgressLine
 from engine.cli.options import Settings, chosen, settings_options
+from engine.cli.profile_name import PROFILE
 from engine.cli.prompts import Conversation
 from engine.cli.terminal import Styled
 from engine.duel.duel import Duel
@@ -39,8 +40,8 @@ class _Options(Settings):
 
 
 @click.command(short_help="Blind votes on a file of prompts.")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=PROFILE)
+@click.argument("b", type=PROFILE)
 @click.option(
     "--prompts",
     metavar="FILE",

@@ -12,6 +12,7 @@ from engine.bench.run import Bench
 from engine.cli import long_run
 from engine.cli.long_run import FILE, OutFile, format_option
 from engine.cli.options import force_option
+from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
 from engine.protocol import Generator
@@ -51,7 +52,7 @@ class _Options(TypedDict):
 
 
 @click.command(short_help="Speed and memory over context lengths and batch sizes.")
-@click.argument("names", nargs=-1, required=True, metavar="A [B…]")
+@click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A [B…]")
 @click.option(
     "--contexts", type=Numbers(), default=plan.CONTEXTS, metavar="N,…", help="Prompt lengths, in tokens."
 )

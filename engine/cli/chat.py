@@ -15,6 +15,7 @@ import click
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.options import Settings, chosen, force_option, settings_options
+from engine.cli.profile_name import PROFILE
 from engine.duel.duel import Answer, Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
@@ -24,7 +25,7 @@ KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second
 
 
 @click.command(short_help="Talk to one model; also in a pipe.")
-@click.argument("name", metavar="PROFILE")
+@click.argument("name", metavar="PROFILE", type=PROFILE)
 @settings_options
 @force_option
 def chat(name: str, force: bool, **settings: Unpack[Settings]) -> ExitCode:

@@ -13,6 +13,7 @@ from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
 from engine.cli.options import Settings, chosen, force_option, schedule_option, settings_options
+from engine.cli.profile_name import PROFILE
 from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
@@ -40,8 +41,8 @@ class _Options(Settings):
 
 
 @click.command(short_help="One prompt, two models.")
-@click.argument("a")
-@click.argument("b")
+@click.argument("a", type=PROFILE)
+@click.argument("b", type=PROFILE)
 @click.option("-p", "--prompt", metavar="TEXT", help="The prompt; `-` reads it from stdin.")
 @click.option(
     "--prompt-file",
@@ -52,7 +53,7 @@ class _Options(Settings):
     "--json", "as_json", is_flag=True, help="One JSON document on stdout: a turn, or a list for a file."
 )
 @settings_options
-@schedule_option
+@schedule_option(default="auto")
 @click.option(
     "--memory-limit",
     "memory_limits",

@@ -10,6 +10,7 @@ from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
 from engine.cli.options import force_option, set_option
+from engine.cli.profile_name import PROFILE
 from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
 from engine.errors import ExitCode, InputError
@@ -35,7 +36,7 @@ class _Options(TypedDict):
 
 
 @click.command("eval", short_help="Perplexity and KL divergence on a text.")
-@click.argument("names", nargs=-1, required=True, metavar="A B [C…]")
+@click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A B [C…]")
 @click.option(
     "--text",
     default=PYTHON_DOCS,

@@ -9,7 +9,7 @@ from engine.cli.terminal import say
 from engine.config import origin, profile, strict_yaml
 from engine.config.profile import Profile
 from engine.errors import InputError
-from engine.session.schedule import Schedule
+from engine.session.schedule import AskedSchedule, Schedule
 from engine.units import parse_bytes
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -46,14 +46,16 @@ _OPTIONS = (
 )
 
 
-schedule_option = click.option(
-    "--schedule",
-    type=click.Choice(["auto", *get_args(Schedule)]),
-    default="auto",
-    show_default=True,
-    help="One after the other; both at once: speeds on a shared device are then marked contended; or swap: "
-    "one loaded at a time. auto is sequential, or swap where both do not fit.",
-)
+def schedule_option(default: AskedSchedule | None) -> Callable[[Callback], Callback]:
+    """--schedule."""
+    return click.option(
+        "--schedule",
+        type=click.Choice(["auto", *get_args(Schedule)]),
+        default=default,
+        show_default=default is not None,
+        help="One after the other; both at once: speeds on a shared device are then marked contended; or "
+        "swap: one loaded at a time. auto is sequential, or swap where both do not fit.",
+    )
 
 
 class Settings(TypedDict):

@@ -9,6 +9,7 @@ from engine import tables
 from engine.cli import print_error, terminal
 from engine.cli.options import MemorySize, chosen, set_option
 from engine.cli.plan_text import show, show_check
+from engine.cli.profile_name import PROFILE
 from engine.config.profile import Profile
 from engine.errors import ExitCode, LoadError
 from engine.machine import hardware
@@ -29,7 +30,7 @@ class _Options(TypedDict):
 
 
 @click.command(short_help="Whether profiles fit, before anything is loaded.")
-@click.argument("names", nargs=-1, required=True, metavar="PROFILE…")
+@click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="PROFILE…")
 @click.option(
     "--context", type=click.IntRange(min=1), metavar="N", help="Tokens in the cache.  [default: 2048]"
 )

@@ -8,6 +8,7 @@ import click
 
 from engine import tables
 from engine.cli import print_error, terminal
+from engine.cli.profile_name import PROFILE
 from engine.config import origin, profile
 from engine.errors import ExitCode, ProfileError
 from engine.tables import Row
@@ -39,7 +40,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 
 
 @profiles.command()
-@click.argument("name")
+@click.argument("name", type=PROFILE)
 def show(name: str) -> ExitCode:
     """The profile as YAML, with every default written out. NAME can be a file or a model, too."""
     terminal.write(profile.to_yaml(profile.find(name, code_allowed=True)))

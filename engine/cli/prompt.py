@@ -8,6 +8,7 @@ from msgspec import Struct
 from engine import tables
 from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.options import NOTHING_SET, chosen
+from engine.cli.profile_name import PROFILE
 from engine.config.profile import Profile
 from engine.errors import ExitCode, GenerationError
 from engine.protocol import Failed, Message, Rendered
@@ -20,7 +21,7 @@ class _Shown(Struct):
 
 
 @click.command(short_help="The prompt as the model reads it.")
-@click.argument("name", metavar="PROFILE")
+@click.argument("name", metavar="PROFILE", type=PROFILE)
 @click.option(
     "-p", "--prompt", "text", metavar="TEXT", required=True, help="The prompt; `-` reads it from stdin."
 )

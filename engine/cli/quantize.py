@@ -10,6 +10,7 @@ from engine.checkpoints import export
 from engine.cli import long_run, print_error, terminal
 from engine.cli.long_run import FILE, OutFile, format_option
 from engine.cli.options import Settings, chosen, set_option
+from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
 from engine.protocol import FailureKind
@@ -31,7 +32,7 @@ class _Options(TypedDict):
 
 
 @click.command(short_help="Make a quantized checkpoint.")
-@click.argument("profile")
+@click.argument("profile", type=PROFILE)
 @click.option("--out", metavar="DIR", help="Copy the checkpoint to this folder, too.")
 @click.option("--report", type=FILE, metavar="FILE", help=f"Write what it lost to a file; {long_run.HOW}")
 @click.option(

@@ -78,10 +78,8 @@ def _unknown(key: Key, name: str, struct: inspect.Type | None) -> Fault:
 
 def _mismatch(key: Key, problem: str, expected: inspect.Type | None, value: object) -> Fault:
     """What was expected instead of `value`, and the nearest spelling."""
-    names: list[str] = []
-    if isinstance(expected, inspect.LiteralType):
-        names = [str(choice) for choice in expected.values]
-    elif isinstance(expected, inspect.UnionType) and key and key[-1] == "method":
+    names = _choices(expected)
+    if isinstance(expected, inspect.UnionType) and key and key[-1] == "method":
         names = _tags(expected)
     if names:
         hint = nearest(value, names) if isinstance(value, str) else ""
@@ -92,6 +90,19 @@ def _mismatch(key: Key, problem: str, expected: inspect.Type | None, value: obje
         return Fault(key, problem)
     wanted = problem.removeprefix("Expected ").split(", got")[0]
     return Fault(key, f"expected {_plain(wanted)}, not {_shown(value)}")
+
+
+def _choices(expected: inspect.Type | None) -> list[str]:
+    """The words of a choice; none where other values are possible, too."""
+    if isinstance(expected, inspect.LiteralType):
+        return [str(choice) for choice in expected.values]
+    if isinstance(expected, inspect.UnionType) and all(map(_is_choice, expected.types)):
+        return [name for option in expected.types for name in _choices(option)]
+    return []
+
+
+def _is_choice(expected: inspect.Type) -> bool:
+    return isinstance(expected, inspect.LiteralType)
 
 
 def _same_text(value: object, names: list[str]) -> str:

@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Literal
 
 from engine import paths
+from engine.config import user_config
 from engine.sanitize import visible
 
 Origin = Literal["./profiles", "yours", "shipped"]
+
+
+def folders() -> tuple[Path, ...]:
+    """Where a profile's name is looked up, first hit wins."""
+    return paths.profile_folders(_named())
+
+
+def _named() -> list[Path]:
+    """Those that the user's settings name."""
+    return [paths.expanded(folder) for folder in user_config.read().folders.profiles]
 
 
 def of(file: Path) -> Origin:
@@ -18,7 +29,8 @@ def of(file: Path) -> Origin:
     folder = file.parent.resolve()
     if folder == paths.shipped_profiles().resolve():
         return "shipped"
-    return "yours" if folder == paths.user_profiles().resolve() else "./profiles"
+    yours = (paths.user_profiles(), *_named())
+    return "yours" if folder in {place.resolve() for place in yours} else "./profiles"
 
 
 def shown_name(file: Path) -> str:
@@ -28,7 +40,7 @@ def shown_name(file: Path) -> str:
 
 def files(name: str) -> list[Path]:
     """The profiles of this name, first hit first."""
-    found = (file for folder in paths.profile_folders() for file in yaml_files(folder))
+    found = (file for folder in folders() for file in yaml_files(folder))
     return [file for file in found if shown_name(file) == visible(name, keep_newlines=False)]
 
 

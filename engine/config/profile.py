@@ -153,7 +153,7 @@ def of_model(source: str) -> Profile:
 def available() -> dict[str, Path]:
     """Every profile's file by name; a folder earlier in the search order wins."""
     found: dict[str, Path] = {}
-    for folder in paths.profile_folders():
+    for folder in origin.folders():
         for file in origin.yaml_files(folder):
             found.setdefault(origin.shown_name(file), file)
     return dict(sorted(found.items()))

@@ -5,9 +5,7 @@ place, read back, compared with what was meant, and renamed.
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -15,6 +13,7 @@ from msgspec.structs import replace
 
 from engine import input_files, paths
 from engine.config import strict_yaml
+from engine.config.beside import beside
 from engine.config.faults import Key
 from engine.config.methods import Awq, Gptq
 from engine.config.profile import Profile, read, to_yaml
@@ -51,19 +50,8 @@ def save(wanted: Profile, base: Path | None, file: Path) -> None:
     if base is not None and base.resolve().parent != file.resolve().parent:
         for key, value in _paths(wanted):
             text = with_value(text, key, value)
-    place = file.resolve()  # a link stays one
-    unfinished = place.with_name(f".{place.name[:64]}.{token_hex(4)}")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    with beside(file) as unfinished:
         _write(wanted, text, unfinished, file)
-        if place.exists():
-            unfinished.chmod(place.stat().st_mode & 0o777)
-        unfinished.replace(place)
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror}", "name another file") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink(missing_ok=True)
 
 
 def _write(wanted: Profile, text: str, unfinished: Path, file: Path) -> None:

@@ -6,7 +6,8 @@ boolean); duplicate keys, aliases, tags and unknown keys are refused.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,19 +123,27 @@ def faults(path: Path, into: Any) -> list[ProfileError]:
 
 def line_of(path: Path, key: str) -> int:
     """The line in which a key stands; 0 where that cannot be told."""
+    return line_of_key(path, tuple(key.split(".")))
+
+
+def line_of_key(path: Path, key: Key) -> int:
+    """The same for a key whose names may have dots."""
     try:
-        return _parse(path, _text(path))[1].get(tuple(key.split(".")), 0)
+        return _parse(path, _text(path))[1].get(key, 0)
     except ProfileError:
         return 0
 
 
-def nodes(text: str) -> yaml.Node | None:
+def is_empty(path: Path) -> bool:
+    """Whether nothing is said in it; comments say nothing."""
+    return nodes(_text(path), path) is None
+
+
+def nodes(text: str, file: Path | str = "settings") -> yaml.Node | None:
     """The text as YAML's own nodes, which know where they stand in it; None where nothing is said."""
-    try:
-        loader = _Loader(text)
-        return loader.get_single_node()
-    except yaml.YAMLError as error:
-        raise ProfileError("settings", f"broken YAML: {error}") from error
+    with _loading(file, text) as loader:
+        node: yaml.Node | None = loader.get_single_node()
+        return node
 
 
 def value(text: str) -> object:
@@ -171,14 +180,22 @@ def _text(path: Path) -> str:
 
 
 def _parse(file: Path | str, text: str) -> tuple[object, Lines]:
-    loader = None
-    try:
-        loader = _Loader(text)
+    with _loading(file, text) as loader:
         node = loader.get_single_node()
         if node is None:
             raise ProfileError(file, "is empty", hint="a profile needs at least `model: {source: …}`")
         lines = dict(_lines(node, (), file))
         return loader.construct_document(node), lines
+
+
+@contextmanager
+def _loading(file: Path | str, text: str) -> Iterator[_Loader]:
+    """A loader; what is broken becomes a ProfileError with its line."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        yield loader
+        return
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problem = f"the character U+{ord(text[error.position]):04X} is not allowed"

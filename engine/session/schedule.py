@@ -1,12 +1,11 @@
 """Who answers when: one after the other on a shared device, both at once, or one loaded at a time (swap)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
+from engine.config.user_config import AskedSchedule, Schedule
 from engine.protocol import Memory, ModelInfo
 
-Schedule = Literal["sequential", "concurrent", "swap"]
-AskedSchedule = Schedule | Literal["auto"]  # sequential, or swap where both do not fit
+__all__ = ["AskedSchedule", "Schedule"]  # what they are is written down where a user can choose one
 
 
 def order(turn: int, sides: int = 2) -> list[int]:

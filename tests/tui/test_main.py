@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.config.user_config import Config, Defaults
 from engine.duel.overrides import Overrides
 from engine.errors import InputError
 from tests.tui.conftest import Stager
@@ -84,12 +85,13 @@ def test_the_first_picture_needs_no_torch_and_no_engine_process() -> None:
 
 
 def test_the_command_line_chooses_what_holds_on_the_screen() -> None:
-    with command.make_context(
-        "quantduel",
-        ["smollm2-nf4", "--seed", "7", "--set", "model.dtype=float32", "--set", "prompt.system=Be brief."],
-    ) as context:
+    words = ["smollm2-nf4", "--seed", "7", "--set", "model.dtype=float32", "--set", "prompt.system=Be brief."]
+    config = Config(defaults=Defaults(b="smollm2-nf4", schedule="swap", settings={"top_k": 5, "seed": 1}))
+    with command.make_context("quantduel", words) as context:
         options = {key: value for key, value in context.params.items() if key not in {"a", "b"}}
-        (a, b), launch = _chosen(context.params["a"], context.params["b"], options)
+        names = context.params["a"], context.params["b"] or config.defaults.b
+        (a, b), launch = _chosen(names, config, options)
+    assert launch.schedule == "swap" and launch.overrides.on(a).generation.top_k == 5
     assert (a.name, b.name) == launch.named == ("smollm2-nf4", "smollm2-nf4")
     assert a.model.dtype == "float32" and a.generation.seed == 0
     assert launch.overrides.on(b).generation.seed == 7

@@ -13,7 +13,8 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine import tables
+from engine import paths, tables
+from engine.config import user_config
 from engine.errors import InputError
 from engine.history import Run
 from engine.sanitize import visible
@@ -152,7 +153,7 @@ class SaveDialog(Dialog[Path | None]):
 
     def __init__(self, proposal: str, suffixes: Sequence[str]) -> None:
         super().__init__()
-        self._proposal = proposal
+        self._proposal = str(Path(user_config.read().folders.exports) / proposal)
         self._suffixes = suffixes
 
     def compose(self) -> ComposeResult:
@@ -168,7 +169,7 @@ class SaveDialog(Dialog[Path | None]):
     def _submitted(self, event: Input.Submitted) -> None:
         text = event.value.strip()
         try:
-            file = tables.require_free(Path(text), replace=True) if text else None
+            file = tables.require_free(paths.expanded(text), replace=True) if text else None
         except InputError as error:
             self._say(str(error))
             return

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer
 from textual.worker import Worker
 
 from engine import tables
@@ -23,12 +21,15 @@ from engine.config.profile import Profile
 from engine.errors import InputError, QuantDuelError
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
+from tui.duel.keys import KEYS
 from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
 from tui.launch import NOTHING_CHOSEN, Launch
+from tui.launch import Chosen as ChosenForGood
 from tui.screens.page import PromptPage
 from tui.settings.form import differences
 from tui.widgets.delta import Delta
+from tui.widgets.key_bar import KeyBar
 from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
 from tui.widgets.prompt import HINT, Prompt
@@ -51,25 +52,7 @@ class DuelScreen(PromptPage[None]):
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
-    BINDINGS = [
-        Binding("escape", "stop", "Stop", priority=True),
-        Binding("ctrl+e", "settings", "Settings", priority=True),
-        Binding("ctrl+o", "pick", "Pick"),
-        Binding("ctrl+t", "toggle_schedule", "Turns"),
-        Binding("ctrl+n", "other_side", "Side"),
-        Binding("ctrl+r", "reload", "Reload"),
-        Binding("ctrl+g", "copy", "Copy"),
-        Binding("f1", "app.help", "Help"),
-        Binding("ctrl+d", "app.quit", "Quit"),
-        Binding("ctrl+l", "clear", "Clear"),
-        Binding("ctrl+s", "export", "Export", show=False),
-        Binding("f2", "blind", "Blind vote", show=False),
-        Binding("f7", "app.leaderboard", "Leaderboard", show=False, priority=True),
-        Binding("f3", "lens", "Lens", show=False),
-        Binding("f5", "app.bench", "Bench", show=False),
-        Binding("f6", "app.eval", "Eval", show=False, priority=True),
-        Binding("f8", "app.quantize", "Quantize now", show=False),
-    ]
+    BINDINGS = [*KEYS]
 
     def __init__(
         self,
@@ -100,7 +83,7 @@ class DuelScreen(PromptPage[None]):
             yield from panes
         yield Delta()
         yield Prompt()
-        yield Footer(compact=True)
+        yield KeyBar()
 
     def on_mount(self) -> None:
         self.query_one(Prompt).focus()
@@ -227,6 +210,7 @@ class DuelScreen(PromptPage[None]):
         self._schedule_changed()
 
     def _schedule_changed(self) -> None:
+        self.post_message(ChosenForGood("defaults.schedule", self.bridge.asked_schedule))
         self._show_settings()
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):

@@ -1,40 +1,40 @@
-"""Keys and the meaning of every figure."""
+"""The keys of a screen, as its bindings have them, and the meaning of every figure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
+from textual.dom import DOMNode
+from textual.screen import Screen
 from textual.widgets import Static
 
 from engine.definitions import DEFINITIONS
 from tui.screens.page import Dialog
 
-KEYS = [
-    ("Enter", "ask both"),
-    ("Ctrl+J, Shift+Enter", "new line in the prompt"),
-    ("Up, Down", "earlier prompts, from the first or last line"),
-    ("Page Up, Page Down", "scroll the answers"),
-    ("Esc", "stop both sides"),
-    ("Ctrl+E", "settings of both sides: system prompt, sampling, thinking, schedule"),
-    ("Ctrl+O", "put another profile on the side in view"),
-    ("Ctrl+T", "answer one after the other, both at once, or one loaded at a time"),
-    ("Ctrl+N", "the other side"),
-    ("Ctrl+R", "load a failed or cancelled side again; twice: the side in view, anew"),
-    ("Ctrl+G", "copy the answers, in a pane its own (also over SSH)"),
-    ("Ctrl+L", "clear: new conversations"),
-    ("Ctrl+S", "export this duel: a page, Markdown, or JSON to be played again"),
-    ("F2", "blind votes: 1 left, 2 right, 3 tie, 4 both bad"),
-    ("F3", "lens: both models' view of every token of the last answers"),
-    ("F5, F6", "bench (speed and memory); eval (KLD, perplexity on a text)"),
-    ("F7", "the leaderboard of blind votes"),
-    ("F8", "quantize now: make a profile's checkpoint"),
-    ("on those screens", "Ctrl+R run, Esc stop or back, Ctrl+S export, F4 earlier runs"),
-    ("Tab", "prompt, A, B; whatever is typed goes to the prompt"),
-    ("Ctrl+P", "every command by name"),
-    ("Ctrl+D, Ctrl+Q", "quit (Ctrl+D in an empty prompt)"),
-]
+
+class Key(NamedTuple):
+    """One command: its keys, what it does, and the name by which the settings change them."""
+
+    keys: str
+    what: str
+    name: str
+
+
+def keys_of(screen: Screen[Any]) -> list[Key]:
+    """What there is to press on a screen: its own keys, those of its widgets, and the application's."""
+    nodes: list[DOMNode] = [screen, *screen.walk_children(), screen.app]
+    found: dict[str, Key] = {}
+    for node in nodes:
+        for text, what in getattr(node, "TYPED", ()):
+            found[text] = Key(text, what, "")
+        for binding in _bindings(type(node)):
+            key = _key(screen.app, binding)
+            found.setdefault(binding.id or f"{key.what}{key.keys}", key)
+    return list(found.values())
 
 
 class HelpScreen(Dialog[None]):
@@ -42,15 +42,35 @@ class HelpScreen(Dialog[None]):
 
     BINDINGS = [Binding("escape,f1,question_mark,q", "dismiss", "Close")]
 
+    def __init__(self, keys: Sequence[Key]) -> None:
+        super().__init__()
+        self._keys = keys
+
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="dialog") as dialog:
             dialog.border_title = "Help"
             dialog.border_subtitle = "Esc closes"
-            yield Static(_table("Keys", KEYS))
+            yield Static(_table("Keys", [(key.keys, key.what) for key in self._keys]))
             yield Static(_table("Figures", DEFINITIONS))
+            names = [(key.keys, key.name) for key in self._keys if key.name]
+            yield Static(_table("Names of the keys, for `keymap` in config.yaml", names))
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()
+
+
+def _bindings(kind: type[DOMNode]) -> Iterator[Binding]:
+    """Those that QuantDuel declares, and not what Textual's widgets have of their own."""
+    for owner in kind.__mro__:
+        if owner.__module__.startswith("tui."):
+            yield from (b for b in owner.__dict__.get("BINDINGS", ()) if isinstance(b, Binding))
+
+
+def _key(app: App[Any], binding: Binding) -> Key:
+    name = binding.id or ""
+    keys = app._keymap.get(name, binding.key)  # Textual has no other way to ask for it
+    shown = [app.get_key_display(replace(binding, key=key, key_display=None)) for key in keys.split(",")]
+    return Key(", ".join(shown), binding.tooltip or binding.description, name)
 
 
 def _table(title: str, rows: Sequence[tuple[str, str]]) -> Content:

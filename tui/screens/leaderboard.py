@@ -32,7 +32,7 @@ class LeaderboardScreen(Page[None]):
         Binding("escape,f7,q", "dismiss", "Close"),
         Binding("e", "export", "Export"),
         Binding("r", "count", "Count again"),
-        Binding("f1", "app.help", "Help"),
+        Binding("f1,question_mark", "app.help", "Help"),
     ]
 
     def __init__(self, history: History | None = None) -> None:

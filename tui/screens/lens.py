@@ -30,7 +30,7 @@ class LensScreen(Page[None]):
         Binding("escape", "leave", "Back", priority=True),
         Binding("tab", "other", "Other answer", priority=True),
         Binding("d", "divergence", "Divergence"),
-        Binding("f1", "app.help", "Help", show=False),
+        Binding("f1,question_mark", "app.help", "Help", show=False),
     ]
 
     def __init__(self, look: Look, names: tuple[str, str], labels: tuple[str, str]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from textual import events
 from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen, Screen
 
 from tui.ending import Ending
+from tui.keymap import area_of, named
 from tui.widgets.prompt import Prompt
 
 Result = TypeVar("Result")
@@ -16,6 +17,12 @@ Result = TypeVar("Result")
 
 class Page(Screen[Result], Ending):
     """A screen that ends in order, whenever and however often it is left."""
+
+    def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:
+        """Every key has a name, by which the user's settings change it."""
+        if "BINDINGS" in cls.__dict__:
+            cls.BINDINGS = named(cls.BINDINGS, area_of(cls.__name__))
+        super().__init_subclass__(*args, **kwargs)
 
     def dismiss(self, result: Result | None = None) -> AwaitComplete:
         """Leave, with whatever lies above; who has left already stays where they are."""

@@ -52,7 +52,7 @@ class RunScreen(Page[None]):
         Binding("ctrl+o", "profiles", "Profiles", priority=True),
         Binding("ctrl+t", "turn_over", "Plots", priority=True),
         Binding("ctrl+s", "save", "Export", priority=True),
-        Binding("f1", "app.help", "Help", show=False),
+        Binding("f1,question_mark", "app.help", "Help", show=False),
     ]
 
     def __init__(self, job: Job, duel: DuelScreen) -> None:

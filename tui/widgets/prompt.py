@@ -22,10 +22,17 @@ class Prompt(TextArea):
     }
     """
     BINDINGS = [
-        Binding("pageup", "scroll_answers(-1)", "Scroll up", show=False),
-        Binding("pagedown", "scroll_answers(1)", "Scroll down", show=False),
-        Binding("ctrl+d", "delete_or_quit", "Quit"),
+        Binding("pageup", "scroll_answers(-1)", "Scroll the answers up", show=False),
+        Binding("pagedown", "scroll_answers(1)", "Scroll the answers down", show=False),
+        Binding("ctrl+d", "delete_or_quit", "Quit", tooltip="delete to the right; in an empty prompt, quit"),
     ]
+
+    TYPED = (
+        ("Enter", "ask"),
+        ("^j", "a new line in the prompt"),
+        ("Up, Down", "earlier prompts, from the first or last line"),
+        ("Tab", "prompt, A, B; whatever is typed goes to the prompt"),
+    )
 
     class Sent(Message):
         """The user sent this prompt."""

@@ -1,0 +1,36 @@
+"""The name of a profile as an argument: any text, which a shell completes by the profiles there are."""
+
+import click
+from click.shell_completion import CompletionItem
+
+
+class ProfileName(click.ParamType[str]):
+    """A profile's name, its file, or a model."""
+
+    name = "text"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Profiles that begin so; files where it looks like a path."""
+        return completions(incomplete)
+
+
+def completions(incomplete: str) -> list[CompletionItem]:
+    """What a profile's name can go on to."""
+    from engine.config import profile
+    from engine.errors import QuantDuelError
+
+    if incomplete.startswith((".", "/", "~")) or "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    try:
+        names = profile.available()
+    except (QuantDuelError, OSError):  # a shell is no place to tell of it
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+PROFILE = ProfileName()

@@ -1,0 +1,74 @@
+"""Names of keys, keys of the user's own, and help that is made of the bindings themselves."""
+
+from pathlib import Path
+
+import pytest
+
+from engine.config.user_config import Config
+from engine.errors import ProfileError
+from tests.tui.conftest import Stager
+from tests.tui.replay import wait_until
+from tui import keymap
+from tui.duel.keys import KEYS
+from tui.launch import Chosen, Launch
+from tui.pacer import Pacer
+from tui.screens.help import HelpScreen
+from tui.screens.settings import SettingsDialog
+from tui.widgets.key_bar import KeyBar
+
+
+def test_every_screen_s_keys_have_names_of_their_own() -> None:
+    names = [name for page in keymap._pages() for name in keymap.names(page)]
+    assert {"duel.settings", "duel.bench", "blind.vote-left", "lens.divergence"} <= set(names)
+    assert len(names) == len(set(names))
+    keymap.check({"duel.settings": "f9"}, Path("none.yaml"))
+
+
+def test_a_wrong_name_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("keymap:\n  duel.piick: f9\n")
+    with pytest.raises(ProfileError, match=r":2: keymap.duel.piick: no .*did you mean duel.pick"):
+        keymap.check({"duel.piick": "f9"}, file)
+
+
+async def test_a_key_of_the_users_own_does_it_and_is_shown(stage: Stager) -> None:
+    chosen = Launch(config=Config(keymap={"duel.settings": "f9"}))
+    async with stage(launch=chosen) as play:
+        play.app.configure("")
+        await play.ready()
+        await play.pilot.press("f9")
+        await wait_until(lambda: isinstance(play.app.screen, SettingsDialog))
+        await play.pilot.press("escape", "f1")
+        await wait_until(lambda: isinstance(play.app.screen, HelpScreen))
+        keys = {key.name: key.keys for key in play.app.screen._keys}
+        assert keys["duel.settings"] == "f9"
+        assert {binding.id for binding in play.duel.BINDINGS} <= set(keys)
+
+
+async def test_the_footer_has_every_key_of_the_duel(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.pilot.pause()
+        bar = play.duel.query_one(KeyBar)
+        await wait_until(lambda: len(bar.query("FooterKey")) == len(KEYS))
+        assert all(key.region.right <= 80 for key in bar.query("FooterKey"))
+
+
+async def test_what_is_chosen_on_the_screen_is_kept(stage: Stager) -> None:
+    kept: dict[str, object] = {}
+    async with stage(launch=Launch(keep=kept.__setitem__)) as play:
+        await play.ready()
+        assert kept == {}
+        play.app.theme = "nord"
+        await play.pilot.press("ctrl+t")
+        await wait_until(lambda: kept == {"theme": "nord", "defaults.schedule": "concurrent"})
+        play.app.post_message(Chosen("theme", "gruvbox"))
+        await wait_until(lambda: kept["theme"] == "gruvbox")
+
+
+async def test_a_slow_line_is_painted_less_often(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pacer, "least_interval_s", 0.0)
+    async with stage(launch=Launch(config=Config(low_bandwidth=True))) as play:
+        play.app.configure("")
+        assert play.app.animation_level == "none"
+        assert Pacer()._interval_s == 0.5

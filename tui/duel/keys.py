@@ -1,0 +1,29 @@
+"""The keys of the duel's screen: what is in the footer, and in a line what each does."""
+
+from textual.binding import Binding
+
+
+def _key(key: str, action: str, label: str, what: str, *, first: bool = False) -> Binding:
+    """`first` takes it before the prompt, which has a use of its own for it."""
+    return Binding(key, action, label, tooltip=what, priority=first)
+
+
+KEYS = [
+    _key("escape", "stop", "Stop", "stop both sides; take a waiting prompt back", first=True),
+    _key("ctrl+e", "settings", "Settings", "system prompt, sampling, thinking, schedule", first=True),
+    _key("ctrl+o", "pick", "Pick", "another profile on the side in view"),
+    _key("ctrl+t", "toggle_schedule", "Turns", "in turns, both at once, or one loaded at a time"),
+    _key("ctrl+n", "other_side", "Side", "the other side"),
+    _key("ctrl+r", "reload", "Load", "load a failed side again; twice: the side in view"),
+    _key("ctrl+g", "copy", "Copy", "copy the answers, in a pane its own (also over SSH)"),
+    _key("ctrl+s", "export", "Export", "a page, Markdown, or JSON to be played again"),
+    _key("ctrl+l", "clear", "New", "new conversations on an empty screen"),
+    _key("f1", "app.help", "Help", "these keys, and what the figures mean"),
+    _key("f2", "blind", "Blind", "blind votes: answers without names"),
+    _key("f3", "lens", "Lens", "both models' view of every token"),
+    _key("f5", "app.bench", "Bench", "speed and memory over context lengths"),
+    _key("f6", "app.eval", "Eval", "KLD and perplexity on a text", first=True),
+    _key("f7", "app.leaderboard", "Votes", "what the blind votes say", first=True),
+    _key("f8", "app.quantize", "Quantize", "make a profile's checkpoint now"),
+    _key("ctrl+d", "app.quit", "Quit", "end both workers and leave"),
+]
