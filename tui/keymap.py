@@ -54,7 +54,7 @@ def check(keymap: Mapping[str, str], file: "Path") -> None:
 
 def names(page: "type[Page[object]]") -> Iterator[str]:
     """Those of a screen's own bindings."""
-    for binding in page.BINDINGS:
+    for binding in page.__dict__.get("BINDINGS", ()):
         if isinstance(binding, Binding) and binding.id:
             yield binding.id
 
