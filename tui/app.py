@@ -19,7 +19,6 @@ from engine.config.faults import nearest
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.sanitize import visible
-from tui import keymap
 from tui import theme as themes
 from tui.again import CONFIRM_S, Again
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
@@ -72,8 +71,11 @@ class QuantDuelApp(App[None]):
     def configure(self, theme: str) -> None:
         """As the user's settings have it; InputError where they name what there is not."""
         config = self._launch.config
-        keymap.check(config.keymap, paths.user_config())
-        self.set_keymap(config.keymap)
+        if config.keymap:
+            from tui.screens import key_names
+
+            key_names.check(config.keymap, paths.user_config())
+            self.set_keymap(config.keymap)
         if config.low_bandwidth:
             self.animation_level = "none"
             Pacer.least_interval_s = SLOW_LINE_S

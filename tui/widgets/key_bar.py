@@ -17,7 +17,6 @@ class KeyBar(Footer):
     DEFAULT_CSS = """
     KeyBar { layout: vertical; height: 2; }
     KeyBar HorizontalGroup { height: 1; }
-    .-narrow KeyBar FooterKey.-compact .footer-key--description { padding: 0; }
     """
 
     def __init__(self) -> None:
