@@ -81,7 +81,7 @@ def _direct(options: argparse.Namespace) -> dict[str, float]:
 
     from engine.worker.checkpoints.fetch import fetch
     from engine.worker.methods import gptqmodel_api
-    from engine.worker.quantize import calibrate
+    from engine.worker.quantize import calibrate, gptqmodel_run
     from engine.worker.texts import sets
 
     profile = _profile(options)
@@ -92,7 +92,7 @@ def _direct(options: argparse.Namespace) -> dict[str, float]:
         texts = sets.texts(asked)
         samples = calibrate.samples(asked, texts, source.tokenizer(), options.length).token_ids
     gptqmodel = gptqmodel_api.package()
-    settings = gptqmodel_api.config(method, torch.device("cpu"))
+    settings = gptqmodel_run.config(method, torch.device("cpu"))
     backend = gptqmodel.BACKEND.AWQ_TORCH if options.method == "awq" else gptqmodel.BACKEND.AUTO
     out = Path(os.environ["QUANTDUEL_HOME"])
     os.chdir(out)  # it writes log files into the current folder

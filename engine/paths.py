@@ -113,6 +113,11 @@ def worker_gpu() -> int | None:
     return int(value) if value.isdecimal() else None
 
 
+def step() -> str:
+    """The most that may decode: `compiled`, `native` or `forward` (engine/worker/step/README.md)."""
+    return os.environ.get("QUANTDUEL_STEP") or "compiled"
+
+
 def environment() -> dict[str, str]:
     """A copy of everything that is set, for a worker, which runs in another folder: what names folders is
     absolute. What pip installed here (ninja) is on its PATH.

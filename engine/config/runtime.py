@@ -7,11 +7,12 @@ which kind of step decodes. `layouts` and `gpu_kernels` tell which kernel multip
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from engine import paths
 from engine.errors import LoadError
 
-StepKind = Literal["compiled", "native", "forward"]
+StepKind = Literal["forward", "native", "compiled"]
 """The step as one compiled function, without transformers' Python, or the model's own forward pass."""
 Linear = Literal["plain", "int8", "int4", "other"]
 """How a model's linear layers are held, as far as the compiled step reads them."""
@@ -113,13 +114,23 @@ class Matrices:
     """Weights of a row that share a scale; of `int4` only."""
 
 
+def allows(kind: StepKind) -> bool:
+    """Whether the user lets this kind decode: QUANTDUEL_STEP names the most. LoadError for another word."""
+    kinds, most = get_args(StepKind), paths.step()
+    if most not in kinds:
+        raise LoadError(f"QUANTDUEL_STEP is {most!r}", f"expected one of {', '.join(kinds)}")
+    return bool(kinds.index(kind) <= kinds.index(most))
+
+
 def is_native(family: str, *, has_windows: bool) -> bool:
     """Whether a family's steps run without transformers' Python; `has_windows`: a layer forgets tokens."""
-    return family in NATIVE and not has_windows
+    return allows("native") and family in NATIVE and not has_windows
 
 
 def is_compiled(matrices: Matrices, *, dtype: str, activation: str, flags: Iterable[str]) -> bool:
     """Whether a native model's step on a CPU is the compiled one."""
+    if not allows("compiled"):
+        return False
     if dtype != COMPILED_DTYPE or activation != COMPILED_ACTIVATION or matrices.held == "other":
         return False
     if matrices.held != "plain" and VECTOR_FLAG not in flags:

@@ -19,15 +19,12 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 from engine.checkpoints import store
 from engine.config.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.config.profile import Profile
-from engine.config.runtime import StepKind
 from engine.protocol import ModelInfo
 from engine.shape import context_window
+from engine.worker import step
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
-from engine.worker.step import native
-from engine.worker.step.cpu import compiled_step
-from engine.worker.step.linear import PackedLinear
 
 PACKAGES = ("quantduel", "torch", "transformers", "bitsandbytes", "gptqmodel")
 
@@ -46,7 +43,7 @@ def describe(
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
         context_length=context_length(model.config),
-        step=_step(model),
+        step=step.kind(model),
         dtype=str(model.dtype).removeprefix("torch."),
         device=placement.name,
         device_name=device_name(placement.device),
@@ -57,13 +54,6 @@ def describe(
         notes=(*checkpoint.notes, *placement.notes),
         versions=versions(),
     )
-
-
-def _step(model: PreTrainedModel) -> StepKind:
-    """What decodes."""
-    if compiled_step.of(model):
-        return "compiled"
-    return "native" if native.suits(model) else "forward"
 
 
 def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
@@ -102,7 +92,8 @@ def kernel(model: PreTrainedModel) -> str:
 
 
 def _kernel(module: nn.Module) -> str:
-    return module.packed.kernel if isinstance(module, PackedLinear) else type(module).__name__
+    """In the user's words: its class, or what a module says that stands for packed layers."""
+    return str(getattr(module, "kernel_name", type(module).__name__))
 
 
 def _linear_like(model: PreTrainedModel) -> Iterator[nn.Module]:
@@ -123,8 +114,7 @@ def logical_parameters(model: PreTrainedModel) -> int:
 
 def _biases(module: nn.Module) -> int:
     """Those that are no parameters of their own."""
-    is_biased = isinstance(module, PackedLinear) and module.packed.bias is not None
-    return int(module.out_features) if is_biased else 0
+    return int(getattr(module, "packed_biases", 0))
 
 
 def _is_packed(module: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from engine.errors import LoadError
 from engine.machine import packages
 from engine.protocol import ModelInfo, Staged
 from engine.session.schedule import physical_cores
-from engine.worker import describe, environment, failures, methods, progress
+from engine.worker import describe, environment, failures, methods, progress, step
 from engine.worker.checkpoints import (
     completeness,
     foreign,
@@ -33,8 +33,6 @@ from engine.worker.checkpoints.placement import place
 from engine.worker.host import bandwidth, freeing, heap, thread_count
 from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Report
-from engine.worker.step import native
-from engine.worker.step.cpu import compile, pack
 
 READERS = {
     "gptq": "gptqmodel",
@@ -118,11 +116,7 @@ def _read(
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
-    is_packable = packed and placement.device.type == "cpu" and native.suits(model)
-    if is_packable:
-        if compile.is_first_time():
-            report(Staged(stage="warm up", step="compile decode step"))
-        pack.pack(model)
+    if packed and step.prepare(model, report):
         warm_up(model, checkpoint.name)
     if threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())

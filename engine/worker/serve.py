@@ -45,7 +45,7 @@ from engine.worker.host.spare_cores import SpareCores
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
 from engine.worker.measure.score import Scorer
-from engine.worker.step.kv_cache import GrowingCache
+from engine.worker.step import GrowingCache
 from engine.worker.texts import evaluation
 from engine.worker.wire import Wire
 
@@ -161,7 +161,7 @@ class _Request:
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
-            cores = SpareCores.of(self.loaded, self.command.threads)
+            cores = SpareCores.of(self.loaded.info.threads, self.loaded.device, self.command.threads)
             wanted = self.command.prompt or self.loaded.profile.prompt
             asked = self.loaded.tokenizer, wanted, self.command.messages
             text, token_ids = prompt.render(*asked)

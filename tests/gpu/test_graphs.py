@@ -12,7 +12,7 @@ from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
 from engine.worker.step import cuda_graph, stepper
 from engine.worker.step.captured_step import ReplayedStep
-from engine.worker.step.kv_cache import GrowingCache, growing_cache, room_tokens
+from engine.worker.step.kv_cache import GrowingCache, growing_cache
 from engine.worker.step.stepper import Stepper
 from tests.gpu.on_device import DEVICE, PROMPT, cuda_only, loaded, written
 
@@ -45,7 +45,7 @@ def test_every_replay_computes_in_rooms_of_every_size(
         with monkeypatch.context() as patch:
             patch.setattr(stepper, "REPLAYING", ())
             eager = read(model, single)
-        assert room_tokens(cache) == room
+        assert cache.capacity_tokens == room
         for _ in range(8):
             off = stepped(replaying, eager, cache)
             assert off < OFF[dtype] * float(eager.logits.abs().max()), (room, off)

@@ -64,12 +64,12 @@ def prompt(batch: int, length: int = 20) -> Tensor:
 
 
 @torch.inference_mode()
-def logits_of(model: PreTrainedModel, batch: int, steps: int, *, is_lean: bool) -> Tensor:
+def logits_of(model: PreTrainedModel, batch: int, steps: int, *, is_native: bool) -> Tensor:
     """Of `steps` given tokens behind a prompt [batch, steps, vocab]."""
-    cache = growing_cache(model.config) if is_lean else DynamicCache(config=model.config)
+    cache = growing_cache(model.config) if is_native else DynamicCache(config=model.config)
     model(prompt(batch), past_key_values=cache)
-    step = native.LeanStep(model)
+    step = native.NativeStep(model)
     tokens = prompt(batch, steps).split(1, dim=1)
-    if is_lean:
+    if is_native:
         return torch.cat([step(token, cache) for token in tokens], dim=1)
     return torch.cat([model(token, past_key_values=cache).logits for token in tokens], dim=1)

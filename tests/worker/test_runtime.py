@@ -9,6 +9,7 @@ import torch
 from engine.config import runtime
 from engine.config.methods import BitsAndBytes, Full, Method
 from engine.config.profile import Model, Profile
+from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan
@@ -54,6 +55,18 @@ def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
     beside = {term.name for term in (*found.runtime, *found.activations)}
     assert ("compiler" in beside) == (loaded.info.step == "compiled")
     assert ("dequantized weights" in beside) == (loaded.info.kernel == "PackedNibbles")
+
+
+@pytest.mark.parametrize("most", ["native", "forward"])
+def test_a_kind_of_step_is_switched_off_for_plan_and_worker(
+    most: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTDUEL_STEP", most)
+    found, loaded = planned_and_loaded("llama", FULL, "bfloat16", tmp_path)
+    assert found.step == loaded.info.step == most
+    monkeypatch.setenv("QUANTDUEL_STEP", "fast")
+    with pytest.raises(LoadError, match="QUANTDUEL_STEP is 'fast'"):
+        runtime.allows("native")
 
 
 def test_what_the_worker_compiles_for_is_what_the_plan_counts_on() -> None:

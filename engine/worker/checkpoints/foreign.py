@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints import views
+from engine.config.layouts import PACKED, plain
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker.checkpoints import stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.settings_files import Settings, settings
-from engine.worker.methods import kernels
 
 OWN_FILES = {"gptq": "quantize_config.json", "awq": "quant_config.json"}  # older folders say it only there
 COMPRESSED = "compressed-tensors"
@@ -86,9 +86,9 @@ def _mended(said: Settings | None, name: str) -> Settings | None:
     method = str(said.get("quant_method", "")).lower()
     if method == COMPRESSED:
         return said | {"quant_method": method, "dequantize": True}  # else the first forward pass does it
-    if method not in kernels.PACKED:
+    if method not in PACKED:
         return said | ({"quant_method": method} if method else {})
-    said = kernels.plain(said)
+    said = plain(said)
     if said.get("is_marlin_format"):
         hint = "quantize the source here, or take a checkpoint in GPTQ's own layout"
         raise LoadError(f"{name} is packed for the Marlin kernel alone, which is not read", hint)

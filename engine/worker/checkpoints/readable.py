@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.errors import InputError, LoadError
+from engine.worker import forward, step
 from engine.worker.host import memory
-from engine.worker.step import forward
-from engine.worker.step.kv_cache import growing_cache
 
 COMPUTED = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 CAUSAL = {torch.float32: 1e-4, torch.float64: 1e-4}
@@ -50,7 +49,7 @@ def require_dtype(dtype: torch.dtype, name: str) -> None:
 def require_reading(model: PreTrainedModel, name: str) -> Tensor:
     """The logits of first tokens; LoadError unless each is read once, in order, and the cache has it then."""
     tokens = _first_tokens(model)
-    cache = growing_cache(model.config)
+    cache = step.new_cache(model.config)
     try:
         logits = forward.logits(model, tokens, cache)
         forward.logits(model, tokens[:, :1], cache)

@@ -17,12 +17,12 @@ from engine.config.profile import Generation
 from engine.ending import STOP_STRING
 from engine.errors import InputError
 from engine.protocol import Decode, FinishReason
+from engine.worker import step as steps
 from engine.worker.checkpoints import readable
 from engine.worker.generate import sampling
 from engine.worker.generate.detokenize import Detokenizer, StopStrings
 from engine.worker.load import LoadedModel
-from engine.worker.step.kv_cache import GrowingCache, pieces
-from engine.worker.step.stepper import Stepper
+from engine.worker.step import GrowingCache, Stepper
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ def generate(
     """
     readable.require_embedded(loaded.model, loaded.tokenizer, token_ids)
     limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
-    model = Stepper(loaded.model, cache)
+    model = steps.begin(loaded.model, cache)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
-    chunks = pieces(cache, unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
+    chunks = model.pieces(unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
@@ -90,7 +90,7 @@ def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
     It belongs on no answer's clock. `cache` holds the beginning of a prompt or nothing.
     """
     started_ns = time.monotonic_ns()
-    model = Stepper(loaded.model, cache)
+    model = steps.begin(loaded.model, cache)
     token_ids = torch.zeros((batch, 1), dtype=torch.long, device=loaded.device)
     return time.monotonic_ns() - started_ns if model.prepare(token_ids) else 0
 

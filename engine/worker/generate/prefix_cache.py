@@ -9,13 +9,8 @@ from collections.abc import Sequence
 from transformers import PreTrainedConfig
 
 from engine.config import runtime
-from engine.worker.step.kv_cache import (
-    GrowingCache,
-    GrowingLayer,
-    growing_cache,
-    moved,
-    room_tokens,
-)
+from engine.worker import step
+from engine.worker.step import GrowingCache
 
 MOST_KEPT = 2  # caches whose steps are captured
 
@@ -41,8 +36,8 @@ class KeptCache:
             return self.empty(config, 1, expected)
         last = self._caches[0]
         last.crop(reused - last.get_seq_length())
-        if last.made_for_rooms is not None and room_tokens(last) < expected:
-            return moved(last, self.empty(config, 1, expected))
+        if last.made_for_rooms is not None and last.capacity_tokens < expected:
+            return last.moved(self.empty(config, 1, expected))
         self._token_ids = []
         return self._caches.pop(0)
 
@@ -53,8 +48,8 @@ class KeptCache:
         fitting = [cache for cache in self._caches if _fits(cache, batch, expected_tokens)]
         if not fitting:
             del self._caches[MOST_KEPT - 1 :]
-            return growing_cache(config, expected_tokens)
-        found = min(fitting, key=room_tokens)
+            return step.new_cache(config, expected_tokens)
+        found = min(fitting, key=lambda cache: cache.capacity_tokens)
         self._caches.remove(found)
         found.crop(-found.get_seq_length())
         return found
@@ -77,9 +72,8 @@ def _serves(cache: GrowingCache, tokens: int) -> bool:
 
 def _fits(cache: GrowingCache, batch: int, tokens: int) -> bool:
     """Whether its rooms are large enough and not far too large."""
-    first = cache.layers[0]
-    is_alike = isinstance(first, GrowingLayer) and first.key_room.shape[0] == batch
-    return is_alike and tokens <= room_tokens(cache) <= 4 * max(tokens, runtime.LEAST_GPU_CAPACITY)
+    most = 4 * max(tokens, runtime.LEAST_GPU_CAPACITY)
+    return cache.serves(batch) and tokens <= cache.capacity_tokens <= most
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -14,7 +14,7 @@ from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory
 from engine.worker.load import LoadedModel
 from engine.worker.progress import Report
-from engine.worker.step import stepper
+from engine.worker.step import Stepper
 
 READ_TOKENS = 64
 WRITTEN_TOKENS = 3
@@ -26,7 +26,7 @@ EVERYTHING = Generation(
 @torch.inference_mode()
 def rehearsed(loaded: LoadedModel, kept: KeptCache, report: Report) -> None:
     """Have a step captured for a first conversation, which `kept` then has, and every kernel used once."""
-    if loaded.device.type not in stepper.REPLAYING:
+    if not Stepper.replays_on(loaded.device):
         return
     report(Staged(stage="warm up", step="capture decode step"))
     cache = kept.empty(loaded.model.config, 1, first_tokens(loaded))

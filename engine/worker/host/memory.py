@@ -20,8 +20,6 @@ from engine.machine.hardware import host_memory
 from engine.protocol import Memory, Weights
 from engine.units import bytes_text, parse_bytes
 from engine.worker.host import memory_limit
-from engine.worker.step.cpu.bf16_table import PackedTable
-from engine.worker.step.linear import PackedLinear
 
 _PROC = Path("/proc/self")
 _resident_at_reset: list[int] = []  # bytes, where the peak could be begun anew; nothing before
@@ -159,18 +157,18 @@ def _parts(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def _part(module: nn.Module) -> str:
-    if isinstance(module, nn.Embedding | PackedTable):
+    if isinstance(module, nn.Embedding) or hasattr(module, "num_embeddings"):
         return "embedding"
     has_sides = hasattr(module, "in_features") and hasattr(module, "out_features")
-    return "linear" if has_sides or isinstance(module, Conv1D | PackedLinear) else "other"
+    return "linear" if has_sides or isinstance(module, Conv1D) else "other"
 
 
 def _held(module: nn.Module) -> Iterator[Tensor]:
     """Every tensor a module itself keeps."""
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
-    if isinstance(module, PackedLinear | PackedTable):
-        yield from module.packed.tensors
+    if held := getattr(module, "held_tensors", None):  # of modules that share them with others
+        yield from held()
     weight = getattr(module, "weight", None)
     state_4bit = getattr(weight, "quant_state", None)
     for holder in (weight, getattr(module, "state", None), state_4bit, getattr(state_4bit, "state2", None)):

@@ -13,7 +13,6 @@ import torch
 
 from engine.machine.cpu_time import busy_s, used_s
 from engine.session.schedule import physical_cores
-from engine.worker.load import LoadedModel
 
 LOOK_S = 0.5  # the kernel counts in hundredths of a second
 
@@ -43,9 +42,9 @@ class SpareCores:
         torch.set_num_threads(most)
 
     @classmethod
-    def of(cls, loaded: LoadedModel, given: int | None) -> "SpareCores":
+    def of(cls, threads: int, device: torch.device, given: int | None) -> "SpareCores":
         """A model's own threads; `given` ones, by whoever divides the cores, and a GPU's are fixed."""
-        return cls(given or loaded.info.threads, is_fixed=bool(given) or loaded.device.type != "cpu")
+        return cls(given or threads, is_fixed=bool(given) or device.type != "cpu")
 
     def adjust(self) -> None:
         """Look at the processors, twice a second at most, and take as many threads as they have room for."""

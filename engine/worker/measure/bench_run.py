@@ -15,16 +15,16 @@ from transformers import DynamicCache
 from engine.config import runtime
 from engine.errors import InputError
 from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
+from engine.worker import step
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, freeing, memory
 from engine.worker.host.spare_cores import SpareCores
+from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 from engine.worker.measure import hf_generate
 from engine.worker.measure.stamps import Stamps
-from engine.worker.step.interrupt import CancelledError
-from engine.worker.step.kv_cache import GrowingCache, pieces
-from engine.worker.step.stepper import Stepper
+from engine.worker.step import GrowingCache, Stepper
 
 SEED = 0
 
@@ -33,7 +33,7 @@ def measured(
     loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool], kept: KeptCache
 ) -> Measured | Failed:
     """Do what the command asks for. InputError where the run is longer than the model's context window."""
-    run, cores = command.run, SpareCores.of(loaded, command.threads)
+    run, cores = command.run, SpareCores.of(loaded.info.threads, loaded.device, command.threads)
     _require_room(loaded, run)
     cache = _cache(loaded, run, kept)
     at_reset = _reset_peak(loaded) if run.with_memory else None
@@ -91,7 +91,7 @@ def engine_generate(
     """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
     if isinstance(cache, GrowingCache):
         decode.prepare(loaded, cache, len(prompt))
-    model = Stepper(loaded.model, cache)
+    model = step.begin(loaded.model, cache)
     started_ns = time.monotonic_ns()
     _read(loaded, model, cache, prompt[:, cache.get_seq_length() :], cancelled)
     prefilled_ns, token_ns = time.monotonic_ns(), []
@@ -122,7 +122,7 @@ def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: C
     """Fill the cache as deep as the run wants it, off the clock; then generate."""
     prompt = made_up(loaded, run.batch, run.depth + run.context)
     if run.depth:
-        _read(loaded, Stepper(loaded.model, cache), cache, prompt[:, : run.depth], cancelled)
+        _read(loaded, step.begin(loaded.model, cache), cache, prompt[:, : run.depth], cancelled)
     return GENERATORS[run.generator](loaded, prompt, cache, run.steps, cancelled)
 
 
@@ -131,7 +131,7 @@ def _read(
 ) -> None:
     """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
     length = runtime.chunk_tokens(loaded.info.parameters, loaded.device.type)
-    for chunk in pieces(cache, prompt, length):
+    for chunk in model.pieces(prompt, length):
         if not model.read_unless(cancelled, chunk):
             raise CancelledError
 

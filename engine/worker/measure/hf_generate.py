@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 from engine.worker.measure.stamps import Stamps
-from engine.worker.step.interrupt import CancelledError
 
 
 def generate(

@@ -15,12 +15,11 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from engine.errors import GenerationError, InputError
 from engine.protocol import Failed, Passage, Score, Scored
+from engine.worker import forward, step
 from engine.worker.checkpoints import readable
+from engine.worker.interrupt import CancelledError, interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.measure.logits_file import Exchange
-from engine.worker.step import forward
-from engine.worker.step.interrupt import CancelledError, interruptible
-from engine.worker.step.kv_cache import growing_cache, pieces
 
 SLICE_BYTES = 32 << 20  # of float32 logits that are worked on at once
 
@@ -56,7 +55,7 @@ class Scorer:
     def _begun(self, loaded: LoadedModel, passage: Passage) -> "_Read":
         """What is read already; nothing unless the passage continues the last one."""
         if self._read is None or not passage.continues:
-            return _Read(growing_cache(loaded.model.config))
+            return _Read(step.new_cache(loaded.model.config))
         if self._read.cache.get_seq_length() != passage.first:
             raise InputError("these tokens do not continue the last ones")
         return self._read
@@ -172,7 +171,7 @@ def _blocks(
     if begin and read.next_logits is not None:
         yield 0, read.next_logits
     inputs = torch.tensor([passage.token_ids[begin:]], device=loaded.device)
-    for chunk in pieces(read.cache, inputs, passage.chunk or inputs.shape[1]):
+    for chunk in read.cache.pieces(inputs, passage.chunk or inputs.shape[1]):
         if cancelled():
             return
         kept = read.cache.get_seq_length() + chunk.shape[1] - (passage.first - 1)

@@ -1,4 +1,4 @@
-"""GPTQModel, behind four calls: what a method's options are called there, quantize, save, load.
+"""GPTQModel: the package, and packed checkpoints loaded with it. Making one is `quantize/gptqmodel_run`'s.
 
 Owns the package's quirks: its environment, its noise, its choice of kernels. Imported only where a
 method needs it: it takes seconds to import and patches transformers on the way.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,24 +19,20 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.config.layouts import layout
-from engine.config.methods import Awq, Gptq, Packed, Rtn
-from engine.config.record import ModuleError
+from engine.config.methods import Packed
 from engine.machine import packages
 from engine.protocol import Stage
 from engine.worker.checkpoints import completeness
 from engine.worker.failures import first_line
 from engine.worker.methods import kernels
-from engine.worker.quantize import awq_clip
 from engine.worker.replaced import replaced
 
 if TYPE_CHECKING:
     from engine.worker.checkpoints.checkpoint import Checkpoint
     from engine.worker.checkpoints.placement import Placement
-    from engine.worker.quantize.progress import LayerProgress
 
 STAGE: Stage = "read"
 _FEWEST_WORKERS, _MOST_WORKERS = 2, 12  # below two, its thread pool refuses to start
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 def package() -> Any:
@@ -56,59 +50,6 @@ def package() -> Any:
     except ImportError as error:
         raise packages.absent("gptqmodel") from error
     return gptqmodel
-
-
-def config(method: Packed, device: torch.device) -> Any:
-    """The method's options as GPTQModel's own configuration."""
-    gptqmodel = package()
-    shared = {
-        "bits": method.bits,
-        "group_size": method.group_size,
-        "device": str(device),
-        "offload_to_disk": False,
-    }
-    match method:
-        case Rtn():
-            return gptqmodel.RTNConfig(sym=method.sym, **shared)
-        case Awq():
-            return gptqmodel.AWQConfig(sym=not method.zero_point, format=method.version.lower(), **shared)
-        case Gptq():
-            options = {"sym": method.sym, "desc_act": method.desc_act, "damp_percent": method.damp_percent}
-            in_groups = not method.desc_act and method.group_size != -1
-            return gptqmodel.GPTQConfig(act_group_aware=in_groups, **options, **shared)
-
-
-def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
-    """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
-    gptqmodel = package()
-    with completeness.required(checkpoint.name), _same_attention():
-        return gptqmodel.GPTQModel.load(
-            str(checkpoint.path),
-            config(method, placement.device),
-            dtype=placement.dtype,
-            trust_remote_code=checkpoint.trust_remote_code,
-        )
-
-
-def quantize(
-    model: Any, method: Packed, samples: Sequence[Sequence[int]], progress: LayerProgress, logs: Path
-) -> tuple[ModuleError, ...]:
-    """Quantize `source`'s model in place, with calibration samples of token ids; what each layer lost.
-
-    `logs` is a folder for GPTQModel's own log files, which otherwise lie in the folder the user is in.
-    """
-    from gptqmodel.looper import loop_processor
-
-    loop_processor._PROJECT_LOG_DIR = logs
-    model.layer_callback = model.subset_callback = progress
-    model.prepare_dataset = partial(
-        model.prepare_dataset, calibration_data_min_length=0
-    )  # keep short samples
-    backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
-    with awq_clip.used():
-        told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
-    package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
-    return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
 
 
 def load(method: Packed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
@@ -140,7 +81,7 @@ def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTr
     gptqmodel, folder = package(), checkpoint.path
     if placement.device.type == "cpu":
         torch._dynamo.config.disable = True  # its slow kernels would be compiled, for minutes and with g++
-    with completeness.required_of_accelerate(checkpoint.name, folder), _same_attention():
+    with completeness.required_of_accelerate(checkpoint.name, folder), same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),
             backend=gptqmodel.BACKEND(backend),
@@ -172,7 +113,7 @@ def without_hooks(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def _same_attention() -> Iterator[None]:
+def same_attention() -> Iterator[None]:
     """Attention as transformers chooses it, also where flash_attn is installed: a duel compares weights."""
     from gptqmodel.models import loader
 
@@ -188,11 +129,3 @@ def unquantized(model: PreTrainedModel) -> str:
             kept[re.sub(r"\.\d+\.", ".*.", name)] = None
     dtype = str(model.dtype).removeprefix("torch.")
     return f"not quantized, in {dtype}: {', '.join(kept)}" if kept else "everything is quantized"
-
-
-def _error(row: dict[str, Any]) -> ModuleError | None:
-    """A row of GPTQModel's log, whose loss is text such as `0.0017` or `rtn: 0.0017`."""
-    numbers = _NUMBER.findall(str(row.get("loss", "")))
-    if not numbers:
-        return None
-    return ModuleError(layer=int(row["layer"]), module=str(row["module"]), loss=float(numbers[-1]))

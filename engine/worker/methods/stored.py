@@ -3,13 +3,14 @@
 from transformers import PreTrainedModel
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
+from engine.config.layouts import PACKED
 from engine.config.methods import Stored
 from engine.errors import LoadError
 from engine.protocol import Stage
+from engine.worker.checkpoints import packed_modules
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
-from engine.worker.methods import gptqmodel_api, kernels
-from engine.worker.step import packed_modules
+from engine.worker.methods import gptqmodel_api
 
 STAGE: Stage = "read"
 
@@ -23,7 +24,7 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
     how = str(stored.get("quant_method", ""))
     if stored:
         packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
-    if how in kernels.PACKED:
+    if how in PACKED:
         return gptqmodel_api.load_packed(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
     if stored and not known:

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.config.record import Check
 from engine.errors import LoadError
-from engine.worker.quantize import calibrate
 from engine.worker.texts.sets import HELD_OUT_NAME, python_docs
+from engine.worker.texts.tokens import beginning, token_stream
 
 WINDOWS, LENGTH = 2, 512
 BROKEN_RATIO = 10.0
@@ -24,8 +24,8 @@ Samples = list[list[int]]
 def samples(tokenizer: PreTrainedTokenizerBase, window: int) -> Samples:
     """The held-out text as token ids: two windows of at most 512."""
     length = min(LENGTH, window or LENGTH)
-    begin = calibrate.beginning(tokenizer)
-    ids = calibrate.token_stream(python_docs(held_out=True), "\n\n", tokenizer, window)
+    begin = beginning(tokenizer)
+    ids = token_stream(python_docs(held_out=True), "\n\n", tokenizer, window)
     return [[*begin, *islice(ids, length - len(begin))] for _ in range(WINDOWS)]
 
 

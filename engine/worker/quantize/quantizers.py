@@ -23,7 +23,7 @@ from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
 from engine.worker.methods import bitsandbytes, gptqmodel_api
 from engine.worker.progress import Report
-from engine.worker.quantize import group_size
+from engine.worker.quantize import gptqmodel_run, group_size
 from engine.worker.quantize.progress import LayerProgress
 
 Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
@@ -62,11 +62,11 @@ class Packing:
     def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
         """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
         device, logs = self.placement.device, into / "logs"
-        work = gptqmodel_api.source(source, self.method, self.placement)
+        work = gptqmodel_run.source(source, self.method, self.placement)
         notes = completeness.notes(work.model)
         before = _where_it_fits(work.model, device, perplexity)
         with LayerProgress(tell, group_size.layers(source.config), device) as progress:
-            errors = gptqmodel_api.quantize(work, self.method, self.samples, progress, logs)
+            errors = gptqmodel_run.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
         tell(Staged(stage="quantize", step="write checkpoint"))
         work.save(str(into))

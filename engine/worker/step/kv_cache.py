@@ -27,6 +27,29 @@ class GrowingCache(DynamicCache):
         keeps_all = all(type(layer) is GrowingLayer for layer in self.layers)
         return keeps_all and self.get_seq_length() <= self.steady_tokens
 
+    @property
+    def capacity_tokens(self) -> int:
+        """How many tokens there is room for; 0 where there is none yet, or the layers have no rooms."""
+        return int(room.shape[-2]) if (room := self._first_room()) is not None else 0
+
+    def serves(self, batch: int) -> bool:
+        """Whether it has rooms for so many sequences."""
+        return (room := self._first_room()) is not None and room.shape[0] == batch
+
+    def _first_room(self) -> Tensor | None:
+        first = self.layers[0]
+        return first.key_room if isinstance(first, GrowingLayer) and first.is_initialized else None
+
+    def moved(self, into: "GrowingCache") -> "GrowingCache":
+        """`into`, which is empty, with the keys and values that this one holds."""
+        for layer, target in zip(self.layers, into.layers, strict=True):
+            target.update(layer.keys, layer.values)
+        return into
+
+    def pieces(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+        """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once."""
+        return pieces(self, token_ids, length)
+
     def forget_beyond(self, tokens: int) -> None:
         """Let no layer hold more: a pass that was left in the middle has filled some of them only.
 
@@ -50,20 +73,6 @@ def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> Growing
         GrowingLayer(expected_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
-
-
-def moved(cache: GrowingCache, into: GrowingCache) -> GrowingCache:
-    """`into`, which is empty, with the keys and values that `cache` holds."""
-    for layer, target in zip(cache.layers, into.layers, strict=True):
-        target.update(layer.keys, layer.values)
-    return into
-
-
-def room_tokens(cache: GrowingCache) -> int:
-    """How many tokens there is room for; 0 where there is none yet, or the layers have no rooms."""
-    first = cache.layers[0]
-    has_room = isinstance(first, GrowingLayer) and first.is_initialized
-    return int(first.key_room.shape[-2]) if has_room else 0
 
 
 def _steady_tokens(config: PreTrainedConfig) -> float:

@@ -54,6 +54,20 @@ class PackedLinear(nn.Module):
         self.packed, self.first = packed, first
         self.in_features, self.out_features = in_features, out_features
 
+    @property
+    def kernel_name(self) -> str:
+        """What multiplies, in the user's words."""
+        return self.packed.kernel
+
+    @property
+    def packed_biases(self) -> int:
+        """How many biases lie with the weights, and are no parameters."""
+        return 0 if self.packed.bias is None else self.out_features
+
+    def held_tensors(self) -> tuple[Tensor, ...]:
+        """All of the matrix that this is a part of."""
+        return self.packed.tensors
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] → [..., out_features]."""
         return self.packed.product_for_one(x).narrow(-1, self.first, self.out_features)

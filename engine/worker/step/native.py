@@ -8,7 +8,6 @@ times as fast, with sums in another order, so a bf16 result may differ in its la
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -19,9 +18,10 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from engine.config import runtime
+from engine.worker.step import llama
 from engine.worker.step.linear import side_by_side
 
-_steps: WeakKeyDictionary[PreTrainedModel, "LeanStep | None"] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[PreTrainedModel, "NativeStep | None"] = WeakKeyDictionary()
 
 ARCHITECTURES = tuple(getattr(transformers, name) for name in runtime.NATIVE.values())
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in float32
@@ -29,10 +29,10 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in
 Linear = Callable[[Tensor], Tensor]
 
 
-def of(model: PreTrainedModel) -> "LeanStep | None":
-    """The model's lean step, made once, with its layers as they are then; None where it does not suit."""
+def of(model: PreTrainedModel) -> "NativeStep | None":
+    """The model's native step, made once, with its layers as they are then; None where it does not suit."""
     if model not in _steps:
-        _steps[model] = LeanStep(model) if suits(model) else None
+        _steps[model] = NativeStep(model) if suits(model) else None
     return _steps[model]
 
 
@@ -42,7 +42,8 @@ def suits(model: PreTrainedModel) -> bool:
     A class of the same name that comes with a checkpoint is another one.
     """
     return (
-        type(model) in ARCHITECTURES
+        runtime.allows("native")
+        and type(model) in ARCHITECTURES
         and model.dtype in DTYPES
         and not getattr(model.config, "is_heterogeneous", False)
         and model.device.type in ("cpu", "cuda")
@@ -52,18 +53,14 @@ def suits(model: PreTrainedModel) -> bool:
     )
 
 
-class LeanStep:
+class NativeStep:
     """A model that `suits`, as a function of the next token."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        body: Any = model.model
-        self._embed, self._rotary, self._head = (
-            body.embed_tokens,
-            body.rotary_emb,
-            model.get_output_embeddings(),
-        )
-        self._layers = [_Layer.of(layer) for layer in body.layers]
-        self._norm = _Norm.of(body.norm)
+        self._embed, self._head = model.get_input_embeddings(), model.get_output_embeddings()
+        self._rotary, sizes = llama.rotary_of(model), llama.sizes_of(model)
+        self._layers = [_Layer.of(layer, sizes) for layer in llama.layers_of(model)]
+        self._norm = _Norm(llama.last_norm(model))
 
     def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next token."""
@@ -92,19 +89,15 @@ class LeanStep:
 class _Norm:
     """Root mean square norm: in float32, rounded, and then scaled."""
 
-    weight: Tensor
-    epsilon: float
-
-    @classmethod
-    def of(cls, norm: Any) -> "_Norm":
-        return cls(norm.weight.detach(), norm.variance_epsilon)
+    norm: llama.Norm
 
     def __call__(self, x: Tensor) -> Tensor:
-        if x.numel() != self.weight.numel() or x.is_cuda:
-            return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.epsilon).to(x.dtype)
+        weight, epsilon = self.norm.weight, self.norm.epsilon
+        if x.numel() != weight.numel() or x.is_cuda:
+            return weight * F.rms_norm(x.float(), weight.shape, None, epsilon).to(x.dtype)
         length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # a single token: fewer calls
-        scale = (length * length / x.numel() + self.epsilon) ** -0.5
-        return self.weight * (x * scale)  # a scalar multiplies in float32
+        scale = (length * length / x.numel() + epsilon) ** -0.5
+        return weight * (x * scale)  # a scalar multiplies in float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,40 +111,34 @@ class _Layer:
     gate_up: Linear
     down: Linear
     activate: Callable[[Tensor], Tensor]
-    heads: int
-    kv_heads: int
-    head_size: int
-    scale: float
+    sizes: llama.Sizes
 
     @classmethod
-    def of(cls, layer: Any) -> "_Layer":
-        attention, mlp = layer.self_attn, layer.mlp
+    def of(cls, layer: llama.Layer, sizes: llama.Sizes) -> "_Layer":
+        linear = layer.linear
         return cls(
-            before_attention=_Norm.of(layer.input_layernorm),
-            query_key_value=side_by_side(attention.q_proj, attention.k_proj, attention.v_proj),
-            out=side_by_side(attention.o_proj),
-            before_feed=_Norm.of(layer.post_attention_layernorm),
-            gate_up=side_by_side(mlp.gate_proj, mlp.up_proj),
-            down=side_by_side(mlp.down_proj),
-            activate=F.silu if isinstance(mlp.act_fn, nn.SiLU) else mlp.act_fn,
-            heads=attention.config.num_attention_heads,
-            kv_heads=attention.config.num_key_value_heads,
-            head_size=attention.head_dim,
-            scale=attention.scaling,
+            before_attention=_Norm(layer.attention_norm),
+            query_key_value=side_by_side(linear["query"], linear["key"], linear["value"]),
+            out=side_by_side(linear["out"]),
+            before_feed=_Norm(layer.feed_norm),
+            gate_up=side_by_side(linear["gate"], linear["up"]),
+            down=side_by_side(linear["down"]),
+            activate=F.silu if isinstance(layer.activation, nn.SiLU) else layer.activation,
+            sizes=sizes,
         )
 
     def attend(
         self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin, mask: Tensor | None
     ) -> Tensor:
         """Attention of one token to itself and to all in `past`, which gets it."""
-        batch = len(x)
-        all_heads = self.query_key_value(x).view(batch, -1, 1, self.head_size)  # [batch, all heads, 1, size]
-        query_key, value = all_heads.split((self.heads + self.kv_heads, self.kv_heads), dim=1)
-        query, key = rotated(query_key, turn).split((self.heads, self.kv_heads), dim=1)
+        batch, heads, kv_heads, size = len(x), self.sizes.heads, self.sizes.kv_heads, self.sizes.head_size
+        all_heads = self.query_key_value(x).view(batch, -1, 1, size)  # [batch, all heads, 1, size]
+        query_key, value = all_heads.split((heads + kv_heads, kv_heads), dim=1)
+        query, key = rotated(query_key, turn).split((heads, kv_heads), dim=1)
         keys, values = past.update(key, value)  # [batch, kv heads, n, size]
-        rows = query.reshape(batch, self.kv_heads, -1, self.head_size)
-        mixed = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.scale)
-        return self.out(mixed.reshape(batch, 1, -1))
+        rows = query.reshape(batch, kv_heads, -1, size)
+        attended = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.sizes.scale)
+        return self.out(attended.reshape(batch, 1, -1))
 
     def feed(self, x: Tensor) -> Tensor:
         """SwiGLU."""

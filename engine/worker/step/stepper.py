@@ -9,16 +9,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from engine.protocol import Decode
+from engine.worker import forward
 from engine.worker.failures import first_line
 from engine.worker.host import memory
-from engine.worker.step import captured_step, forward, native
+from engine.worker.interrupt import CancelledError, interruptible
+from engine.worker.step import captured_step, native
 from engine.worker.step.captured_step import ReplayedStep
 from engine.worker.step.cpu import compiled_step
-from engine.worker.step.interrupt import CancelledError, interruptible
-from engine.worker.step.kv_cache import GrowingCache
+from engine.worker.step.kv_cache import GrowingCache, pieces
 
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
 NO_NUMBERS = "logits were infinite or no numbers at all: the model's arithmetic overflowed, its text is void"
@@ -33,18 +34,23 @@ class Stepper:
 
     logits: Tensor
 
-    def __init__(self, model: PreTrainedModel, cache: GrowingCache) -> None:
+    def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
         self._model, self._cache = model, cache
         has_rooms = isinstance(cache, GrowingCache) and captured_step.suits(cache)
-        self._fused = compiled_step.of(model) if has_rooms else None
-        self._lean = native.of(model)
-        is_wanted = model.device.type in REPLAYING
+        self._compiled = compiled_step.of(model) if has_rooms else None
+        self._native = native.of(model)
+        is_wanted = self.replays_on(model.device)
         self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
         can = hasattr(cache, "made_for_rooms") and captured_step.suits(cache) and not self._why_not
         self._can_replay = is_wanted and can
         self._captures = self._can_replay and model.device.type in captured_step.CAPTURING
         self._replayed: ReplayedStep | None = None
         self._largest: Tensor | None = None  # the sum over steps of their largest logits
+
+    @staticmethod
+    def replays_on(device: torch.device) -> bool:
+        """Whether steps are captured once, and replayed, on devices of this type."""
+        return device.type in REPLAYING
 
     @property
     def runs_ahead(self) -> bool:
@@ -62,6 +68,10 @@ class Stepper:
         """Why steps are not replayed, where that was wanted; whether logits were numbers. Waits."""
         failure = f"decoded eagerly: {self._why_not}" if self._why_not else ""
         return tuple(note for note in (failure, self._unusable()) if note)
+
+    def pieces(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+        """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once."""
+        return pieces(self._cache, token_ids, length)
 
     @torch.inference_mode()
     def prepare(self, token_ids: Tensor) -> bool:
@@ -133,9 +143,9 @@ class Stepper:
                 raise
             except Exception as error:
                 self._give_up_replaying(error)
-        if self._fused is not None and len(token_ids) <= self._fused.most_sequences:
-            return self._fused(token_ids, self._cache)
-        return self._lean(token_ids, self._cache) if self._lean is not None else self._passed(token_ids)
+        if self._compiled is not None and len(token_ids) <= self._compiled.most_sequences:
+            return self._compiled(token_ids, self._cache)
+        return self._native(token_ids, self._cache) if self._native is not None else self._passed(token_ids)
 
     def _replayed_step(self, token_ids: Tensor) -> ReplayedStep | None:
         """The step under way, the cache's from before, or a new one; None where that would be captured."""

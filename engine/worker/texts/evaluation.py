@@ -13,8 +13,8 @@ from engine.config.texts import PYTHON_DOCS
 from engine.errors import InputError
 from engine.evaluation.settings import require_text, text_name
 from engine.protocol import Cut, TextCut
-from engine.worker.quantize import calibrate
 from engine.worker.texts.sets import HUB, HubSet, hub_rows, python_docs
+from engine.worker.texts.tokens import beginning as beginning_of
 
 CHARACTERS_PER_TOKEN = 8  # a first guess at how much of a text is wanted
 MARGIN_TOKENS = 16  # where a text is cut its last tokens may be others than in the whole text
@@ -37,7 +37,7 @@ ROWS = {"c4": 1100}
 def cut(tokenizer: PreTrainedTokenizerBase, command: Cut) -> TextCut:
     """The text a command names, tokenized in one piece; LoadError where it cannot be had."""
     ids = token_ids(tokenizer, whole(command.text), command.tokens)
-    beginning = tuple(calibrate.beginning(tokenizer))
+    beginning = tuple(beginning_of(tokenizer))
     if len(ids) + len(beginning) < 2:
         raise InputError(f"the text {text_name(command.text)} has too few tokens to score any")
     return TextCut(request=command.request, token_ids=tuple(ids), beginning=beginning)

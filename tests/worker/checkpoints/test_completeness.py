@@ -253,13 +253,13 @@ def test_plain_weights_are_not_what_their_config_says(method: str, tiny: Callabl
 
 
 def test_a_quantizer_s_source_is_read_as_a_whole(tiny: Callable[..., Path]) -> None:
-    gptqmodel_api = pytest.importorskip("engine.worker.methods.gptqmodel_api")
+    gptqmodel_run = pytest.importorskip("engine.worker.quantize.gptqmodel_run")
     pytest.importorskip("gptqmodel")
     folder = tiny(vocab_size=512)
     random_tokenizer(512, 256).save_pretrained(folder)
     change(folder, drop=[DOWN])
     with pytest.raises(LoadError, match=f"source lacks 1 of the 21 .*{DOWN}"):
-        gptqmodel_api.source(Checkpoint("source", folder, "folder"), Rtn(), BF16)
+        gptqmodel_run.source(Checkpoint("source", folder, "folder"), Rtn(), BF16)
 
 
 def test_the_note_reaches_the_user(parrot: Callable[..., Path]) -> None:

@@ -26,7 +26,7 @@ packs_bf16 = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Otherwise a compiled step takes the lean one's place, and nothing is packed for it."""
+    """Otherwise a compiled step takes the native one's place, and nothing is packed for it."""
     monkeypatch.setattr(compile, "kernels", lambda: None)
 
 
@@ -35,8 +35,8 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_logits_are_those_of_the_models_forward_pass(kind: str, batch: int) -> None:
     model = model_of(kind)
     assert native.suits(model)
-    theirs = logits_of(model, batch, 30, is_lean=False)
-    ours = logits_of(model, batch, 30, is_lean=True)
+    theirs = logits_of(model, batch, 30, is_native=False)
+    ours = logits_of(model, batch, 30, is_native=True)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
     assert theirs.std() > 0.01  # the bound above means something
     assert torch.equal(ours.argmax(-1), theirs.argmax(-1))
@@ -46,9 +46,9 @@ def test_logits_are_those_of_the_models_forward_pass(kind: str, batch: int) -> N
 def test_bf16_logits_differ_by_rounding_only(kind: str) -> None:
     model, exact = model_of(kind, torch.bfloat16), model_of(kind)
     exact.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
-    reference = logits_of(exact, 1, 30, is_lean=False)
-    theirs = (logits_of(model, 1, 30, is_lean=False).float() - reference).abs().mean()
-    ours = (logits_of(model, 1, 30, is_lean=True).float() - reference).abs().mean()
+    reference = logits_of(exact, 1, 30, is_native=False)
+    theirs = (logits_of(model, 1, 30, is_native=False).float() - reference).abs().mean()
+    ours = (logits_of(model, 1, 30, is_native=True).float() - reference).abs().mean()
     assert 0 < ours < 1.1 * theirs
 
 
@@ -76,7 +76,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
 @pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
 def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
-    pack.pack(packed)
+    pack.pack(packed, lambda staged: None)
     assert not any(type(m) in {nn.Linear, nn.Embedding} for m in packed.modules()) or not is_tied(plain)
     assert isinstance(packed.get_output_embeddings(), PackedLinear)
     assert isinstance(packed.get_input_embeddings(), PackedTable) is is_tied(plain)
@@ -85,8 +85,10 @@ def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     assert describe.logical_parameters(packed) == describe.logical_parameters(plain)
     ours, theirs = packed.state_dict(), plain.state_dict()
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
-    for is_lean in (True, False):
-        difference = logits_of(packed, 2, 5, is_lean=is_lean) - logits_of(plain, 2, 5, is_lean=is_lean)
+    for is_native in (True, False):
+        difference = logits_of(packed, 2, 5, is_native=is_native) - logits_of(
+            plain, 2, 5, is_native=is_native
+        )
         assert difference.abs().max() < 0.01
 
 
@@ -117,15 +119,15 @@ def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
 @packs_bf16
 def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
-    pack.pack(model)
-    logits_of(model, 1, 2, is_lean=False)
+    pack.pack(model, lambda staged: None)
+    logits_of(model, 1, 2, is_native=False)
     wholes = {module.packed for module in model.modules() if isinstance(module, PackedLinear)}
     assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
 
 
 def test_float32_is_not_packed() -> None:
     model = model_of("llama")
-    pack.pack(model)
+    pack.pack(model, lambda staged: None)
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
 
 

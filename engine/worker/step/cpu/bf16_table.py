@@ -24,6 +24,10 @@ class PackedTable(nn.Module):
         self._blocks = blocks  # [rows / 64, columns / 32, 16, 64, 2]
         self.num_embeddings, self.embedding_dim = packed.tensor.shape
 
+    def held_tensors(self) -> tuple[Tensor, ...]:
+        """The head's, which it shares."""
+        return self.packed.tensors
+
     def forward(self, ids: Tensor) -> Tensor:
         """[...] → [..., embedding_dim]."""
         rows = self._blocks[ids // _ROWS, :, :, ids % _ROWS]  # [..., columns / 32, 16, 2]

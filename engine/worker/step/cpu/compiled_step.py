@@ -5,6 +5,7 @@ layers' own (`model_table`). The arithmetic has transformers' roundings; sums ru
 bf16 result may differ in its last bit. Knows no requests.
 """
 
+from dataclasses import asdict
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from engine.config import runtime
-from engine.worker.step import native
+from engine.worker.step import llama, native
 from engine.worker.step.cpu import compile, model_table
 from engine.worker.step.kv_cache import GrowingCache
 
@@ -22,13 +23,13 @@ MOST_SEQUENCES = {True: 32, False: 4}
 """With vector products and without. Each row of weights is read once and multiplied so often: with more,
 oneDNN's blocks are faster."""
 
-_steps: WeakKeyDictionary[PreTrainedModel, "FusedStep | None"] = WeakKeyDictionary()
+_steps: WeakKeyDictionary[PreTrainedModel, "CompiledStep | None"] = WeakKeyDictionary()
 
 
-def of(model: PreTrainedModel) -> "FusedStep | None":
-    """The model's fused step, made once; None where it does not suit, or cannot be compiled here."""
+def of(model: PreTrainedModel) -> "CompiledStep | None":
+    """The model's compiled step, made once; None where it does not suit, or cannot be compiled here."""
     if model not in _steps:
-        _steps[model] = FusedStep(model) if is_possible(model) else None
+        _steps[model] = CompiledStep(model) if is_possible(model) else None
     return _steps[model]
 
 
@@ -46,7 +47,8 @@ def suits(model: PreTrainedModel) -> bool:
 def computes(model: PreTrainedModel) -> bool:
     """Whether the function computes just this, in bf16, where torch's OpenMP can be called."""
     return (
-        native.suits(model)
+        runtime.allows("compiled")
+        and native.suits(model)
         and model.device.type == "cpu"
         and model.config.hidden_act == runtime.COMPILED_ACTIVATION
         and type(model.get_input_embeddings()) is nn.Embedding
@@ -55,22 +57,22 @@ def computes(model: PreTrainedModel) -> bool:
     )
 
 
-class FusedStep:
+class CompiledStep:
     """A model that `suits`, as a function of the next token."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         kernel: Any = compile.kernels()
-        body: Any = model.model
+        layers = llama.layers_of(model)
         self._run, self._spare = kernel.run.address, kernel.SPARE
         self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
-        self._embed, self._rotary = body.embed_tokens, body.rotary_emb
+        self._embed, self._rotary = model.get_input_embeddings(), llama.rotary_of(model)
         self._pointed_at: list[Tensor] = []
-        self._layers = np.zeros(len(body.layers), kernel.LAYER)
-        for row, layer in zip(self._layers, body.layers, strict=True):
+        self._layers = np.zeros(len(layers), kernel.LAYER)
+        for row, layer in zip(self._layers, layers, strict=True):
             self._describe_layer(row, layer)
         self._table = np.zeros(1, kernel.STEP)
         self._step: Any = self._table[0]
-        self._describe(body, model.get_output_embeddings())
+        self._describe(model)
         self._workspace: _Workspace | None = None
         self._room: ref[Tensor] | None = None  # the cache's first one, when rooms were last looked at
 
@@ -110,37 +112,25 @@ class FusedStep:
             return
         self._workspace = _Workspace(size, self._step, self._spare)
 
-    def _describe(self, body: Any, head: nn.Module) -> None:
-        step, attention = self._step, body.layers[0].self_attn
+    def _describe(self, model: PreTrainedModel) -> None:
+        step, norm = self._step, llama.last_norm(model)
         step["layers"], step["layer_count"] = self._layers.ctypes.data, len(self._layers)
-        step["norm"] = self._address(body.norm.weight)
-        self._describe_matrix(step["head"], head)
-        step["hidden"], step["head_size"] = body.config.hidden_size, attention.head_dim
-        step["inner"] = body.config.intermediate_size
-        step["heads"], step["kv_heads"] = body.config.num_attention_heads, body.config.num_key_value_heads
-        step["epsilon"], step["scale"] = body.norm.variance_epsilon, attention.scaling
+        step["norm"], step["epsilon"] = self._address(norm.weight), norm.epsilon
+        self._describe_matrix(step["head"], model.get_output_embeddings())
+        for name, value in asdict(llama.sizes_of(model)).items():
+            step[name] = value
 
-    def _describe_layer(self, row: Any, layer: Any) -> None:
-        attention, mlp = layer.self_attn, layer.mlp
-        row["attention_norm"] = self._address(layer.input_layernorm.weight)
-        row["feed_norm"] = self._address(layer.post_attention_layernorm.weight)
-        matrices = {
-            "query": attention.q_proj,
-            "key": attention.k_proj,
-            "value": attention.v_proj,
-            "out": attention.o_proj,
-            "gate": mlp.gate_proj,
-            "up": mlp.up_proj,
-            "down": mlp.down_proj,
-        }
-        for name, matrix in matrices.items():
+    def _describe_layer(self, row: Any, layer: llama.Layer) -> None:
+        row["attention_norm"] = self._address(layer.attention_norm.weight)
+        row["feed_norm"] = self._address(layer.feed_norm.weight)
+        for name, matrix in layer.linear.items():
             self._describe_matrix(row[name], matrix)
 
     def _describe_matrix(self, row: Any, layer: nn.Module) -> None:
         self._pointed_at.extend(model_table.describe(layer, row))
 
     def _address(self, tensor: Tensor) -> int:
-        self._pointed_at.append(tensor.detach())  # a parameter's memory may be given up for other
+        self._pointed_at.append(tensor)
         return tensor.data_ptr()
 
 

@@ -1,6 +1,6 @@
 """4-bit linear layers in the layout of the engine's own products, which `avx512` describes.
 
-Owns that layout, and products outside of a fused step, a prompt's above all: weights are widened to bf16 a
+Owns that layout, and products outside of a compiled step, a prompt's above all: weights are widened to bf16 a
 matrix at a time, into memory that all matrices share, and multiplied from there while the processor's caches
 have them. Knows neither who quantized nor models.
 """

@@ -9,7 +9,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from engine.protocol import Staged
 from engine.worker.host import freeing, heap
+from engine.worker.progress import Report
+from engine.worker.step import llama
 from engine.worker.step.cpu import (
     aten_int4,
     bf16_table,
@@ -32,8 +35,10 @@ CLOSE = 0.02  # of the largest result: how far the same weights' products are ap
 
 
 @torch.inference_mode()
-def pack(model: PreTrainedModel) -> None:
+def pack(model: PreTrainedModel, report: Report) -> None:
     """Pack a model that has run once, matrix by matrix, so that little memory is needed twice."""
+    if compile.is_first_time():
+        report(Staged(stage="warm up", step="compile decode step"))
     if compiled_step.computes(model) and _can_be_read(model) and compile.has_vectors():
         _pack_layers(model, _as_nibbles)
     if not compiled_step.is_possible(model):
@@ -47,16 +52,14 @@ def pack(model: PreTrainedModel) -> None:
 def _can_be_read(model: PreTrainedModel) -> bool:
     """Whether each layer has 4-bit weights in a known layout, or plain ones."""
     suited = (bnb_int4.suits, aten_int4.suits_nibbles, model_table.is_readable)
-    layers = [module for module in model.model.layers.modules() if hasattr(module, "in_features")]
-    return all(any(suits(layer) for suits in suited) for layer in layers)
+    linear = [each for layer in llama.layers_of(model) for each in layer.linear.values()]
+    return all(any(suits(each) for suits in suited) for each in linear)
 
 
 def _pack_layers(model: PreTrainedModel, packer: Packer) -> None:
-    for layer in model.model.layers:
-        _replace(layer.self_attn, packer, "q_proj", "k_proj", "v_proj")
-        _replace(layer.self_attn, packer, "o_proj")
-        _replace(layer.mlp, packer, "gate_proj", "up_proj")
-        _replace(layer.mlp, packer, "down_proj")
+    for layer in llama.layers_of(model):
+        for parent, names in layer.shared_inputs():
+            _replace(parent, packer, *names)
         heap.trim()  # most of what was given up are small blocks
 
 
@@ -83,7 +86,7 @@ def _let_go(layer: nn.Module) -> None:
 
 
 def _as_nibbles(layers: Sequence[nn.Module]) -> Packed | None:
-    """For the fused step."""
+    """For the compiled step."""
     widths = tuple(int(layer.out_features) for layer in layers)
     given = next((nibbles for read in _READERS if (nibbles := read(layers))), None)
     packed = PackedNibbles(widths, given) if given else None
@@ -91,7 +94,7 @@ def _as_nibbles(layers: Sequence[nn.Module]) -> Packed | None:
 
 
 def _as_products(layers: Sequence[nn.Module]) -> Packed | None:
-    """For the lean step: a quantized product must have the layers' own bits."""
+    """For the native step: a quantized product must have the layers' own bits."""
     if plain := onednn.packed(layers):
         return plain
     packed = aten_int4.packed(layers)

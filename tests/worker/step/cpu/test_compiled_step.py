@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from engine.config.methods import BitsAndBytes, Method, Rtn
 from engine.config.profile import Model, Profile
-from engine.worker import describe
+from engine.worker import step as steps
 from engine.worker.load import LoadedModel, load
 from engine.worker.step.cpu import compile, compiled_step, model_table
 from engine.worker.step.cpu.int4 import Nibbles, PackedNibbles
@@ -175,15 +175,15 @@ def test_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
     model, reference = model_of(kind, torch.bfloat16), model_of(kind)
     reference.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
     assert compiled_step.suits(model) and not compiled_step.suits(reference)
-    wanted = logits_of(reference, batch, 70, is_lean=False)
-    theirs = logits_of(model, batch, 70, is_lean=False).float()
-    ours = fused_logits(model, batch, 70)  # more than a room holds
+    wanted = logits_of(reference, batch, 70, is_native=False)
+    theirs = logits_of(model, batch, 70, is_native=False).float()
+    ours = compiled_logits(model, batch, 70)  # more than a room holds
     assert ours.shape == theirs.shape
     assert 0 < (ours - wanted).abs().mean() < 1.1 * (theirs - wanted).abs().mean()
 
 
 @torch.inference_mode()
-def fused_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
+def compiled_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
     """Of given tokens behind a prompt, as `logits_of` has it."""
     cache, step = growing_cache(model.config), compiled_step.of(model)
     assert step is not None
@@ -237,9 +237,9 @@ def assert_alike(ours: LoadedModel, theirs: LoadedModel, batch: int) -> None:
     assert ours.info.step == "compiled"
     assert ours.info.parameters == theirs.info.parameters
     assert ours.info.weights.linear_bytes <= theirs.info.weights.linear_bytes
-    wanted, found = logits_of(theirs.model, batch, 8, is_lean=False), fused_logits(ours.model, batch, 8)
+    wanted, found = logits_of(theirs.model, batch, 8, is_native=False), compiled_logits(ours.model, batch, 8)
     assert float((found - wanted).abs().max()) < 0.1 * float(wanted.std())
-    prompts = [logits_of(side.model, batch, 1, is_lean=False) for side in (ours, theirs)]
+    prompts = [logits_of(side.model, batch, 1, is_native=False) for side in (ours, theirs)]
     assert float((prompts[0] - prompts[1]).abs().max()) < 0.1 * float(wanted.std())
 
 
@@ -269,7 +269,7 @@ def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPat
         stepper = Stepper(model, cache)
         stepper.read(prompt(1))
         stepper.read(prompt(1, 1))
-        assert cache.get_seq_length() == 21 and describe._step(model) == "native"
+        assert cache.get_seq_length() == 21 and steps.kind(model) == "native"
     finally:
         compile.kernels.cache_clear()
 
@@ -282,24 +282,24 @@ def test_any_number_of_threads_computes_the_same() -> None:
         cache = growing_cache(model.config)
         with torch.inference_mode():
             model(prompt(2), past_key_values=cache)
-            found.append(compiled_step.FusedStep(model)(prompt(2, 1), cache))
+            found.append(compiled_step.CompiledStep(model)(prompt(2, 1), cache))
     torch.set_num_threads(1)
     assert torch.equal(found[0], found[1]) and torch.equal(found[1], found[2])
 
 
 def test_what_is_decoded_does_not_depend_on_a_parameters_present_memory() -> None:
     model = model_of("llama", torch.bfloat16)
-    wanted = fused_logits(model, 1, 3)
+    wanted = compiled_logits(model, 1, 3)
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()  # as a loader does that lets a mapped file go
-    assert torch.equal(fused_logits(model, 1, 3), wanted)
+    assert torch.equal(compiled_logits(model, 1, 3), wanted)
 
 
 OLDER_CPU = """
-from tests.worker.step.cpu.test_compiled_step import compile, fused_logits, logits_of, model_of, torch
+from tests.worker.step.cpu.test_compiled_step import compile, compiled_logits, logits_of, model_of, torch
 torch.set_num_threads(1)
 model = model_of("llama", torch.bfloat16)
-difference = fused_logits(model, 4, 8) - logits_of(model, 4, 8, is_lean=False).float()
+difference = compiled_logits(model, 4, 8) - logits_of(model, 4, 8, is_native=False).float()
 print(compile.has_vectors(), bool(0 < difference.abs().max() < 0.01))
 """
 

@@ -1,0 +1,84 @@
+"""GPTQModel at work: what a method's options are called there, its source, and the quantizing itself.
+
+Knows what each call needs to stay quiet and within bounds; the package itself is `gptqmodel_api`'s.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engine.config.methods import Awq, Gptq, Packed, Rtn
+from engine.config.record import ModuleError
+from engine.worker.checkpoints import completeness
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import Placement
+from engine.worker.methods.gptqmodel_api import package, same_attention
+from engine.worker.quantize import awq_clip
+from engine.worker.quantize.progress import LayerProgress
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def config(method: Packed, device: torch.device) -> Any:
+    """The method's options as GPTQModel's own configuration."""
+    gptqmodel = package()
+    shared = {
+        "bits": method.bits,
+        "group_size": method.group_size,
+        "device": str(device),
+        "offload_to_disk": False,
+    }
+    match method:
+        case Rtn():
+            return gptqmodel.RTNConfig(sym=method.sym, **shared)
+        case Awq():
+            return gptqmodel.AWQConfig(sym=not method.zero_point, format=method.version.lower(), **shared)
+        case Gptq():
+            options = {"sym": method.sym, "desc_act": method.desc_act, "damp_percent": method.damp_percent}
+            in_groups = not method.desc_act and method.group_size != -1
+            return gptqmodel.GPTQConfig(act_group_aware=in_groups, **options, **shared)
+
+
+def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
+    """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
+    gptqmodel = package()
+    with completeness.required(checkpoint.name), same_attention():
+        return gptqmodel.GPTQModel.load(
+            str(checkpoint.path),
+            config(method, placement.device),
+            dtype=placement.dtype,
+            trust_remote_code=checkpoint.trust_remote_code,
+        )
+
+
+def quantize(
+    model: Any, method: Packed, samples: Sequence[Sequence[int]], progress: LayerProgress, logs: Path
+) -> tuple[ModuleError, ...]:
+    """Quantize `source`'s model in place, with calibration samples of token ids; what each layer lost.
+
+    `logs` is a folder for GPTQModel's own log files, which otherwise lie in the folder the user is in.
+    """
+    from gptqmodel.looper import loop_processor
+
+    loop_processor._PROJECT_LOG_DIR = logs
+    model.layer_callback = model.subset_callback = progress
+    model.prepare_dataset = partial(
+        model.prepare_dataset, calibration_data_min_length=0
+    )  # keep short samples
+    backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
+    with awq_clip.used():
+        told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
+    package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
+    return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
+
+
+def _error(row: dict[str, Any]) -> ModuleError | None:
+    """A row of GPTQModel's log, whose loss is text such as `0.0017` or `rtn: 0.0017`."""
+    numbers = _NUMBER.findall(str(row.get("loss", "")))
+    if not numbers:
+        return None
+    return ModuleError(layer=int(row["layer"]), module=str(row["module"]), loss=float(numbers[-1]))
