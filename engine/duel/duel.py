@@ -226,7 +226,6 @@ class Duel:
                     yield side, event
             if not self.sessions[side].ready:
                 return
-            self.swap.read_ahead(side)
         session, conversation = self.sessions[side], self._conversations[side]
         messages = (*conversation, Message("user", words))
         self.answers[side].messages = messages

@@ -1,9 +1,14 @@
-"""A profile's weight files read ahead into the page cache, so that the load that follows waits for no disk.
+"""A profile's weight files read ahead into the page cache, while its worker starts and imports its libraries.
 
-Owns which files those are. Reads no content itself: the kernel is asked to.
+Owns which files those are, and that nobody is on the clock meanwhile. Reads no content itself: the kernel is
+asked to.
 """
 
+import asyncio
 import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from engine import input_files, paths
@@ -12,19 +17,38 @@ from engine.config.methods import Gguf, Packed
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub
 from engine.errors import FileError, QuantDuelError, ShapeError
+from engine.machine import hardware
 from engine.shape import find
 from engine.shape.weight_files import weight_files
 
+PART_BYTES = 128 << 10  # the kernel reads no more than a device's read-ahead for one request, however long
+SHARE = 0.5  # of the memory that is free
 
-def prefetch(profile: Profile) -> int:
-    """Ask the kernel for the profile's files; how many bytes they have. 0 where they are not here."""
-    total = 0
+
+@asynccontextmanager
+async def reading(profile: Profile) -> AsyncIterator[None]:
+    """Within it the profile's files are read ahead; on leaving that has stopped, done or not."""
+    is_over = threading.Event()
+    task = asyncio.create_task(asyncio.to_thread(prefetch, profile, is_over.is_set))
+    try:
+        yield
+    finally:
+        is_over.set()
+        await asyncio.wait([task])
+
+
+def prefetch(profile: Profile, is_over: Callable[[], bool] = lambda: False) -> int:
+    """Ask the kernel for the profile's files, until `is_over`; for how many bytes it was asked.
+
+    No more than a share of the free memory: of a file that is larger, the beginning would be gone again when
+    the load comes to it. 0 where the files are not here.
+    """
+    most_bytes, done = int(SHARE * hardware.free_by_device()["cpu"]), 0
     for file in _files_or_none(profile):
-        try:
-            total += _will_need(file)
-        except (OSError, FileError):  # gone meanwhile: the load will tell
-            continue
-    return total
+        with suppress(OSError, FileError):  # gone meanwhile: the load will tell
+            for part in _parts_read(file, most_bytes - done, is_over):
+                done += part
+    return done
 
 
 def _files_or_none(profile: Profile) -> list[Path]:
@@ -63,9 +87,13 @@ def _weight_files(folder: Path) -> list[Path]:
         return []
 
 
-def _will_need(file: Path) -> int:
+def _parts_read(file: Path, most_bytes: int, is_over: Callable[[], bool]) -> Iterator[int]:
+    """The sizes of the parts that the kernel was asked for."""
     with input_files.opened(file) as content:
-        size = os.fstat(content.fileno()).st_size
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(content.fileno(), 0, size, os.POSIX_FADV_WILLNEED)
-        return size
+        end = min(os.fstat(content.fileno()).st_size, most_bytes)
+        for start in range(0, end, PART_BYTES):
+            if is_over() or not hasattr(os, "posix_fadvise"):
+                return
+            part = min(PART_BYTES, end - start)
+            os.posix_fadvise(content.fileno(), start, part, os.POSIX_FADV_WILLNEED)
+            yield part

@@ -1,6 +1,6 @@
 """One model at a time: a side's worker ends before the other's begins, and its memory's return is checked.
 
-Owns the change of sessions. Each side's conversation is the duel's business; files are read ahead meanwhile.
+Owns the change of sessions. Each side's conversation is the duel's business.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 
 from msgspec import Struct
 
-from engine.duel.prefetch import prefetch
+from engine.duel import prefetch
 from engine.machine import hardware
 from engine.protocol import Event, Loaded
 from engine.session.client import Session
@@ -40,31 +40,33 @@ class Swap:
     def __init__(self, sessions: list[Session]) -> None:
         self._sessions = sessions
         self._before: dict[int, dict[str, int]] = {}
-        self._reading: asyncio.Task[int] | None = None
         self.load_s: dict[int, float] = {}
         self.returns: list[MemoryReturn] = []
         """One for each worker that was ended."""
 
     async def bring(self, side: int) -> AsyncGenerator[Event]:
-        """Load this side's model, unless it is there; the other's worker ends first. May end with Failed."""
+        """Load this side's model, unless it is there; the other's worker ends first. May end with Failed.
+
+        Its files are read ahead meanwhile, when nobody is on the clock.
+        """
+        if self._sessions[side].ready:
+            await self._end_others(side)
+            return
+        async with prefetch.reading(self._sessions[side].profile):
+            await self._end_others(side)
+            if self._sessions[side].pid is not None:
+                self._sessions[side] = self._sessions[side].again()
+            self._before[side] = await asyncio.to_thread(hardware.free_by_device)
+            started_ns = time.monotonic_ns()
+            async for event in self._sessions[side].load():
+                if isinstance(event, Loaded):
+                    self.load_s[side] = (event.ns - started_ns) / 1e9
+                yield event
+
+    async def _end_others(self, side: int) -> None:
         for other, session in enumerate(self._sessions):
             if other != side and session.pid is not None:
                 await self._end(other)
-        if self._sessions[side].ready:
-            return
-        if self._sessions[side].pid is not None:
-            self._sessions[side] = self._sessions[side].again()
-        self._before[side] = await asyncio.to_thread(hardware.free_by_device)
-        started_ns = time.monotonic_ns()
-        async for event in self._sessions[side].load():
-            if isinstance(event, Loaded):
-                self.load_s[side] = (event.ns - started_ns) / 1e9
-            yield event
-
-    def read_ahead(self, side: int) -> None:
-        """Have the other sides' files read into the page cache while this one answers."""
-        others = [session.profile for other, session in enumerate(self._sessions) if other != side]
-        self._reading = asyncio.create_task(asyncio.to_thread(lambda: sum(map(prefetch, others))))
 
     async def _end(self, side: int) -> None:
         """End a worker; where it had a model, wait until its memory is free again."""

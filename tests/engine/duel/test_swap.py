@@ -1,16 +1,24 @@
 """A worker that runs out of memory, one model loaded at a time, and what the kernel's counters tell."""
 
+import asyncio
+import ctypes
 import json
+import mmap
+import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from engine import cli
 from engine.config import profile
+from engine.config.profile import Generation, Profile
 from engine.duel import prefetch
+from engine.duel.duel import Duel
 from engine.duel.swap import MemoryReturn, return_text
 from engine.machine import oom_kill
-from engine.protocol import Failed
+from engine.protocol import Decoded, Failed, Finished, Prefilled, Prompted
 from engine.session.client import Session
 from engine.units import GIB, MIB
 
@@ -66,6 +74,60 @@ def test_the_files_of_the_next_load_are_known(tmp_path: Path) -> None:
     assert prefetch.files(wanted) == [tmp_path / "model.safetensors"]
     assert prefetch.prefetch(wanted) == 4
     assert prefetch.prefetch(profile.find("random:tiny")) == 0
+
+
+def test_a_file_is_read_ahead_to_its_end(tmp_path: Path) -> None:
+    """One request for all of it would be cut at what the device reads ahead, such as 8 MiB."""
+    file = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_text("{}")
+    with file.open("wb") as content:
+        content.write(bytes(24 * MIB))
+        os.fsync(content.fileno())
+        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    wanted = profile.find(str(tmp_path))
+    assert prefetch.prefetch(wanted) == 24 * MIB
+    deadline_s = time.monotonic() + 60
+    while (there := resident_bytes(file)) < 24 * MIB:
+        assert time.monotonic() < deadline_s, f"{there} bytes are in the page cache"
+        time.sleep(0.01)
+    assert prefetch.prefetch(wanted, lambda: True) == 0
+
+
+def resident_bytes(file: Path) -> int:
+    """How much of a file is in the page cache."""
+    size, libc = file.stat().st_size, ctypes.CDLL(None)
+    with file.open("r+b") as content, mmap.mmap(content.fileno(), size) as pages:
+        there = (ctypes.c_ubyte * (size // mmap.PAGESIZE))()
+        start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        assert libc.mincore(ctypes.c_void_p(start), ctypes.c_size_t(size), there) == 0
+    return sum(page & 1 for page in there) * mmap.PAGESIZE
+
+
+async def test_nothing_is_read_ahead_while_a_side_is_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the files of either side never end."""
+    spans: list[tuple[int, int]] = []
+
+    def endless(wanted: Profile, is_over: Callable[[], bool]) -> int:
+        began_ns = time.monotonic_ns()
+        while not is_over():
+            time.sleep(0.001)
+        spans.append((began_ns, time.monotonic_ns()))
+        return 0
+
+    monkeypatch.setattr(prefetch, "prefetch", endless)
+    tiny = profile.find("random:tiny")
+    duel = Duel([Session(tiny), Session(tiny)], "swap")
+    try:
+        clocks = dict[int, list[int]]({0: [], 1: []})
+        async for side, event in duel.ask("Hi", Generation(max_new_tokens=4)):
+            if isinstance(event, Prompted | Prefilled | Decoded | Finished):
+                clocks[side].append(event.ns)
+    finally:
+        await asyncio.gather(*(session.close() for session in duel.sessions))
+    assert len(spans) == 2 and all(clocks.values())
+    for began_ns, ended_ns in spans:
+        for stamps in clocks.values():
+            assert ended_ns <= stamps[0] or began_ns >= stamps[-1]
 
 
 def test_memory_that_does_not_come_back_is_said() -> None:
