@@ -1,14 +1,11 @@
-"""`quantduel doctor`: facts, mends and exit codes, without torch."""
+"""`quantduel doctor`: facts and exit codes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from engine import cli
-from engine.machine import doctor
 
 
 def test_json_tells_whether_models_can_be_run(
@@ -31,36 +28,3 @@ def test_text_has_a_line_a_check(capsys: pytest.CaptureFixture[str]) -> None:
     for area in ("Packages", "Devices", "Room", "Models", "Terminal"):
         assert f"{area}\n" in shown
     assert shown.endswith("Models can be run here.\n")
-
-
-def test_a_hub_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
-    hub = next(check for check in doctor.diagnose().checks if check.name == "hub")
-    assert hub.state == "note" and "127.0.0.1:1 does not answer" in hub.detail and hub.mend
-
-
-@pytest.mark.parametrize("token_set", [True, False])
-def test_the_hub_s_token_is_looked_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token_set: bool
-) -> None:
-    for name in ("HF_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    if token_set:
-        (tmp_path / "token").write_text("x")
-    token = next(check for check in doctor.diagnose().checks if check.name == "hub token")
-    assert token.state == ("ok" if token_set else "note")
-
-
-def test_the_doctor_imports_no_torch() -> None:
-    code = "import sys; from engine.machine.doctor import diagnose; diagnose(); print('torch' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\n"
-
-
-def test_a_missing_package_comes_with_the_command_that_mends_it() -> None:
-    check = doctor._package("no-such-package-at-all", "1.0", "local")
-    assert check.state == "missing" and "pip install" in check.mend and "[local]" in check.mend
-    assert doctor._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")

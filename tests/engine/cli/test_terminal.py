@@ -15,7 +15,7 @@ from engine.config.record import Record
 from engine.history import History
 from tests.engine.cli import hostile_worker
 from tests.engine.cli.hostile_worker import EVIL, RECORD
-from tests.unit.engine.votes.test_votes import turn
+from tests.unit.engine.votes.samples import turn
 
 NAME = EVIL.replace("/", "")
 SEEN = "␛]0;PWN␇"

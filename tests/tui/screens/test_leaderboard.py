@@ -9,7 +9,7 @@ from engine.history import History
 from engine.votes.leaderboard import leaderboard
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
-from tests.unit.engine.votes.test_votes import turn
+from tests.unit.engine.votes.samples import turn
 from tui.blind.standings import Span, Standings, axis_of, line_plot
 from tui.screens.ask import SaveDialog
 from tui.screens.leaderboard import LeaderboardScreen

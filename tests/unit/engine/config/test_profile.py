@@ -185,24 +185,6 @@ def test_a_profile_survives_the_wire() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Profile) == found
 
 
-def test_the_vicuna_template_writes_what_the_model_was_trained_on() -> None:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    text = (paths.shipped_profiles() / "templates" / "vicuna.jinja").read_text()
-    template = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True).from_string(text)
-    turns = [("user", "Hello!"), ("assistant", "Hello!"), ("user", "How are you?")]
-    messages = [{"role": role, "content": content} for role, content in turns]
-    shown = template.render(messages=messages, add_generation_prompt=True, eos_token="</s>")
-    assert shown.startswith("A chat between a curious user and an artificial intelligence assistant.")
-    assert shown.endswith(
-        " questions. USER: Hello! ASSISTANT: Hello!</s>USER: How are you? ASSISTANT:".lstrip()
-    )
-    own = template.render(
-        messages=[{"role": "system", "content": "Be brief."}, *messages[:1]], eos_token="</s>"
-    )
-    assert own == "Be brief. USER: Hello! "
-
-
 def test_the_profile_page_is_current() -> None:
     code = "import sys; sys.path.insert(0, 'docs'); import write_profiles as w; "
     code += "sys.exit(w.page() != w.PAGE.read_text())"

@@ -41,3 +41,11 @@ def test_another_stage_has_a_pace_of_its_own() -> None:
     assert pace.take(Staged(stage="read", step="load result", ns=60 * 10**9)) == (None, None)
     measuring = Staged(stage="quantize", step="measure result", done=1, total=2, ns=61 * 10**9)
     assert pace.take(measuring) == (0.5, None)
+
+
+def test_the_time_left_follows_the_pace() -> None:
+    pace = Pace()
+    pace.left = 100
+    assert pace.left_s is None
+    pace.add(25, seconds=5)
+    assert (pace.share, pace.left_s) == (0.25, 15)

@@ -1,11 +1,10 @@
 """The machine: limits and processors from files like the kernel's, devices from the real driver."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
 
-from engine.machine import doctor, hardware
+from engine.machine import hardware
 from engine.machine.hardware import Gpu
 
 GIB = 1 << 30
@@ -71,14 +70,3 @@ def test_what_a_device_can_compute_follows_its_capability() -> None:
         (True, True),
         (True, True),
     ]
-
-
-def test_requirements_are_taken_apart() -> None:
-    assert doctor.parse_requirement('torch>=2.8; extra == "local"') == ("torch", "2.8", "local")
-    assert doctor.parse_requirement("textual<9,>=8.2") == ("textual", "8.2", "")
-    assert doctor.parse_requirement("nvidia-ml-py") == ("nvidia-ml-py", "", "")
-
-
-def test_torch_s_build_is_read_without_torch() -> None:
-    is_cpu_build = version("torch").endswith("+cpu")
-    assert (doctor.torch_build() == "the CPU") == is_cpu_build

@@ -8,7 +8,16 @@ from engine.duel.duel import Answer
 from engine.protocol import Failed, Loaded, Staged
 from tests.tui.replay import recording
 from tui.duel.figures import figures_of
-from tui.duel.messages import AnswerEnded, AnswerGrew, LoadAdvanced, LoadBegan, LoadEnded, SideAsked, SideLost
+from tui.duel.messages import (
+    AnswerEnded,
+    AnswerGrew,
+    LoadAdvanced,
+    LoadBegan,
+    LoadEnded,
+    SideAsked,
+    SideLost,
+    SidePutBy,
+)
 from tui.duel.side import Side
 
 NF4 = profile.find("smollm2-nf4")
@@ -94,3 +103,10 @@ def test_who_waits_is_not_reading() -> None:
     side.take(SideAsked(0, "hi", first=False))
     assert side.state == "waiting"
     assert side.is_turning
+
+
+def test_a_side_that_waits_for_its_load_says_so() -> None:
+    side = Side(NF4)
+    side.take(LoadBegan(0, NF4))
+    side.take(SidePutBy(0, "later"))
+    assert side.state == "not loaded" and not side.is_loading and not side.loaded

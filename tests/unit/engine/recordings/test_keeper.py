@@ -99,7 +99,7 @@ async def test_a_prompt_belongs_to_the_duel_it_goes_on_with(
 
 def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) -> None:
     """Two at once, both killed: all that was said but for the last moments, and the file is whole."""
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     askers = [
         subprocess.Popen(
             [sys.executable, "-c", ASKER, str(duels.file)], stdout=subprocess.PIPE, cwd=root, text=True

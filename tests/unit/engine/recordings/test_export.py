@@ -24,7 +24,7 @@ from engine.recordings.page import page
 from engine.recordings.recording import Recording
 
 Keep = Callable[..., Awaitable[Recording]]
-LENS = Path(__file__).parents[2] / "recordings" / "lens.json"
+LENS = Path(__file__).parents[3] / "recordings" / "lens.json"
 EVIL = (
     '</div></textarea><script>fetch("http://x.example")</script><img src=x onerror=alert(1)>'
     '<a href="javascript:alert(1)">a</a> [b](javascript:alert(1)) ![c](http://x.example/i.png) '

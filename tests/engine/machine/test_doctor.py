@@ -1,0 +1,10 @@
+"""What is known of torch without it."""
+
+from importlib.metadata import version
+
+from engine.machine import doctor
+
+
+def test_torch_s_build_is_read_without_torch() -> None:
+    is_cpu_build = version("torch").endswith("+cpu")
+    assert (doctor.torch_build() == "the CPU") == is_cpu_build

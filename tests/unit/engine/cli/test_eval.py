@@ -1,0 +1,39 @@
+"""`quantduel eval`: bad input."""
+
+from pathlib import Path
+
+import pytest
+
+from engine import cli
+from engine.config import profile
+from engine.errors import InputError
+from engine.evaluation.run import Evaluation
+from engine.evaluation.settings import Settings
+from engine.jobs.profiles import distinct
+
+TINY = "random-tiny-bf16"
+
+
+WINDOW = 64
+
+
+def settings(*names: str) -> Settings:
+    profiles = distinct([profile.find(name) for name in names])
+    return Settings(profiles=profiles, window=WINDOW, tokens=256, decode_steps=0)
+
+
+def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["eval", TINY]) == 2
+    assert "at least one candidate" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        Evaluation(settings(TINY))
+    assert cli.run(["eval", TINY, TINY, "--stride", "600"]) == 2
+    assert "expected at most 512" in capsys.readouterr().err
+
+
+def test_a_text_that_cannot_be_read_is_told_before_a_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "TEXT.TXT").write_bytes(b"caf\xe9")
+    assert cli.run(["eval", "no/model", "no/model", "--text", str(file)]) == 2
+    assert capsys.readouterr().err == f"quantduel: the text file {file}:1: is not UTF-8 text\n"

@@ -1,0 +1,51 @@
+"""An evaluation's report in every format."""
+
+import csv
+import io
+import json
+import math
+
+import msgspec
+
+from engine.evaluation import text
+from engine.evaluation.report import Report, Row
+from engine.jobs import sheet as sheets
+from engine.stats.fidelity import Kld
+
+REPORT = Report(
+    convention=None,
+    reference=Row(profile="a", label="bf16", tokens=4, perplexity=12.5, perplexity_stderr=0.25),
+    candidates=(
+        Row(profile="far", kld=Kld(mean=0.25, stderr=0.0125, p50=0.1, p95=1, p99=2, p999=3, max=4)),
+        Row(profile="broken"),
+        Row(
+            profile="near|er",
+            kld=Kld(mean=0.03125, stderr=0.001, p50=0.01, p95=1, p99=2, p999=3, max=4),
+            same_top=97.5,
+            same_top_stderr=0.5,
+        ),
+    ),
+)
+
+
+def test_the_table_ranks_by_divergence() -> None:
+    lines = sheets.text(text.sheet(REPORT), "md").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == [
+        "| a (reference)",
+        "| near\\|er",
+        "| far",
+        "| broken",
+    ]
+    assert "0.0312 ± 0.0010" in rows[3] and "97.50 ± 0.50 %" in rows[3] and "12.50 ± 0.25" in rows[2]
+
+
+def test_csv_has_bare_numbers_in_the_order_that_was_asked_for() -> None:
+    rows = list(csv.DictReader(io.StringIO(sheets.text(text.sheet(REPORT), "csv"))))
+    assert [row["profile"] for row in rows] == ["a", "far", "broken", "near|er"]
+    assert float(rows[3]["kld_mean"]) == 0.03125 and rows[0]["kld_mean"] == ""
+
+
+def test_a_broken_model_is_null_in_json() -> None:
+    broken = msgspec.structs.replace(REPORT, reference=Row(profile="a", perplexity=math.inf))
+    assert json.loads(sheets.text(text.sheet(broken), "json"))["reference"]["perplexity"] is None
