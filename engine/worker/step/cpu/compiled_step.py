@@ -23,6 +23,9 @@ MOST_SEQUENCES = {True: 32, False: 4}
 """With vector products and without. Each row of weights is read once and multiplied so often: with more,
 oneDNN's blocks are faster."""
 
+GIVEN = ("x", "cos_sin", "logits")
+"""Arrays that a call brings along; all others stay from call to call."""
+
 _steps: WeakKeyDictionary[PreTrainedModel, "CompiledStep | None"] = WeakKeyDictionary()
 
 
@@ -63,7 +66,7 @@ class CompiledStep:
     def __init__(self, model: PreTrainedModel) -> None:
         kernel: Any = compile.kernels()
         layers = llama.layers_of(model)
-        self._run, self._spare = kernel.run.address, kernel.SPARE
+        self._kernel, self._run = kernel, kernel.run.address
         self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
         self._embed, self._rotary = model.get_input_embeddings(), llama.rotary_of(model)
         self._pointed_at: list[Tensor] = []
@@ -81,13 +84,14 @@ class CompiledStep:
         held, batch, step = cache.get_seq_length(), len(token_ids), self._step
         embedded = self._embed(token_ids)
         x = embedded.float()  # [batch, 1, hidden]
-        turn = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
-        logits = torch.empty((batch, 1, int(step["head"]["rows"])))
+        cos_sin = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
+        logits = torch.empty((batch, 1, int(step["vocabulary"])))
         layers: Any = cache.layers
-        room, threads = self._write_to(layers, held + 1), torch.get_num_threads()
-        self._work_in(batch, room, threads)
-        step["batch"], step["held"], step["room"] = batch, held, room
-        step["x"], step["turn"], step["logits"] = x.data_ptr(), turn.data_ptr(), logits.data_ptr()
+        capacity, threads = self._write_to(layers, held + 1), torch.get_num_threads()
+        self._work_in(batch, capacity, threads)
+        step["held"] = held
+        for name, given in zip(GIVEN, (x, cos_sin, logits), strict=True):
+            step[name] = given.data_ptr()
         compile.run(self._run, self._table.ctypes.data, threads)
         for layer in layers:
             layer.hold(held + 1)
@@ -105,20 +109,24 @@ class CompiledStep:
             self._room = ref(room)
         return int(room.shape[-2])
 
-    def _work_in(self, batch: int, room: int, threads: int) -> None:
+    def _work_in(self, batch: int, capacity: int, threads: int) -> None:
         """Have what a step of this size writes to on its way."""
-        size = (batch, room, threads)
+        size = (batch, capacity, threads)
         if self._workspace is not None and self._workspace.size == size:
             return
-        self._workspace = _Workspace(size, self._step, self._spare)
+        self._workspace = _Workspace(size, self._kernel, self._step)
 
     def _describe(self, model: PreTrainedModel) -> None:
         step, norm = self._step, llama.last_norm(model)
         step["layers"], step["layer_count"] = self._layers.ctypes.data, len(self._layers)
         step["norm"], step["epsilon"] = self._address(norm.weight), norm.epsilon
         self._describe_matrix(step["head"], model.get_output_embeddings())
-        for name, value in asdict(llama.sizes_of(model)).items():
+        sizes = llama.sizes_of(model)
+        for name, value in asdict(sizes).items():
             step[name] = value
+        step["vocabulary"] = step["head"]["rows"]
+        step["queries"] = sizes.heads * sizes.head_size
+        step["projected"] = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_size
 
     def _describe_layer(self, row: Any, layer: llama.Layer) -> None:
         row["attention_norm"] = self._address(layer.attention_norm.weight)
@@ -137,22 +145,20 @@ class CompiledStep:
 class _Workspace:
     """Memory for what a step computes on its way, told to the table."""
 
-    def __init__(self, size: tuple[int, int, int], step: Any, spare: int) -> None:
-        self.size = batch, room, threads = size
-        names = ("hidden", "inner", "heads", "kv_heads", "head_size")
-        hidden, inner, heads, kv_heads, head_size = (int(step[name]) for name in names)
-        widest = max(hidden, inner, heads * head_size)
-        step["laid_out"], step["spare"] = batch * hidden, batch * (hidden + widest)
-        own = max(batch * (hidden + (1 + spare) * widest), 2 * head_size + room)
-        floats = {
-            "heads_out": batch * (heads + 2 * kv_heads) * head_size,
-            "mixed": batch * heads * head_size,
-            "gate": batch * inner,
-            "up": batch * inner,
-            "product": batch * hidden,
-            "own": threads * own,
+    def __init__(self, size: tuple[int, int, int], kernel: Any, step: Any) -> None:
+        self.size = size
+        self._set_counts(kernel.SPARE, step)
+        self._memory = {
+            name: torch.empty(kernel.shape(name, step)) for name in kernel.ARRAYS if name not in GIVEN
         }
-        self._memory = {name: torch.empty(count) for name, count in floats.items()}
         for name, memory in self._memory.items():
             step[name] = memory.data_ptr()
-        step["own_size"] = own
+
+    def _set_counts(self, matmul_scratch: int, step: Any) -> None:
+        """Where things are in a thread's scratch; a matmul takes so many floats a column and sequence."""
+        step["batch"], step["capacity"], step["threads"] = self.size
+        batch, hidden = int(step["batch"]), int(step["hidden"])
+        widest = max(hidden, int(step["inner"]), int(step["queries"]))
+        step["x_at"], step["matmul_at"] = batch * hidden, batch * (hidden + widest)
+        for_matmuls = batch * (hidden + (1 + matmul_scratch) * widest)
+        step["scratch_size"] = max(for_matmuls, 2 * int(step["head_size"]) + int(step["capacity"]))

@@ -3,8 +3,8 @@
 
 Between two products the threads meet at a barrier, and nothing else stands there: no Python, no allocation,
 no start of a team. Sums are float32; what transformers rounds to bf16 is rounded here, at the same places.
-Compiled by numba once a machine, and cached. Owns the arithmetic and the tables that describe a model to it;
-knows neither torch nor transformers.
+Compiled by numba once a machine, and cached. Owns the arithmetic; `fields` says what it is told. Knows
+neither torch nor transformers.
 """
 
 from typing import Any
@@ -12,13 +12,31 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, from_dtype, njit, types
 
+from engine.worker.step.cpu.kernels.fields import (
+    ARRAYS,
+    LAYER,
+    STEP,
+    attn_out_of,
+    cached,
+    cos_sin_of,
+    gate_of,
+    heads_out_of,
+    layers_of,
+    logits_of,
+    matmul_scratch,
+    product_of,
+    scratch_at,
+    shape,
+    up_of,
+    x_address,
+    x_of,
+)
 from engine.worker.step.cpu.kernels.int8 import SPARE
 from engine.worker.step.cpu.kernels.products import (
     BF16,
     BYTES,
     DYNAMIC_BYTES,
     HAS_VECTORS,
-    MATRIX,
     NIBBLES,
     WIDENING,
     dots,
@@ -28,79 +46,30 @@ from engine.worker.step.cpu.kernels.products import (
 )
 from engine.worker.step.cpu.kernels.team import barrier, thread_count, thread_number
 from engine.worker.step.cpu.kernels.values import (
-    ADDRESS,
-    COUNT,
     SUMS,
     bf16_at,
     floats_at,
     narrow,
-    pointer,
     rounded,
     share,
     wide,
 )
 
 __all__ = [
+    "ARRAYS",
     "BF16",
     "BYTES",
     "DYNAMIC_BYTES",
     "HAS_VECTORS",
+    "LAYER",
     "NIBBLES",
     "SPARE",
     "STEP",
     "WIDENING",
     "run",
+    "shape",
     "widen",
 ]
-
-LAYER = np.dtype(
-    [
-        ("attention_norm", ADDRESS),  # bf16 [hidden]
-        ("query", MATRIX),
-        ("key", MATRIX),
-        ("value", MATRIX),
-        ("out", MATRIX),
-        ("feed_norm", ADDRESS),
-        ("gate", MATRIX),
-        ("up", MATRIX),
-        ("down", MATRIX),
-        ("keys", ADDRESS),  # bf16 [batch, kv heads, room, head size]
-        ("values", ADDRESS),
-    ]
-)
-
-STEP = np.dtype(
-    [
-        ("layers", ADDRESS),  # LAYER [layer count]
-        ("layer_count", COUNT),
-        ("norm", ADDRESS),
-        ("head", MATRIX),
-        ("batch", COUNT),
-        ("hidden", COUNT),
-        ("heads", COUNT),
-        ("kv_heads", COUNT),
-        ("head_size", COUNT),
-        ("room", COUNT),  # places for tokens
-        ("held", COUNT),  # tokens in them, without this step's
-        ("epsilon", np.float32),
-        ("scale", np.float32),  # of the attention's scores
-        ("inner", COUNT),  # SwiGLU's width
-        ("x", ADDRESS),  # float32 [batch, hidden]: embeddings, then the sum of all layers
-        ("turn", ADDRESS),  # float32 [2, head size]: cosine and sine
-        ("heads_out", ADDRESS),  # float32 [batch, (heads + 2 kv heads) · head size]
-        ("mixed", ADDRESS),  # float32 [batch, heads · head size]
-        ("gate", ADDRESS),  # float32 [batch, inner]
-        ("up", ADDRESS),  # float32 [batch, inner]
-        ("product", ADDRESS),  # float32 [batch, hidden]
-        ("logits", ADDRESS),  # float32 [batch, vocabulary]
-        ("own", ADDRESS),  # float32 [threads, own size]: each thread's own
-        ("own_size", COUNT),
-        ("laid_out", COUNT),  # where in it products' inputs are, behind [batch, hidden] normed values
-        ("spare", COUNT),  # where in it products have room for themselves
-    ]
-)
-
-_layers_at = pointer(from_dtype(LAYER))
 
 
 @njit(inline="always")
@@ -153,35 +122,36 @@ def _norm(x: Any, weight_address: Any, epsilon: Any, normed: Any, at: Any) -> No
 
 
 @njit
-def _turned(x: Any, of: Any, first: Any, turn: Any, out: Any) -> None:
-    """RoPE on the head that begins at x[of, first]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
+def _rotated(x: Any, seq: Any, first: Any, cos_sin: Any, out: Any) -> None:
+    """RoPE on the head that begins at x[seq, first]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
     half = out.shape[0] // 2
     for i in range(half):
-        a, b = x[of, first + i], x[of, first + half + i]
-        out[i] = rounded(rounded(a * turn[0, i]) - rounded(b * turn[1, i]))
-        out[half + i] = rounded(rounded(b * turn[0, half + i]) + rounded(a * turn[1, half + i]))
+        a, b = x[seq, first + i], x[seq, first + half + i]
+        out[i] = rounded(rounded(a * cos_sin[0, i]) - rounded(b * cos_sin[1, i]))
+        out[half + i] = rounded(rounded(b * cos_sin[0, half + i]) + rounded(a * cos_sin[1, half + i]))
 
 
 @njit
-def _remember(step: Any, layer: Any, heads_out: Any, turn: Any, one: Any, thread: Any, threads: Any) -> None:
+def _remember(step: Any, layer: Any, thread: Any, threads: Any) -> None:
     """This thread's share of the new token's keys and values, into their places."""
-    shape = (step.batch, step.kv_heads, step.room, step.head_size)
-    keys, values = carray(bf16_at(layer.keys), shape), carray(bf16_at(layer.values), shape)
+    size, heads_out, cos_sin = step.head_size, heads_out_of(step), cos_sin_of(step)
+    keys, values = cached(step, layer.keys), cached(step, layer.values)
+    key = carray(floats_at(scratch_at(step, thread)), size)
     begin, end = _part(step.batch * step.kv_heads, thread, threads)
     for number in range(begin, end):
-        of, head = number // step.kv_heads, number % step.kv_heads
-        _turned(heads_out, of, (step.heads + head) * step.head_size, turn, one[: step.head_size])
-        first = (step.heads + step.kv_heads + head) * step.head_size
-        for i in range(step.head_size):
-            keys[of, head, step.held, i] = narrow(one[i])
-            values[of, head, step.held, i] = narrow(heads_out[of, first + i])
+        seq, head = number // step.kv_heads, number % step.kv_heads
+        _rotated(heads_out, seq, (step.heads + head) * size, cos_sin, key)
+        first = (step.heads + step.kv_heads + head) * size
+        for i in range(size):
+            keys[seq, head, step.held, i] = narrow(key[i])
+            values[seq, head, step.held, i] = narrow(heads_out[seq, first + i])
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, mixed: Any) -> None:
+def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, out: Any) -> None:
     """Softmax attention of one head's query [size] to keys and values [n, size]; `weights` has n places."""
     count = keys.shape[0]
-    dots(query, keys, mixed, weights)
+    dots(query, keys, out, weights)
     most = np.float32(-np.inf)
     for token in range(count):
         weights[token] *= scale
@@ -192,43 +162,41 @@ def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, mixed:
         total += weights[token]
     for token in range(count):
         weights[token] /= total
-    _sum_up(weights, values, mixed)
+    _sum_up(weights, values, out)
 
 
 @njit(fastmath=SUMS)
-def _sum_up(weights: Any, values: Any, mixed: Any) -> None:
+def _sum_up(weights: Any, values: Any, out: Any) -> None:
     """The sum of weighted values [n, size], four tokens at a time: sums are fetched and stored less often."""
     count, size = values.shape
     together = count - count % 4
-    mixed[:] = np.float32(0)
+    out[:] = np.float32(0)
     for token in range(0, together, 4):
         a, b, c, d = weights[token], weights[token + 1], weights[token + 2], weights[token + 3]
         for i in range(size):
-            mixed[i] += (a * wide(values[token, i]) + b * wide(values[token + 1, i])) + (
+            out[i] += (a * wide(values[token, i]) + b * wide(values[token + 1, i])) + (
                 c * wide(values[token + 2, i]) + d * wide(values[token + 3, i])
             )
     for token in range(together, count):
         for i in range(size):
-            mixed[i] += weights[token] * wide(values[token, i])
+            out[i] += weights[token] * wide(values[token, i])
 
 
 @njit
-def _mix(
-    step: Any, layer: Any, heads_out: Any, turn: Any, own: Any, mixed: Any, thread: Any, threads: Any
-) -> None:
-    """This thread's heads' attention, to [batch, heads · size]; `own` has room for it."""
-    size, tokens = step.head_size, step.held + 1
-    query, sums, weights = own[:size], own[size : 2 * size], own[2 * size :]
-    shape = (step.batch, step.kv_heads, step.room, size)
-    keys, values = carray(bf16_at(layer.keys), shape), carray(bf16_at(layer.values), shape)
+def _mix(step: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """This thread's heads' attention, to [batch, heads · size]; its scratch has room for it."""
+    size, tokens, heads_out, cos_sin = step.head_size, step.held + 1, heads_out_of(step), cos_sin_of(step)
+    scratch, attn_out = carray(floats_at(scratch_at(step, thread)), step.scratch_size), attn_out_of(step)
+    query, sums, weights = scratch[:size], scratch[size : 2 * size], scratch[2 * size :]
+    keys, values = cached(step, layer.keys), cached(step, layer.values)
     begin, end = _part(step.batch * step.heads, thread, threads)
     for number in range(begin, end):
-        of, head = number // step.heads, number % step.heads
+        seq, head = number // step.heads, number % step.heads
         shared = head // (step.heads // step.kv_heads)
-        _turned(heads_out, of, head * size, turn, query)
-        _attend(query, keys[of, shared, :tokens], values[of, shared, :tokens], step.scale, weights, sums)
+        _rotated(heads_out, seq, head * size, cos_sin, query)
+        _attend(query, keys[seq, shared, :tokens], values[seq, shared, :tokens], step.scale, weights, sums)
         for i in range(size):
-            mixed[of, head * size + i] = rounded(sums[i])
+            attn_out[seq, head * size + i] = rounded(sums[i])
 
 
 @njit(error_model="numpy")  # a division that may raise is not done for many at once
@@ -241,49 +209,57 @@ def _activate(gate: Any, up: Any, thread: Any, threads: Any) -> None:
             gate[of, i] = rounded(rounded(x / (np.float32(1) + _exp(-x))) * up[of, i])
 
 
+@njit
+def _attention(step: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """x += attention(norm(x)); all threads have met at its end."""
+    x, heads_out, attn_out, product = x_of(step), heads_out_of(step), attn_out_of(step), product_of(step)
+    at, scratch = x_address(step, thread), matmul_scratch(step, thread)
+    keys_from, values_from = step.queries, step.queries + step.kv_heads * step.head_size
+    _norm(x, layer.attention_norm, step.epsilon, _normed(step, thread), at)
+    multiply(layer.query, at, scratch, heads_out, 0, thread, threads)
+    multiply(layer.key, at, scratch, heads_out, keys_from, thread, threads)
+    multiply(layer.value, at, scratch, heads_out, values_from, thread, threads)
+    barrier()
+    _remember(step, layer, thread, threads)
+    barrier()
+    _mix(step, layer, thread, threads)
+    barrier()
+    lay_out(attn_out, at)
+    multiply(layer.out, at, scratch, product, 0, thread, threads)
+    _add(x, product, thread, threads)
+    barrier()
+
+
+@njit
+def _feed(step: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """x += SwiGLU(norm(x)); all threads have met at its end."""
+    x, gate, up, product = x_of(step), gate_of(step), up_of(step), product_of(step)
+    at, scratch = x_address(step, thread), matmul_scratch(step, thread)
+    _norm(x, layer.feed_norm, step.epsilon, _normed(step, thread), at)
+    multiply(layer.gate, at, scratch, gate, 0, thread, threads)
+    multiply(layer.up, at, scratch, up, 0, thread, threads)
+    _activate(gate, up, thread, threads)
+    barrier()
+    lay_out(gate, at)
+    multiply(layer.down, at, scratch, product, 0, thread, threads)
+    _add(x, product, thread, threads)
+    barrier()
+
+
+@njit(inline="always")
+def _normed(step: Any, thread: Any) -> Any:
+    """Where this thread has normed values [batch, hidden]."""
+    return carray(floats_at(scratch_at(step, thread)), (step.batch, step.hidden))
+
+
 @cfunc(types.void(types.CPointer(from_dtype(STEP))), cache=True)
 def run(address: Any) -> None:
     """One thread's part of a step; OpenMP calls it in every thread of a team."""
-    step = carray(address, 1)[0]
-    thread, threads = thread_number(), thread_count()
-    batch, hidden, inner = step.batch, step.hidden, step.inner
-    asked, given = step.heads * step.head_size, step.kv_heads * step.head_size
-    layers = carray(_layers_at(step.layers), step.layer_count)
-    x = carray(floats_at(step.x), (batch, hidden))
-    turn = carray(floats_at(step.turn), (2, step.head_size))
-    heads_out = carray(floats_at(step.heads_out), (batch, asked + 2 * given))
-    mixed = carray(floats_at(step.mixed), (batch, asked))
-    gate, up = carray(floats_at(step.gate), (batch, inner)), carray(floats_at(step.up), (batch, inner))
-    product = carray(floats_at(step.product), (batch, hidden))
-    logits = carray(floats_at(step.logits), (batch, step.head.rows))
-    own_at = step.own + np.uint64(4 * step.own_size * thread)
-    own = carray(floats_at(own_at), step.own_size)
-    normed = carray(floats_at(own_at), (batch, hidden))
-    at, spare = own_at + np.uint64(4 * step.laid_out), own_at + np.uint64(4 * step.spare)
-
+    step, thread, threads = carray(address, 1)[0], thread_number(), thread_count()
+    layers, at = layers_of(step), x_address(step, thread)
     for number in range(step.layer_count):
         layer = layers[number]
-        _norm(x, layer.attention_norm, step.epsilon, normed, at)
-        multiply(layer.query, at, spare, heads_out, 0, thread, threads)
-        multiply(layer.key, at, spare, heads_out, asked, thread, threads)
-        multiply(layer.value, at, spare, heads_out, asked + given, thread, threads)
-        barrier()
-        _remember(step, layer, heads_out, turn, own, thread, threads)
-        barrier()
-        _mix(step, layer, heads_out, turn, own, mixed, thread, threads)
-        barrier()
-        lay_out(mixed, at)
-        multiply(layer.out, at, spare, product, 0, thread, threads)
-        _add(x, product, thread, threads)
-        barrier()
-        _norm(x, layer.feed_norm, step.epsilon, normed, at)
-        multiply(layer.gate, at, spare, gate, 0, thread, threads)
-        multiply(layer.up, at, spare, up, 0, thread, threads)
-        _activate(gate, up, thread, threads)
-        barrier()
-        lay_out(gate, at)
-        multiply(layer.down, at, spare, product, 0, thread, threads)
-        _add(x, product, thread, threads)
-        barrier()
-    _norm(x, step.norm, step.epsilon, normed, at)
-    multiply(step.head, at, spare, logits, 0, thread, threads)
+        _attention(step, layer, thread, threads)
+        _feed(step, layer, thread, threads)
+    _norm(x_of(step), step.norm, step.epsilon, _normed(step, thread), at)
+    multiply(step.head, at, matmul_scratch(step, thread), logits_of(step), 0, thread, threads)

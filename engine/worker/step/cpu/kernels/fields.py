@@ -1,0 +1,120 @@
+"""What a compiled step is told: every field once, with its dtype, its shape and its view in compiled code.
+
+Owns the two records, `STEP` and `LAYER`. Knows neither torch nor what is computed with them.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba import carray, from_dtype, njit
+
+from engine.worker.step.cpu.kernels.products import MATRIX
+from engine.worker.step.cpu.kernels.values import ADDRESS, COUNT, bf16_at, floats_at, pointer
+
+LAYER = np.dtype(
+    [
+        ("attention_norm", ADDRESS),  # bf16 [hidden]
+        *((name, MATRIX) for name in ("query", "key", "value", "out")),
+        ("feed_norm", ADDRESS),
+        *((name, MATRIX) for name in ("gate", "up", "down")),
+        ("keys", ADDRESS),  # bf16 [batch, kv heads, capacity, head size]
+        ("values", ADDRESS),
+    ]
+)
+
+COUNTS = (
+    "layer_count",
+    *("batch", "hidden", "inner", "heads", "kv_heads", "head_size", "vocabulary"),
+    "queries",  # heads · head size
+    "projected",  # (heads + 2 kv heads) · head size
+    "capacity",  # of the cache, in tokens
+    "held",  # tokens in it, without this step's
+    *("threads", "scratch_size"),
+    "x_at",  # where in a thread's scratch matmuls' inputs are, behind [batch, hidden] normed values
+    "matmul_at",  # where in it matmuls have scratch of their own
+)
+
+ARRAYS: dict[str, tuple[int | str, str]] = {
+    "x": ("batch", "hidden"),  # embeddings, then the sum of all layers
+    "cos_sin": (2, "head_size"),
+    "heads_out": ("batch", "projected"),  # queries, keys and values, one after another
+    "attn_out": ("batch", "queries"),
+    "gate": ("batch", "inner"),
+    "up": ("batch", "inner"),
+    "product": ("batch", "hidden"),
+    "logits": ("batch", "vocabulary"),
+    "scratch": ("threads", "scratch_size"),  # each thread's own
+}
+"""Arrays of float32 by name, with their shape: a number, or one of COUNTS."""
+
+STEP = np.dtype(
+    [
+        ("layers", ADDRESS),  # LAYER [layer count]
+        ("norm", ADDRESS),
+        ("head", MATRIX),
+        ("epsilon", np.float32),
+        ("scale", np.float32),  # of the attention's scores
+        *((name, COUNT) for name in COUNTS),
+        *((name, ADDRESS) for name in ARRAYS),
+    ]
+)
+
+_layers_at = pointer(from_dtype(LAYER))
+
+
+def shape(name: str, counts: Any) -> tuple[int, int]:
+    """Of an array, with the numbers that `counts` has."""
+    rows, columns = ARRAYS[name]
+    return rows if isinstance(rows, int) else int(counts[rows]), int(counts[columns])
+
+
+def _view(name: str) -> Any:
+    """A compiled function from a step to that array."""
+    rows, columns = ARRAYS[name]
+    if isinstance(rows, int):
+
+        @njit(inline="always")
+        def fixed(step: Any) -> Any:
+            return carray(floats_at(step[name]), (rows, step[columns]))
+
+        return fixed
+
+    @njit(inline="always")
+    def view(step: Any) -> Any:
+        return carray(floats_at(step[name]), (step[rows], step[columns]))
+
+    return view
+
+
+x_of, cos_sin_of, heads_out_of, attn_out_of = map(_view, ("x", "cos_sin", "heads_out", "attn_out"))
+gate_of, up_of, product_of, logits_of = map(_view, ("gate", "up", "product", "logits"))
+
+
+@njit(inline="always")
+def layers_of(step: Any) -> Any:
+    """The step's layers."""
+    return carray(_layers_at(step.layers), step.layer_count)
+
+
+@njit(inline="always")
+def cached(step: Any, address: Any) -> Any:
+    """A layer's keys or values, bf16."""
+    return carray(bf16_at(address), (step.batch, step.kv_heads, step.capacity, step.head_size))
+
+
+@njit(inline="always")
+def scratch_at(step: Any, thread: Any) -> Any:
+    """The address of a thread's scratch."""
+    return step.scratch + np.uint64(4 * step.scratch_size * thread)
+
+
+@njit(inline="always")
+def x_address(step: Any, thread: Any) -> Any:
+    """Where in it the inputs of matmuls are laid out."""
+    return scratch_at(step, thread) + np.uint64(4 * step.x_at)
+
+
+@njit(inline="always")
+def matmul_scratch(step: Any, thread: Any) -> Any:
+    """Where in it matmuls have scratch of their own."""
+    return scratch_at(step, thread) + np.uint64(4 * step.matmul_at)
