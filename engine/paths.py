@@ -168,6 +168,12 @@ def hub_token_is_set() -> bool:
     return answers(Path.is_file, expanded(file))
 
 
+_ERASE_IN_COLOUR = (
+    *("xterm", "tmux", "alacritty", "foot", "kitty", "wezterm", "ghostty", "konsole", "iterm"),
+    *("rxvt", "linux", "st-"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Terminal:
     """What the environment says about the terminal."""
@@ -178,6 +184,11 @@ class Terminal:
     wants_colour: bool
     inside_tmux: bool
     over_ssh: bool
+
+    @property
+    def erases_in_colour(self) -> bool:
+        """Whether it is known that erased cells take the ground of the pen; GNU screen's do not."""
+        return self.name.startswith(_ERASE_IN_COLOUR)
 
     @property
     def is_plain(self) -> bool:

@@ -18,6 +18,7 @@ from tui.launch import Launch
 class _Options(Settings):
     schedule: AskedSchedule | None
     theme: str | None
+    low_bandwidth: bool
     prompt: str
 
 
@@ -27,6 +28,7 @@ class _Options(Settings):
 @click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as both are loaded.")
 @settings_options
 @schedule_option(default=None)
+@click.option("--low-bandwidth", is_flag=True, help="For slow lines: five pictures a second, no animation.")
 @click.option("--theme", metavar="NAME", help="The colours; Ctrl+P, Theme shows them all.")
 def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     """Open the duel on the screen. The commands that need none: `quantduel --help`."""
@@ -58,6 +60,7 @@ def _chosen(
         overrides=Overrides.of_settings(settings),
         schedule=options["schedule"] or config.defaults.schedule,
         prompt=options["prompt"],
+        low_bandwidth=options["low_bandwidth"] or config.low_bandwidth,
         remarks=tuple(remark for name in dict.fromkeys(names) if (remark := origin.remark(name))),
         config=config,
         keep=user_config.keep,

@@ -9,6 +9,8 @@ from textual import events, on
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.color import Color
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import LineFilter
 from textual.geometry import Size
 from textual.screen import Screen
@@ -23,9 +25,11 @@ from tui import theme as themes
 from tui.again import CONFIRM_S, Again
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
-from tui.pacer import Pacer
+from tui.output.colours import Palette, few_colours
+from tui.output.driver import LowBandwidthDriver, SparingDriver
 from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
+from tui.widgets.transcript import BY_HALVES
 
 if TYPE_CHECKING:
     from engine.recordings.store import Duels
@@ -35,7 +39,7 @@ if TYPE_CHECKING:
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
 REMARK_S = 12
 HARMLESS = Harmless()
-SLOW_LINE_S = 0.5  # at least between two repaints of what grows
+PALETTES: dict[str, Palette] = {"256": "256", "standard": "16"}  # by what Rich says of a terminal
 
 
 class QuantDuelApp(App[None]):
@@ -55,7 +59,11 @@ class QuantDuelApp(App[None]):
         launch: Launch = NOTHING_CHOSEN,
         duels: Duels | None = None,
     ) -> None:
+        self._low_bandwidth = launch.low_bandwidth  # the driver is chosen in Textual's __init__
         super().__init__()
+        if launch.low_bandwidth:
+            self.animation_level = "none"
+            self.add_class(BY_HALVES)
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         self.theme = themes.DARK.name
@@ -63,6 +71,13 @@ class QuantDuelApp(App[None]):
         self._again = Again()
         self._launch = launch
         self._work_screens: dict[str, RunScreen] = {}
+
+    def get_driver_class(self) -> type[Driver]:
+        """Textual's; where that is a terminal's, the one that writes only what changes."""
+        found = super().get_driver_class()
+        if found is not LinuxDriver:
+            return found
+        return LowBandwidthDriver if self._low_bandwidth else SparingDriver
 
     def get_default_screen(self) -> Screen[None]:
         """The duel."""
@@ -76,9 +91,6 @@ class QuantDuelApp(App[None]):
 
             key_names.check(config.keymap, paths.user_config())
             self.set_keymap(config.keymap)
-        if config.low_bandwidth:
-            self.animation_level = "none"
-            Pacer.least_interval_s = SLOW_LINE_S
         if theme:
             self.choose_theme(theme)
 
@@ -117,8 +129,16 @@ class QuantDuelApp(App[None]):
         await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's, and the one that lets nothing through that acts on a terminal."""
-        return [*super().get_line_filters(), HARMLESS]
+        """Textual's, one for few colours, and one that lets nothing through that acts on a terminal."""
+        return [*super().get_line_filters(), *self._few_colours(), HARMLESS]
+
+    def _few_colours(self) -> Sequence[LineFilter]:
+        palette = PALETTES.get(self.console.color_system or "")
+        if self.no_color:
+            palette = "none"
+        elif palette is None and self._low_bandwidth:
+            palette = "256"  # half the bytes
+        return [few_colours(palette, dark=self.current_theme.dark)] if palette else []
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's, and two of our own: `$quiet` for labels, `$faint` for the empty part of a bar."""
@@ -159,8 +179,14 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Blind votes", "Answers without names, and a vote (F2)", duel.action_blind)
         yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
         yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)
+        yield SystemCommand("Redraw", "Paint all of the screen again", self.action_redraw)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "End both workers and leave (Ctrl+D)", self.action_quit)
+
+    def action_redraw(self) -> None:
+        """Paint all of it: something else has written to the terminal."""
+        if isinstance(self._driver, SparingDriver):
+            self._driver.redraw()
 
     def action_help(self) -> None:
         """Show keys and definitions."""

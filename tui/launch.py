@@ -32,6 +32,8 @@ class Launch:
     """What A and B were called: a profile's name, a file, a model; empty where nobody said."""
     overrides: Overrides = NOTHING
     schedule: AskedSchedule = "auto"
+    low_bandwidth: bool = False
+    """Whether the line to the terminal is slow."""
     prompt: str = ""
     """Asked as soon as both are loaded; empty for none."""
     remarks: tuple[str, ...] = ()

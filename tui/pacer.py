@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import ClassVar
 
 REPAINTS_PER_SECOND = 20
 
@@ -10,11 +9,8 @@ REPAINTS_PER_SECOND = 20
 class Pacer:
     """Runs the latest of many callbacks: at once when the last run is long ago, otherwise when it is time."""
 
-    least_interval_s: ClassVar[float] = 0.0
-    """Between two runs of any of them: more than nothing where the line is slow."""
-
     def __init__(self, interval_s: float = 1 / REPAINTS_PER_SECOND) -> None:
-        self._interval_s = max(interval_s, self.least_interval_s)
+        self._interval_s = interval_s
         self._last_s = float("-inf")
         self._callback: Callable[[], object] | None = None
         self._timer: asyncio.TimerHandle | None = None

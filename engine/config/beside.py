@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
 
 from engine.errors import InputError
 
@@ -14,6 +13,8 @@ def beside(file: Path) -> Iterator[Path]:
 
     A link stays one, and a file's mode stays. InputError where that cannot be.
     """
+    from secrets import token_hex  # OpenSSL, which the first picture does without
+
     place = file.resolve()
     unfinished = place.with_name(f".{place.name[:64]}.{token_hex(4)}")
     try:

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from engine.config import profile
 from engine.config.user_config import Config
 from engine.errors import ProfileError
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.__main__ import _chosen, play
+from tui.app import QuantDuelApp
 from tui.duel.keys import KEYS
 from tui.launch import Chosen, Launch
-from tui.pacer import Pacer
+from tui.output.driver import LowBandwidthDriver
 from tui.screens import key_names
 from tui.screens.help import HelpScreen
 from tui.screens.settings import SettingsDialog
@@ -66,9 +69,10 @@ async def test_what_is_chosen_on_the_screen_is_kept(stage: Stager) -> None:
         await wait_until(lambda: kept["theme"] == "gruvbox")
 
 
-async def test_a_slow_line_is_painted_less_often(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pacer, "least_interval_s", 0.0)
-    async with stage(launch=Launch(config=Config(low_bandwidth=True))) as play:
-        play.app.configure("")
-        assert play.app.animation_level == "none"
-        assert Pacer()._interval_s == 0.5
+@pytest.mark.parametrize(("asked", "configured"), [(True, False), (False, True)])
+def test_a_slow_line_is_the_command_lines_or_the_files(asked: bool, configured: bool) -> None:
+    options = play.make_context("play", ["--low-bandwidth"] * asked).params
+    _, launch = _chosen(("random:tiny", "random:tiny"), Config(low_bandwidth=configured), options)  # type: ignore[arg-type]
+    app = QuantDuelApp(*[profile.find("random:tiny")] * 2, launch=launch)
+    assert app.animation_level == "none"
+    assert app.get_driver_class() is LowBandwidthDriver

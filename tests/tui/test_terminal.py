@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -15,7 +16,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.tui.output.terminal import Terminal as Screen
+
 DEADLINE_S = 90.0
+UNSHOWN = re.compile(  # modes, the mouse's shape, and a sequence that is not all there
+    r"\x1b\[[?<>][^a-zA-Z]*[a-zA-Z]|\x1b\]22;\w*\x07|(\x1b\][^\x1b]*)?\x1b[^a-zA-Z]*$|\x1b\][^\x1b\x07]*$"
+)
 
 
 class Terminal:
@@ -55,10 +61,17 @@ class Terminal:
         self.wait(lambda: len(self.workers()) == 2, "two workers start")
         if stage == "loading":
             return
-        self.wait(lambda: self.seen.count(b"ready") >= 2, "both are ready")
+        self.wait(lambda: self.screen.count("ready") >= 2, "both are ready")
         if stage == "answering":
             self.type("Hello\r")
-            self.wait(lambda: b"answering" in self.seen, "an answer begins")
+            self.wait(lambda: "answering" in self.screen, "an answer begins")
+
+    @property
+    def screen(self) -> str:
+        """What it shows."""
+        screen = Screen(120, 36)
+        screen.feed(UNSHOWN.sub("", self.seen.decode(errors="ignore")))
+        return "\n".join(screen.lines)
 
     def hang_up(self) -> None:
         """The terminal goes, as a window that is closed does."""
@@ -111,10 +124,10 @@ def terminal(files: list[Path]) -> Iterator[Terminal]:
 
 def test_killing_the_screen_leaves_no_worker_behind(terminal: Terminal) -> None:
     terminal.wait(lambda: len(terminal.workers()) == 2, "two workers start")
-    terminal.wait(lambda: terminal.seen.count(b"ready") >= 2, "both are ready")
+    terminal.wait(lambda: terminal.screen.count("ready") >= 2, "both are ready")
     workers = terminal.workers()
     terminal.type("Hello\r")
-    terminal.wait(lambda: b"answering" in terminal.seen, "an answer begins")
+    terminal.wait(lambda: "answering" in terminal.screen, "an answer begins")
     os.kill(terminal.process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
@@ -192,4 +205,4 @@ def test_it_can_be_put_aside_and_taken_up(terminal: Terminal) -> None:
         lambda: terminal.seen.rfind(b"\x1b[?1049h") > terminal.seen.rfind(b"\x1b[?1049l"), "it is back"
     )
     terminal.type("Hello\r")
-    terminal.wait(lambda: b"answering" in terminal.seen, "an answer begins")
+    terminal.wait(lambda: "answering" in terminal.screen, "an answer begins")

@@ -16,7 +16,6 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.worker import Worker
 
-from engine import tables
 from engine.config.profile import Profile
 from engine.errors import InputError, QuantDuelError
 from engine.sanitize import visible
@@ -278,6 +277,8 @@ class DuelScreen(PromptPage[None]):
 
     def action_screenshot(self) -> None:
         """Write what is seen into an SVG file."""
+        from engine import tables
+
         picture = self.app.export_screenshot(title="quantduel")
         self._ask_for_file("svg", [".svg"], partial(tables.write, picture))
 

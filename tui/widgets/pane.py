@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.duel.duel import Answer
 
 COLOURS = ("$primary", "$accent")
-FIGURES_EVERY_S = 0.2  # figures that change faster cannot be read
+FIGURES_EVERY_S = 0.5  # figures that change faster cannot be read
 
 
 class Pane(Vertical, Ending):

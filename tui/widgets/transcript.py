@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -16,7 +17,21 @@ from engine.sanitize import visible
 if TYPE_CHECKING:
     from tui.markdown.reply import Reply
 
+BY_HALVES = "-by-halves"  # a class of the application
 LONGEST_PROMPT = 8_000  # characters that are shown of one: each picture of the screen lays out all of it
+
+
+class Turns(Vertical):
+    """What was said. On a slow line its height grows by halves of the view, so that seldom all rows move."""
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Of all turns, and below them what is free until the next half is begun."""
+        height = super().get_content_height(container, viewport, width)
+        view = self.parent.size.height if isinstance(self.parent, Widget) else 0
+        if height <= view or not self.app.has_class(BY_HALVES):
+            return height
+        half = max(1, view // 2)
+        return height + -(height - view) % half
 
 
 class Transcript(VerticalScroll):
@@ -40,7 +55,7 @@ class Transcript(VerticalScroll):
     def __init__(self) -> None:
         super().__init__()
         self.reply: Reply | None = None
-        self._turns = Vertical(classes="turns")
+        self._turns = Turns(classes="turns")
 
     def compose(self) -> ComposeResult:
         yield self._turns

@@ -1,0 +1,1 @@
+"""What reaches the terminal: no more than what changes on it. Knows no widget."""

@@ -1,0 +1,107 @@
+"""The terminal's driver: Textual paints regions, and what stands on the terminal already is not written.
+
+Pictures go into cells, and at most so many times a second the terminal gets what differs from what it shows.
+Everything else that Textual writes (modes, questions, the clipboard) passes as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+from textual import events
+from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+from textual.messages import InBandWindowResize
+
+from engine import paths
+from tui.output.cells import Cells
+from tui.output.changes import Writer
+from tui.pacer import Pacer
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from textual.app import App
+
+SYNC, END_SYNC = "\x1b[?2026h", "\x1b[?2026l"
+ONE_WRITE = 256  # characters that a terminal takes at once: they need no synchronized output
+
+
+class SparingDriver(LinuxDriver):
+    """Writes what changes."""
+
+    PAINTS_PER_SECOND = 60.0
+
+    def __init__(
+        self,
+        app: App[object],
+        *,
+        debug: bool = False,
+        mouse: bool = True,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        self._cells, self._terminal = Cells(), Writer(erases=paths.terminal().erases_in_colour)
+        self._pacer = Pacer(1 / self.PAINTS_PER_SECOND)
+        self._synchronizes = False
+        self._resized = False
+
+    def write(self, data: str) -> None:
+        """A picture is painted when it is time; anything else is passed on."""
+        if self._resized:
+            self._resized = False
+            self._terminal.forget()
+            width, height = shutil.get_terminal_size()
+            self._cells.crop(height, width)
+        if data in {SYNC, END_SYNC}:
+            self._synchronizes = True  # Textual asked the terminal whether it does
+        elif self._cells.paint(data):
+            self._pacer.due(self._flush)
+        else:
+            self._terminal.lose_place()
+            super().write(data)
+
+    def process_message(self, message: Message) -> None:
+        """Some terminals tell their new size in band."""
+        if isinstance(message, events.Resize | InBandWindowResize):
+            self._resized = True
+        super().process_message(message)
+
+    def redraw(self) -> None:
+        """Paint all of it: something else has written to the terminal."""
+        self._terminal.forget()
+        self._cells.changed.update(range(len(self._cells.rows)))
+        self._pacer.due(self._flush)
+
+    def start_application_mode(self) -> None:
+        """Begin, or go on after the terminal was somebody else's."""
+        self._resized = True
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        told = signal.getsignal(signal.SIGWINCH)
+
+        def resized(number: int, frame: FrameType | None) -> None:
+            self._resized = True
+            if callable(told):
+                told(number, frame)
+
+        signal.signal(signal.SIGWINCH, resized)
+
+    def stop_application_mode(self) -> None:
+        """End, or make room; what waits is not painted any more."""
+        self._pacer.stop()
+        super().stop_application_mode()
+
+    def _flush(self) -> None:
+        written = self._terminal.show(self._cells)
+        if written and self._synchronizes and len(written) > ONE_WRITE:
+            written = SYNC + written + END_SYNC
+        if written:
+            super().write(written)
+
+
+class LowBandwidthDriver(SparingDriver):
+    """For slow lines: five pictures a second."""
+
+    PAINTS_PER_SECOND = 5.0
