@@ -90,6 +90,8 @@ class Generate(_Command, frozen=True, tag="generate"):
     generation: Generation
     prompt: Prompt | None = None
     """How the conversation becomes text; None is as the profile says."""
+    answered: tuple[int, ...] = ()
+    """Token ids of an answer that was cut: go on after them."""
     threads: int | None = None
     cold: bool = False
     """Read the whole prompt, even where the cache still holds its beginning."""
@@ -326,6 +328,15 @@ class Prompted(_Event, frozen=True, tag="prompted"):
     """What happened to the conversation on its way, such as a system message that the template leaves out."""
 
 
+class Resumed(_Event, frozen=True, tag="resumed"):
+    """An answer that was cut is gone on with: what was said of it before, token by token."""
+
+    request: Count
+    token_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    """The text of each token."""
+
+
 class Prefilled(_Event, frozen=True, tag="prefilled"):
     """So many of the prompt's tokens have been read; the first, with `done` 0, starts the prefill's clock."""
 
@@ -448,6 +459,7 @@ Event = (
     | Quantized
     | Rendered
     | Prompted
+    | Resumed
     | Prefilled
     | Decoded
     | Finished

@@ -65,6 +65,7 @@ def difference(duel: Duel) -> str:
         "the system messages differ": a.system != b.system,
         "the templates differ": a.template != b.template,
         "each side reads its own earlier answers": duel.answers[0].messages != duel.answers[1].messages,
+        "each side goes on with its own answer": bool(duel.answers[0].resumed or duel.answers[1].resumed),
         **{f"A: {note}": note not in told[1] for note in told[0]},
         **{f"B: {note}": note not in told[0] for note in told[1]},
     }

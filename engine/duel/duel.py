@@ -5,12 +5,13 @@ the side they belong to, and keeps what came in an `Answer` a side.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
+from engine.duel.conversation import Conversation, Exchange, History
 from engine.duel.divergence import Tokens
 from engine.duel.overrides import Overrides
 from engine.duel.swap import Swap
@@ -27,6 +28,7 @@ from engine.protocol import (
     Message,
     ModelInfo,
     Prompted,
+    Resumed,
 )
 from engine.session import schedule as scheduling
 from engine.session.client import How, Session
@@ -69,6 +71,8 @@ class Answer:
         self.decode: Decode | None = None
         self.end_notes: tuple[str, ...] = ()
         self.failure: Failed | None = None
+        self.resumed = 0
+        """How many of its tokens were said before it was cut, and gone on with."""
         self._contended, self._limit = contended, limit
 
     def add(self, event: Event) -> None:
@@ -77,6 +81,10 @@ class Answer:
         match event:
             case Prompted(sha256=sha256, notes=notes):
                 self.prompt_sha256, self.prompt_notes = sha256, notes
+            case Resumed(token_ids=token_ids, pieces=pieces):
+                self.token_ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
+                self.resumed = len(token_ids)
+                self._limit = None if self._limit is None else self._limit + len(token_ids)
             case Decoded(token_id=token_id, text=text):
                 self.token_ids.append(token_id)
                 self.pieces.append(text)
@@ -99,6 +107,11 @@ class Answer:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended before its natural end and can be gone on with."""
+        return self.failure is None and self.finish_reason in {"length", "cancelled"} and bool(self.token_ids)
 
     @property
     def ending(self) -> str:
@@ -128,7 +141,9 @@ class Duel:
         self.schedule: Schedule = schedule
         self.turns = 0
         self.answers: dict[int, Answer] = {}
-        self._conversations: list[list[Message]] = [[] for _ in sessions]
+        self.conversation = Conversation(len(self.sessions))
+        self.history: History = "own"
+        """What sides read before the next prompt."""
         self._cancelled = False
         self.swap = Swap(self.sessions)
         self.overrides = Overrides()
@@ -136,25 +151,79 @@ class Duel:
         """Sides that are not to be loaded: swapping leaves them out."""
 
     async def ask(
-        self, prompt: str, generation: Generation | None = None
+        self, prompt: str, generation: Generation | None = None, only: Sequence[int] = ()
     ) -> AsyncGenerator[tuple[int, Event]]:
-        """Put a prompt to every side that is ready; yields (side, event), and `answers` holds what came."""
+        """Put a prompt to every side that is ready; yields (side, event), and `answers` holds what came.
+
+        `only` names the sides that are asked; empty is all.
+        """
+        asked = [side for side in self.able if not only or side in only]
+        messages = {side: self._messages(side, prompt) for side in asked}
+        exchange = self.conversation.begin(prompt)
+        async with aclosing(self._asked(exchange, messages, generation, {})) as events:
+            async for item in events:
+                yield item
+
+    async def resume(
+        self, cut: Exchange, generation: Generation | None = None
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Go on with those of an exchange's answers that were cut, on a branch of their own.
+
+        The other answers stand in it as they are.
+        """
+        sides = self.resumable(cut)
+        answered = {side: tuple(cut.answers[side].token_ids) for side in sides}
+        messages = {side: cut.answers[side].messages for side in sides}
+        self.conversation.last = cut.before
+        exchange = self.conversation.begin(cut.prompt)
+        exchange.answers, exchange.said_in = dict(cut.answers), dict(cut.said_in)
+        async with aclosing(self._asked(exchange, messages, generation, answered)) as events:
+            async for item in events:
+                yield item
+
+    async def _asked(
+        self,
+        exchange: Exchange,
+        messages: Mapping[int, tuple[Message, ...]],
+        generation: Generation | None,
+        answered: Mapping[int, tuple[int, ...]],
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """Ask the sides that `messages` are for."""
         self._cancelled = False
-        order, swaps = scheduling.order(self.turns, len(self.sessions)), self.schedule == "swap"
-        asked = [side for side in order if self.sessions[side].ready or (swaps and side not in self.refused)]
         self.swap.returns.clear()
-        settings = generation or self.generation
+        settings, asked = generation or self.generation, list(messages)
         contended = self.contended(asked)
-        self.answers = {
-            side: Answer(contended=contended, info=self.sessions[side].info, limit=settings.max_new_tokens)
-            for side in sorted(asked)
-        }
+        for side in sorted(asked):
+            info, limit = self.sessions[side].info, settings.max_new_tokens
+            exchange.answers[side] = Answer(contended=contended, info=info, limit=limit)
+            exchange.answers[side].messages = messages[side]
+            exchange.said_in[side] = exchange.number
+        self.answers = exchange.answers
         self.turns += 1
-        streams = [self._answer(side, prompt, settings, asked) for side in asked]
+        streams = [self._answer(side, settings, asked, answered.get(side, ())) for side in asked]
         merged = _merged(streams) if self.schedule == "concurrent" else _chained(streams)
         async for side, event in merged:
             self.answers[side].add(event)
             yield side, event
+
+    @property
+    def able(self) -> list[int]:
+        """The sides that can be asked now, in the order in which they will be."""
+        order, swaps = scheduling.order(self.turns, len(self.sessions)), self.schedule == "swap"
+        return [side for side in order if self.sessions[side].ready or (swaps and side not in self.refused)]
+
+    def resumable(self, exchange: Exchange) -> list[int]:
+        """The sides whose answer was cut and can be gone on with."""
+        answers = exchange.answers
+        return [side for side in self.able if side in answers and answers[side].is_cut]
+
+    def show(self, exchange: Exchange | None) -> None:
+        """The next prompt comes after this exchange; None is the beginning."""
+        self.conversation.last = exchange
+        self.answers = exchange.answers if exchange else {}
+
+    def _messages(self, side: int, prompt: str) -> tuple[Message, ...]:
+        return (*self.conversation.messages(side, self.history), Message("user", prompt))
 
     @property
     def generation(self) -> Generation:
@@ -174,31 +243,32 @@ class Duel:
 
     def forget(self, history: Sequence[Message] = ()) -> None:
         """Start the conversations anew, or from what was said before."""
-        self._conversations = [list(history) for _ in self.sessions]
+        self.take_up([history for _ in self.sessions])
 
     @property
     def conversations(self) -> tuple[tuple[Message, ...], ...]:
         """What was said and answered before the next prompt, on each side."""
-        return tuple(map(tuple, self._conversations))
+        return tuple(self.conversation.messages(side, self.history) for side in range(len(self.sessions)))
 
     def take_up(self, conversations: Sequence[Sequence[Message]]) -> None:
         """Go on from what was said on each side."""
-        self._conversations = [list(said) for said in conversations]
+        self.conversation = Conversation(len(self.sessions), conversations)
 
     @contextmanager
     def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
         """Turns with a history of their own; what was said and answered before stands again afterwards."""
-        before = self._conversations, self.answers
+        before = self.conversation, self.answers
         self.forget(history)
         try:
             yield
         finally:
-            self._conversations, self.answers = before
+            self.conversation, self.answers = before
 
     def replace(self, side: int, session: Session) -> None:
         """Put another session on a side; its conversation starts anew."""
         self.sessions[side] = session
-        self._conversations[side] = []
+        self.answers = dict(self.answers)  # what was answered last stays to be looked at
+        self.conversation.drop(side)
 
     def contended(self, sides: Sequence[int]) -> bool:
         """Whether answers of these sides take speed from each other."""
@@ -215,7 +285,7 @@ class Duel:
         return Input(identical=same, tokens=first.timeline.prompt_tokens, sha256=first.prompt_sha256)
 
     async def _answer(
-        self, side: int, words: str, settings: Generation, asked: Sequence[int]
+        self, side: int, settings: Generation, asked: Sequence[int], answered: tuple[int, ...]
     ) -> AsyncGenerator[tuple[int, Event]]:
         if self._cancelled:
             yield side, Failed(kind="cancelled", message="cancelled before its turn")
@@ -226,21 +296,17 @@ class Duel:
                     yield side, event
             if not self.sessions[side].ready:
                 return
-        session, conversation = self.sessions[side], self._conversations[side]
-        messages = (*conversation, Message("user", words))
-        self.answers[side].messages = messages
+        session, answer = self.sessions[side], self.answers[side]
         infos = [info for other in asked if (info := self.sessions[other].info)]
         threads = scheduling.threads(self.schedule, infos)
-        first = not conversation  # what was asked before must not change an answer, not even by rounding
+        # what was asked before must not change an answer, not even by rounding
+        first = len(answer.messages) == 1 and not answered
         prompt = self.overrides.on(session.profile).prompt
-        self.answers[side].prompt = prompt
-        how: How = {"prompt": prompt, "threads": threads, "cold": first}
-        async with aclosing(session.generate(messages, settings, **how)) as events:
+        answer.prompt = prompt
+        how: How = {"prompt": prompt, "answered": answered, "threads": threads, "cold": first}
+        async with aclosing(session.generate(answer.messages, settings, **how)) as events:
             async for event in events:
                 yield side, event
-        answer = self.answers[side]
-        if answer.text and answer.failure is None:
-            conversation += [messages[-1], Message("assistant", answer.text)]
 
 
 async def _chained(

@@ -8,13 +8,13 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Unpack
 
 from engine.config.profile import Generation, Profile
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prefilled, Prompted
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prefilled, Prompted, Resumed
 from engine.recordings.recording import Recording
 from engine.session.client import How, Session
 
 LONGEST_GAP_S = 5.0  # between two events, as played; what took longer is cut short
 NOT_RECORDED = Failed(kind="cancelled", message="no answer was recorded")
-ANSWERING = (Prompted, Prefilled, Decoded, Finished, Failed)
+ANSWERING = (Prompted, Resumed, Prefilled, Decoded, Finished, Failed)
 NOT_LOADED = Failed(kind="not_loaded", message="the recording has no model on this side")
 
 

@@ -43,6 +43,7 @@ from engine.protocol import (
     Quantized,
     Render,
     Rendered,
+    Resumed,
     Score,
     Scored,
     Staged,
@@ -55,7 +56,7 @@ from engine.session.worker_process import WorkerProcess
 MOST_WAITING = 1 << 16  # events that a slow reader may leave; then the worker has to wait
 ADVICE_S = 5.0  # what goes with a failure may not keep it from the reader for longer
 MAKING = (Started, Staged, Failed)
-ANSWERING = (Prompted, Prefilled, Decoded, Finished, Failed)
+ANSWERING = (Prompted, Resumed, Prefilled, Decoded, Finished, Failed)
 
 Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
 
@@ -64,6 +65,7 @@ class How(TypedDict, total=False):
     """How a conversation is answered: see `engine.protocol.Generate`."""
 
     prompt: Prompt
+    answered: tuple[int, ...]
     threads: int | None
     cold: bool
 

@@ -33,6 +33,7 @@ from engine.protocol import (
     Quantize,
     Render,
     Rendered,
+    Resumed,
     Score,
 )
 from engine.sanitize import without_userinfo
@@ -165,13 +166,23 @@ class _Request:
             wanted = self.command.prompt or self.loaded.profile.prompt
             asked = self.loaded.tokenizer, wanted, self.command.messages
             text, token_ids = prompt.render(*asked)
+            prompt_ids = list(token_ids)
+            token_ids += self.command.answered
             cache, preparing_ns = self._cache(token_ids)
             memory.reset_peak(self.loaded.device)
             prompt_tokens = len(token_ids)
-            remarks = (*prompt.remarks(*asked, text, token_ids), *_preparation(preparing_ns))
+            remarks = (*prompt.remarks(*asked, text, prompt_ids), *_preparation(preparing_ns))
             self._tell_prompt(token_ids, cache.get_seq_length(), remarks, self.received_ns + preparing_ns)
             cancelled = cores.between_steps(self._cancelled)
-            for step in decode.generate(self.loaded, token_ids, self.command.generation, cancelled, cache):
+            steps = decode.generate(
+                self.loaded,
+                token_ids,
+                self.command.generation,
+                cancelled,
+                cache,
+                answered=len(self.command.answered),
+            )
+            for step in steps:
                 if isinstance(step, decode.Token):
                     token_ids.append(step.id)
                 self._tell(step, cache, prompt_tokens, cores)
@@ -206,6 +217,8 @@ class _Request:
     def _tell(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int, cores: SpareCores) -> None:
         number, emit = self.command.request, self.wire.emit
         match step:
+            case decode.Resumption(ids, pieces):
+                emit(Resumed(request=number, token_ids=ids, pieces=pieces))
             case decode.Prefill(done, total, ns):
                 emit(Prefilled(request=number, done=done, total=total, ns=ns))
             case decode.Token(id, text, ns):

@@ -20,6 +20,7 @@ WAYS = [
     ["f8"],
     ["ctrl+e"],
     ["ctrl+e", "ctrl+s"],
+    ["f9"],
     ["ctrl+o"],
     ["ctrl+p"],
 ]

@@ -4,8 +4,9 @@ Knows sessions and the duel, and a function that posts a message. Knows no widge
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import get_args
@@ -13,16 +14,16 @@ from typing import get_args
 from msgspec.structs import replace
 from textual.message import Message
 
-from engine.config.profile import Profile
+from engine.config.profile import Generation, Profile
 from engine.duel.comparison import compare
+from engine.duel.conversation import Exchange
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens, look
 from engine.duel.swap import return_text
 from engine.plan import advice
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Staged, Started
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Resumed, Staged, Started
 from engine.recordings.keeper import Keeper
 from engine.recordings.store import Duels
-from engine.session import schedule as scheduling
 from engine.session.client import Session
 from engine.session.schedule import AskedSchedule, Schedule
 from engine.votes.blind import Blind
@@ -34,6 +35,7 @@ from tui.duel.messages import (
     LoadBegan,
     LoadEnded,
     NotKept,
+    PathShown,
     SideAsked,
     SideLost,
     SidePutBy,
@@ -45,6 +47,7 @@ from tui.pacer import Pacer
 
 LATER = "one model is loaded at a time: this one when it is its turn"
 AGAIN = "loading it again tries it all the same"
+SEEDS = 1 << 31  # of which a new one is drawn: short enough to be typed
 PATIENCE_S = 1.0  # from one cancel to the next that is meant
 
 Open = Callable[[Profile], Session]
@@ -147,14 +150,38 @@ class Bridge:
             self._blind = False
             self._idle.set()
 
-    async def ask(self, prompt: str) -> None:
-        """Put a prompt to both sides, as soon as neither is loading any more."""
+    async def ask(self, prompt: str, only: Sequence[int] = ()) -> None:
+        """Put a prompt to both sides, or to some, as soon as neither is loading any more."""
         await self._loads_ended()
-        self._idle.clear()
-        try:
-            await self._turn(prompt)
-        finally:
-            self._idle.set()
+        asked = [side for side in self.duel.able if not only or side in only]
+        generation = self.duel.generation
+        await self._turn(prompt, asked, self.duel.ask(prompt, generation, only), generation)
+
+    async def ask_again(self, exchange: Exchange, prompt: str = "", *, new_seed: bool = False) -> None:
+        """Put an earlier prompt anew, or another one in its place: a branch of its own."""
+        await self._loads_ended()
+        self.duel.show(exchange.before)
+        prompt, generation = prompt or exchange.prompt, self.duel.generation
+        if new_seed:
+            generation = replace(generation, seed=secrets.randbelow(SEEDS))
+        await self._turn(prompt, self.duel.able, self.duel.ask(prompt, generation), generation)
+
+    async def resume(self) -> None:
+        """Go on with the last answers that were cut."""
+        await self._loads_ended()
+        cut, generation = self.duel.conversation.last, self.duel.generation
+        if cut is not None:
+            sides = self.duel.resumable(cut)
+            self.duel.show(cut.before)
+            await self._turn(cut.prompt, sides, self.duel.resume(cut, generation), generation)
+
+    def show_next_branch(self) -> None:
+        """Turn to the branch that was begun after the one that is shown, or to the first."""
+        ends = self.duel.conversation.ends
+        place = ends.index(last) if (last := self.duel.conversation.last) in ends else -1
+        self.duel.show(ends[(place + 1) % len(ends)])
+        self._post_path()
+        self._post(TurnEnded(compare(self.duel)))
 
     @property
     def stopping(self) -> bool:
@@ -221,18 +248,38 @@ class Bridge:
             watch.cancel()
         await asyncio.gather(*(session.close() for session in self.duel.sessions), self.keeper.aclose())
 
-    async def _turn(self, prompt: str) -> None:
-        sides = scheduling.order(self.duel.turns, len(self.duel.sessions))
-        asked = [side for side in sides if self.schedule == "swap" or self.duel.sessions[side].ready]
-        for side in asked:
-            first = side == asked[0] or self.schedule == "concurrent"
-            self._post(SideAsked(side, prompt, first))
-        feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
-        generation = self.duel.generation
-        kept = self.keeper.keep(self.duel, prompt, self.duel.ask(prompt, generation), generation)
-        async for side, event in self._answers(kept):
-            feeds[side].take(event)
-        self._post(TurnEnded(compare(self.duel)))
+    async def _turn(
+        self,
+        prompt: str,
+        asked: Sequence[int],
+        stream: AsyncGenerator[tuple[int, Event]],
+        settings: Generation,
+    ) -> None:
+        """Tell the screen of a turn that `stream` is."""
+        self._idle.clear()
+        try:
+            self._post_path()
+            number = len(self.duel.conversation.exchanges)
+            for side in asked:
+                first = side == asked[0] or self.schedule == "concurrent"
+                self._post(SideAsked(side, prompt, first, number))
+            feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
+            kept, begun = self.keeper.keep(self.duel, prompt, stream, settings), False
+            async for side, event in self._answers(kept):
+                if not begun:
+                    begun = True
+                    self._post_path()  # with what was taken over of the sides that are not asked
+                feeds[side].take(event)
+            self._post(TurnEnded(compare(self.duel)))
+        finally:
+            self._idle.set()
+
+    def _post_path(self) -> None:
+        """Which exchanges each side's transcript shows."""
+        path = self.duel.conversation.path
+        for side in range(len(self.duel.sessions)):
+            shown = frozenset(exchange.said_in[side] for exchange in path if side in exchange.said_in)
+            self._post(PathShown(side, shown))
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
         """What the sides answer; the loads between the answers are told to the screen."""
@@ -308,6 +355,9 @@ class _Feed:
                 self._pacer.stop()
                 answer = self._duel.answers[self._side]
                 self._post(AnswerEnded(self._side, answer, figures_of(answer)))
+            case Resumed(pieces=pieces):
+                self._text += "".join(pieces)
+                self._pacer.due(self._grow)
             case Decoded(text=text):
                 self._text += text
                 self._pacer.due(self._grow)

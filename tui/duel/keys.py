@@ -25,5 +25,7 @@ KEYS = [
     _key("f6", "app.eval", "Eval", "KLD and perplexity on a text", first=True),
     _key("f7", "app.leaderboard", "Votes", "what the blind votes say", first=True),
     _key("f8", "app.quantize", "Quantize", "make a profile's checkpoint now"),
+    _key("f9", "turn", "Turn", "again, with a new seed, on from a cut, another prompt, one side"),
+    _key("f10", "history", "History", "before a prompt: own answers, A's on both, or none", first=True),
     _key("ctrl+d", "app.quit", "Quit", "end both workers and leave"),
 ]

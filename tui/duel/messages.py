@@ -63,6 +63,15 @@ class SideAsked(SideMessage):
 
     prompt: str
     first: bool
+    number: int = 0
+    """Of the exchange, by which its part of the transcript is known."""
+
+
+@dataclass
+class PathShown(SideMessage):
+    """Another branch of the conversation: these exchanges are shown, by their numbers."""
+
+    numbers: frozenset[int]
 
 
 @dataclass

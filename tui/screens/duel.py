@@ -23,6 +23,8 @@ from tui.again import CONFIRM_S, Again
 from tui.duel.keys import KEYS
 from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
+from tui.duel.turns import Turns
+from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.launch import Chosen as ChosenForGood
 from tui.screens.page import PromptPage
@@ -46,7 +48,7 @@ TALL_FROM = 30  # rows
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
 
 
-class DuelScreen(PromptPage[None]):
+class DuelScreen(PromptPage[None], Turns):
     """One prompt, two answers."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
@@ -122,7 +124,7 @@ class DuelScreen(PromptPage[None]):
             self.query_one(Delta).comparison = None
         self.panes[message.side].take(message)
         if not isinstance(message, AnswerGrew):
-            self._show_settings()
+            self.show_settings()
 
     @on(Pane.FiguresShown)
     def _show_both(self) -> None:
@@ -176,11 +178,20 @@ class DuelScreen(PromptPage[None]):
 
     def _ask(self, prompt: str) -> None:
         self.query_one(Prompt).remember(prompt)
+        if exchange := self.take_edited():
+            self.begin_turn(partial(self.bridge.ask_again, exchange, prompt), prompt)
+        else:
+            self.begin_turn(partial(self.bridge.ask, prompt), prompt)
+
+    def begin_turn(self, doing: Work, prompt: str = "") -> None:
+        """Have the sides answer; `prompt` is given back where no side takes it."""
         self._wait(prompt)
-        self._turn = self.work(partial(self.bridge.ask, prompt), group="turn")
+        self._turn = self.work(doing, group="turn")
 
     def action_stop(self) -> None:
-        """Take a waiting prompt back; otherwise stop both sides."""
+        """Take a waiting prompt back, or leave one that is edited; otherwise stop both sides."""
+        if self.leave_edited():
+            return
         if self._waiting and self._turn is not None:
             self._turn.cancel()
             self._take_back("Taken back")
@@ -210,7 +221,7 @@ class DuelScreen(PromptPage[None]):
 
     def _schedule_changed(self) -> None:
         self.post_message(ChosenForGood("defaults.schedule", self.bridge.asked_schedule))
-        self._show_settings()
+        self.show_settings()
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):
                 if side.state == "not loaded":
@@ -334,7 +345,7 @@ class DuelScreen(PromptPage[None]):
 
         open_session = self._open_session
         self._bridge = Bridge(self._profiles, self.post_message, open_session, self._launch, self.duels)
-        self._show_settings()
+        self.show_settings()
         self.work(self._load_all, group="load")
         if self._launch.prompt:
             self._ask(self._launch.prompt)
@@ -343,7 +354,7 @@ class DuelScreen(PromptPage[None]):
         """Load both, or neither yet where they do not fit together."""
         if not await self.bridge.fit_together():
             self.notify("Both models do not fit: one is loaded at a time", severity="warning", markup=False)
-            self._show_settings()
+            self.show_settings()
         for index in range(len(self._profiles)):
             self._run_load(index, partial(self.bridge.load, index))
 
@@ -353,7 +364,7 @@ class DuelScreen(PromptPage[None]):
         if chosen.schedule != self.bridge.asked_schedule:
             self.bridge.choose_schedule(chosen.schedule)
             self._schedule_changed()
-        self._show_settings()
+        self.show_settings()
         if chosen.save:
             self._save_profile()
 
@@ -436,10 +447,12 @@ class DuelScreen(PromptPage[None]):
             pane.set_class(pane.index == index, "-active")
         self.query_one(SideTabs).active = index
 
-    def _show_settings(self) -> None:
+    def show_settings(self) -> None:
+        """What is told above the panes is new."""
         bar = self.query_one(TopBar)
         bar.generation = self.bridge.duel.generation
         bar.schedule = self.bridge.schedule
+        bar.history = self.bridge.duel.history
         bar.contended = self.bridge.contended
         profiles = [session.profile for session in self.bridge.duel.sessions]
         bar.differ = ", ".join(differences(profiles, self.bridge.duel.overrides))

@@ -39,7 +39,7 @@ def ratios(comparison: Comparison) -> Content:
 
     a, b = (visible(label, keep_newlines=False) for label in comparison.labels)
     parts = [Content.assemble((b, "bold $text-accent"), (" against ", "$quiet"), (a, "bold $text-primary"))]
-    parts += map(_figure, text.ratios(comparison))
+    parts += [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
     if comparison.contended:
         parts.append(Content.assemble(("contended", "$text-warning")))
     return Content("   ").join(parts)
@@ -49,11 +49,18 @@ def proof(comparison: Comparison) -> Content:
     """The proof of equal input, and where the answers diverge."""
     from engine.duel import text
 
-    is_same = comparison.input is not None and comparison.input.identical
-    words = Content.assemble((text.input_text(comparison), "" if is_same else "$text-warning"))
+    words = Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))
+    if "earlier answers" in comparison.input_difference:
+        words += Content.assemble(("  F10: the same history", "bold $quiet"))
     return words + Content.assemble("   ", (text.divergence_text(comparison), "$quiet"))
 
 
-def _figure(ratio: Ratio) -> Content:
+def is_fair(comparison: Comparison) -> bool:
+    """Whether both sides read the same."""
+    return comparison.input is not None and comparison.input.identical
+
+
+def _figure(ratio: Ratio, *, is_fair: bool) -> Content:
     style = {True: "bold $text-success", False: "bold $text-warning", None: "bold"}[ratio.is_better]
+    style = style if is_fair else "$quiet"
     return Content.assemble((f"{ratio.name} ", "$quiet"), (ratio.text, style))

@@ -15,6 +15,7 @@ from tui.duel.messages import (
     AnswerGrew,
     LoadBegan,
     LoadEnded,
+    PathShown,
     SideAsked,
     SideLost,
     SideMessage,
@@ -97,8 +98,10 @@ class Pane(Vertical, Ending):
                     self.transcript.warn(note)
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
                 self._fail(failed)
-            case SideAsked(prompt=prompt):
-                self.transcript.ask(prompt)
+            case SideAsked(prompt=prompt, number=number):
+                self.transcript.ask(prompt, number)
+            case PathShown(numbers=numbers):
+                self.transcript.show_path(numbers)
             case AnswerGrew(text=text):
                 self.transcript.grow(text)
             case AnswerEnded(answer=answer):
@@ -131,6 +134,7 @@ class Pane(Vertical, Ending):
 
     def _begin(self, profile: Profile, had_model: bool) -> None:
         self._explained = False
+        self.transcript.leave()
         self.query_one(LoadProgress).begin()
         again = "── a new conversation with " if had_model or self.transcript.reply else ""
         self.transcript.note(

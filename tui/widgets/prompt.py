@@ -76,6 +76,14 @@ class Prompt(TextArea):
         self.text = text
         self.move_cursor(self.document.end)
 
+    def keep_draft(self) -> None:
+        """Keep what stands here, for `restore_draft`."""
+        self._draft, self._place = self.text, len(self._sent)
+
+    def restore_draft(self) -> None:
+        """What stood here before."""
+        self.give_back(self._draft)
+
     def remember(self, text: str) -> None:
         """Keep a prompt for the arrows, and make room for the next."""
         if not self._sent or self._sent[-1] != text:

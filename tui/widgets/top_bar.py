@@ -20,6 +20,9 @@ SCHEDULES: dict[Schedule, str] = {
 }
 
 
+HISTORIES = {"shared": "A's history", "fresh": "fresh prompts"}
+
+
 class TopBar(Static):
     """Name, schedule, sampling."""
 
@@ -31,6 +34,8 @@ class TopBar(Static):
     generation: reactive[Generation] = reactive(Generation())
     contended: reactive[bool] = reactive(False)
     """Whether the sides would take speed from each other."""
+    history: reactive[str] = reactive("own")
+    """What sides read before a prompt."""
     differ: reactive[str] = reactive("")
     """What the sides do differently: `system prompt`."""
 
@@ -40,6 +45,8 @@ class TopBar(Static):
         mode = Content.assemble((SCHEDULES[self.schedule], "$foreground"))
         if self.contended:
             mode += Content.assemble((" · speeds contended", "$text-warning"))
+        if self.history in HISTORIES:
+            mode += Content.assemble((f" · {HISTORIES[self.history]}", "$foreground"))
         if self.differ:
             mode += Content.assemble((f" · ≠ {self.differ}", "$text-warning"))
         right = mode + Content.assemble(("   " + sampling_text(self.generation), "$quiet"))

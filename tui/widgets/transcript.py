@@ -34,6 +34,18 @@ class Turns(Vertical):
         return height + -(height - view) % half
 
 
+class Exchange(Vertical):
+    """A prompt, the answer, and what was told of them."""
+
+    DEFAULT_CSS = """
+    Exchange { height: auto; }
+    """
+
+    def __init__(self, prompt: Static, reply: Reply) -> None:
+        super().__init__(prompt, reply)
+        self.reply = reply
+
+
 class Transcript(VerticalScroll):
     """User turns, answers, and what went wrong between them."""
 
@@ -56,6 +68,8 @@ class Transcript(VerticalScroll):
         super().__init__()
         self.reply: Reply | None = None
         self._turns = Turns(classes="turns")
+        self._exchanges: dict[int, Exchange] = {}
+        self._exchange: Exchange | None = None  # what comes belongs to it
 
     def compose(self) -> ComposeResult:
         yield self._turns
@@ -63,13 +77,28 @@ class Transcript(VerticalScroll):
     def on_mount(self) -> None:
         self.anchor()
 
-    def ask(self, prompt: str) -> None:
+    def ask(self, prompt: str, number: int = 0) -> None:
         """Begin a turn: the prompt, and a place for the answer."""
         from tui.markdown.reply import Reply  # Markdown is not needed for the first picture
 
         self.reply = Reply()
-        self._add(Static(shown(prompt), classes="turn"), self.reply)
+        self._exchange = None
+        exchange = Exchange(Static(shown(prompt), classes="turn"), self.reply)
+        self._add(exchange)
+        self._exchange = self._exchanges[number] = exchange
         self.anchor()
+
+    def show_path(self, numbers: frozenset[int]) -> None:
+        """Show these exchanges and hide the others, which are of other branches."""
+        for number, exchange in self._exchanges.items():
+            exchange.display = number in numbers
+        shown = [exchange for number, exchange in sorted(self._exchanges.items()) if number in numbers]
+        self.reply = shown[-1].reply if shown else None
+        self._exchange = shown[-1] if shown else None
+
+    def leave(self) -> None:
+        """What comes from now on belongs to no exchange."""
+        self._exchange = None
 
     def grow(self, text: str) -> None:
         """Append to the answer."""
@@ -104,13 +133,15 @@ class Transcript(VerticalScroll):
 
     def wipe(self) -> None:
         """Forget everything shown."""
-        self.reply = None
+        self.reply = self._exchange = None
+        self._exchanges.clear()
         self._turns.remove_children()
 
     def _add(self, *widgets: Widget) -> None:
         """Show more; while the application ends nothing can be added."""
-        if self._turns.is_attached:
-            self._turns.mount_all(widgets)
+        place = self._exchange or self._turns
+        if place.is_attached:
+            place.mount_all(widgets)
 
 
 def shown(prompt: str) -> Content:

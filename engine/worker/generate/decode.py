@@ -26,6 +26,14 @@ from engine.worker.step import GrowingCache, Stepper
 
 
 @dataclass(frozen=True, slots=True)
+class Resumption:
+    """What was said before of an answer that is gone on with."""
+
+    token_ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prefill:
     """So many of the prompt's tokens have been read."""
 
@@ -53,17 +61,22 @@ class End:
     notes: tuple[str, ...] = ()
 
 
-Step = Prefill | Token | End
+Step = Resumption | Prefill | Token | End
 
 
-def generate(
+def generate(  # noqa: PLR0913  # a request, spelled out
     loaded: LoadedModel,
     token_ids: Sequence[int],
     generation: Generation,
     cancelled: Callable[[], bool],
     cache: GrowingCache,
+    *,
+    answered: int = 0,
 ) -> Iterator[Step]:
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
+
+    The last `answered` of `token_ids` are an answer that was cut: Resumption comes first, and then what would
+    have come without the cut, sampled or not.
 
     In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every
     token and every chunk, and on a CPU also within a chunk, which is then forgotten. `cache` is the caller's,
@@ -75,11 +88,16 @@ def generate(
     model = steps.begin(loaded.model, cache)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
+    answer = _Answer(loaded, generation.stop)
+    if answered:
+        ids = tuple(token_ids[-answered:])
+        yield Resumption(ids, tuple(answer.take(id) for id in ids))
     chunks = model.pieces(unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
-    choose, answer = _Chooser(generation, prompt, model.logits), _Answer(loaded, generation.stop)
+    choose = _Chooser(generation, prompt, model.logits)
+    choose.skip(answered, model.logits)
     reason = yield from _decode(model, choose, answer, limit, cancelled)
     yield End(reason, answer.flush(), model.mode, (*answer.notes, *model.notes))
 
@@ -123,6 +141,11 @@ class _Chooser:
         self._rng = torch.Generator(logits.device).manual_seed(generation.seed)
         penalized = generation.repetition_penalty != 1
         self._seen = sampling.seen_tokens(prompt.to(logits.device), logits.shape[-1]) if penalized else None
+
+    def skip(self, tokens: int, logits: Tensor) -> None:
+        """The random numbers of this many tokens were used before."""
+        for _ in range(tokens if self._generation.temperature >= sampling.GREEDY_BELOW else 0):
+            torch.empty_like(logits).exponential_(1, generator=self._rng)
 
     @torch.inference_mode()
     def __call__(self, logits: Tensor) -> Tensor:

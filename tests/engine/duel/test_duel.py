@@ -5,8 +5,10 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
+from msgspec.structs import replace
 
 from engine.config.profile import Generation, Profile
+from engine.duel.conversation import History
 from engine.duel.duel import Duel
 from engine.protocol import Decoded, Prompted
 from engine.session.client import Session
@@ -82,3 +84,66 @@ async def test_cancel_also_stops_the_side_that_has_not_begun(duel: Duel) -> None
     assert duel.answers[1].failure and duel.answers[1].failure.kind == "cancelled"
     await ask(duel)
     assert all(answer.finish_reason for answer in duel.answers.values())
+
+
+async def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(duel: Duel) -> None:
+    for settings in (Generation(max_new_tokens=12), Generation(max_new_tokens=12, temperature=1.0, seed=3)):
+        duel.forget()
+        await ask(duel, settings=settings)
+        whole = {side: (answer.token_ids, answer.text) for side, answer in duel.answers.items()}
+        duel.forget()
+        await ask(duel, settings=replace(settings, max_new_tokens=5))
+        cut = duel.conversation.last
+        assert cut and sorted(duel.resumable(cut)) == [0, 1]
+        assert [item async for item in duel.resume(cut, replace(settings, max_new_tokens=7))]
+        assert {side: (answer.token_ids, answer.text) for side, answer in duel.answers.items()} == whole
+        assert all(answer.resumed == 5 and answer.metrics.new_tokens == 7 for answer in duel.answers.values())
+        assert duel.answers[0].ending == "cut at the limit of 12 tokens (max_new_tokens)"
+        assert [end.number for end in duel.conversation.ends] == [0, 1]
+
+
+async def test_an_earlier_prompt_asked_again_begins_a_branch(duel: Duel) -> None:
+    duel.forget()
+    for prompt in ("One", "Two"):
+        await ask(duel, prompt)
+    one, two = duel.conversation.path
+    before = duel.conversations
+    duel.show(two.before)
+    await ask(duel, "Zwei")
+    assert [exchange.prompt for exchange in duel.conversation.path] == ["One", "Zwei"]
+    assert duel.answers[0].messages[:2] == before[0][:2] and duel.answers[0].messages[-1].content == "Zwei"
+    duel.show(two)
+    assert duel.conversations == before and duel.answers is two.answers
+    assert duel.conversation.ends[0] is two and one.before is None
+
+
+async def test_one_side_alone_is_asked_and_remembers_alone(duel: Duel) -> None:
+    duel.forget()
+    _ = [item async for item in duel.ask("Only B", SHORT, only=[1])]
+    assert list(duel.answers) == [1]
+    a, b = duel.conversations
+    assert a == () and [message.role for message in b] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("history", ["shared", "fresh"])
+async def test_both_sides_read_the_same_where_that_is_chosen(duel: Duel, history: History) -> None:
+    duel.forget()
+    await ask(duel, "One", Generation(max_new_tokens=8, temperature=2.0))
+    said = duel.answers[0].text
+    duel.history = history
+    try:
+        await ask(duel, "Two")
+        given = duel.input()
+        assert given and given.identical
+        contents = [message.content for message in duel.answers[1].messages]
+        assert contents == (["One", said, "Two"] if history == "shared" else ["Two"])
+    finally:
+        duel.history = "own"
+
+
+async def test_another_model_on_a_side_has_said_nothing(duel: Duel) -> None:
+    duel.forget()
+    await ask(duel, "One")
+    last, mine = dict(duel.answers), duel.conversations[0]
+    duel.replace(1, duel.sessions[1])
+    assert duel.conversations == (mine, ()) and duel.answers == last

@@ -1,0 +1,145 @@
+"""What a user does with turns that were: again, on, otherwise, alone. The duel's screen is the other half.
+
+Knows the bridge and the menus; the words of a turn are the transcript's business.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tui.duel.side import LETTERS
+from tui.ending import Ending, Work
+from tui.widgets.prompt import Prompt
+
+if TYPE_CHECKING:
+    from engine.duel.conversation import Exchange
+    from tui.duel.bridge import Bridge
+    from tui.screens.turn import Item
+
+STILL = "Still answering: Esc stops it"
+NOTHING_YET = "nothing was asked yet"
+
+
+class Turns(Ending):
+    """Again, with another seed, on from a cut, an earlier prompt otherwise, one side alone, histories."""
+
+    _edited: Exchange | None = None  # whose prompt is being changed
+
+    @property
+    @abstractmethod
+    def bridge(self) -> Bridge:
+        """The engine's side."""
+
+    @abstractmethod
+    def begin_turn(self, doing: Work, prompt: str = "") -> None:
+        """Have the sides answer; `prompt` is given back where no side takes it."""
+
+    @abstractmethod
+    def show_settings(self) -> None:
+        """What is told above the panes is new."""
+
+    def action_turn(self) -> None:
+        """What can be done with the turns that were."""
+        if self.bridge.answering:
+            self.notify(STILL, markup=False)
+            return
+        from tui.screens.turn import MenuDialog
+
+        self.app.push_screen(MenuDialog("This turn", self._items()), self._do)
+
+    def action_history(self) -> None:
+        """What sides read before the next prompt: their own answers, A's on both, nothing."""
+        from engine.duel.conversation import HISTORIES
+
+        modes = list(HISTORIES)
+        duel = self.bridge.duel
+        duel.history = modes[(modes.index(duel.history) + 1) % len(modes)]
+        self.notify(f"From the next prompt on {HISTORIES[duel.history]}", markup=False)
+        self.show_settings()
+
+    def _items(self) -> list[Item]:
+        from engine.duel.conversation import HISTORIES
+        from tui.screens.turn import Item
+
+        duel, text = self.bridge.duel, self.query_one(Prompt).text.strip()
+        last, ends = duel.conversation.last, duel.conversation.ends
+        nothing = "" if last else NOTHING_YET
+        cut = duel.resumable(last) if last else []
+        whose = " and ".join(LETTERS[side] for side in sorted(cut))
+        branch = f" ({ends.index(last) + 1} of {len(ends)})" if last in ends and len(ends) > 1 else ""
+        empty = "" if text else "the prompt is empty"
+        histories = [
+            Item(letter, f"From now on {HISTORIES[mode]}", "it is so" if duel.history == mode else "")
+            for letter, mode in zip("wsf", HISTORIES, strict=True)
+        ]
+        return [
+            Item("r", "Regenerate, same seed", nothing),
+            Item("n", "Regenerate, new seed", nothing),
+            Item("c", f"Continue {whose}".rstrip(), nothing or ("" if cut else "no answer was cut")),
+            Item("e", "Edit an earlier prompt and go on from there …", nothing),
+            Item("o", f"The other branch{branch}", "" if len(ends) > 1 else "there is one branch"),
+            Item("a", "Send what is in the prompt to A alone", empty),
+            Item("b", "Send what is in the prompt to B alone", empty),
+            *histories,
+        ]
+
+    def _do(self, letter: str | None) -> None:  # a case a letter
+        bridge, last = self.bridge, self.bridge.duel.conversation.last
+        match letter:
+            case "r" | "n" if last:
+                self.begin_turn(partial(bridge.ask_again, last, new_seed=letter == "n"))
+            case "c":
+                self.begin_turn(bridge.resume)
+            case "e":
+                self._choose_prompt()
+            case "o":
+                bridge.show_next_branch()
+            case "a" | "b":
+                prompt = self.query_one(Prompt)
+                text = prompt.text
+                prompt.remember(text)
+                self.begin_turn(partial(bridge.ask, text, ("ab".index(letter),)), text)
+            case "w" | "s" | "f":
+                modes = {"w": "own", "s": "shared", "f": "fresh"}
+                while bridge.duel.history != modes[letter]:
+                    self.action_history()
+
+    def _choose_prompt(self) -> None:
+        from tui.screens.turn import Item, MenuDialog
+
+        path = self.bridge.duel.conversation.path
+
+        def edit(letter: str | None) -> None:
+            if letter is not None:
+                self._edit(path[int(letter, 36) - 1])
+
+        items = [Item(_digit(place), exchange.prompt) for place, exchange in enumerate(path[-35:], 1)]
+        path = path[-35:]
+        self.app.push_screen(MenuDialog("Edit a prompt", items, highlighted=len(items) - 1), edit)
+
+    def _edit(self, exchange: Exchange) -> None:
+        self._edited = exchange
+        prompt = self.query_one(Prompt)
+        prompt.keep_draft()
+        prompt.give_back(exchange.prompt)
+        prompt.focus()
+        self.notify("Enter asks it anew from there; Esc leaves it as it was", markup=False)
+
+    def take_edited(self) -> Exchange | None:
+        """The exchange whose prompt was being changed; it is not any more."""
+        exchange, self._edited = self._edited, None
+        return exchange
+
+    def leave_edited(self) -> bool:
+        """Give the draft back that stood in the prompt before; False where no prompt is being changed."""
+        if self.take_edited() is None:
+            return False
+        self.query_one(Prompt).restore_draft()
+        return True
+
+
+def _digit(place: int) -> str:
+    """1 to 9, then a to z."""
+    return "0123456789abcdefghijklmnopqrstuvwxyz"[place]
