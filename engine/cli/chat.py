@@ -16,7 +16,8 @@ from engine.cli import loading, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
 from engine.cli.options import Settings, chosen, force_option, settings_options
 from engine.cli.profile_name import PROFILE
-from engine.duel.duel import Answer, Duel
+from engine.duel.answer import Answer
+from engine.duel.duel import Duel
 from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
 from engine.sanitize import is_text

@@ -12,8 +12,9 @@ from engine.cli.loading import LoadedSide
 from engine.cli.terminal import Styled, say, write
 from engine.duel import lens_text
 from engine.duel import text as words
+from engine.duel.answer import Answer
 from engine.duel.comparison import Comparison, compare
-from engine.duel.duel import Answer, Duel
+from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
 from engine.protocol import Decoded, Event, Finished, ModelInfo
 from engine.units import MISSING, bytes_text, ms_text, speed_text

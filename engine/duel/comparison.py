@@ -5,8 +5,9 @@ Pure: reads what a duel holds; the screens and the command line show the same fi
 
 from msgspec import Struct
 
+from engine.duel.answer import Answer
 from engine.duel.divergence import Divergence, divergence
-from engine.duel.duel import Answer, Duel, Input
+from engine.duel.duel import Duel, Input
 
 
 class Comparison(Struct, frozen=True, kw_only=True):

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from engine.duel.answer import Answer
 from engine.protocol import Message
-
-if TYPE_CHECKING:
-    from engine.duel.duel import Answer
 
 History = Literal["own", "shared", "fresh"]
 """What a side reads before a prompt: its own earlier answers, A's on both sides, or nothing."""

@@ -12,8 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.duel import teacher
+from engine.duel.answer import Answer
 from engine.duel.divergence import first_divergence
-from engine.duel.duel import Answer, Duel
+from engine.duel.duel import Duel
 from engine.duel.teacher import Said
 from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered

@@ -10,8 +10,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.config.profile import Generation
+from engine.duel.answer import Answer
 from engine.duel.divergence import divergence
-from engine.duel.duel import Answer, Duel, Input
+from engine.duel.duel import Duel, Input
 from engine.duel.lens import Lens, NoLens
 from engine.duel.swap import MemoryReturn
 from engine.protocol import Decode, Failed, Failure, FinishReason, Memory, ModelInfo

@@ -5,8 +5,9 @@ from functools import partial
 from typing import NamedTuple
 
 from engine.duel import text as words
+from engine.duel.answer import Answer
 from engine.duel.comparison import compare
-from engine.duel.duel import Answer, Duel
+from engine.duel.duel import Duel
 from engine.protocol import ModelInfo
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from engine import tables
 from engine.definitions import DEFINITIONS
-from engine.duel.duel import Answer, Duel
+from engine.duel.answer import Answer
+from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.duel.lens_text import lines as lens_lines
 from engine.recordings.figures import (

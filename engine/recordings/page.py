@@ -6,7 +6,8 @@ What a model wrote is text in it, as it was written; the page's own policy forbi
 from pathlib import Path
 
 from engine.definitions import DEFINITIONS
-from engine.duel.duel import Answer, Duel
+from engine.duel.answer import Answer
+from engine.duel.duel import Duel
 from engine.duel.lens import Lens, Reading, Token, View
 from engine.duel.lens_text import HEAT_STEPS, HOTTEST_NATS, heat_step
 from engine.duel.lens_text import lines as lens_lines

@@ -3,7 +3,8 @@
 Pure: nothing is loaded, read or measured.
 """
 
-from engine.duel.duel import Answer, Duel
+from engine.duel.answer import Answer
+from engine.duel.duel import Duel
 from engine.protocol import Loaded, Message
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.session.client import Session

@@ -10,8 +10,9 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from engine.config.profile import Generation
+from engine.duel.answer import Answer
 from engine.duel.comparison import Comparison, compare
-from engine.duel.duel import Answer, Duel
+from engine.duel.duel import Duel
 from engine.protocol import Event, Message
 from engine.session.client import Session
 from engine.votes.votes import BlindAnswer, BlindTurn, Shuffle, Verdict, names_of

@@ -15,7 +15,7 @@ from engine.protocol import Memory
 from engine.stats.metrics import NS, Metrics
 
 if TYPE_CHECKING:
-    from engine.duel.duel import Answer
+    from engine.duel.answer import Answer
 
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_SLOTS = 48

@@ -12,8 +12,8 @@ from textual.message import Message
 
 if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.config.profile import Profile
+    from engine.duel.answer import Answer
     from engine.duel.comparison import Comparison
-    from engine.duel.duel import Answer
     from engine.errors import HistoryError
     from engine.protocol import Failed, Loaded, Staged
     from tui.duel.figures import Figures

@@ -23,10 +23,10 @@ from tui.again import CONFIRM_S, Again
 from tui.duel.keys import KEYS
 from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
-from tui.duel.turns import Turns
 from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.launch import Chosen as ChosenForGood
+from tui.screens.duel_turns import Turns
 from tui.screens.page import PromptPage
 from tui.settings.form import differences
 from tui.widgets.delta import Delta

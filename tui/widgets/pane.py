@@ -31,7 +31,7 @@ from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:  # the first picture does not wait for the engine
-    from engine.duel.duel import Answer
+    from engine.duel.answer import Answer
 
 COLOURS = ("$primary", "$accent")
 FIGURES_EVERY_S = 0.5  # figures that change faster cannot be read

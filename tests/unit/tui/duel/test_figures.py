@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.duel.duel import Answer
+from engine.duel.answer import Answer
 from engine.stats.metrics import NS
 from tests.tui.replay import recording
 from tui.duel.figures import bar, figures_of, sparkline, speeds

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.config import profile
-from engine.duel.duel import Answer
+from engine.duel.answer import Answer
 from engine.protocol import Failed, Loaded, Staged
 from tests.tui.replay import recording
 from tui.duel.figures import figures_of

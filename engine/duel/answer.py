@@ -1,0 +1,109 @@
+"""One side's answer, folded from its events. Pure: knows no session and no other side."""
+
+from engine.config.profile import Prompt
+from engine.duel.divergence import Tokens
+from engine.ending import ending_text
+from engine.protocol import (
+    Decode,
+    Decoded,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Loaded,
+    Memory,
+    Message,
+    ModelInfo,
+    Prompted,
+    Resumed,
+)
+from engine.stats import bottleneck
+from engine.stats.bottleneck import Reached
+from engine.stats.metrics import Metrics, Timeline
+
+
+class Answer:
+    """One side's answer, folded from its events."""
+
+    def __init__(
+        self, *, contended: bool = False, info: ModelInfo | None = None, limit: int | None = None
+    ) -> None:
+        self.timeline = Timeline()
+        self.info = info
+        """The model that answers; its worker may have ended since."""
+        self.token_ids: list[int] = []
+        self.pieces: list[str] = []
+        """The text of each token; what the detokenizer still held at the end is in `text` alone."""
+        self.text = ""
+        self.messages: tuple[Message, ...] = ()
+        """What was asked: the conversation with its last message."""
+        self.prompt: Prompt | None = None
+        """How that became text; None where the side was not asked yet."""
+        self.prompt_sha256 = ""
+        self.prompt_notes: tuple[str, ...] = ()
+        self.finish_reason: FinishReason | None = None
+        self.memory: Memory | None = None
+        self.step_bytes: int | None = None
+        self.decode: Decode | None = None
+        self.end_notes: tuple[str, ...] = ()
+        self.failure: Failed | None = None
+        self.resumed = 0
+        """How many of its tokens were said before it was cut, and gone on with."""
+        self._contended, self._limit = contended, limit
+
+    def add(self, event: Event) -> None:
+        """Take one event of this side."""
+        self.timeline.add(event)
+        match event:
+            case Prompted(sha256=sha256, notes=notes):
+                self.prompt_sha256, self.prompt_notes = sha256, notes
+            case Resumed(token_ids=token_ids, pieces=pieces):
+                self.token_ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
+                self.resumed = len(token_ids)
+                self._limit = None if self._limit is None else self._limit + len(token_ids)
+            case Decoded(token_id=token_id, text=text):
+                self.token_ids.append(token_id)
+                self.pieces.append(text)
+                self.text += text
+            case Finished(reason=reason, memory=memory, text=text):
+                self.finish_reason, self.memory = reason, memory
+                self.step_bytes, self.decode, self.end_notes = event.step_bytes, event.decode, event.notes
+                self.text += text
+            case Loaded(info=info):
+                self.info = info
+            case Failed():
+                self.failure = event
+
+    @property
+    def tokens(self) -> Tokens:
+        """Its tokens, to be compared with another answer's."""
+        return Tokens(self.token_ids, self.pieces)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it ended before its natural end and can be gone on with."""
+        return self.failure is None and self.finish_reason in {"length", "cancelled"} and bool(self.token_ids)
+
+    @property
+    def ending(self) -> str:
+        """Why it ended, where that was not its natural end and no failure."""
+        return "" if self.failure else ending_text(self.finish_reason, len(self.token_ids), self._limit)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What happened to the prompt, and what slowed the answer."""
+        return (*self.prompt_notes, *self.end_notes)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures so far."""
+        return self.timeline.metrics(contended=self._contended)
+
+    def reached(self, info: ModelInfo) -> Reached | None:
+        """The share of the bandwidth that the decoding reached, and what bounds it."""
+        return bottleneck.reached(info, self.step_bytes, self.metrics.decode_tok_s, info.copy_bytes_s)
