@@ -57,7 +57,7 @@ class Quantizing(Job):
                     case Started():
                         self.tell(Advanced(name, "starting"))
                     case Staged():
-                        self.tell(Advanced(name, stage_text(event), *pace.take(event)))
+                        self.tell(Advanced(name, stage_text(event, with_share=False), *pace.take(event)))
                     case Quantized():
                         self.result = event
                         self.tell(Completed(name))

@@ -25,9 +25,10 @@ STEPS: Mapping[Step, str] = {
 ELSEWHERE = "another QuantDuel makes this checkpoint"
 
 
-def stage_text(event: Staged) -> str:
-    """`read 42 %, 108.2 MiB of 256.6 MiB`."""
-    parts = (share_text(event.done, event.total), amount_text(event), step_text(event))
+def stage_text(event: Staged, *, with_share: bool = True) -> str:
+    """`read 42 %, 108.2 MiB of 256.6 MiB`; without the share where that stands next to it."""
+    share = share_text(event.done, event.total) if with_share else ""
+    parts = (share, amount_text(event), step_text(event))
     return " ".join((event.stage, ", ".join(part for part in parts if part))).rstrip()
 
 

@@ -40,15 +40,15 @@ class BenchJob(KeptJob[Document]):
     explanation = "Speed and memory at each context length: cold prompts, greedy tokens, repeats A B, B A, …"
 
     def __init__(self, names: Sequence[str], make: Callable[[Document], Bench] = Bench) -> None:
-        super().__init__()
-        self._names, self._make = names, make
+        super().__init__(names)
+        self._make = make
 
     @property
     def fields(self) -> Sequence[Field]:
         """Profiles and matrix."""
         contexts = ",".join(map(str, plan.CONTEXTS))
         return (
-            Field("profiles", "profiles", " ".join(self._names)),
+            Field("profiles", "profiles", " ".join(self.names)),
             Field("contexts", "contexts", contexts, new_line=True),
             Field("batches", "batch", "1", 6),
             Field("steps", "steps", "128", 5),

@@ -41,14 +41,14 @@ class EvalJob(KeptJob[Report]):
     explanation = "How far each profile's predictions are from the first one's, on the same text"
 
     def __init__(self, names: Sequence[str], make: Callable[[Settings], Evaluation] = Evaluation) -> None:
-        super().__init__()
-        self._names, self._make = names, make
+        super().__init__(names)
+        self._make = make
 
     @property
     def fields(self) -> Sequence[Field]:
         """Reference and candidates, the text and how it is read."""
         return (
-            Field("profiles", "reference, candidates", " ".join(self._names)),
+            Field("profiles", "reference, candidates", " ".join(self.names)),
             Field("text", "text", TEXTS[0], new_line=True, options=TEXTS),
             Field("window", "window", "512", 6),
             Field("tokens", "tokens", str(TOKENS), 8),

@@ -70,6 +70,7 @@ class Job(ABC):
     """What it does, in a line."""
     done: str
     """What to say at the end."""
+    stopped = "stopped: what was measured is kept"
 
     def __init__(self) -> None:
         self.work: Work | None = None
@@ -120,8 +121,10 @@ class KeptJob(Job, Generic[Found]):
     """What is kept."""
     done = "done: kept among the earlier runs (F4); Ctrl+S exports it"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
+        self.names = names
+        """Of the profiles that are proposed."""
         self.shown: Found | None = None
         """An earlier run, shown again."""
         self.earlier: Found | None = None

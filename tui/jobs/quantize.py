@@ -29,6 +29,7 @@ class QuantizeJob(Job):
 
     name = "Quantize now"
     explanation = "Make a profile's checkpoint and see what it lost; from then on it is loaded from the store"
+    stopped = "stopped: nothing was made"
     done = "done: it is in the store, and loaded from there from now on"
 
     def __init__(self, name: str, open_session: Open = Session) -> None:

@@ -188,7 +188,7 @@ class RunScreen(Page[None]):
             return
         self._pacer.stop()
         if event.state is WorkerState.CANCELLED:
-            self.query_one(RunProgress).end("stopped: what was measured is kept", "idle")
+            self.query_one(RunProgress).end(self.job.stopped, "idle")
         self._lock(False)
         self.show_results()
         self.ended()

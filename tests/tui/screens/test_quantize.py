@@ -102,6 +102,7 @@ async def test_the_time_left_is_told_once(stage: Stager, quantizers: list[Quanti
         screen = await started(play, quantizers)
         await wait_until(lambda: "2 of 2" in words(screen))
         assert words(screen).count(" left") <= 1 and "so far" not in words(screen)
+        assert words(screen).count("100 %") == 1
 
 
 async def test_one_profile_is_picked(stage: Stager) -> None:
@@ -126,7 +127,7 @@ async def test_escape_ends_the_worker(stage: Stager, quantizers: list[Quantizer]
     async with stage() as play:
         screen = await started(play, quantizers)
         await play.pilot.press("escape")
-        await wait_until(lambda: quantizers[0].closed and "stopped" in words(screen))
+        await wait_until(lambda: quantizers[0].closed and "stopped: nothing was made" in words(screen))
 
 
 async def test_a_failure_is_told(
