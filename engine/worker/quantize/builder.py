@@ -25,13 +25,13 @@ from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Progress, Report
 from engine.worker.quantize import calibrate, folders, group_size, heldout
 from engine.worker.quantize.progress import peak_bytes
-from engine.worker.quantize.quantizers import Maker, Packing, Saving
+from engine.worker.quantize.quantizers import Packing, Quantizer, Saving
 from engine.worker.texts import sets
 
 SPARE_BYTES = 64 << 20  # of disk beside the weights: configs, tokenizer, logs
 
 
-class Making:
+class CheckpointBuild:
     """One checkpoint in the making."""
 
     def __init__(self, profile: Profile, method: Savable, source: Checkpoint) -> None:
@@ -48,26 +48,26 @@ class Making:
         memory.reset_peak(self._placement.device)
         self._require_room(build.path)
         samples = self._calibration(tell)
-        maker = self._maker(samples)
+        quantizer = self._quantizer(samples)
         with folders.of_source(self._source, build.path) as folder:
             source = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
             tell(Staged(stage="read", step="load source"))
-            told = maker.make(source, build.path, self._perplexity(tell), tell)
+            result = quantizer.make(source, build.path, self._perplexity(tell), tell)
             folders.complete(build.path, folder)
         gc.collect()  # the full-precision model
-        check, unquantized = self._verdict(maker, build.path, told.source_perplexity, tell)
+        check, unquantized = self._verdict(quantizer, build.path, result.source_perplexity, tell)
         notes = (*self._calibration_notes(samples), heldout.note(check), unquantized)
         return Record(
             recipe=recipe,
             profile=self._profile.name,
             created=store.now(),
-            seconds=told.seconds,
+            seconds=result.seconds,
             total_seconds=time.monotonic() - started_s,
             peak_bytes=peak_bytes(self._placement.device),
             calibration_tokens=samples.tokens if samples else 0,
             check=check,
-            errors=told.errors,
-            notes=(*self._source.notes, *told.notes, *notes),
+            errors=result.errors,
+            notes=(*self._source.notes, *result.notes, *notes),
         )
 
     def _require_room(self, folder: Path) -> None:
@@ -88,18 +88,18 @@ class Making:
         widest = max(group_size.linear_widths(self._source.config, self._source.trust_remote_code))
         return (calibrate.note(samples, self._method.calibration, widest),)
 
-    def _maker(self, samples: calibrate.Samples | None) -> Maker:
+    def _quantizer(self, samples: calibrate.Samples | None) -> Quantizer:
         if isinstance(self._method, BitsAndBytes):
             return Saving(self._method, self._placement)
         token_ids = samples.token_ids if samples else []
         return Packing(self._method, token_ids, self._placement)
 
-    def _verdict(self, maker: Maker, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
+    def _verdict(self, quantizer: Quantizer, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""
         tell(Staged(stage="read", step="load result"))
         made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
         kernels.prepare(made, self._placement, tell)
-        model = maker.load(made)
+        model = quantizer.load(made)
         unquantized = gptqmodel_api.unquantized(model)
         after = self._perplexity(tell)(model, self._placement.device, "measure result")
         check = heldout.check(self._held_out, before, after)

@@ -103,7 +103,7 @@ def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
             return made
         with store.building(recipe, _waiting(report), anew=anew) as build:
             if build is not None:
-                record = builder.Making(profile, method, source).into(build, recipe, report)
+                record = builder.CheckpointBuild(profile, method, source).into(build, recipe, report)
                 return Made(build.publish(record), record, was_there=False)
 
 

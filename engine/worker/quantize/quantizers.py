@@ -1,6 +1,6 @@
 """How each quantizer makes a checkpoint out of a folder in full precision, and loads it to be checked.
 
-A maker knows one library. It writes weights and config; what else belongs to a checkpoint comes along later.
+A quantizer knows one library. It writes weights and config; what else belongs to a checkpoint comes later.
 """
 
 import gc
@@ -31,7 +31,7 @@ Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class QuantizeResult:
     """What quantizing told."""
 
     source_perplexity: float
@@ -41,10 +41,10 @@ class Told:
     """What the user should know of the source."""
 
 
-class Maker(Protocol):
+class Quantizer(Protocol):
     """One quantizer with its options."""
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
         """Write the quantized weights; the source's perplexity is taken on the way, while it is loaded."""
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
@@ -59,7 +59,7 @@ class Packing:
     samples: list[list[int]]
     placement: Placement
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
         """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
         device, logs = self.placement.device, into / "logs"
         work = gptqmodel_run.source(source, self.method, self.placement)
@@ -70,7 +70,7 @@ class Packing:
         shutil.rmtree(logs, ignore_errors=True)
         tell(Staged(stage="quantize", step="write checkpoint"))
         work.save(str(into))
-        return Told(before, progress.seconds, errors, notes)
+        return QuantizeResult(before, progress.seconds, errors, notes)
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
@@ -87,7 +87,7 @@ class Saving:
     method: BitsAndBytes
     placement: Placement
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> Told:
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
         """The source is loaded twice: in full precision to be measured, then quantized."""
         before = perplexity(source.model(self.placement), self.placement.device, "measure source")
         gc.collect()
@@ -96,7 +96,7 @@ class Saving:
         model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
         seconds = time.monotonic() - started_s
         model.save_pretrained(into)
-        return Told(before, seconds, notes=completeness.notes(model))
+        return QuantizeResult(before, seconds, notes=completeness.notes(model))
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """As `stored` does."""
