@@ -73,7 +73,7 @@ def _copy(checkpoint: Path, into: Path) -> None:
     """The list comes first, so that an unfinished copy can be told from what is a user's."""
     found = store.record(checkpoint)
     if found is None:
-        raise InputError(f"{checkpoint} is no checkpoint of this version's", "make it anew")
+        raise InputError(f"{checkpoint} is no checkpoint of this version's", "make it again")
     files = {name: file.stat().st_size for name, file in _files(checkpoint) if name != store.RECORD}
     into.mkdir()
     record = Exported(**{name: getattr(found, name) for name in Record.__struct_fields__}, files=files)

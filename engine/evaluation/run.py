@@ -33,7 +33,7 @@ HELD_SHARE = 0.25  # of the memory that is free
 DISK_BYTES = 4 << 30
 CROWDED = frozenset({"out_of_memory", "worker_lost"})
 
-AGAIN = "the reference read the text anew for every candidate: its logits ({}) are too many to be held"
+AGAIN = "the reference read the text again for every candidate: its logits ({}) are too many to be held"
 ON_DISK = "the reference's logits ({}) went over the disk: two models do not fit into memory together"
 
 
