@@ -14,6 +14,11 @@ from engine.duel.overrides import Overrides
 from engine.session.schedule import AskedSchedule
 from tui.launch import Launch
 
+COMMANDS = {
+    "replay": "Play a kept or exported duel on the screen, without a model.",
+    "demo": "Play the duel that comes with QuantDuel: nothing is downloaded.",
+}
+
 
 class _Options(Settings):
     schedule: AskedSchedule | None
@@ -79,7 +84,7 @@ def main() -> None:
     """Do what the arguments say."""
     from engine import cli
 
-    cli.main(play)
+    cli.main(play, {name: cli.Own(words, f"tui.commands.{name}") for name, words in COMMANDS.items()})
 
 
 if __name__ == "__main__":

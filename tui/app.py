@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import events, on
@@ -32,6 +33,7 @@ from tui.screens.page import Page, PromptPage
 from tui.widgets.transcript import BY_HALVES
 
 if TYPE_CHECKING:
+    from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
     from tui.duel.bridge import Open
     from tui.screens.run import RunScreen
@@ -152,7 +154,12 @@ class QuantDuelApp(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and both sides by name."""
         duel = self.duel_screen
-        if screen is duel:
+        if isinstance(screen, DuelScreen):
+            yield SystemCommand(
+                "Export", "This duel as a page, Markdown or JSON (Ctrl+S)", screen.action_export
+            )
+            yield SystemCommand("Screenshot", "What is seen, as an SVG picture", screen.action_screenshot)
+        if screen is duel and not duel.plays_recording:
             yield SystemCommand("Stop", "Stop both sides (Esc)", duel.action_stop)
             yield SystemCommand("Profile A", "Put another profile on side A (Ctrl+O)", lambda: duel.pick(0))
             yield SystemCommand("Profile B", "Put another profile on side B (Ctrl+O)", lambda: duel.pick(1))
@@ -173,9 +180,8 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Eval", "KLD and perplexity on a text (F6)", self.action_eval)
             yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
             yield SystemCommand(
-                "Export", "This duel as a page, Markdown or JSON (Ctrl+S)", duel.action_export
+                "Kept duels", "Find, reopen, read, rename and delete them (F4)", self.action_kept_duels
             )
-            yield SystemCommand("Screenshot", "What is seen, as an SVG picture", duel.action_screenshot)
             yield SystemCommand("Blind votes", "Answers without names, and a vote (F2)", duel.action_blind)
         yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
         yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)
@@ -187,6 +193,24 @@ class QuantDuelApp(App[None]):
         """Paint all of it: something else has written to the terminal."""
         if isinstance(self._driver, SparingDriver):
             self._driver.redraw()
+
+    def action_kept_duels(self) -> None:
+        """The kept duels: one of them goes on, or is read without a model."""
+        from tui.screens.history import HistoryScreen, Reopened
+
+        duel = self.duel_screen
+
+        def chosen(kept: Reopened | None) -> None:
+            if kept is not None:
+                duel.work(partial(duel.reopen, kept.recording, kept.id, kept.turns), group="reopen")
+
+        self.push_screen(HistoryScreen(duel.bridge.keeper.duels, self.read), chosen)
+
+    def read(self, recording: Recording, speed: float = 0.0) -> None:
+        """Show a recording over what is shown; all of it at once, or at this speed."""
+        from tui.screens.replay import ReplayScreen
+
+        self.push_screen(ReplayScreen(recording, speed))
 
     def action_help(self) -> None:
         """Show keys and definitions."""

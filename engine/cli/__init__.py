@@ -10,9 +10,10 @@ Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation f
 import errno
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from click.shell_completion import CompletionItem, shell_complete
@@ -52,18 +53,32 @@ A and B are profiles (`quantduel profiles list`), profile files, or straight mod
 """
 
 
+class Own(NamedTuple):
+    """A command that a front end adds: its help in a line, and the module that has it under its name."""
+
+    help: str
+    module: str
+
+
 class Group(click.Group):
     """Commands by name; what is no command goes to the default command, where there is one."""
 
     default: click.Command | None = None
+    own: Mapping[str, Own] = {}
+
+    @property
+    def known(self) -> dict[str, str]:
+        """All commands, and what they do."""
+        return COMMANDS | {name: own.help for name, own in self.own.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.known)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.known:
             return None
-        command: click.Command = getattr(importlib.import_module(f"engine.cli.{cmd_name}"), cmd_name)
+        module = self.own[cmd_name].module if cmd_name in self.own else f"engine.cli.{cmd_name}"
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -71,7 +86,9 @@ class Group(click.Group):
         from engine.cli.profile_name import completions
 
         own = [
-            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+            CompletionItem(name, help=text)
+            for name, text in self.known.items()
+            if name.startswith(incomplete)
         ]
         if self.default is None or incomplete.startswith("-"):
             return [*own, *(self.default.shell_complete(ctx, incomplete) if self.default else [])]
@@ -80,25 +97,28 @@ class Group(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table above, so that no command is imported for it."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.known.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
-        if word in COMMANDS:
+        if word in self.known:
             return super().resolve_command(ctx, args)
         if word.startswith("-") and self.default is not None:
             return "", self.default, args
-        hint = nearest(word, COMMANDS)
+        hint = nearest(word, self.known)
         if self.default is None or (hint and not _means_a_model(word)):
             hint = hint.replace("did you mean ", "did you mean the command `").replace("?", "`?")
             raise InputError(f"no command named {word!r}", hint or "`quantduel --help` shows all")
         return "", self.default, args
 
 
-def build_group(default: click.Command | None = None) -> click.Group:
-    """The commands; `default` is called for `quantduel` alone and for words that name no command."""
+def build_group(default: click.Command | None = None, own: Mapping[str, Own] | None = None) -> click.Group:
+    """The commands, a front end's `own` among them.
+
+    `default` is called for `quantduel` alone and for words that name no command.
+    """
 
     def call_default(ctx: click.Context) -> object:
         if ctx.invoked_subcommand is not None:
@@ -120,7 +140,7 @@ def build_group(default: click.Command | None = None) -> click.Group:
             "ignore_unknown_options": default is not None,
         },
     )
-    group.default = default
+    group.default, group.own = default, own or {}
     version = click.option(
         "--version",
         is_flag=True,
@@ -132,9 +152,11 @@ def build_group(default: click.Command | None = None) -> click.Group:
     return version(group)
 
 
-def run(args: Sequence[str], default: click.Command | None = None) -> int:
+def run(
+    args: Sequence[str], default: click.Command | None = None, own: Mapping[str, Own] | None = None
+) -> int:
     """Do what the arguments say and return the exit code; errors become one line on stderr."""
-    group = build_group(default)
+    group = build_group(default, own)
     try:
         _require_text(args)
         colour = None if paths.terminal().wants_colour else False  # None: where stdout is a terminal
@@ -172,13 +194,13 @@ def _place(error: OSError) -> str:
     return str(error.filename or ("stdout" if is_full else ""))
 
 
-def main(default: click.Command | None = None) -> None:
+def main(default: click.Command | None = None, own: Mapping[str, Own] | None = None) -> None:
     """The console script."""
     process.open_streams()
     process.end_in_order()
     if wanted := paths.completion():
-        sys.exit(shell_complete(build_group(default), {}, "quantduel", "_QUANTDUEL_COMPLETE", wanted))
-    sys.exit(run(sys.argv[1:], default))
+        sys.exit(shell_complete(build_group(default, own), {}, "quantduel", "_QUANTDUEL_COMPLETE", wanted))
+    sys.exit(run(sys.argv[1:], default, own))
 
 
 def print_error(message: str, hint: str = "") -> None:

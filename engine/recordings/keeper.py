@@ -114,7 +114,13 @@ class Keeper:
     def _begin(self, duel: Duel, prompt: str, settings: Generation) -> _Turn:
         place = _place(duel)
         found = self._places.get(place) or _Duel(*place)
-        begun = RecordedTurn(prompt=prompt, created=now(), generation=settings, schedule=duel.schedule)
+        begun = RecordedTurn(
+            prompt=prompt,
+            created=now(),
+            generation=settings,
+            prompts=tuple(duel.overrides.on(session.profile).prompt for session in duel.sessions),
+            schedule=duel.schedule,
+        )
         after = found if isinstance(found, _Turn) else None
         turn = _Turn(found.duel if isinstance(found, _Turn) else found, begun, after)
         self._places.setdefault(place, turn.duel)

@@ -51,8 +51,6 @@ class Pace:
 class Playback(Session):
     """One side: `loads` are the events of its load, `answers` those of each answer, in their order."""
 
-    takes_memory = False
-
     def __init__(
         self,
         profile: Profile,

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine import input_files
-from engine.config.profile import Generation, Profile
+from engine.config.profile import Generation, Profile, Prompt
 from engine.duel.lens import Lens, Reading
 from engine.errors import FileError
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message
@@ -24,6 +24,7 @@ Format = Literal["quantduel recording"]
 FORMAT: Format = "quantduel recording"
 VERSION = 1
 MOST_BYTES = 64 << 20
+SHIPPED = Path(__file__).with_name("demo.json")
 MOST_TURNS = 10_000
 LONGEST_TITLE = 200
 INTERRUPTED = Failed(
@@ -48,6 +49,8 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
     created: Text = ""
     """ISO 8601, UTC."""
     generation: Generation = Generation()
+    prompts: tuple[Prompt, ...] = ()
+    """How each side's conversation became text, where that was not its profile's own."""
     schedule: Schedule = "sequential"
     events: tuple[Said, ...] = ()
     """As they came. A side's first is `Loaded`, which says what answers."""
@@ -86,6 +89,11 @@ class RecordingFile(Recording, frozen=True, kw_only=True):
 def read(file: Path) -> Recording:
     """The recording in a file; FileError for anything else, before any of it is shown."""
     return decoded(input_files.read(file, MOST_BYTES), file)
+
+
+def shipped() -> Recording:
+    """The one that comes with QuantDuel."""
+    return read(SHIPPED)
 
 
 def decoded(content: bytes, name: Path | str) -> Recording:

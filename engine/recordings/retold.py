@@ -3,6 +3,8 @@
 Pure: nothing is loaded, read or measured.
 """
 
+from msgspec.structs import replace
+
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
 from engine.protocol import Loaded, Message
@@ -18,6 +20,8 @@ def retold(recording: Recording, turn: RecordedTurn) -> Duel:
     duel = Duel([Session(profile) for profile in recording.profiles], turn.schedule)
     infos = [event.info for _, event in turn.events if isinstance(event, Loaded)]
     contended = turn.schedule == "concurrent" and share_a_device(infos)
+    for session, prompt in zip(duel.sessions, turn.prompts, strict=False):
+        session.profile = replace(session.profile, prompt=prompt)
     for side, session in enumerate(duel.sessions):
         events = turn.of_side(side)
         session.info = next((event.info for event in events if isinstance(event, Loaded)), None)

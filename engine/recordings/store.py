@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from engine import paths
-from engine.config.profile import Generation, Profile
+from engine.config.profile import Generation, Profile, Prompt
 from engine.database import Database
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
@@ -56,6 +56,7 @@ MIGRATIONS = (
             text TEXT NOT NULL,
             PRIMARY KEY (turn, side))""",
     ),
+    ("ALTER TABLE turns ADD COLUMN prompts TEXT NOT NULL DEFAULT '[]'",),
 )
 LIST = """
     SELECT duels.id, duels.created, title, profiles,
@@ -166,9 +167,10 @@ class Change:
 
     def begin_turn(self, duel: int, turn: RecordedTurn, after: int | None) -> int:
         """A turn without its events; returns its number. `after` is the number of another."""
-        insert = """INSERT INTO turns (duel, after, created, prompt, generation, schedule)
-            VALUES (?, ?, ?, ?, ?, ?)"""
-        row = (duel, after, turn.created, turn.prompt, _json(turn.generation), turn.schedule)
+        insert = """INSERT INTO turns (duel, after, created, prompt, generation, schedule, prompts)
+            VALUES (?, ?, ?, ?, ?, ?, ?)"""
+        settings = _json(turn.generation), turn.schedule, _json(turn.prompts)
+        row = (duel, after, turn.created, turn.prompt, *settings)
         return _number(self._db.execute(insert, row))
 
     def add(self, turn: int, events: Sequence[Said]) -> None:
@@ -253,11 +255,12 @@ def _recording(
 
 
 def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes]) -> RecordedTurn:
-    _, _, after, created, prompt, generation, schedule, lens = row
+    _, _, after, created, prompt, generation, schedule, lens, prompts = row
     return RecordedTurn(
         prompt=prompt,
         created=created,
         generation=tolerant(msgspec.json.decode(generation), Generation),
+        prompts=tolerant(msgspec.json.decode(prompts), tuple[Prompt, ...]),
         schedule=msgspec.convert(schedule, Schedule),
         events=tuple(said for piece in pieces for said in msgspec.json.decode(piece, type=tuple[Said, ...])),
         lens=msgspec.json.decode(lens, type=Lens) if lens else None,

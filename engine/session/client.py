@@ -73,9 +73,6 @@ class How(TypedDict, total=False):
 class Session:
     """One worker process and the model in it."""
 
-    takes_memory = True
-    """Whether loading it takes what a plan counts."""
-
     def __init__(
         self,
         profile: Profile,

@@ -23,6 +23,8 @@ from engine.duel.swap import return_text
 from engine.plan import advice
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Resumed, Staged, Started
 from engine.recordings.keeper import Keeper
+from engine.recordings.recording import Recording
+from engine.recordings.retold import conversations
 from engine.recordings.store import Duels
 from engine.session.client import Session
 from engine.session.schedule import AskedSchedule, Schedule
@@ -95,12 +97,12 @@ class Bridge:
         """Whether answers would take speed from each other now."""
         return self.duel.contended(range(len(self.duel.sessions)))
 
-    async def load(self, side: int) -> None:
+    async def load(self, side: int, *, goes_on: bool = False) -> None:
         """Load a side's model. The last message is LoadEnded, unless another session takes the side."""
         session = self.duel.sessions[side]
         self._settled[side].clear()
-        self._post(LoadBegan(side, session.profile))
-        if self.schedule == "swap" or (session.takes_memory and await self._refused(side, session.profile)):
+        self._post(LoadBegan(side, session.profile, goes_on=goes_on))
+        if self.schedule == "swap" or await self._refused(side, session.profile):
             if self.schedule == "swap":
                 self._post(SidePutBy(side, LATER))
             self._settled[side].set()
@@ -131,6 +133,24 @@ class Bridge:
         self.duel.replace(side, self._open(profile))  # first: the end of one that is left is no news
         await left.close()
         await self.load(side)
+
+    async def reopen(self, recording: Recording, kept: int, turns: Sequence[int]) -> list[int]:
+        """Go on with a kept duel; returns the sides that must be loaded for it. Nothing may be answered now.
+
+        `kept` and `turns` are the duel's and its turns' numbers in the file.
+        """
+        left = []
+        for side, profile in enumerate(recording.profiles):
+            session = self.duel.sessions[side]
+            if session.profile != profile or not session.ready:
+                self._settled[side].clear()
+                self.duel.replace(side, self._open(profile))
+                left.append((side, session))
+        last = len(recording.turns) - 1
+        self.duel.take_up(conversations(recording, last if last >= 0 else None))
+        self.keeper.go_on(recording, kept, turns)
+        await asyncio.gather(*(session.close() for _, session in left))
+        return [side for side, _ in left]
 
     async def ask_blind(self, blind: Blind, prompt: str, take: Callable[[int, Event], object]) -> None:
         """Put a prompt to both sides in a turn that no screen hears of: all its events go to `take`.
@@ -218,7 +238,7 @@ class Bridge:
         """False where `auto` finds that both models do not fit: one is loaded at a time from now on."""
         if self.asked_schedule != "auto":
             return True
-        profiles = [session.profile for session in self.duel.sessions if session.takes_memory]
+        profiles = [session.profile for session in self.duel.sessions]
         if await asyncio.to_thread(advice.fit_together, profiles):
             return True
         self.duel.schedule = "swap"
@@ -264,8 +284,8 @@ class Bridge:
                 first = side == asked[0] or self.schedule == "concurrent"
                 self._post(SideAsked(side, prompt, first, number))
             feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
-            kept, begun = self.keeper.keep(self.duel, prompt, stream, settings), False
-            async for side, event in self._answers(kept):
+            begun = False
+            async for side, event in self._answers(self._kept(prompt, stream, settings)):
                 if not begun:
                     begun = True
                     self._post_path()  # with what was taken over of the sides that are not asked
@@ -273,6 +293,12 @@ class Bridge:
             self._post(TurnEnded(compare(self.duel)))
         finally:
             self._idle.set()
+
+    def _kept(
+        self, prompt: str, stream: AsyncGenerator[tuple[int, Event]], settings: Generation
+    ) -> AsyncGenerator[tuple[int, Event]]:
+        """The answers, which are kept on their way."""
+        return self.keeper.keep(self.duel, prompt, stream, settings)
 
     def _post_path(self) -> None:
         """Which exchanges each side's transcript shows."""

@@ -27,5 +27,6 @@ KEYS = [
     _key("f8", "app.quantize", "Quantize", "make a profile's checkpoint now"),
     _key("f9", "turn", "Turn", "again, with a new seed, on from a cut, another prompt, one side"),
     _key("f10", "history", "History", "before a prompt: own answers, A's on both, or none", first=True),
+    _key("f4", "app.kept_duels", "Kept", "kept duels: search, reopen, read, rename, delete"),
     _key("ctrl+d", "app.quit", "Quit", "end both workers and leave"),
 ]

@@ -33,6 +33,8 @@ class LoadBegan(SideMessage):
     profile: Profile
     within_turn: bool = False
     """Whether a prompt waits for it: one model is loaded at a time."""
+    goes_on: bool = False
+    """Whether what is on the screen goes on with this model."""
 
 
 @dataclass

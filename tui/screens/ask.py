@@ -183,6 +183,26 @@ class SaveDialog(Dialog[Path | None]):
         self.query_one("#hint", Static).update(Content(visible(words)).stylize("$text-error"))
 
 
+class TitleDialog(Dialog[str | None]):
+    """A kept duel's title; an empty one is its first prompt again."""
+
+    BINDINGS = [Binding("escape", "dismiss", "Close")]
+
+    def __init__(self, title: str) -> None:
+        super().__init__()
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = "Rename"
+            dialog.border_subtitle = "Enter takes it · empty: its first prompt · Esc closes"
+            yield Input(visible(self._title, keep_newlines=False), compact=True)
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+
 def _run_content(run: Run) -> Content:
     return Content.assemble(
         (visible(time_text(run.created), keep_newlines=False) + "  ", "$quiet"),

@@ -45,12 +45,15 @@ if TYPE_CHECKING:
     from tui.screens.settings import Chosen
 
 TALL_FROM = 30  # rows
+MOST_RETOLD = 20  # turns of a kept duel that are shown when it is gone on with
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
 
 
 class DuelScreen(PromptPage[None], Turns):
     """One prompt, two answers."""
 
+    plays_recording = False
+    """Whether nothing is asked or loaded here."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [*KEYS]
@@ -341,22 +344,52 @@ class DuelScreen(PromptPage[None], Turns):
     def _start(self) -> None:
         """Start the engine, once the first picture is on the screen."""
         gc.enable()  # what starts the program may have switched it off until here
-        from tui.duel.bridge import Bridge
-
-        open_session = self._open_session
-        self._bridge = Bridge(self._profiles, self.post_message, open_session, self._launch, self.duels)
+        self._bridge = self.open_bridge()
         self.show_settings()
         self.work(self._load_all, group="load")
         if self._launch.prompt:
             self._ask(self._launch.prompt)
 
-    async def _load_all(self) -> None:
+    def open_bridge(self) -> Bridge:
+        """The engine's side, for this screen."""
+        from tui.duel.bridge import Bridge
+
+        open_session = self._open_session
+        return Bridge(self._profiles, self.post_message, open_session, self._launch, self.duels)
+
+    async def reopen(self, recording: Recording, kept: int, turns: Sequence[int]) -> None:
+        """Show a kept duel, load its profiles, and go on with it."""
+        if self.bridge.answering:
+            self.notify("Still answering: Esc stops it", markup=False)
+            return
+        sides = await self.bridge.reopen(recording, kept, turns)
+        self._retell(recording)
+        await self._load_all(sides, goes_on=True)
+
+    def _retell(self, recording: Recording) -> None:
+        """What was asked and answered, the last turns of it."""
+        from engine.duel.comparison import compare
+        from engine.recordings.figures import divergence_offset
+        from engine.recordings.retold import retold
+
+        shown = recording.turns[-MOST_RETOLD:]
+        for pane in self.panes:
+            pane.wipe()
+            if left := len(recording.turns) - len(shown):
+                pane.transcript.note(f"{left} earlier turns are kept, and not shown here")
+        for turn in shown:
+            duel = retold(recording, turn)
+            self.query_one(Delta).comparison = compare(duel)
+            for side, pane in enumerate(self.panes):
+                pane.retell(turn.prompt, duel.answers.get(side), divergence_offset(duel, side))
+
+    async def _load_all(self, sides: Sequence[int] = (0, 1), *, goes_on: bool = False) -> None:
         """Load both, or neither yet where they do not fit together."""
         if not await self.bridge.fit_together():
             self.notify("Both models do not fit: one is loaded at a time", severity="warning", markup=False)
             self.show_settings()
-        for index in range(len(self._profiles)):
-            self._run_load(index, partial(self.bridge.load, index))
+        for index in sides:
+            self._run_load(index, partial(self.bridge.load, index, goes_on=goes_on))
 
     def _choose(self, chosen: Chosen) -> None:
         """Ask with these settings from the next prompt on."""

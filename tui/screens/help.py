@@ -64,6 +64,8 @@ def _bindings(kind: type[DOMNode]) -> Iterator[Binding]:
     for owner in kind.__mro__:
         if owner.__module__.startswith("tui."):
             yield from (b for b in owner.__dict__.get("BINDINGS", ()) if isinstance(b, Binding))
+        if not owner.__dict__.get("_inherit_bindings", True):
+            return
 
 
 def _key(app: App[Any], binding: Binding) -> Key:

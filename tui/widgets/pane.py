@@ -88,8 +88,10 @@ class Pane(Vertical, Ending):
                 self.query_one(LoadProgress).begin()
             case LoadEnded(within_turn=True):
                 pass  # the answer tells
+            case LoadBegan(profile=profile, goes_on=True):
+                self._introduce(profile, "── goes on with ")
             case LoadBegan(profile=profile):
-                self._begin(profile, had_model)
+                self._introduce(profile, "── a new conversation with " if had_model or self.answer else "")
             case SidePutBy(why=why):
                 self.transcript.note(why)
             case LoadEnded(result=Loaded(info=info)):
@@ -124,6 +126,19 @@ class Pane(Vertical, Ending):
         self.transcript.wipe()
         self.show_figures()
 
+    def retell(self, prompt: str, answer: Answer | None, divergence: int | None) -> None:
+        """Show a turn of long ago."""
+        self.transcript.ask(prompt)
+        if answer is None:
+            return
+        self.transcript.finish(answer.text)
+        if divergence is not None:
+            self.transcript.mark(divergence)
+        failed = answer.failure
+        for note in (answer.ending, *answer.end_notes, failed.message if failed else ""):
+            if note:
+                self.transcript.note(note)
+
     def show_figures(self) -> None:
         """Repaint everything but the conversation."""
         self.post_message(self.FiguresShown())
@@ -132,14 +147,12 @@ class Pane(Vertical, Ending):
         self.query_one(SpeedStrip).refresh()
         self.query_one(MemoryBars).refresh()
 
-    def _begin(self, profile: Profile, had_model: bool) -> None:
+    def _introduce(self, profile: Profile, words: str) -> None:
         self._explained = False
         self.transcript.leave()
         self.query_one(LoadProgress).begin()
-        again = "── a new conversation with " if had_model or self.transcript.reply else ""
-        self.transcript.note(
-            again + profile.name + (f": {profile.description}" if profile.description else "")
-        )
+        description = f": {profile.description}" if profile.description else ""
+        self.transcript.note(words + profile.name + description)
 
     def _tell_bandwidth(self, answer: Answer) -> None:
         """What computed and how near to the memory's speed; what bounds it, the first time only."""
