@@ -154,6 +154,11 @@ class Duel:
         """Go on from what was said on each side."""
         self.conversation = Conversation(len(self.sessions), conversations)
 
+    def go_on(self, conversation: Conversation) -> None:
+        """Go on with another conversation, as far as it has come."""
+        self.conversation = conversation
+        self.answers = conversation.last.answers if conversation.last else {}
+
     @contextmanager
     def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
         """Turns with a history of their own; what was said and answered before stands again afterwards."""

@@ -17,7 +17,7 @@ from engine.duel.lens import Lens
 from engine.errors import HistoryError
 from engine.protocol import Event, Loaded, Staged, Started
 from engine.recordings.recording import RecordedTurn, Recording, Said
-from engine.recordings.retold import Conversations, conversations
+from engine.recordings.retold import Conversations, conversation
 from engine.recordings.store import Change, Duels, now
 
 FLUSH_S = 0.25  # what a kill may cost
@@ -96,9 +96,11 @@ class Keeper:
         kept = _Duel(recording.profiles, recording.histories, duel)
         self._latest, self._current = None, kept
         self._places[recording.profiles, recording.histories] = kept
-        for index, (turn, number) in enumerate(zip(recording.turns, turns, strict=True)):
-            place = recording.profiles, conversations(recording, index)
-            self._places[place] = _Turn(kept, turn, id=number)
+        tree = conversation(recording)
+        for exchange, turn, number in zip(tree.exchanges, recording.turns, turns, strict=True):
+            tree.last = exchange
+            said = tuple(tree.messages(side, "own") for side in range(len(recording.profiles)))
+            self._places[recording.profiles, said] = _Turn(kept, turn, id=number)
 
     def close(self) -> None:
         """Write what waits, and end; may take as long as another process holds the file."""

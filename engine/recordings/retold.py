@@ -6,6 +6,7 @@ Pure: nothing is loaded, read or measured.
 from msgspec.structs import replace
 
 from engine.duel.answer import Answer
+from engine.duel.conversation import Conversation
 from engine.duel.duel import Duel
 from engine.protocol import Loaded, Message
 from engine.recordings.recording import RecordedTurn, Recording
@@ -34,26 +35,22 @@ def retold(recording: Recording, turn: RecordedTurn) -> Duel:
     return duel
 
 
+def conversation(recording: Recording) -> Conversation:
+    """The tree of all turns, to be gone on with; the next prompt comes after the last one."""
+    tree = Conversation(len(recording.profiles), recording.histories)
+    for turn in recording.turns:
+        tree.last = None if turn.after is None else tree.exchanges[turn.after]
+        before = [tree.messages(side, "own") for side in range(len(recording.profiles))]
+        exchange = tree.begin(turn.prompt)
+        exchange.answers = retold(recording, turn).answers
+        for side, answer in exchange.answers.items():
+            answer.messages = (*before[side], Message("user", turn.prompt))
+            exchange.said_in[side] = exchange.number
+    return tree
+
+
 def conversations(recording: Recording, index: int | None) -> Conversations:
     """What each side had been asked and had answered after this turn; None is before the first."""
-    said = [list(history) for history in recording.histories]
-    for turn in _path(recording, index):
-        answers = retold(recording, turn).answers
-        for side, messages in enumerate(said):
-            messages.extend(_exchange(turn.prompt, answers.get(side)))
-    return tuple(map(tuple, said))
-
-
-def _path(recording: Recording, index: int | None) -> list[RecordedTurn]:
-    """The turns that led to this one and it, the first one first."""
-    path = []
-    while index is not None:
-        path.append(recording.turns[index])
-        index = path[-1].after
-    return path[::-1]
-
-
-def _exchange(prompt: str, answer: Answer | None) -> tuple[Message, ...]:
-    if answer is None or answer.failure is not None or not answer.text:
-        return ()
-    return Message("user", prompt), Message("assistant", answer.text)
+    tree = conversation(recording)
+    tree.last = None if index is None else tree.exchanges[index]
+    return tuple(tree.messages(side, "own") for side in range(len(recording.profiles)))

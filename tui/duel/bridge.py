@@ -24,7 +24,7 @@ from engine.plan import advice
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Resumed, Staged, Started
 from engine.recordings.keeper import Keeper
 from engine.recordings.recording import Recording
-from engine.recordings.retold import conversations
+from engine.recordings.retold import conversation
 from engine.recordings.store import Duels
 from engine.session.client import Session
 from engine.session.schedule import AskedSchedule, Schedule
@@ -146,8 +146,7 @@ class Bridge:
                 self._settled[side].clear()
                 self.duel.replace(side, self._open(profile))
                 left.append((side, session))
-        last = len(recording.turns) - 1
-        self.duel.take_up(conversations(recording, last if last >= 0 else None))
+        self.duel.go_on(conversation(recording))
         self.keeper.go_on(recording, kept, turns)
         await asyncio.gather(*(session.close() for _, session in left))
         return [side for side, _ in left]
@@ -200,7 +199,7 @@ class Bridge:
         ends = self.duel.conversation.ends
         place = ends.index(last) if (last := self.duel.conversation.last) in ends else -1
         self.duel.show(ends[(place + 1) % len(ends)])
-        self._post_path()
+        self.show_path()
         self._post(TurnEnded(compare(self.duel)))
 
     @property
@@ -278,7 +277,7 @@ class Bridge:
         """Tell the screen of a turn that `stream` is."""
         self._idle.clear()
         try:
-            self._post_path()
+            self.show_path()
             number = len(self.duel.conversation.exchanges)
             for side in asked:
                 first = side == asked[0] or self.schedule == "concurrent"
@@ -288,7 +287,7 @@ class Bridge:
             async for side, event in self._answers(self._kept(prompt, stream, settings)):
                 if not begun:
                     begun = True
-                    self._post_path()  # with what was taken over of the sides that are not asked
+                    self.show_path()  # with what was taken over of the sides that are not asked
                 feeds[side].take(event)
             self._post(TurnEnded(compare(self.duel)))
         finally:
@@ -300,7 +299,7 @@ class Bridge:
         """The answers, which are kept on their way."""
         return self.keeper.keep(self.duel, prompt, stream, settings)
 
-    def _post_path(self) -> None:
+    def show_path(self) -> None:
         """Which exchanges each side's transcript shows."""
         path = self.duel.conversation.path
         for side in range(len(self.duel.sessions)):

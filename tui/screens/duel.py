@@ -372,16 +372,19 @@ class DuelScreen(PromptPage[None], Turns):
         from engine.recordings.figures import divergence_offset
         from engine.recordings.retold import retold
 
-        shown = recording.turns[-MOST_RETOLD:]
+        numbers = range(len(recording.turns))[-MOST_RETOLD:]
         for pane in self.panes:
             pane.wipe()
-            if left := len(recording.turns) - len(shown):
+            if left := len(recording.turns) - len(numbers):
                 pane.transcript.note(f"{left} earlier turns are kept, and not shown here")
-        for turn in shown:
+        for number in numbers:
+            turn = recording.turns[number]
             duel = retold(recording, turn)
             self.query_one(Delta).comparison = compare(duel)
             for side, pane in enumerate(self.panes):
-                pane.retell(turn.prompt, duel.answers.get(side), divergence_offset(duel, side))
+                answer, offset = duel.answers.get(side), divergence_offset(duel, side)
+                pane.retell(turn.prompt, number, answer, offset)
+        self.bridge.show_path()
 
     async def _load_all(self, sides: Sequence[int] = (0, 1), *, goes_on: bool = False) -> None:
         """Load both, or neither yet where they do not fit together."""

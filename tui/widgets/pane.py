@@ -126,11 +126,11 @@ class Pane(Vertical, Ending):
         self.transcript.wipe()
         self.show_figures()
 
-    def retell(self, prompt: str, answer: Answer | None, divergence: int | None) -> None:
+    def retell(self, prompt: str, number: int, answer: Answer | None, divergence: int | None) -> None:
         """Show a turn of long ago."""
-        self.transcript.ask(prompt)
         if answer is None:
             return
+        self.transcript.ask(prompt, number)
         self.transcript.finish(answer.text)
         if divergence is not None:
             self.transcript.mark(divergence)

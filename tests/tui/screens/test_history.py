@@ -58,6 +58,11 @@ async def test_reopened_it_goes_on(stage: Stager, tmp_path: Path) -> None:
         await play.settled()
         assert play.sessions[0].asked[-1][0].content == "one"
         assert len(play.sessions[0].asked[-1]) == 3
+        assert "one" in play.text(0) and "and then?" in play.text(0)
+        assert [exchange.prompt for exchange in play.duel.bridge.duel.conversation.path] == [
+            "one",
+            "and then?",
+        ]
         await play.pilot.press("f4")
         await wait_until(lambda: play.app.screen is not play.duel)
         kept = Duels(screen.duels.file)
