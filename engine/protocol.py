@@ -263,6 +263,15 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=MOST_NOTES)]
 
 
+class ThinkMarks(Struct, frozen=True, kw_only=True):
+    """What stands around a model's thoughts, such as `<think>` and `</think>`."""
+
+    open: Line
+    close: Line
+    within: bool = False
+    """The prompt ends with the first mark: the answer begins within thoughts."""
+
+
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
     ns: Count = msgspec.field(default_factory=time.monotonic_ns)
 
@@ -326,6 +335,8 @@ class Prompted(_Event, frozen=True, tag="prompted"):
     """How many of them the cache still held; only the others are read."""
     notes: Notes = ()
     """What happened to the conversation on its way, such as a system message that the template leaves out."""
+    think: ThinkMarks | None = None
+    """How the model marks thoughts; None for one that does not think."""
 
 
 class Resumed(_Event, frozen=True, tag="resumed"):

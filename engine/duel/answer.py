@@ -1,7 +1,11 @@
 """One side's answer, folded from its events. Pure: knows no session and no other side."""
 
+from msgspec.structs import replace
+
 from engine.config.profile import Prompt
+from engine.duel import thinking
 from engine.duel.divergence import Tokens
+from engine.duel.thinking import Parts
 from engine.ending import ending_text
 from engine.protocol import (
     Decode,
@@ -16,6 +20,7 @@ from engine.protocol import (
     ModelInfo,
     Prompted,
     Resumed,
+    ThinkMarks,
 )
 from engine.stats import bottleneck
 from engine.stats.bottleneck import Reached
@@ -47,6 +52,8 @@ class Answer:
         self.decode: Decode | None = None
         self.end_notes: tuple[str, ...] = ()
         self.failure: Failed | None = None
+        self.think: ThinkMarks | None = None
+        """How the model marks thoughts; None for one that does not think."""
         self.resumed = 0
         """How many of its tokens were said before it was cut, and gone on with."""
         self._contended, self._limit = contended, limit
@@ -55,8 +62,8 @@ class Answer:
         """Take one event of this side."""
         self.timeline.add(event)
         match event:
-            case Prompted(sha256=sha256, notes=notes):
-                self.prompt_sha256, self.prompt_notes = sha256, notes
+            case Prompted(sha256=sha256, notes=notes, think=think):
+                self.prompt_sha256, self.prompt_notes, self.think = sha256, notes, think
             case Resumed(token_ids=token_ids, pieces=pieces):
                 self.token_ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
                 self.resumed = len(token_ids)
@@ -85,6 +92,19 @@ class Answer:
         return self.finish_reason is not None or self.failure is not None
 
     @property
+    def parts(self) -> Parts:
+        """Its thoughts, and what it says after them."""
+        return thinking.parts(self.text, self.think, complete=self.ended)
+
+    @property
+    def thought_tokens(self) -> int:
+        """How many of its tokens are thoughts and the marks around them."""
+        if self.think is None:
+            return 0
+        first = thinking.first_said(self.pieces, found := self.parts)
+        return (len(self.pieces) if found.thoughts else 0) if first is None else first
+
+    @property
     def is_cut(self) -> bool:
         """Whether it ended before its natural end and can be gone on with."""
         return self.failure is None and self.finish_reason in {"length", "cancelled"} and bool(self.token_ids)
@@ -102,7 +122,15 @@ class Answer:
     @property
     def metrics(self) -> Metrics:
         """The figures so far."""
-        return self.timeline.metrics(contended=self._contended)
+        found = self.timeline.metrics(contended=self._contended)
+        if self.think is None or self.resumed:
+            return found
+        first, stamps = thinking.first_said(self.pieces, self.parts), self.timeline.token_ns
+        received_ns = self.timeline.received_ns
+        if first is None or received_ns is None or first >= len(stamps):
+            return replace(found, thought_tokens=self.thought_tokens)
+        after_ms = (stamps[first] - received_ns) / 1e6
+        return replace(found, thought_tokens=first, answer_ttft_ms=after_ms)
 
     def reached(self, info: ModelInfo) -> Reached | None:
         """The share of the bandwidth that the decoding reached, and what bounds it."""

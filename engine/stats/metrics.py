@@ -27,6 +27,10 @@ class Metrics(Struct, frozen=True, kw_only=True):
     reused_tokens: int = 0
     """Prompt tokens that the cache still held from the turn before, and that were not read again."""
     new_tokens: int
+    thought_tokens: int = 0
+    """Of `new_tokens`, those before the answer's first word: thoughts and their marks."""
+    answer_ttft_ms: float | None = None
+    """To the first token after the thoughts; None where there were none, or nothing after them."""
     contended: bool
     """The device was shared with another answer meanwhile."""
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from msgspec.structs import replace
 from transformers import DynamicCache
 
 from engine.config.methods import Packed
@@ -35,10 +36,11 @@ from engine.protocol import (
     Rendered,
     Resumed,
     Score,
+    ThinkMarks,
 )
 from engine.sanitize import without_userinfo
 from engine.worker import methods
-from engine.worker.generate import decode, prompt
+from engine.worker.generate import decode, prompt, thinking
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.generate.rehearsal import rehearsed
 from engine.worker.host import bandwidth, gpu_fault, memory, memory_limit
@@ -172,7 +174,9 @@ class _Request:
             memory.reset_peak(self.loaded.device)
             prompt_tokens = len(token_ids)
             remarks = (*prompt.remarks(*asked, text, prompt_ids), *_preparation(preparing_ns))
-            self._tell_prompt(token_ids, cache.get_seq_length(), remarks, self.received_ns + preparing_ns)
+            think = thinking.of_prompt(thinking.marks(asked[0], prompt.template(*asked[:2])), text)
+            told = self._told(token_ids, cache.get_seq_length(), remarks, think)
+            self.wire.emit(replace(told, ns=self.received_ns + preparing_ns))
             cancelled = cores.between_steps(self._cancelled)
             steps = decode.generate(
                 self.loaded,
@@ -199,16 +203,16 @@ class _Request:
         cache = self.kept.take(token_ids, config, expected, cold=self.command.cold)
         return cache, decode.prepare(self.loaded, cache) if expected else 0
 
-    def _tell_prompt(self, token_ids: list[int], reused: int, notes: tuple[str, ...], ns: int) -> None:
-        self.wire.emit(
-            Prompted(
-                request=self.command.request,
-                tokens=len(token_ids),
-                sha256=prompt.sha256(token_ids),
-                reused_tokens=reused,
-                notes=notes,
-                ns=ns,
-            )
+    def _told(
+        self, token_ids: list[int], reused: int, notes: tuple[str, ...], think: ThinkMarks | None
+    ) -> Prompted:
+        return Prompted(
+            request=self.command.request,
+            tokens=len(token_ids),
+            sha256=prompt.sha256(token_ids),
+            reused_tokens=reused,
+            notes=notes,
+            think=think,
         )
 
     def _cancelled(self) -> bool:

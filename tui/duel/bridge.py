@@ -21,7 +21,7 @@ from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens, look
 from engine.duel.swap import return_text
 from engine.plan import advice
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Resumed, Staged, Started
+from engine.protocol import Event, Failed, Finished, Loaded, Staged, Started
 from engine.recordings.keeper import Keeper
 from engine.recordings.recording import Recording
 from engine.recordings.retold import conversation
@@ -370,25 +370,21 @@ class _Feed:
 
     def __init__(self, side: int, duel: Duel, post: Callable[[Message], object]) -> None:
         self._side, self._duel, self._post = side, duel, post
-        self._text = ""
+        self._said, self._thoughts = 0, 0  # characters that were passed on
         self._pacer = Pacer()
 
     def take(self, event: Event) -> None:
         """Take one event; the last one is passed on at once, with everything that waited."""
-        match event:
-            case Finished() | Failed():
-                self._pacer.stop()
-                answer = self._duel.answers[self._side]
-                self._post(AnswerEnded(self._side, answer, figures_of(answer)))
-            case Resumed(pieces=pieces):
-                self._text += "".join(pieces)
-                self._pacer.due(self._grow)
-            case Decoded(text=text):
-                self._text += text
-                self._pacer.due(self._grow)
-            case _:
-                self._pacer.due(self._grow)
+        if isinstance(event, Finished | Failed):
+            self._pacer.stop()
+            answer = self._duel.answers[self._side]
+            self._post(AnswerEnded(self._side, answer, figures_of(answer)))
+        else:
+            self._pacer.due(self._grow)
 
     def _grow(self) -> None:
-        text, self._text = self._text, ""
-        self._post(AnswerGrew(self._side, text, figures_of(self._duel.answers[self._side])))
+        answer = self._duel.answers[self._side]
+        found = answer.parts
+        text, thoughts = found.said[self._said :], found.thoughts
+        is_new, self._said, self._thoughts = len(thoughts) > self._thoughts, len(found.said), len(thoughts)
+        self._post(AnswerGrew(self._side, text, figures_of(answer), thoughts if is_new else ""))

@@ -82,6 +82,8 @@ class AnswerGrew(SideMessage):
 
     text: str
     figures: Figures
+    thoughts: str = ""
+    """All of the thoughts so far, where they are new."""
 
 
 @dataclass

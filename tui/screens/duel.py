@@ -26,6 +26,7 @@ from tui.duel.side import LETTERS, Side
 from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.launch import Chosen as ChosenForGood
+from tui.screens.duel_reading import Reading
 from tui.screens.duel_turns import Turns
 from tui.screens.page import PromptPage
 from tui.settings.form import differences
@@ -49,7 +50,7 @@ MOST_RETOLD = 20  # turns of a kept duel that are shown when it is gone on with
 WAITING = "Sent as soon as both are loaded; Esc takes it back"
 
 
-class DuelScreen(PromptPage[None], Turns):
+class DuelScreen(PromptPage[None], Turns, Reading):
     """One prompt, two answers."""
 
     plays_recording = False
@@ -124,6 +125,7 @@ class DuelScreen(PromptPage[None], Turns):
     def _take(self, message: SideMessage) -> None:
         if isinstance(message, SideAsked):
             self._wait("")
+            self.show_view("folded")
             self.query_one(Delta).comparison = None
         self.panes[message.side].take(message)
         if not isinstance(message, AnswerGrew):
@@ -203,7 +205,7 @@ class DuelScreen(PromptPage[None], Turns):
 
     def action_pick(self) -> None:
         """Put another profile on the side that is in view."""
-        self.pick(self._active())
+        self.pick(self.active())
 
     def action_settings(self) -> None:
         """Sampling, system message, thinking and schedule of both sides."""
@@ -232,7 +234,7 @@ class DuelScreen(PromptPage[None], Turns):
 
     def action_other_side(self) -> None:
         """Turn to the other side."""
-        index = 1 - self._active()
+        index = 1 - self.active()
         in_pane = isinstance(self.focused, Transcript)
         self._activate(index)
         if in_pane or not self.has_class("-narrow"):
@@ -243,7 +245,7 @@ class DuelScreen(PromptPage[None], Turns):
         lost = [index for index, side in enumerate(self.sides) if side.is_lost]
         for index in lost:
             self.reload(index)
-        active = self._active()
+        active = self.active()
         if lost:
             return
         if self.sides[active].is_loading:
@@ -253,10 +255,6 @@ class DuelScreen(PromptPage[None], Turns):
         else:
             words = f"Ctrl+R again loads {LETTERS[active]} anew: its conversation starts over"
             self.notify(words, timeout=CONFIRM_S, markup=False)
-
-    def action_copy(self) -> None:
-        """Copy the answer of the pane in focus; both answers from the prompt."""
-        self._copy([self._active()] if isinstance(self.focused, Transcript) else [0, 1])
 
     def action_blind(self) -> None:
         """Answers without names, and votes on them."""
@@ -412,7 +410,7 @@ class DuelScreen(PromptPage[None], Turns):
             if file is not None:
                 self.notify(visible(f"written: {file}"), markup=False, timeout=8)
 
-        active, duel = self._active(), self.bridge.duel
+        active, duel = self.active(), self.bridge.duel
         wanted = duel.overrides.on(duel.sessions[active].profile)
         self.app.push_screen(SaveProfileDialog(wanted, self._named[active] or wanted.name), tell)
 
@@ -434,15 +432,6 @@ class DuelScreen(PromptPage[None], Turns):
             prompt.give_back(self._waiting)
         self._wait("")
         self.notify(why, markup=False)
-
-    def _copy(self, indices: list[int]) -> None:
-        answers = [(self.sides[index].profile.name, self.panes[index].answer) for index in indices]
-        texts = [
-            f"## {name}\n\n{answer}" if len(indices) > 1 else answer for name, answer in answers if answer
-        ]
-        if texts:
-            self.app.copy_to_clipboard(visible("\n\n".join(texts)))
-        self.notify("Copied" if texts else "Nothing to copy yet", markup=False)
 
     async def _recording(self) -> Recording | None:
         """The duel on the screen; None, which is told, where there is none to be had."""
@@ -475,7 +464,8 @@ class DuelScreen(PromptPage[None], Turns):
 
         export(recording, file)
 
-    def _active(self) -> int:
+    def active(self) -> int:
+        """The side in view."""
         return next((pane.index for pane in self.panes if pane.has_class("-active")), 0)
 
     def _activate(self, index: int) -> None:

@@ -104,10 +104,10 @@ class Pane(Vertical, Ending):
                 self.transcript.ask(prompt, number)
             case PathShown(numbers=numbers):
                 self.transcript.show_path(numbers)
-            case AnswerGrew(text=text):
-                self.transcript.grow(text)
+            case AnswerGrew(text=text, thoughts=thoughts):
+                self.transcript.grow(text, thoughts)
             case AnswerEnded(answer=answer):
-                self.transcript.finish(answer.text)
+                self.transcript.end(answer)
                 for note in (answer.ending, *answer.end_notes):
                     if note:
                         self.transcript.warn(note)

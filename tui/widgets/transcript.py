@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, get_args
 
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
@@ -13,11 +14,15 @@ from textual.widgets import Static
 
 from engine.protocol import Failed
 from engine.sanitize import visible
+from tui.widgets.thoughts import Thoughts
 
 if TYPE_CHECKING:
+    from engine.duel.answer import Answer
     from tui.markdown.reply import Reply
 
 BY_HALVES = "-by-halves"  # a class of the application
+View = Literal["folded", "thoughts", "raw", "diff"]
+VIEWS: tuple[View, ...] = get_args(View)
 LONGEST_PROMPT = 8_000  # characters that are shown of one: each picture of the screen lays out all of it
 
 
@@ -42,8 +47,30 @@ class Exchange(Vertical):
     """
 
     def __init__(self, prompt: Static, reply: Reply) -> None:
-        super().__init__(prompt, reply)
+        self.thoughts = Thoughts()
+        self._raw = Static(classes="raw")
+        self._raw.display = False
+        super().__init__(prompt, self.thoughts, reply, self._raw)
         self.reply = reply
+        self.answer: Answer | None = None
+        """What the side said, once it is complete."""
+
+    @property
+    def raw(self) -> str:
+        """The whole answer as text; empty while it comes."""
+        return visible(self.answer.text) if self.answer else ""
+
+    def show_view(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
+        """Markdown or plain text; `spans` of that are marked."""
+        is_plain = bool(self.raw) and (view == "raw" or (view == "diff" and bool(spans)))
+        self.thoughts.open(view == "thoughts")
+        self.thoughts.set_class(is_plain, "-away")
+        self.reply.display, self._raw.display = not is_plain, is_plain
+        if is_plain:
+            words = Content(self.raw)
+            for start, end in spans:
+                words = words.stylize("$text-warning on $warning 20%", start, end)
+            self._raw.update(words)
 
 
 class Transcript(VerticalScroll):
@@ -58,6 +85,8 @@ class Transcript(VerticalScroll):
         background: $panel; border-left: outer $secondary; padding: 0 1; margin: 1 0; height: auto;
     }
     Transcript .note { color: $foreground 55%; margin: 0 1; height: auto; }
+    Transcript .raw { padding: 0 1; height: auto; }
+    Transcript .-found { background: $warning 20%; }
     Transcript .note.-warning { color: $text-warning; }
     Transcript .failure {
         border-left: outer $error; background: $error 10%; padding: 0 1; margin: 0 0 1 0; height: auto;
@@ -70,6 +99,7 @@ class Transcript(VerticalScroll):
         self._turns = Turns(classes="turns")
         self._exchanges: dict[int, Exchange] = {}
         self._exchange: Exchange | None = None  # what comes belongs to it
+        self._found: Widget | None = None  # where the last search went
 
     def compose(self) -> ComposeResult:
         yield self._turns
@@ -96,12 +126,45 @@ class Transcript(VerticalScroll):
         self.reply = shown[-1].reply if shown else None
         self._exchange = shown[-1] if shown else None
 
+    @property
+    def raw(self) -> str:
+        """The last answer as text."""
+        return self._exchange.raw if self._exchange else ""
+
+    @property
+    def has_thoughts(self) -> bool:
+        """Whether an answer has some."""
+        return any(exchange.thoughts.has_class("-there") for exchange in self._exchanges.values())
+
+    def show_view(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
+        """Show answers this way; `spans` are of the last one, where it is compared."""
+        for exchange in self._exchanges.values():
+            exchange.show_view(view, spans if exchange is self._exchange else ())
+
+    def find(self, query: str) -> bool:
+        """Go to the next block that has these words, whatever their case; False where none has."""
+        blocks = [widget for widget in self.query("*") if _is_block(widget)]
+        matching = [block for block in blocks if _folded(query) in _text(block)]
+        for block in self.query(".-found"):
+            block.remove_class("-found")
+        if not matching:
+            self._found = None
+            return False
+        place = matching.index(self._found) + 1 if self._found in matching else 0
+        self._found = matching[place % len(matching)]
+        self._found.add_class("-found")
+        self.release_anchor()
+        self.scroll_to_widget(self._found, animate=False, top=True)
+        return True
+
     def leave(self) -> None:
         """What comes from now on belongs to no exchange."""
         self._exchange = None
 
-    def grow(self, text: str) -> None:
-        """Append to the answer."""
+    def grow(self, text: str, thoughts: str = "") -> None:
+        """Append to the answer; `thoughts` are all so far, empty where there are no new ones."""
+        if self._exchange is not None and thoughts:
+            self._exchange.thoughts.show(thoughts)
         if self.reply is not None:
             self.reply.write(text)
 
@@ -110,10 +173,19 @@ class Transcript(VerticalScroll):
         if self.reply is not None:
             self.reply.finish(text)
 
+    def end(self, answer: Answer) -> None:
+        """The answer is complete, with its thoughts."""
+        self.finish(answer.parts.said)
+        if self._exchange is not None:
+            self._exchange.answer = answer
+            self._exchange.thoughts.finish(answer.parts.thoughts, answer.metrics)
+
     def mark(self, offset: int) -> None:
         """Mark where the answer diverges from the other side's, in characters."""
-        if self.reply is not None:
-            self.reply.mark(offset)
+        answer = self._exchange.answer if self._exchange else None
+        begins = answer.parts.said_from if answer else 0
+        if self.reply is not None and begins is not None and offset >= begins:
+            self.reply.mark(offset - begins)
 
     def fail(self, failed: Failed) -> None:
         """Say what went wrong, below what was shown so far."""
@@ -142,6 +214,24 @@ class Transcript(VerticalScroll):
         place = self._exchange or self._turns
         if place.is_attached:
             place.mount_all(widgets)
+
+
+def _is_block(widget: Widget) -> bool:
+    """Whether it is a piece of text that is shown."""
+    return not widget.children and all(part.display for part in (widget, *_above(widget)))
+
+
+def _above(widget: Widget) -> list[Widget]:
+    return [part for part in widget.ancestors if isinstance(part, Widget)]
+
+
+def _text(widget: Widget) -> str:
+    """The text of a piece, in one line."""
+    return _folded(" ".join(strip.text for strip in widget.render_lines(widget.size.region)))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def shown(prompt: str) -> Content:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from engine.config.profile import Thinking
 from engine.errors import InputError
 from engine.protocol import Message, Role
 from engine.worker.failures import first_line
@@ -21,6 +22,7 @@ MOST_BYTES = 1 << 29
 MOST_CHARACTERS = 32 << 20
 OTHERWISE = "`prompt.template` can be `raw`, or a Jinja file of your own"
 
+SWITCHES = ("enable_thinking", "thinking")  # what templates ask, by whose template it is
 _A_LIST_AS_TEXT = re.compile(r"""["']type["']: ?["']text["']""")
 
 Conversation = Sequence[Message]
@@ -37,14 +39,24 @@ def own(tokenizer: PreTrainedTokenizerBase) -> str:
     return str(template["default"])
 
 
-def fill(tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation) -> str:
+def fill(
+    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, thinking: Thinking = "auto"
+) -> str:
     """The text a template makes of a conversation; InputError where it refuses, fails or has no end."""
     form = _form(tokenizer, template, _roles(conversation))
     try:
-        return _rendered(tokenizer, template, conversation, form.in_parts)
+        return _rendered(tokenizer, template, conversation, form.in_parts, thinking)
     except TemplateError as error:
         said = f"the chat template refuses this conversation: {str(error)[:300]}"
         raise InputError(said, _hint(conversation)) from error
+
+
+def can_switch_thinking(
+    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation
+) -> bool:
+    """Whether the template makes another text of a conversation that is to be thought about."""
+    ways: tuple[Thinking, ...] = ("on", "off")
+    return len({fill(tokenizer, template, conversation, way) for way in ways}) > 1
 
 
 def unread(
@@ -104,14 +116,19 @@ def _lost(
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, in_parts: frozenset[str]
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    conversation: Conversation,
+    in_parts: frozenset[str],
+    thinking: Thinking = "auto",
 ) -> str:
     """TemplateError where the template refuses or fails, InputError where it exceeds the bounds."""
     turns = [{"role": m.role, "content": _content(m, in_parts)} for m in conversation]
+    switch = {} if thinking == "auto" else dict.fromkeys(SWITCHES, thinking == "on")
     try:
         with bounded(MOST_S, MOST_BYTES):
             text: str = tokenizer.apply_chat_template(
-                turns, chat_template=template, tokenize=False, add_generation_prompt=True
+                turns, chat_template=template, tokenize=False, add_generation_prompt=True, **switch
             )
     except ExceedsError:
         raise InputError(f"the chat template takes longer than {MOST_S:g} s", OTHERWISE) from None

@@ -19,7 +19,7 @@ from engine.errors import InputError
 from engine.protocol import Decode, FinishReason
 from engine.worker import step as steps
 from engine.worker.checkpoints import readable
-from engine.worker.generate import sampling
+from engine.worker.generate import prompt, sampling, thinking
 from engine.worker.generate.detokenize import Detokenizer, StopStrings
 from engine.worker.load import LoadedModel
 from engine.worker.step import GrowingCache, Stepper
@@ -162,6 +162,8 @@ class _Answer:
     def __init__(self, loaded: LoadedModel, stop: tuple[str, ...]) -> None:
         self._detokenizer, self._stops = Detokenizer(loaded.tokenizer), StopStrings(stop)
         self._ends = end_tokens(loaded)
+        template = prompt.template(loaded.tokenizer, loaded.profile.prompt)
+        self._marks = thinking.marks(loaded.tokenizer, template) or ()
         self.is_over = False
 
     def take(self, token_id: int) -> str:
@@ -170,7 +172,10 @@ class _Answer:
             self.is_over = True
             return ""
         hidden = self._detokenizer.hides(token_id)
-        text, name = self._detokenizer.push(token_id), self._detokenizer.name(token_id) if hidden else ""
+        name = self._detokenizer.name(token_id) if hidden else ""
+        text = self._detokenizer.push(token_id)
+        if name in self._marks:  # the reader needs it, to know where thoughts end
+            text, name = self._detokenizer.flush() + name, ""
         piece = self._stops.push(text, name)
         self.is_over = self._stops.reached
         return piece

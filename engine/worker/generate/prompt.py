@@ -38,11 +38,11 @@ def render(
     if not messages:
         raise InputError("there is nothing to answer: the conversation is empty")
     conversation = _with_system(prompt.system, messages)
-    template = _template(tokenizer, prompt)
-    if not template:
+    source = template(tokenizer, prompt)
+    if not source:
         text = "\n".join(message.content for message in conversation)
         return text, encode(tokenizer, text)
-    text = chat_template.fill(tokenizer, template, conversation)
+    text = chat_template.fill(tokenizer, source, conversation, prompt.thinking)
     return text, encode(tokenizer, text, adding_bos=prompt.template != "chat")
 
 
@@ -63,9 +63,12 @@ def remarks(
 ) -> tuple[str, ...]:
     """What the user should know of how this conversation became this text and these ids."""
     found = []
-    if template := _template(tokenizer, prompt):
+    if source := template(tokenizer, prompt):
         conversation = _with_system(prompt.system, messages)
-        lost = chat_template.unread(tokenizer, template, conversation, text)
+        lost = chat_template.unread(tokenizer, source, conversation, text)
+        chosen = prompt.thinking
+        if chosen != "auto" and not chat_template.can_switch_thinking(tokenizer, source, conversation):
+            found.append(f"the template has no switch for thinking: `thinking: {chosen}` changes nothing")
         found += [f"the template leaves {_WHOSE[role]} out" for role in lost]
         if names := _special_in(tokenizer, conversation, token_ids):
             found.append(f"special tokens in a message's text are read as such: {', '.join(names)}")
@@ -109,8 +112,8 @@ def _with_system(system: str | None, messages: Conversation) -> Conversation:
     return (Message("system", system), *messages)
 
 
-def _template(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
-    """What is filled; empty for plain completion."""
+def template(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
+    """The chat template that is filled; empty for plain completion."""
     if prompt.template == "raw":
         return ""
     return chat_template.own(tokenizer) if prompt.template == "chat" else _read(prompt.template)

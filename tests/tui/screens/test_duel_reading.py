@@ -1,0 +1,72 @@
+"""Raw text, words that differ, search and single code blocks, key by key on recorded answers."""
+
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from tests.tui.conftest import Stager
+from tests.tui.replay import Stage, wait_until
+from tui.screens.find import FindDialog
+
+
+def raw(play: Stage, side: int) -> Static:
+    return play.duel.panes[side].transcript.query(".raw").last(Static)
+
+
+async def test_views_go_round(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        reply = play.duel.panes[0].transcript.reply
+        assert reply and reply.display and not raw(play, 0).display
+        await play.pilot.press("f12")
+        await wait_until(lambda: raw(play, 0).display and not reply.display)
+        assert "1. " in str(raw(play, 0).render()) and "```" in str(raw(play, 0).render())
+        await play.pilot.press("f12")
+        await play.pilot.pause()
+        marked = raw(play, 1).render()
+        assert isinstance(marked, Content) and marked.spans
+        await play.pilot.press("f12")
+        await wait_until(lambda: reply.display and not raw(play, 1).display)
+        await play.pilot.press("f12")
+        await play.ask("again")
+        await play.settled()
+        assert reply.display
+
+
+async def test_words_are_found_and_found_again(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        for prompt in ("first question", "second"):
+            await play.ask(prompt)
+            await play.settled()
+        transcript = play.duel.panes[0].transcript
+        places = []
+        for _ in range(3):
+            await play.pilot.press("ctrl+f")
+            await wait_until(lambda: isinstance(play.app.screen, FindDialog))
+            await play.pilot.pause()
+            play.app.screen.query_one(Input).value = "CAPITAL of France"
+            await play.pilot.press("enter")
+            await wait_until(lambda: play.app.screen is play.duel)
+            await play.pilot.pause()
+            places.append(transcript.query(".-found").first())
+        assert places[0] is not places[1] and places[2] is places[0]
+        assert places[2].region.overlaps(transcript.region)
+        await play.pilot.press("ctrl+f")
+        await play.pilot.pause()
+        play.app.screen.query_one(Input).value = "no such words"
+        await play.pilot.press("enter")
+        await wait_until(lambda: not transcript.query(".-found"))
+
+
+async def test_a_code_block_is_copied_alone(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        await play.pilot.press("ctrl+g")
+        assert "## smollm2-bf16" in play.app.clipboard
+        await play.pilot.press("ctrl+g")
+        assert play.app.clipboard.startswith("def add_two_numbers")
+        assert "```" not in play.app.clipboard
