@@ -62,7 +62,7 @@ $(VENV)/.quantizers: $(VENV)/.play
 	touch $@
 
 $(VENV)/.test: $(VENV)/.play
-	$(INSTALL) -e '.[local,dev]'
+	$(INSTALL) -e '.[local,serve,dev]'
 	touch $@
 
 clean:

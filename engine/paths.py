@@ -184,6 +184,8 @@ class Terminal:
     wants_colour: bool
     inside_tmux: bool
     over_ssh: bool
+    is_browser: bool = False
+    """Whether `quantduel serve` shows this process in a browser."""
 
     @property
     def erases_in_colour(self) -> bool:
@@ -205,4 +207,5 @@ def terminal() -> Terminal:
         wants_colour=not os.environ.get("NO_COLOR") and name not in {"", "dumb"},
         inside_tmux="TMUX" in os.environ,
         over_ssh="SSH_CONNECTION" in os.environ,
+        is_browser=os.environ.get("TERM_PROGRAM") == "textual" and "TEXTUAL_DRIVER" in os.environ,
     )

@@ -30,7 +30,9 @@ LEAVE = (
 
 
 def require() -> None:
-    """InputError where there is no terminal to draw on and to read keys from."""
+    """InputError where there is no terminal to draw on and to read keys from, and no browser either."""
+    if paths.terminal().is_browser:
+        return
     without = [name for number, name in enumerate(("stdin", "stdout", "stderr")) if not os.isatty(number)]
     hint = "`quantduel duel A B -p TEXT` needs none, and `quantduel --help` shows what else does not"
     if without:

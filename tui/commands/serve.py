@@ -1,0 +1,39 @@
+"""`quantduel serve`: the screen in a browser of this machine."""
+
+import asyncio
+
+import click
+
+from engine.cli import terminal
+from engine.errors import ExitCode, InputError
+
+
+@click.command(
+    short_help="The screen in a browser of this machine.",
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[A] [B] [OPTION…]")
+def serve(port: int, arguments: tuple[str, ...]) -> ExitCode:
+    """Serve `quantduel A B OPTION…` to a browser. Each tab is a process of its own, with its own models.
+
+    Only this machine can reach it, and only the address with its token is let in. From another machine:
+    `ssh -L 8000:127.0.0.1:8000 HOST`, then open the same address there.
+    """
+    try:
+        from tui.serving.server import DuelServer, listening
+    except ImportError as error:
+        raise InputError(
+            f"serving needs the package {error.name}", "pip install 'quantduel[serve]'"
+        ) from None
+
+    server = DuelServer(arguments, listening(port))
+    asyncio.run(server.run(_tell))
+    return ExitCode.DONE
+
+
+def _tell(address: str) -> None:
+    terminal.data(address)
+    terminal.say("open this in a browser of this machine; Ctrl+C ends it", err=True)

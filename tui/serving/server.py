@@ -1,0 +1,53 @@
+"""textual-serve behind the door, on a socket of the loopback device alone: a process of QuantDuel a tab."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import socket
+import sys
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+from textual_serve.server import Server
+
+from engine.errors import InputError
+from tui.serving.door import Door
+
+LOOPBACK = "127.0.0.1"
+
+
+class DuelServer(Server):  # type: ignore[misc]
+    """Serves `quantduel` with these arguments."""
+
+    def __init__(self, arguments: Sequence[str], listening: socket.socket) -> None:
+        port = listening.getsockname()[1]
+        command = shlex.join([sys.executable, "-P", "-m", "tui", *arguments])
+        super().__init__(command, host=LOOPBACK, port=port, title="QuantDuel")
+        self._listening = listening
+        self.door = Door(f"{LOOPBACK}:{port}")
+
+    async def on_startup(self, app: web.Application) -> None:
+        """The command tells the address; nothing is printed here."""
+
+    async def run(self, ready: Callable[[str], object]) -> None:
+        """Serve until this is cancelled; `ready` is called with the address."""
+        app = await self._make_app()
+        app.middlewares.append(self.door.check)
+        app.on_response_prepare.append(self.door.add_headers)
+        runner = web.AppRunner(app, access_log=None)  # it would have the token
+        await runner.setup()
+        try:
+            await web.SockSite(runner, self._listening).start()
+            ready(self.door.address)
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+
+def listening(port: int) -> socket.socket:
+    """A socket that only this machine reaches; 0 is any port. InputError where it is taken."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        raise InputError(f"port {port}: {error.strerror}", "`--port 0` takes one that is free") from error
