@@ -373,6 +373,8 @@ class Finished(_Event, frozen=True, tag="finished"):
     text: str = ""
     step_bytes: Count | None = None
     """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
+    decode_joules: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """What the device took from the first token to the end, by its own counter; None where it has none."""
     decode: Decode = "eager"
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
     notes: Notes = ()

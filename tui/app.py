@@ -24,6 +24,7 @@ from engine.errors import InputError
 from engine.sanitize import visible
 from tui import theme as themes
 from tui.again import CONFIRM_S, Again
+from tui.alerts import Alerts, Begun, Done
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
 from tui.output.colours import Palette, few_colours
@@ -72,6 +73,7 @@ class QuantDuelApp(App[None]):
         self.duel_screen = DuelScreen((a, b), open_session, launch, duels)
         self._again = Again()
         self._launch = launch
+        self.alerts = Alerts(launch.config.alerts, self._tell_terminal)
         self._work_screens: dict[str, RunScreen] = {}
 
     def get_driver_class(self) -> type[Driver]:
@@ -108,6 +110,20 @@ class QuantDuelApp(App[None]):
         for remark in self._launch.remarks:
             self.notify(visible(remark), severity="warning", markup=False, timeout=REMARK_S)
         self.theme_changed_signal.subscribe(self, self._keep_theme)
+        self.alerts.enter()
+
+    @on(Begun)
+    def _begun(self, message: Begun) -> None:
+        self.alerts.begin(message.what)
+
+    @on(Done)
+    def _done(self, message: Done) -> None:
+        self.alerts.end(message.what, message.words)
+
+    def _tell_terminal(self, sequence: str) -> None:
+        if self._driver is not None:
+            self._driver.write(sequence)
+            self._driver.flush()
 
     def _keep_theme(self, theme: Theme) -> None:
         self.keep(Chosen("theme", theme.name))
@@ -255,6 +271,7 @@ class QuantDuelApp(App[None]):
         for screen in {*self._work_screens.values(), *shown}:
             await screen.stop()
         await self.duel_screen.close()
+        self.alerts.leave()
         self.exit()
         self.workers.cancel_all()  # nothing can be shown any more
 

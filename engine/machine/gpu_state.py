@@ -31,6 +31,10 @@ class GpuState(Struct, frozen=True, kw_only=True):
     power_w: float | None
     power_cap_w: float | None
     temperature_c: int | None
+    use_percent: int | None = None
+    """Of the last moments in which it computed at all."""
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
     slowdowns: tuple[str, ...]
     """Why its clocks are below what the load asks for."""
     pids: tuple[int, ...]
@@ -66,6 +70,8 @@ def _state(nvml: Any, device: nvidia.Device) -> GpuState:
     handle = device.handle
     power_mw = _asked(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     cap_mw = _asked(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle))
+    use = _asked(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
+    memory = _asked(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
     processes = _asked(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
     return GpuState(
         index=device.index,
@@ -76,6 +82,9 @@ def _state(nvml: Any, device: nvidia.Device) -> GpuState:
         power_w=None if power_mw is None else power_mw / 1000,
         power_cap_w=None if cap_mw is None else cap_mw / 1000,
         temperature_c=_asked(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        use_percent=None if use is None else int(use.gpu),
+        memory_used_bytes=None if memory is None else int(memory.total - memory.free),
+        memory_total_bytes=None if memory is None else int(memory.total),
         slowdowns=slowdowns(_asked(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) or 0),
         pids=tuple(process.pid for process in processes),
     )

@@ -31,6 +31,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Of `new_tokens`, those before the answer's first word: thoughts and their marks."""
     answer_ttft_ms: float | None = None
     """To the first token after the thoughts; None where there were none, or nothing after them."""
+    joules_per_token: float | None = None
+    """Of the decoding, by the device's own counter, whatever else it did; None where it has none."""
     contended: bool
     """The device was shared with another answer meanwhile."""
 
@@ -47,6 +49,7 @@ class Timeline:
         self.received_ns: int | None = None
         self.prefill_ns: list[int] = []
         self.token_ns: list[int] = []
+        self.decode_joules: float | None = None
 
     def add(self, event: Event) -> None:
         """Take what this event says about time."""
@@ -58,7 +61,9 @@ class Timeline:
                 self.prefill_ns.append(ns)
             case Decoded(ns=ns):
                 self.token_ns.append(ns)
-            case Finished() | Failed():
+            case Finished(decode_joules=joules):
+                self.is_over, self.decode_joules = True, joules
+            case Failed():
                 self.is_over = True
 
     def metrics(self, *, contended: bool = False) -> Metrics:
@@ -73,6 +78,7 @@ class Timeline:
             prompt_tokens=self.prompt_tokens,
             reused_tokens=self.reused_tokens,
             new_tokens=len(self.token_ns),
+            joules_per_token=self._joules_per_token(),
             contended=contended,
         )
 
@@ -91,6 +97,10 @@ class Timeline:
         if self.is_over and not self.prompt_is_read:
             return None
         return _rate(self.prefilled_tokens, self.prefill_ns)
+
+    def _joules_per_token(self) -> float | None:
+        steps = len(self.token_ns) - 1
+        return None if self.decode_joules is None or steps < 1 else self.decode_joules / steps
 
     def _ttft_ms(self) -> float | None:
         if self.received_ns is None or not self.token_ns:

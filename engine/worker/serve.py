@@ -7,7 +7,7 @@ import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from transformers import DynamicCache
 
 from engine.config.methods import Packed
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
+from engine.machine.energy import Meter, meter
 from engine.protocol import (
     GPU_FAULT_EXIT_CODE,
     LONGEST_TEXT,
@@ -57,10 +58,12 @@ def serve(wire: Wire) -> None:
     """Serve for as long as the process lives: the wire ends it."""
     loaded: LoadedModel | None = None
     kept, scorer = KeptCache(), Scorer()
+    energy: Meter | None = None
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
             loaded = _load(wire, command, kept) if loaded is None else _keep(wire, loaded)
+            energy = meter("cpu" if loaded is None or loaded.device.type == "cpu" else "cuda")
         elif isinstance(command, Quantize):
             _quantize(wire, command)
         elif loaded is None:
@@ -74,7 +77,7 @@ def serve(wire: Wire) -> None:
         elif isinstance(command, Measure | MeasureCopy):
             _measure(wire, loaded, command, kept)
         else:
-            _Request(wire, loaded, command, received_ns, kept).answer()
+            _Request(wire, loaded, command, received_ns, kept, energy).answer()
         if not isinstance(command, Measure | Score):  # a repeat should not pay for what was just allocated
             _release(command)
 
@@ -160,6 +163,9 @@ class _Request:
     command: Generate
     received_ns: int
     kept: KeptCache
+    energy: Meter | None = None
+    begun: list[int] = field(default_factory=list)
+    """When the energy's counting began."""
 
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
@@ -226,8 +232,12 @@ class _Request:
             case decode.Prefill(done, total, ns):
                 emit(Prefilled(request=number, done=done, total=total, ns=ns))
             case decode.Token(id, text, ns):
+                if self.energy is not None and not self.begun:
+                    self.begun.append(ns)
+                    self.energy.begin()
                 emit(Decoded(request=number, token_id=id, text=text, ns=ns))
             case decode.End(reason, text, mode, notes):
+                joules = self.energy.joules() if self.energy is not None and self.begun else None
                 in_use = memory.read(self.loaded.model, self.loaded.device, cache)
                 halfway = (prompt_tokens + cache.get_seq_length()) // 2
                 read = bandwidth.step_bytes(self.loaded.model, cache, 1, halfway)
@@ -238,6 +248,7 @@ class _Request:
                         memory=in_use,
                         text=text,
                         step_bytes=read,
+                        decode_joules=joules,
                         decode=mode,
                         notes=(*notes, *cores.notes()),
                     )

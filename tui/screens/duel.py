@@ -20,8 +20,9 @@ from engine.config.profile import Profile
 from engine.errors import InputError, QuantDuelError
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
+from tui.alerts import Begun, Done
 from tui.duel.keys import KEYS
-from tui.duel.messages import AnswerGrew, NotKept, SideAsked, SideMessage, TurnEnded
+from tui.duel.messages import AnswerGrew, LoadBegan, LoadEnded, NotKept, SideAsked, SideMessage, TurnEnded
 from tui.duel.side import LETTERS, Side
 from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
@@ -38,6 +39,7 @@ from tui.widgets.prompt import HINT, Prompt
 from tui.widgets.side_tabs import SideTabs
 from tui.widgets.top_bar import TopBar
 from tui.widgets.transcript import Transcript
+from tui.widgets.vitals import Vitals
 
 if TYPE_CHECKING:
     from engine.recordings.recording import Recording
@@ -83,6 +85,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         panes = [Pane(index, profile) for index, profile in enumerate(self._profiles)]
         panes[0].add_class("-active")
         yield TopBar()
+        yield Vitals()
         yield SideTabs([pane.side for pane in panes])
         with Horizontal(id="panes"):
             yield from panes
@@ -128,8 +131,19 @@ class DuelScreen(PromptPage[None], Turns, Reading):
             self.show_view("folded")
             self.query_one(Delta).comparison = None
         self.panes[message.side].take(message)
+        self._tell_progress(message)
         if not isinstance(message, AnswerGrew):
             self.show_settings()
+
+    def _tell_progress(self, message: SideMessage) -> None:
+        """What takes long is told at its end, also to who looks elsewhere."""
+        if isinstance(message, LoadBegan) and not message.within_turn:
+            self.post_message(Begun("loading"))
+        elif isinstance(message, LoadEnded) and not any(side.is_loading for side in self.sides):
+            words = "a model could not be loaded" if any(side.is_lost for side in self.sides) else "loaded"
+            self.post_message(Done("loading", words))
+        elif isinstance(message, SideAsked):
+            self.post_message(Begun("answering"))
 
     @on(Pane.FiguresShown)
     def _show_both(self) -> None:
@@ -141,6 +155,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @on(TurnEnded)
     def _turn_ended(self, message: TurnEnded) -> None:
+        self.post_message(Done("answering", "both have answered"))
         self.query_one(Delta).comparison = found = message.comparison
         if found and found.divergence and found.same_tokenizer:
             for pane, offset in zip(self.panes, found.divergence.offsets, strict=True):

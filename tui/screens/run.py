@@ -23,6 +23,7 @@ from textual.worker import Worker, WorkerError, WorkerState
 from engine.errors import QuantDuelError
 from engine.jobs.sheet import SUFFIXES
 from engine.sanitize import visible
+from tui.alerts import Begun, Done
 from tui.charts.plot import Plot
 from tui.jobs.job import Job
 from tui.pacer import Pacer
@@ -163,6 +164,7 @@ class RunScreen(Page[None]):
             progress.end(str(error), "failed")
             return
         self.begun()
+        self.post_message(Begun(self.job.name))
         self._lock(True)
         if self.query_one(Checkbox).value:
             progress.advance("unloading the duel's models")
@@ -191,6 +193,7 @@ class RunScreen(Page[None]):
             self.query_one(RunProgress).end(self.job.stopped, "idle")
         self._lock(False)
         self.show_results()
+        self.post_message(Done(self.job.name, f"{self.job.name} is over"))
         self.ended()
 
     def _export(self, file: Path) -> None:

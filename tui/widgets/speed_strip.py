@@ -55,10 +55,13 @@ def cells(figures: Figures | None, *, live: bool) -> list[tuple[str, str, int]]:
     """(label, value, width) of each column."""
     metrics = figures.metrics if figures else None
     decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None
+    joules = metrics.joules_per_token if metrics and not live else None
+    energy = [] if joules is None else [("energy", f"{joules:.3g} J/tok", 13)]
     return [
         ("TTFT", ms_text(metrics.ttft_ms if metrics else None), 9),
         ("prefill", speed_text(metrics.prefill_tok_s if metrics else None), 12),
         ("decode now" if live else "decode", speed_text(decode), 12),
+        *energy,
         ("tokens", tokens_text(metrics), 11),
     ]
 

@@ -69,7 +69,7 @@ class Exchange(Vertical):
         if is_plain:
             words = Content(self.raw)
             for start, end in spans:
-                words = words.stylize("$text-warning on $warning 20%", start, end)
+                words = words.stylize("bold $text-warning", start, end)
             self._raw.update(words)
 
 
@@ -86,7 +86,7 @@ class Transcript(VerticalScroll):
     }
     Transcript .note { color: $foreground 55%; margin: 0 1; height: auto; }
     Transcript .raw { padding: 0 1; height: auto; }
-    Transcript .-found { background: $warning 20%; }
+    Transcript .-found { border-left: outer $warning; }
     Transcript .note.-warning { color: $text-warning; }
     Transcript .failure {
         border-left: outer $error; background: $error 10%; padding: 0 1; margin: 0 0 1 0; height: auto;

@@ -323,7 +323,7 @@ async def test_help_and_palette_open_from_the_prompt(stage: Stager, key: str) ->
 @pytest.mark.parametrize("owner", [DuelScreen, BlindScreen, Prompt, ProfilePicker, HelpScreen])
 def test_every_binding_survives_ssh_and_tmux(owner: type[DOMNode]) -> None:
     """No chord that a terminal, tmux or flow control swallows or sends as another key."""
-    taken = {"i", "m", "h", "s", "q", "b", "a", "z", "[", "\\"}
+    taken = {"i", "m", "h", "q", "b", "a", "z", "[", "\\"}
     bindings = [binding for binding in owner.BINDINGS if isinstance(binding, Binding)]
     keys = [key for binding in bindings for key in binding.key.split(",")]
     assert keys
