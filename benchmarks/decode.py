@@ -147,7 +147,7 @@ def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
     """The model without the engine's packing: loaded anew where it was packed."""
     if not any(isinstance(module, PackedLinear) for module in loaded.model.modules()):
         return loaded.model
-    return load(loaded.profile, loaded.info.threads, lambda staged: None, packed=False).model
+    return load(loaded.profile, loaded.info.threads, lambda staged: None, native_step=False).model
 
 
 def race(
@@ -208,7 +208,7 @@ def by_stock(name: str, steps: int, threads: int) -> Contestant:
 
 def tell_stock(name: str, steps: int, threads: int) -> None:
     """What that process does."""
-    loaded = load(profile.find(name), threads, lambda staged: None, packed=False)
+    loaded = load(profile.find(name), threads, lambda staged: None, native_step=False)
     theirs = Contestant("generate, stock")
     transformers(loaded.model, task_for(loaded, steps), Driver(theirs, time.perf_counter))
     print(json.dumps(asdict(theirs)))

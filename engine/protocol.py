@@ -67,7 +67,7 @@ class Load(_Command, frozen=True, tag="load"):
     """CPU threads; None is as many as were fastest at load, every physical core at most."""
     memory_limit_bytes: int | None = None
     """What the worker may take of the host's memory, libraries included; None is whatever there is."""
-    packed: bool = True
+    native_step: bool = True
     """Repack the weights for the engine's own step; otherwise the model stays as transformers loads it."""
 
 
@@ -106,7 +106,7 @@ class Render(_Command, frozen=True, tag="render"):
     """How it becomes text; None is as the profile says."""
 
 
-class Pass(Struct, frozen=True, kw_only=True):
+class BenchRun(Struct, frozen=True, kw_only=True):
     """One measured run: read prompts of `context` tokens, write `steps` greedy ones, end tokens or not."""
 
     context: int
@@ -124,7 +124,7 @@ class Measure(_Command, frozen=True, tag="measure"):
     """Run once, with an empty cache and made-up prompts, and stamp what happens."""
 
     request: int
-    run: Pass
+    run: BenchRun
     threads: int | None = None
 
 
@@ -135,14 +135,14 @@ class MeasureCopy(_Command, frozen=True, tag="measure copy"):
     threads: int | None = None
 
 
-class Cut(_Command, frozen=True, tag="cut"):
+class Tokenize(_Command, frozen=True, tag="tokenize"):
     """Tokenize an evaluation text."""
 
     request: int
     text: str
     """A set's name or a file: see engine.evaluation.settings."""
     tokens: int | None = None
-    """So many from its beginning; None is all of them."""
+    """The first so many; None is all of them."""
 
 
 class Place(Struct, frozen=True):
@@ -193,7 +193,7 @@ class Cancel(_Command, frozen=True, tag="cancel"):
     request: int
 
 
-Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Cut | Score
+Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | Score
 """What a worker does one at a time."""
 Command = Task | Cancel
 
@@ -312,7 +312,7 @@ class Quantized(_Event, frozen=True, tag="quantized"):
     path: Line
     """Its folder: the user's, where one was named."""
     record: Record
-    was_there: bool
+    cached: bool
     """Whether it had been made before."""
 
 
@@ -412,7 +412,7 @@ class CopyMeasured(_Event, frozen=True, tag="copy measured"):
     bytes_s: tuple[float, ...]
 
 
-class TextCut(_Event, frozen=True, tag="text cut"):
+class Tokenized(_Event, frozen=True, tag="tokenized"):
     """A text as token ids."""
 
     request: Count
@@ -478,7 +478,7 @@ Event = (
     | Finished
     | Measured
     | CopyMeasured
-    | TextCut
+    | Tokenized
     | Scored
     | Failed
 )

@@ -21,7 +21,7 @@ import torch
 from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SHAPE
 from engine.config.methods import BitsAndBytes, Full, Method, Stored
 from engine.config.profile import Generation, Model, Profile
-from engine.protocol import Failed, Generator, Measure, Measured, Pass
+from engine.protocol import BenchRun, Failed, Generator, Measure, Measured
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory
@@ -64,7 +64,7 @@ class Side:
 
     def run(self, name: str, context: int, generator: Generator = "engine") -> None:
         """Decode behind so many tokens."""
-        command = Measure(request=1, run=Pass(context=context, steps=STEPS, generator=generator))
+        command = Measure(request=1, run=BenchRun(context=context, steps=STEPS, generator=generator))
         said = bench_run.measured(self.loaded, command, lambda: False, self.kept)
         self.note(**{name: said.message if isinstance(said, Failed) else self._speeds(said)})
 

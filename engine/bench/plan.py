@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.config.profile import Profile
-from engine.protocol import Generator, Pass
+from engine.protocol import BenchRun, Generator
 from engine.session.schedule import Schedule
 
 CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -49,10 +49,10 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The matrix, batch after batch."""
         return tuple(Shape(context, batch) for batch in self.batches for context in self.contexts)
 
-    def run(self, shape: Shape) -> Pass:
+    def run(self, shape: Shape) -> BenchRun:
         """A timed run of this shape."""
         prompt = FOLLOW_UP_TOKENS if self.depth else shape.context
-        return Pass(
+        return BenchRun(
             context=prompt,
             batch=shape.batch,
             steps=self.steps,
@@ -60,11 +60,11 @@ class Settings(Struct, frozen=True, kw_only=True):
             generator=self.generator,
         )
 
-    def warm_up(self, shape: Shape) -> Pass:
+    def warm_up(self, shape: Shape) -> BenchRun:
         """The same with fewer steps."""
         return replace(self.run(shape), steps=min(self.steps, WARM_UP_STEPS))
 
-    def runs(self, shape: Shape) -> tuple[Pass, ...]:
+    def runs(self, shape: Shape) -> tuple[BenchRun, ...]:
         """All of a row's runs: warm-up, memory, then the timed ones."""
         timed = self.run(shape)
         return (self.warm_up(shape), replace(timed, with_memory=True), *[timed] * self.repeat)
@@ -74,6 +74,6 @@ class Settings(Struct, frozen=True, kw_only=True):
         return sum(work(run) for run in self.runs(shape))
 
 
-def work(run: Pass) -> float:
+def work(run: BenchRun) -> float:
     """How much a run is, in decoded tokens: a rough guess, for the estimate of the time left."""
     return run.batch * (run.depth + run.context) * PREFILL_COST + run.steps

@@ -22,7 +22,7 @@ from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.pace import Pace
 from engine.jobs.sheet import Sheet
-from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Pass, Staged
+from engine.protocol import BenchRun, CopyMeasured, Failed, Loaded, Memory, ModelInfo, Staged
 from engine.session import schedule
 from engine.session.client import Session
 from engine.session.progress import stage_text
@@ -148,7 +148,7 @@ class Bench(Job):
                 self._unloadable[name] = failure
 
     async def _load(self, name: str) -> Failed | None:
-        session = Session(self._profiles[name], packed=self._settings.generator == "engine")
+        session = Session(self._profiles[name], native_step=self._settings.generator == "engine")
         try:
             async for event in session.load():
                 match event:
@@ -210,7 +210,9 @@ class Bench(Job):
 
         await asyncio.gather(*(timed(trial) for trial in trials))
 
-    async def _do(self, trial: Trial, doing: str, step: Callable[[Pass], Awaitable[None]], run: Pass) -> None:
+    async def _do(
+        self, trial: Trial, doing: str, step: Callable[[BenchRun], Awaitable[None]], run: BenchRun
+    ) -> None:
         """One run of a trial that has not failed, announced and counted."""
         if trial.failure:
             return

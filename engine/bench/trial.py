@@ -7,7 +7,7 @@ from engine.bench import rows
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row, Runs
 from engine.bench.watch import Worker
-from engine.protocol import CopyMeasured, Failed, Measured, ModelInfo, Pass
+from engine.protocol import BenchRun, CopyMeasured, Failed, Measured, ModelInfo
 from engine.session.client import Session
 
 
@@ -39,15 +39,15 @@ class Trial:
         self._timed: list[Measured] = []
         self._peak: Measured | None = None
 
-    async def warm_up(self, run: Pass) -> None:
+    async def warm_up(self, run: BenchRun) -> None:
         """A run whose figures nobody wants."""
         await self._measured(run)
 
-    async def take_peak(self, run: Pass) -> None:
+    async def take_peak(self, run: BenchRun) -> None:
         """The run that takes the memory's peak."""
         self._peak = await self._measured(run)
 
-    async def time(self, run: Pass) -> None:
+    async def time(self, run: BenchRun) -> None:
         """One repeat."""
         if measured := await self._measured(run, self.threads):
             self._timed.append(measured)
@@ -68,7 +68,7 @@ class Trial:
         fewest = min((run.threads for run in self._timed), default=most)
         return (f"on {fewest} of {most} threads",) if fewest < most else ()
 
-    async def _measured(self, run: Pass, threads: int | None = None) -> Measured | None:
+    async def _measured(self, run: BenchRun, threads: int | None = None) -> Measured | None:
         result = await self.side.session.measure(run, threads=threads)
         if isinstance(result, Failed):
             self.failure = result
@@ -76,7 +76,7 @@ class Trial:
         return result
 
 
-def _outside_window(info: ModelInfo, run: Pass) -> Failed | None:
+def _outside_window(info: ModelInfo, run: BenchRun) -> Failed | None:
     """Told before a long prompt has been read in vain."""
     tokens, window = run.depth + run.context + run.steps, info.context_length
     if not window or tokens <= window:

@@ -61,9 +61,9 @@ def find(recipe: Recipe) -> Entry | None:
 
 @contextmanager
 def building(
-    recipe: Recipe, waiting: Callable[[Staged | None], None], *, anew: bool = False
+    recipe: Recipe, waiting: Callable[[Staged | None], None], *, force: bool = False
 ) -> Iterator["Build | None"]:
-    """The right to build a checkpoint; None where another process did meanwhile, unless `anew`.
+    """The right to build a checkpoint; None where another process did meanwhile, unless `force`.
 
     While another process builds the same one this waits, and hands its progress to `waiting`.
     """
@@ -73,7 +73,7 @@ def building(
     while not _acquired(lock):
         waiting(_progress(place))
     try:
-        if find(recipe) and not anew:
+        if find(recipe) and not force:
             yield None
             return
         build = Build(place)
@@ -104,7 +104,7 @@ class Build:
         """Put the finished checkpoint into its place."""
         (self.path / PROGRESS).unlink(missing_ok=True)
         (self.path / RECORD).write_bytes(msgspec.json.format(msgspec.json.encode(record)))
-        _take_away(self._place)  # one that is made anew, or that another version of this program recorded
+        _take_away(self._place)  # one to be built again, or that another version of this program recorded
         self.path.rename(self._place)
         sweep()
         return self._place
@@ -191,7 +191,7 @@ def size_bytes(place: Path) -> int:
 
 
 def record(place: Path) -> Record | None:
-    """How a checkpoint was made; None for none, and for another version's: that is made anew."""
+    """How a checkpoint was made; None for none, and for another version's: that is built again."""
     return _decoded(place / RECORD, Record)
 
 

@@ -5,7 +5,7 @@ import click
 from engine import paths
 from engine.cli import terminal
 from engine.config import user_config
-from engine.config.beside import beside
+from engine.config.atomic import replacing
 from engine.errors import ExitCode
 
 
@@ -33,7 +33,7 @@ def edit() -> ExitCode:
     """Open the file in $VISUAL or $EDITOR; afterwards say what is wrong with it, if anything is."""
     file = paths.user_config()
     if not file.exists():
-        with beside(file) as unfinished:
+        with replacing(file) as unfinished:
             unfinished.write_text(user_config.TEMPLATE, encoding="utf-8")
     click.edit(filename=str(file))
     user_config.read()

@@ -11,8 +11,8 @@ from engine.cli import terminal, transcript
 from engine.cli.options import force_option
 from engine.cli.terminal import Styled
 from engine.errors import ExitCode
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
-from engine.recordings.retold import retold
 from engine.recordings.store import KEPT_AFTER_DELETION, Duels, KeptDuel
 from engine.tables import Row
 from engine.units import time_text
@@ -126,7 +126,7 @@ def _show_turn(found: Recording, number: int, turn: RecordedTurn) -> None:
     terminal.write(turn.prompt)
     terminal.say()
     terminal.say()
-    page = transcript.Transcript(retold(found, turn))
+    page = transcript.Transcript(rebuilt(found, turn))
     page.write_whole()
     page.end()
     if turn.lens:

@@ -167,9 +167,9 @@ class Awq(_Grouped, frozen=True, tag="awq"):
         return self._stored_bits(self.bits)
 
 
-Packed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
-Savable = Packed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
-Method = Full | BitsAndBytes | Packed | Gguf | Stored
+Checkpointed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
+Savable = Checkpointed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
+Method = Full | BitsAndBytes | Checkpointed | Gguf | Stored
 METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Rtn, Gptq, Awq, Gguf, Stored)
 
 

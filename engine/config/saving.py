@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from engine import input_files, paths
 from engine.config import strict_yaml
-from engine.config.beside import beside
+from engine.config.atomic import replacing
 from engine.config.faults import Key
 from engine.config.methods import Awq, Gptq
 from engine.config.profile import Profile, read, to_yaml
@@ -50,7 +50,7 @@ def save(wanted: Profile, base: Path | None, file: Path) -> None:
     if base is not None and base.resolve().parent != file.resolve().parent:
         for key, value in _paths(wanted):
             text = with_value(text, key, value)
-    with beside(file) as unfinished:
+    with replacing(file) as unfinished:
         _write(wanted, text, unfinished, file)
 
 

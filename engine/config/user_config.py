@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from engine import input_files, paths
 from engine.config import strict_yaml
-from engine.config.beside import beside
+from engine.config.atomic import replacing
 from engine.config.yaml_edit import with_value
 
 Schedule = Literal["sequential", "concurrent", "swap"]
@@ -91,7 +91,7 @@ def keep(key: str, value: object) -> None:
     file = paths.user_config()
     is_there = paths.answers(Path.exists, file)
     text = input_files.read_text(file, strict_yaml.LARGEST_FILE_BYTES) if is_there else TEMPLATE
-    with beside(file) as unfinished:
+    with replacing(file) as unfinished:
         unfinished.write_text(with_value(text, tuple(key.split(".")), value), encoding="utf-8")
         read(unfinished)
 

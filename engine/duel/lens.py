@@ -15,7 +15,7 @@ from engine.duel import teacher
 from engine.duel.answer import Answer
 from engine.duel.divergence import first_divergence
 from engine.duel.duel import Duel
-from engine.duel.teacher import Said
+from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered
 from engine.session.client import Session
@@ -151,7 +151,7 @@ async def look(duel: Duel) -> Lens | NoLens:
     return Lens(readings=readings, verdict=_verdict(readings, said[0][0], noise))
 
 
-def margins(said: Said, pairs: Sequence[Sequence[int]]) -> list[float | None]:
+def margins(said: TokenScores, pairs: Sequence[Sequence[int]]) -> list[float | None]:
     """How much likelier the first of each pair is, in nats; None where one is not among the likeliest."""
     found: list[float | None] = []
     for pair, ids, log_probs in zip(pairs, said.top_ids, said.top_log_probs, strict=True):
@@ -197,7 +197,7 @@ def _good(result: Found | Failed) -> Found:
     return result
 
 
-def _reading(side: int, passage: Passage, said: tuple[Said, Said]) -> Reading:
+def _reading(side: int, passage: Passage, said: tuple[TokenScores, TokenScores]) -> Reading:
     ids = passage.token_ids[passage.first :]
     views = [_views(one) for one in said]
     tokens = tuple(
@@ -215,7 +215,7 @@ def _reading(side: int, passage: Passage, said: tuple[Said, Said]) -> Reading:
     return Reading(side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, different_top=different)
 
 
-def _views(said: Said) -> list[View]:
+def _views(said: TokenScores) -> list[View]:
     return [
         View(
             log_prob=log_prob,
@@ -229,14 +229,14 @@ def _views(said: Said) -> list[View]:
     ]
 
 
-def _noise(once: Said, again: Said) -> float:
+def _noise(once: TokenScores, again: TokenScores) -> float:
     """How far rounding moves the reference's margins over its answer, in nats: 95 % of them move by less."""
     pairs = list(zip(margins(once, once.top_ids), margins(again, once.top_ids), strict=True))
     moved = sorted(abs(a - b) for a, b in pairs if a is not None and b is not None)
     return fidelity.quantile(moved, NOISE_SHARE) if moved else 0.0
 
 
-def _verdict(readings: tuple[Reading, Reading], reference: Said, noise: float) -> Verdict | None:
+def _verdict(readings: tuple[Reading, Reading], reference: TokenScores, noise: float) -> Verdict | None:
     """Why the answers diverge; None where they are equal, or one is only cut off earlier."""
     ids = [[token.token_id for token in reading.tokens] for reading in readings]
     index = first_divergence(*ids)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine import input_files, paths
 from engine.checkpoints import store
-from engine.config.methods import Gguf, Packed
+from engine.config.methods import Checkpointed, Gguf
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub
 from engine.errors import FileError, QuantDuelError, ShapeError
@@ -61,7 +61,7 @@ def _files_or_none(profile: Profile) -> list[Path]:
 
 def files(profile: Profile) -> list[Path]:
     """The weight files that a load of this profile will read, as far as they are on this machine."""
-    if isinstance(profile.quantization, Packed):
+    if isinstance(profile.quantization, Checkpointed):
         entry = store.made_of(profile)
         return _weight_files(entry.path) if entry else []
     match profile.source:

@@ -1,6 +1,6 @@
 """Teacher forcing: given tokens through the models of two sessions, and what both say at every position.
 
-Owns the shared memory between the two workers. Knows neither duels nor what is made of the figures.
+Owns the shared memory between the two workers. Knows neither duels nor how the figures are used.
 """
 
 from msgspec import Struct
@@ -11,7 +11,7 @@ from engine.session.passages import PIECE_BYTES, parts
 from engine.session.shared_file import SharedFile
 
 
-class Said(Struct, frozen=True, kw_only=True):
+class TokenScores(Struct, frozen=True, kw_only=True):
     """What one model says at every position; see `Scored`."""
 
     log_probs: tuple[float, ...] = ()
@@ -21,9 +21,9 @@ class Said(Struct, frozen=True, kw_only=True):
     rounding: tuple[float, ...] = ()
     pieces: dict[int, str] = {}
 
-    def and_then(self, scored: Scored) -> "Said":
+    def and_then(self, scored: Scored) -> "TokenScores":
         """With the positions that follow."""
-        return Said(
+        return TokenScores(
             log_probs=self.log_probs + scored.log_probs,
             klds=self.klds + scored.klds,
             top_ids=self.top_ids + scored.top_ids,
@@ -33,12 +33,14 @@ class Said(Struct, frozen=True, kw_only=True):
         )
 
 
-async def both(reference: Session, other: Session, passage: Passage) -> tuple[Said, Said] | Failed:
+async def both(
+    reference: Session, other: Session, passage: Passage
+) -> tuple[TokenScores, TokenScores] | Failed:
     """What two models say of a passage; the KLD of the second is against the first."""
     row_bytes = reference.info.vocabulary * reference.info.logit_bytes if reference.info else 0
     positions = max(1, PIECE_BYTES // max(1, row_bytes))
     size_bytes = max(1, row_bytes * min(positions, len(passage.token_ids) - passage.first))
-    first, second = Said(), Said()
+    first, second = TokenScores(), TokenScores()
     with SharedFile.in_memory(size_bytes) as shared:
         for part in parts(passage, positions):
             given = await reference.score(part, write=shared.place())
@@ -51,7 +53,7 @@ async def both(reference: Session, other: Session, passage: Passage) -> tuple[Sa
     return first, second
 
 
-async def alone(session: Session, passage: Passage) -> Said | Failed:
+async def alone(session: Session, passage: Passage) -> TokenScores | Failed:
     """What one model says of a passage."""
     scored = await session.score(passage)
-    return scored if isinstance(scored, Failed) else Said().and_then(scored)
+    return scored if isinstance(scored, Failed) else TokenScores().and_then(scored)

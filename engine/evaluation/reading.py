@@ -6,12 +6,12 @@ Knows sides and pieces; who reads what when is the business of `run`.
 import time
 from collections.abc import Callable
 
-from engine.evaluation.cut import Piece, Text, cut
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
+from engine.evaluation.windows import Piece, Text, in_windows
 from engine.jobs.events import Advanced, JobEvent
 from engine.jobs.pace import Pace
-from engine.protocol import Failed, Logits, Place, Scored, TextCut
+from engine.protocol import Failed, Logits, Place, Scored, Tokenized
 from engine.units import speed_text
 
 OTHER_TOKENS = (
@@ -62,11 +62,11 @@ class Reading:
         theirs = reference.text if reference else None
         if reference and theirs and side.has_tokenizer_of(reference):
             return theirs
-        found = await side.session.cut(self._settings.text, self._settings.tokens)
-        if not isinstance(found, TextCut):
+        found = await side.session.tokenize(self._settings.text, self._settings.tokens)
+        if not isinstance(found, Tokenized):
             side.failure = found
             return None
-        own = cut(self._settings, found)
+        own = in_windows(self._settings, found)
         if not own.windows:
             message = f"the text is too short: {len(found.token_ids)} tokens, and none to score among them"
             side.failure = Failed(kind="bad_input", message=message, hint="try --scored all")

@@ -12,12 +12,12 @@ from contextlib import suppress
 
 from engine import paths
 from engine.evaluation import settings as texts
-from engine.evaluation.cut import Text
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.text import sheet
+from engine.evaluation.windows import Text
 from engine.jobs.events import Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.sheet import Sheet

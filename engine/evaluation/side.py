@@ -6,17 +6,17 @@ Owns a session. Knows neither the other models nor the order in which they are a
 from collections.abc import Callable, Sequence
 
 from engine.config.profile import Profile
-from engine.evaluation.cut import Piece, Text
 from engine.evaluation.report import Row
+from engine.evaluation.windows import Piece, Text
 from engine.jobs.events import Advanced, JobEvent
 from engine.protocol import (
+    BenchRun,
     Failed,
     Loaded,
     Logits,
     Measured,
     Memory,
     ModelInfo,
-    Pass,
     Place,
     Scored,
     Staged,
@@ -89,7 +89,7 @@ class Side:
     async def time_decode(self, steps: int) -> None:
         """The speed of a short answer; a model whose window is too short for one has no such speed."""
         for count in (WARM_UP_STEPS, steps):
-            measured = await self.session.measure(Pass(context=DECODE_CONTEXT, steps=count))
+            measured = await self.session.measure(BenchRun(context=DECODE_CONTEXT, steps=count))
             if not isinstance(measured, Measured):
                 self.failure = None if measured.kind == "bad_input" else measured
                 return

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.config.methods import BitsAndBytes, Gguf, Method, Packed
+from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, Method
 from engine.errors import LoadError
 
 ALWAYS = ("torch", "transformers", "accelerate", "safetensors")
@@ -22,7 +22,7 @@ def library(method: Method) -> str:
             return "bitsandbytes"
         case Gguf():
             return "gguf"
-        case _ if isinstance(method, Packed):
+        case _ if isinstance(method, Checkpointed):
             return "gptqmodel"
         case _:
             return "transformers"

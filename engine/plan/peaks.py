@@ -7,7 +7,7 @@ kernel can take them back, but they are in every figure of the resident set.
 from typing import Literal
 
 from engine.config import runtime as rules
-from engine.config.methods import BitsAndBytes, Method, Packed
+from engine.config.methods import BitsAndBytes, Checkpointed, Method
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.plan.weights import quantized
@@ -21,7 +21,7 @@ PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many token
 
 def package(method: Method, shape: ModelShape) -> str:
     """The library that a load of this method imports beside torch and transformers."""
-    if isinstance(method, Packed) or (shape.packing and shape.packing.layout):
+    if isinstance(method, Checkpointed) or (shape.packing and shape.packing.layout):
         return "gptqmodel"
     is_bitsandbytes = isinstance(method, BitsAndBytes) or (
         shape.packing is not None and shape.packing.method == "bitsandbytes"
@@ -31,7 +31,7 @@ def package(method: Method, shape: ModelShape) -> str:
 
 def file_read(method: Method, *, checkpoint_is_there: bool) -> FileRead:
     """Which file a load of this method reads."""
-    if isinstance(method, Packed) or (isinstance(method, BitsAndBytes) and checkpoint_is_there):
+    if isinstance(method, Checkpointed) or (isinstance(method, BitsAndBytes) and checkpoint_is_there):
         return "made"
     return "quantized on load" if isinstance(method, BitsAndBytes) else "source"
 
@@ -88,7 +88,7 @@ def quantizing(
     The model is held there in full precision, layer after layer is replaced by its packed form, and the
     perplexity before and after takes all logits of a window.
     """
-    if not isinstance(method, Packed) or shape.packing:
+    if not isinstance(method, Checkpointed) or shape.packing:
         return ()
     size = sum(tensor.elements for tensor in roles.used(shape)) * target.element_bytes
     by_layer: dict[str, int] = {}

@@ -5,7 +5,7 @@ Pure. Knows what methods and checkpoints are to those rules; must not know bytes
 
 from engine.config import runtime
 from engine.config.layouts import Layout, on_cpu
-from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Method, Packed
+from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Method
 from engine.config.runtime import Linear, Matrices, StepKind
 from engine.plan.weights import layout_of
 from engine.shape.model_shape import Architecture, ModelShape
@@ -43,7 +43,7 @@ def _layout(shape: ModelShape, method: Method) -> Layout | None:
     """Of GPTQ's and AWQ's weights, where the model has such."""
     if shape.packing:
         return shape.packing.layout
-    return layout_of(method) if isinstance(method, Packed) else None
+    return layout_of(method) if isinstance(method, Checkpointed) else None
 
 
 def _held_packed(layout: Layout, dtype: str) -> Linear:

@@ -7,7 +7,14 @@ with loaded models (docs/measuring.md).
 from collections.abc import Iterable
 
 from engine.config.layouts import Layout
-from engine.config.methods import BITSANDBYTES_BLOCK, DOUBLE_QUANT_BLOCK, Awq, BitsAndBytes, Method, Packed
+from engine.config.methods import (
+    BITSANDBYTES_BLOCK,
+    DOUBLE_QUANT_BLOCK,
+    Awq,
+    BitsAndBytes,
+    Checkpointed,
+    Method,
+)
 from engine.plan.packed_weights import WORD_BITS, Matrix, packed
 from engine.plan.target import Target
 from engine.plan.terms import Term
@@ -31,9 +38,9 @@ def terms(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]
 
 def quantized(shape: ModelShape, method: Method) -> tuple[Tensor, ...]:
     """The matrices that the method quantizes."""
-    if not isinstance(method, Packed | BitsAndBytes) or shape.packing:
+    if not isinstance(method, Checkpointed | BitsAndBytes) or shape.packing:
         return ()
-    inside = isinstance(method, Packed)
+    inside = isinstance(method, Checkpointed)
     linear = (
         tensor for tensor in roles.used(shape) if roles.role(tensor) == "linear" and len(tensor.shape) == 2
     )
@@ -54,7 +61,7 @@ def nominal_bits(method: Method, dtype_bits: int) -> int:
     return int(getattr(method, "bits", dtype_bits))
 
 
-def layout_of(method: Packed) -> Layout:
+def layout_of(method: Checkpointed) -> Layout:
     """How this method's checkpoint is packed."""
     if isinstance(method, Awq):
         return Layout("awq", method.bits, method.group_size, sym=not method.zero_point)
@@ -69,7 +76,7 @@ def _of_plain(used: tuple[Tensor, ...], method: Method, target: Target) -> list[
         ) + _plain(
             [tensor for tensor in linear if len(tensor.shape) > 2], target, "experts, which stay as they are"
         )
-    if isinstance(method, Packed):
+    if isinstance(method, Checkpointed):
         inside = [tensor for tensor in linear if roles.is_in_layer(tensor) and len(tensor.shape) == 2]
         matrices = [Matrix(*tensor.shape) for tensor in inside]
         outside = [tensor for tensor in linear if tensor not in inside]

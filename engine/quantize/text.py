@@ -20,9 +20,9 @@ def sheet(made: Quantized) -> Sheet:
     path = Path(made.path)
     size_bytes = store.size_bytes(path)
     found = checkpoint_sheet(made.record, path, size_bytes)
-    above = [CACHED, *found.above] if made.was_there else found.above
+    above = [CACHED, *found.above] if made.cached else found.above
     key = made.record.recipe.key
-    figures = {"key": key, "path": made.path, "was_there": made.was_there, "size_bytes": size_bytes}
+    figures = {"key": key, "path": made.path, "cached": made.cached, "size_bytes": size_bytes}
     return replace(found, above=above, document={**figures, "record": made.record})
 
 

@@ -4,8 +4,8 @@ import msgspec
 
 from engine.duel import turn as records
 from engine.duel.turn import Turn
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import FORMAT, VERSION, RecordedTurn, Recording, RecordingFile
-from engine.recordings.retold import retold
 from engine.sanitize import escaped
 
 
@@ -25,7 +25,7 @@ def json_text(recording: Recording) -> str:
 
 def record(recording: Recording, turn: RecordedTurn) -> Turn:
     """A turn's record."""
-    duel = retold(recording, turn)
+    duel = rebuilt(recording, turn)
     sides = [
         records.side(session, duel.answers.get(side), failure=None)
         for side, session in enumerate(duel.sessions)

@@ -16,8 +16,8 @@ from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.errors import HistoryError
 from engine.protocol import Event, Loaded, Staged, Started
-from engine.recordings.recording import RecordedTurn, Recording, Said
-from engine.recordings.retold import Conversations, conversation
+from engine.recordings.rebuilt import Conversations, conversation
+from engine.recordings.recording import RecordedTurn, Recording, SideEvent
 from engine.recordings.store import Change, Duels, now
 
 FLUSH_S = 0.25  # what a kill may cost
@@ -39,7 +39,7 @@ class _Turn:
     begun: RecordedTurn
     after: "_Turn | None" = None
     id: int | None = None
-    said: list[Said] = field(default_factory=list)
+    said: list[SideEvent] = field(default_factory=list)
     lens: Lens | None = None
 
 
@@ -132,7 +132,7 @@ class Keeper:
                 self._add(turn, (side, Loaded(info=session.info, memory=session.memory)))
         return turn
 
-    def _add(self, turn: _Turn, said: Said) -> None:
+    def _add(self, turn: _Turn, said: SideEvent) -> None:
         turn.said.append(said)
         self._wait(turn)
 
@@ -186,7 +186,7 @@ class Keeper:
             self._told(error)
 
 
-def _write(change: Change, turn: _Turn, said: list[Said], lens: Lens | None) -> None:
+def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None) -> None:
     if turn.duel.id is None:
         turn.duel.id = change.begin_duel(turn.duel.profiles, turn.duel.histories, turn.begun.created)
     if turn.id is None:

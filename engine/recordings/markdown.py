@@ -18,8 +18,8 @@ from engine.recordings.figures import (
     figures,
     remarks,
 )
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
-from engine.recordings.retold import retold
 from engine.sanitize import visible
 from engine.units import MISSING, time_text
 
@@ -32,9 +32,9 @@ def markdown(recording: Recording) -> str:
     parts = [f"# {_line(recording.title or 'A duel')}", f"{time_text(recording.created, with_zone=True)}"]
     parts += [text for side in (0, 1) for text in _history(recording, side)]
     for number, turn in enumerate(recording.turns, 1):
-        parts += _turn(number, turn, retold(recording, turn))
+        parts += _turn(number, turn, rebuilt(recording, turn))
     if recording.turns:
-        last = retold(recording, recording.turns[-1])
+        last = rebuilt(recording, recording.turns[-1])
         parts += ["## Models, machine and versions", _table(facts(last), against=False)]
     parts += ["## Definitions", "\n".join(f"- **{name}**: {meaning}" for name, meaning in DEFINITIONS)]
     return "\n\n".join(parts)

@@ -21,8 +21,8 @@ from engine.recordings.figures import (
     remarks,
 )
 from engine.recordings.html import Child, Html, element, joined
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
-from engine.recordings.retold import retold
 from engine.units import MISSING, time_text
 
 STYLE = Path(__file__).with_name("page.css")
@@ -73,7 +73,7 @@ def _history(side: int, recording: Recording) -> Html:
 
 
 def _turn(recording: Recording, number: int, turn: RecordedTurn) -> Html:
-    duel = retold(recording, turn)
+    duel = rebuilt(recording, turn)
     after = "" if turn.after in {None, number - 2} else f" after turn {(turn.after or 0) + 1}"
     return element(
         "section",
@@ -181,7 +181,7 @@ def _view(view: View) -> str:
 def _models(recording: Recording) -> Html:
     if not recording.turns:
         return Html("")
-    rows = facts(retold(recording, recording.turns[-1]))
+    rows = facts(rebuilt(recording, recording.turns[-1]))
     heading = element("h2", "Models, machine and versions")
     return element("section", heading, element("div", _table("", rows, against=False), class_="card"))
 

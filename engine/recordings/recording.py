@@ -38,7 +38,7 @@ STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 Found = TypeVar("Found")
 SideNumber = Annotated[int, Meta(ge=0, le=1)]
 Text = Annotated[str, Meta(max_length=LONGEST_TITLE)]
-Said = tuple[SideNumber, Event]
+SideEvent = tuple[SideNumber, Event]
 """A side, and what its worker said."""
 
 
@@ -52,7 +52,7 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
     prompts: tuple[Prompt, ...] = ()
     """How each side's conversation became text, where that was not its profile's own."""
     schedule: Schedule = "sequential"
-    events: tuple[Said, ...] = ()
+    events: tuple[SideEvent, ...] = ()
     """As they came. A side's first is `Loaded`, which says what answers."""
     lens: Lens | None = None
     """Both models' view of every token, where it was computed."""

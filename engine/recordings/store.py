@@ -20,7 +20,7 @@ from engine.database import Database
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
 from engine.protocol import Message
-from engine.recordings.recording import LONGEST_TITLE, RecordedTurn, Recording, Said, tolerant
+from engine.recordings.recording import LONGEST_TITLE, RecordedTurn, Recording, SideEvent, tolerant
 from engine.session.schedule import Schedule
 
 KEPT_AFTER_DELETION = timedelta(days=7)
@@ -173,7 +173,7 @@ class Change:
         row = (duel, after, turn.created, turn.prompt, *settings)
         return _number(self._db.execute(insert, row))
 
-    def add(self, turn: int, events: Sequence[Said]) -> None:
+    def add(self, turn: int, events: Sequence[SideEvent]) -> None:
         """What was said since the last call."""
         number = "(SELECT coalesce(max(number), 0) + 1 FROM pieces WHERE turn = ?)"
         encoded = msgspec.json.encode(events)
@@ -262,7 +262,9 @@ def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes])
         generation=tolerant(msgspec.json.decode(generation), Generation),
         prompts=tolerant(msgspec.json.decode(prompts), tuple[Prompt, ...]),
         schedule=msgspec.convert(schedule, Schedule),
-        events=tuple(said for piece in pieces for said in msgspec.json.decode(piece, type=tuple[Said, ...])),
+        events=tuple(
+            event for piece in pieces for event in msgspec.json.decode(piece, type=tuple[SideEvent, ...])
+        ),
         lens=msgspec.json.decode(lens, type=Lens) if lens else None,
         after=places.get(after),
     )

@@ -15,10 +15,10 @@ from engine.checkpoints import views
 from engine.config.profile import Generation, Profile, Prompt
 from engine.machine import nvidia, oom_kill, packages
 from engine.protocol import (
+    BenchRun,
     Cancel,
     Command,
     CopyMeasured,
-    Cut,
     Decoded,
     Event,
     Failed,
@@ -34,7 +34,6 @@ from engine.protocol import (
     Memory,
     Message,
     ModelInfo,
-    Pass,
     Passage,
     Place,
     Prefilled,
@@ -48,7 +47,8 @@ from engine.protocol import (
     Scored,
     Staged,
     Started,
-    TextCut,
+    Tokenize,
+    Tokenized,
 )
 from engine.session.last_words import last_words
 from engine.session.worker_process import WorkerProcess
@@ -58,7 +58,7 @@ ADVICE_S = 5.0  # what goes with a failure may not keep it from the reader for l
 MAKING = (Started, Staged, Failed)
 ANSWERING = (Prompted, Resumed, Prefilled, Decoded, Finished, Failed)
 
-Result = TypeVar("Result", Rendered, Measured, CopyMeasured, TextCut, Scored)
+Result = TypeVar("Result", Rendered, Measured, CopyMeasured, Tokenized, Scored)
 
 
 class How(TypedDict, total=False):
@@ -79,10 +79,10 @@ class Session:
         *,
         threads: int | None = None,
         memory_limit_bytes: int | None = None,
-        packed: bool = True,
+        native_step: bool = True,
     ) -> None:
         self.profile = profile
-        self.packed = packed
+        self.native_step = native_step
         self.memory_limit_bytes = memory_limit_bytes
         self.info: ModelInfo | None = None
         self.memory: Memory | None = None
@@ -101,8 +101,8 @@ class Session:
 
     def again(self) -> "Session":
         """A new session like this one, not started."""
-        limit, packed = self.memory_limit_bytes, self.packed
-        return Session(self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
+        limit, native_step = self.memory_limit_bytes, self.native_step
+        return Session(self.profile, threads=self._threads, memory_limit_bytes=limit, native_step=native_step)
 
     @property
     def ready(self) -> bool:
@@ -126,8 +126,10 @@ class Session:
 
     async def load(self) -> AsyncGenerator[Event]:
         """Start the worker and load the model; the last event is Loaded or Failed."""
-        limit, packed = self.memory_limit_bytes, self.packed
-        command = Load(profile=self.profile, threads=self._threads, memory_limit_bytes=limit, packed=packed)
+        limit, native_step = self.memory_limit_bytes, self.native_step
+        command = Load(
+            profile=self.profile, threads=self._threads, memory_limit_bytes=limit, native_step=native_step
+        )
         async for event in self._made(command, Loaded):
             if isinstance(event, Loaded):
                 self.info, self.memory = event.info, event.memory
@@ -157,7 +159,7 @@ class Session:
         command = Render(request=self._next_request(), messages=messages, prompt=prompt)
         return await self._result(command, Rendered)
 
-    async def measure(self, run: Pass, *, threads: int | None = None) -> Measured | Failed:
+    async def measure(self, run: BenchRun, *, threads: int | None = None) -> Measured | Failed:
         """Run once with made-up prompts, and what was stamped."""
         return await self._result(Measure(request=self._next_request(), run=run, threads=threads), Measured)
 
@@ -165,9 +167,9 @@ class Session:
         """How fast the model's device copies."""
         return await self._result(MeasureCopy(request=self._next_request()), CopyMeasured)
 
-    async def cut(self, text: str, tokens: int | None = None) -> TextCut | Failed:
+    async def tokenize(self, text: str, tokens: int | None = None) -> Tokenized | Failed:
         """An evaluation text as token ids, so many from its beginning."""
-        return await self._result(Cut(request=self._next_request(), text=text, tokens=tokens), TextCut)
+        return await self._result(Tokenize(request=self._next_request(), text=text, tokens=tokens), Tokenized)
 
     async def score(
         self, passage: Passage, *, write: Place | None = None, reference: Logits | None = None

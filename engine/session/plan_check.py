@@ -8,7 +8,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.config.methods import Packed
+from engine.config.methods import Checkpointed
 from engine.config.profile import Profile
 from engine.errors import LoadError
 from engine.machine.hardware import Hardware
@@ -16,7 +16,7 @@ from engine.plan import running
 from engine.plan.local import checkpoint_is_there, planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, total
-from engine.protocol import Failed, Loaded, Measured, Memory, Pass, Quantized, Staged
+from engine.protocol import BenchRun, Failed, Loaded, Measured, Memory, Quantized, Staged
 from engine.session.client import Session
 
 Tell = Callable[[str, Staged], object]
@@ -59,7 +59,7 @@ async def checked(profile: Profile, wish: Wish, machine: Hardware, tell: Tell) -
     )
     try:
         quantize_peak = (
-            await _make(profile, tell) if made and isinstance(profile.quantization, Packed) else None
+            await _make(profile, tell) if made and isinstance(profile.quantization, Checkpointed) else None
         )
         actual, source = await _measure(profile, found, wish, tell, quantize_peak)
     except LoadError as error:
@@ -92,8 +92,8 @@ async def _make(profile: Profile, tell: Tell) -> int | None:
             match event:
                 case Staged():
                     tell(profile.name, event)
-                case Quantized(record=record, was_there=was_there):
-                    peak = None if was_there else record.peak_bytes
+                case Quantized(record=record, cached=cached):
+                    peak = None if cached else record.peak_bytes
                 case Failed(message=message, hint=hint):
                     raise LoadError(message, hint)
     finally:
@@ -109,7 +109,7 @@ async def _measure(
     try:
         loaded = await _loaded(session, tell)
         steps = 2  # one token is chosen from the prompt, and read as the cache's last
-        run = Pass(context=max(1, found.context - 1), batch=found.batch, steps=steps)
+        run = BenchRun(context=max(1, found.context - 1), batch=found.batch, steps=steps)
         filled = await session.measure(run)
         if not isinstance(filled, Measured):
             raise LoadError(filled.message, filled.hint)

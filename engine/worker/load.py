@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.config.methods import BitsAndBytes, Packed, Stored
+from engine.config.methods import BitsAndBytes, Checkpointed, Stored
 from engine.config.profile import Profile
 from engine.errors import LoadError
 from engine.machine import packages
@@ -54,10 +54,10 @@ class LoadedModel:
     profile: Profile
 
 
-def load(profile: Profile, threads: int | None, report: Report, *, packed: bool = True) -> LoadedModel:
+def load(profile: Profile, threads: int | None, report: Report, *, native_step: bool = True) -> LoadedModel:
     """The profile's model, warmed up. LoadError or OutOfMemoryError says why there is none.
 
-    Unless `packed`, it stays as transformers loads it. Without `threads` their number is measured.
+    Unless `native_step`, it stays as transformers loads it. Without `threads` their number is measured.
     """
     environment.set_environment()
     torch.set_num_threads(threads or physical_cores())
@@ -65,7 +65,7 @@ def load(profile: Profile, threads: int | None, report: Report, *, packed: bool 
         with heap.tidy(), _checkpoint(profile, report) as checkpoint:
             is_gguf = checkpoint.kind == "gguf"
             with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
-                return _read(profile, checkpoint, report, threads, packed=packed)
+                return _read(profile, checkpoint, report, threads, native_step=native_step)
     except Exception as error:
         raise failures.explained(error, profile) from error
 
@@ -73,7 +73,7 @@ def load(profile: Profile, threads: int | None, report: Report, *, packed: bool 
 @contextmanager
 def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
     """What the method reads: the source, or for some methods a checkpoint made of it once."""
-    if isinstance(profile.quantization, Packed):
+    if isinstance(profile.quantization, Checkpointed):
         from engine.worker.quantize import ensure
 
         yield ensure.ready(profile, report)
@@ -99,7 +99,7 @@ def _require_reader(profile: Profile) -> None:
 
 
 def _read(
-    profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, packed: bool
+    profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, native_step: bool
 ) -> LoadedModel:
     readable.require_kind(checkpoint.config, checkpoint.name)
     placement = place(profile.model, checkpoint.dtype)
@@ -116,7 +116,7 @@ def _read(
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
-    if packed and step.prepare(model, report):
+    if native_step and step.prepare(model, report):
         warm_up(model, checkpoint.name)
     if threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())

@@ -13,14 +13,13 @@ import torch
 from msgspec.structs import replace
 from transformers import DynamicCache
 
-from engine.config.methods import Packed
+from engine.config.methods import Checkpointed
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
 from engine.machine.energy import Meter, meter
 from engine.protocol import (
     GPU_FAULT_EXIT_CODE,
     LONGEST_TEXT,
     Command,
-    Cut,
     Decoded,
     Failed,
     FailureKind,
@@ -38,6 +37,7 @@ from engine.protocol import (
     Resumed,
     Score,
     ThinkMarks,
+    Tokenize,
 )
 from engine.sanitize import without_userinfo
 from engine.worker import methods
@@ -70,8 +70,8 @@ def serve(wire: Wire) -> None:
             wire.emit(Failed(kind="bad_input", message="no model is loaded", request=command.request))
         elif isinstance(command, Render):
             _render(wire, loaded, command)
-        elif isinstance(command, Cut):
-            _cut(wire, loaded, command)
+        elif isinstance(command, Tokenize):
+            _tokenize(wire, loaded, command)
         elif isinstance(command, Score):
             _score(wire, loaded, command, scorer)
         elif isinstance(command, Measure | MeasureCopy):
@@ -85,7 +85,7 @@ def serve(wire: Wire) -> None:
 def _load(wire: Wire, command: Load, kept: KeptCache) -> LoadedModel | None:
     with _failures_reported(wire, "not_loaded"):
         _limit_memory(command)
-        loaded = load(command.profile, command.threads, wire.emit, packed=command.packed)
+        loaded = load(command.profile, command.threads, wire.emit, native_step=command.native_step)
         rehearsed(loaded, kept, wire.emit)
         in_use = memory.read(loaded.model, loaded.device, None)
         wire.emit(Loaded(info=loaded.info, memory=in_use))
@@ -100,7 +100,7 @@ def _limit_memory(command: Load) -> None:
     _require_host(command)
     method = command.profile.quantization
     methods.loader(method)
-    if isinstance(method, Packed):
+    if isinstance(method, Checkpointed):
         from engine.worker.methods import gptqmodel_api
 
         gptqmodel_api.package()
@@ -135,9 +135,9 @@ def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
         wire.emit(Rendered(request=command.request, text=text, token_ids=tuple(token_ids)))
 
 
-def _cut(wire: Wire, loaded: LoadedModel, command: Cut) -> None:
+def _tokenize(wire: Wire, loaded: LoadedModel, command: Tokenize) -> None:
     with _failures_reported(wire, "bad_input", command.request):
-        wire.emit(evaluation.cut(loaded.tokenizer, command))
+        wire.emit(evaluation.tokenize(loaded.tokenizer, command))
 
 
 def _score(wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer) -> None:

@@ -13,7 +13,7 @@ import torch
 from engine.config.methods import Full
 from engine.config.profile import Model, Profile
 from engine.machine import hardware, nvidia
-from engine.protocol import Event, Failed, Loaded, Measured, Pass
+from engine.protocol import BenchRun, Event, Failed, Loaded, Measured
 from engine.session.client import Session
 from engine.units import MIB
 from tests.gpu.on_device import DEVICE, HAS_GPU, WISH, cuda_only, profile
@@ -102,9 +102,9 @@ async def test_memory_that_runs_out_in_a_request_costs_that_request() -> None:
     try:
         assert isinstance((await events(session))[-1], Loaded)
         with only_free(64 * MIB):
-            failed = await session.measure(Pass(context=8000, steps=8))  # 360 MiB of keys and values
+            failed = await session.measure(BenchRun(context=8000, steps=8))  # 360 MiB of keys and values
         assert_out_of_memory(failed)
-        measured = await session.measure(Pass(context=64, steps=8))
+        measured = await session.measure(BenchRun(context=64, steps=8))
         assert isinstance(measured, Measured) and measured.decode == "graph"
     finally:
         await session.close()

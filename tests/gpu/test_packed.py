@@ -77,7 +77,7 @@ def require_the_engines_step(model: LoadedModel) -> None:
 )
 def test_what_is_quantized_here_answers(name: str) -> None:
     wanted = profile({**METHODS, **ON_GPU}[name], "bfloat16")
-    made = ensure.ensure(wanted, lambda staged: None, anew=True)
+    made = ensure.ensure(wanted, lambda staged: None, force=True)
     check = made.record.check
     assert check is not None and 0.8 < check.ratio < 1.25
     model = loaded(wanted.quantization, "bfloat16")

@@ -58,4 +58,4 @@ def _make(profile: Profile, home: Path, told: "SimpleQueue[Staged | bool]") -> N
     from engine.worker.quantize import ensure
 
     torch.set_num_threads(2)
-    told.put(ensure.ensure(profile, told.put).was_there)
+    told.put(ensure.ensure(profile, told.put).cached)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from engine.config.profile import Generation, Model, Profile
 from engine.errors import InputError, LoadError
-from engine.protocol import Measure, Pass, Passage, Score
+from engine.protocol import BenchRun, Measure, Passage, Score
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory
@@ -115,7 +115,7 @@ def test_a_passage_goes_on_behind_a_state_as_decoding_does(
 
 @pytest.mark.parametrize("kind", STATES)
 def test_a_benchmark_counts_what_a_state_holds(kind: str, folder_of: Callable[[str], Path]) -> None:
-    run = Pass(context=16, batch=2, steps=4, depth=8)
+    run = BenchRun(context=16, batch=2, steps=4, depth=8)
     found = bench_run.measured(
         loaded_of(folder_of(kind)), Measure(request=1, run=run), lambda: False, KeptCache()
     )

@@ -23,8 +23,8 @@ from engine.duel.swap import return_text
 from engine.plan import advice
 from engine.protocol import Event, Failed, Finished, Loaded, Staged, Started
 from engine.recordings.keeper import Keeper
+from engine.recordings.rebuilt import conversation
 from engine.recordings.recording import Recording
-from engine.recordings.retold import conversation
 from engine.recordings.store import Duels
 from engine.session.client import Session
 from engine.session.schedule import AskedSchedule, Schedule

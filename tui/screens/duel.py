@@ -383,7 +383,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         """What was asked and answered, the last turns of it."""
         from engine.duel.comparison import compare
         from engine.recordings.figures import divergence_offset
-        from engine.recordings.retold import retold
+        from engine.recordings.rebuilt import rebuilt
 
         numbers = range(len(recording.turns))[-MOST_RETOLD:]
         for pane in self.panes:
@@ -392,7 +392,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
                 pane.transcript.note(f"{left} earlier turns are kept, and not shown here")
         for number in numbers:
             turn = recording.turns[number]
-            duel = retold(recording, turn)
+            duel = rebuilt(recording, turn)
             self.query_one(Delta).comparison = compare(duel)
             for side, pane in enumerate(self.panes):
                 answer, offset = duel.answers.get(side), divergence_offset(duel, side)

@@ -22,8 +22,8 @@ from textual.widgets.option_list import Option
 from engine.duel.duel import Duel
 from engine.errors import QuantDuelError
 from engine.recordings.figures import LETTERS, comparison_lines, remarks
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
-from engine.recordings.retold import retold
 from engine.recordings.store import Duels, KeptDuel
 from engine.sanitize import visible
 from engine.units import speed_text, time_text
@@ -263,7 +263,7 @@ def preview_content(recording: Recording) -> Content:
 
 
 def _turn_content(recording: Recording, turn: RecordedTurn) -> Content:
-    duel = retold(recording, turn)
+    duel = rebuilt(recording, turn)
     lines = [Content.assemble(("› ", "$quiet"), (_shortened(turn.prompt), "bold"))]
     lines += [_answer_content(duel, side) for side in (0, 1)]
     lines += [Content.assemble((line, "$quiet")) for line in comparison_lines(duel)]

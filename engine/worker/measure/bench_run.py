@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from engine.config import runtime
 from engine.errors import InputError
-from engine.protocol import CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory, Pass
+from engine.protocol import BenchRun, CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory
 from engine.worker import step
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
@@ -109,7 +109,7 @@ def _greedy(home: torch.device) -> Callable[[Tensor], Tensor]:
 GENERATORS = {"engine": engine_generate, "hf": hf_generate.generate}
 
 
-def _cache(loaded: LoadedModel, run: Pass, kept: KeptCache) -> DynamicCache:
+def _cache(loaded: LoadedModel, run: BenchRun, kept: KeptCache) -> DynamicCache:
     """An empty one. A run whose memory counts has a new one, which later runs of its shape may have again."""
     if run.generator == "hf" or run.with_memory:
         kept.drop()
@@ -118,7 +118,9 @@ def _cache(loaded: LoadedModel, run: Pass, kept: KeptCache) -> DynamicCache:
     return kept.empty(loaded.model.config, run.batch, run.depth + run.context + run.steps)
 
 
-def _generated(loaded: LoadedModel, run: Pass, cache: DynamicCache, cancelled: Callable[[], bool]) -> Stamps:
+def _generated(
+    loaded: LoadedModel, run: BenchRun, cache: DynamicCache, cancelled: Callable[[], bool]
+) -> Stamps:
     """Fill the cache as deep as the run wants it, off the clock; then generate."""
     prompt = made_up(loaded, run.batch, run.depth + run.context)
     if run.depth:
@@ -141,7 +143,7 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
         raise CancelledError
 
 
-def _require_room(loaded: LoadedModel, run: Pass) -> None:
+def _require_room(loaded: LoadedModel, run: BenchRun) -> None:
     needed = run.depth + run.context + run.steps - 1  # nobody reads the last token that is chosen
     window = loaded.info.context_length
     if window and needed > window:

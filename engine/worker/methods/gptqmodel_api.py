@@ -19,7 +19,7 @@ from transformers import GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.config.layouts import layout
-from engine.config.methods import Packed
+from engine.config.methods import Checkpointed
 from engine.machine import packages
 from engine.protocol import Stage
 from engine.worker.checkpoints import completeness
@@ -52,7 +52,7 @@ def package() -> Any:
     return gptqmodel
 
 
-def load(method: Packed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+def load(method: Checkpointed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     """RTN, GPTQ or AWQ: a checkpoint that was made once. RTN is stored as GPTQ stores."""
     return load_packed(checkpoint, placement)
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
 from engine.checkpoints import export, store
-from engine.config.methods import Awq, BitsAndBytes, Gptq, Packed, Savable, tag
+from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq, Savable, tag
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
@@ -40,7 +40,7 @@ class Made:
 
     path: Path
     record: Record
-    was_there: bool
+    cached: bool
 
 
 def done(command: Quantize, report: Report) -> Quantized:
@@ -49,13 +49,13 @@ def done(command: Quantize, report: Report) -> Quantized:
     try:
         if command.out:
             export.require_free(Path(command.out), replace=command.force)
-        made = ensure(command.profile, report, anew=command.force)
+        made = ensure(command.profile, report, force=command.force)
         path = made.path
         if command.out:
             path = export.export(made.path, Path(command.out), replace=command.force)
     except Exception as error:
         raise failures.explained(error, command.profile) from error
-    return Quantized(path=str(path), record=made.record, was_there=made.was_there)
+    return Quantized(path=str(path), record=made.record, cached=made.cached)
 
 
 def ready(profile: Profile, report: Report) -> Checkpoint:
@@ -80,7 +80,7 @@ def _checkpoint(profile: Profile, made: Made) -> Checkpoint:
     return Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
 
 
-def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
+def ensure(profile: Profile, report: Report, *, force: bool = False) -> Made:
     """The profile's quantized checkpoint; LoadError or OutOfMemoryError says why there is none.
 
     Where the store has it, the source is not needed: it is neither fetched nor converted again.
@@ -91,7 +91,7 @@ def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
     config = early_config(profile)
     if config is not None:
         _require_group_size(profile, config)
-    if not anew and (made := _without_source(profile, config)):
+    if not force and (made := _without_source(profile, config)):
         return made
     source = fetch(profile, report)
     source.require_full_precision()
@@ -99,12 +99,12 @@ def ensure(profile: Profile, report: Report, *, anew: bool = False) -> Made:
     _require_group_size(profile, source.config)
     recipe = _recipe(profile, identity(profile, source, report), source.dtype)
     while True:
-        if not anew and (made := _found(recipe)):
+        if not force and (made := _found(recipe)):
             return made
-        with store.building(recipe, _waiting(report), anew=anew) as build:
+        with store.building(recipe, _waiting(report), force=force) as build:
             if build is not None:
                 record = builder.CheckpointBuild(profile, method, source).into(build, recipe, report)
-                return Made(build.publish(record), record, was_there=False)
+                return Made(build.publish(record), record, cached=False)
 
 
 def _without_source(profile: Profile, config: PreTrainedConfig | None) -> Made | None:
@@ -116,12 +116,12 @@ def _without_source(profile: Profile, config: PreTrainedConfig | None) -> Made |
 
 def _found(recipe: Recipe) -> Made | None:
     entry = store.find(recipe)
-    return Made(entry.path, entry.record, was_there=True) if entry else None
+    return Made(entry.path, entry.record, cached=True) if entry else None
 
 
 def _require_group_size(profile: Profile, config: PreTrainedConfig) -> None:
     method = profile.quantization
-    if isinstance(method, Packed):
+    if isinstance(method, Checkpointed):
         found = group_size.linear_widths(config, profile.model.trust_remote_code)
         group_size.require_divisible(method.group_size, found, profile.model.source)
 

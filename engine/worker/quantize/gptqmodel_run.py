@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from engine.config.methods import Awq, Gptq, Packed, Rtn
+from engine.config.methods import Awq, Checkpointed, Gptq, Rtn
 from engine.config.record import ModuleError
 from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
@@ -23,7 +23,7 @@ from engine.worker.quantize.progress import LayerProgress
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
-def config(method: Packed, device: torch.device) -> Any:
+def config(method: Checkpointed, device: torch.device) -> Any:
     """The method's options as GPTQModel's own configuration."""
     gptqmodel = package()
     shared = {
@@ -43,7 +43,7 @@ def config(method: Packed, device: torch.device) -> Any:
             return gptqmodel.GPTQConfig(act_group_aware=in_groups, **options, **shared)
 
 
-def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
+def source(checkpoint: Checkpoint, method: Checkpointed, placement: Placement) -> Any:
     """The full-precision model, on the CPU, ready to be quantized on the placement's device."""
     gptqmodel = package()
     with completeness.required(checkpoint.name), same_attention():
@@ -56,7 +56,7 @@ def source(checkpoint: Checkpoint, method: Packed, placement: Placement) -> Any:
 
 
 def quantize(
-    model: Any, method: Packed, samples: Sequence[Sequence[int]], progress: LayerProgress, logs: Path
+    model: Any, method: Checkpointed, samples: Sequence[Sequence[int]], progress: LayerProgress, logs: Path
 ) -> tuple[ModuleError, ...]:
     """Quantize `source`'s model in place, with calibration samples of token ids; what each layer lost.
 

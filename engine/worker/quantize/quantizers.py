@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from engine.config.methods import BitsAndBytes, Packed
+from engine.config.methods import BitsAndBytes, Checkpointed
 from engine.config.record import ModuleError
 from engine.protocol import Staged, Step
 from engine.worker.checkpoints import completeness
@@ -55,7 +55,7 @@ class Quantizer(Protocol):
 class Packing:
     """RTN, GPTQ and AWQ through GPTQModel, with calibration samples of token ids."""
 
-    method: Packed
+    method: Checkpointed
     samples: list[list[int]]
     placement: Placement
 

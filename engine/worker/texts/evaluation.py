@@ -12,7 +12,7 @@ from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
 from engine.errors import InputError
 from engine.evaluation.settings import require_text, text_name
-from engine.protocol import Cut, TextCut
+from engine.protocol import Tokenize, Tokenized
 from engine.worker.texts.sets import HUB, HubSet, hub_rows, python_docs
 from engine.worker.texts.tokens import beginning as beginning_of
 
@@ -34,13 +34,13 @@ HUB_TESTS = {
 ROWS = {"c4": 1100}
 
 
-def cut(tokenizer: PreTrainedTokenizerBase, command: Cut) -> TextCut:
+def tokenize(tokenizer: PreTrainedTokenizerBase, command: Tokenize) -> Tokenized:
     """The text a command names, tokenized in one piece; LoadError where it cannot be had."""
     ids = token_ids(tokenizer, whole(command.text), command.tokens)
     beginning = tuple(beginning_of(tokenizer))
     if len(ids) + len(beginning) < 2:
         raise InputError(f"the text {text_name(command.text)} has too few tokens to score any")
-    return TextCut(request=command.request, token_ids=tuple(ids), beginning=beginning)
+    return Tokenized(request=command.request, token_ids=tuple(ids), beginning=beginning)
 
 
 def whole(name: str) -> str:

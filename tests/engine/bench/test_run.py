@@ -124,9 +124,9 @@ async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured() -> None:
     assert bench.document.rows[-1].decode_tok_s and bench.document.header.notes == ()
 
 
-@pytest.mark.parametrize(("generator", "packed"), [("engine", True), ("hf", False)])
+@pytest.mark.parametrize(("generator", "native_step"), [("engine", True), ("hf", False)])
 async def test_generate_is_measured_on_the_model_as_transformers_loads_it(
-    generator: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+    generator: str, native_step: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent, send = list[Command](), Session._send
 
@@ -137,7 +137,7 @@ async def test_generate_is_measured_on_the_model_as_transformers_loads_it(
     monkeypatch.setattr(Session, "_send", overheard)
     bench = Bench(begun(TINY, generator=generator, repeat=1))
     await collect(bench.run())
-    assert [command.packed for command in sent if isinstance(command, Load)] == [packed]
+    assert [command.native_step for command in sent if isinstance(command, Load)] == [native_step]
     assert [row.error for row in bench.document.rows] == [None]
 
 

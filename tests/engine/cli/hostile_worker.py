@@ -10,7 +10,6 @@ from engine.config.record import Check, ModuleError, Recipe, Record
 from engine.protocol import (
     Cancel,
     Command,
-    Cut,
     Decoded,
     Event,
     Failed,
@@ -31,6 +30,7 @@ from engine.protocol import (
     Score,
     Staged,
     Started,
+    Tokenize,
     Weights,
 )
 
@@ -85,7 +85,7 @@ class Answers:
             case Load():
                 return [Staged(stage="read", subject=EVIL), Loaded(info=INFO, memory=MEMORY)]
             case Quantize():
-                return [Quantized(path=self.path, record=RECORD, was_there=True)]
+                return [Quantized(path=self.path, record=RECORD, cached=True)]
             case Render(request=number):
                 return [Rendered(request=number, text=EVIL, token_ids=(1,))]
             case Generate(request=number):
@@ -98,7 +98,7 @@ class Answers:
                 ]
             case Cancel():
                 return []
-            case Measure() | MeasureCopy() | Cut() | Score():
+            case Measure() | MeasureCopy() | Tokenize() | Score():
                 return [Failed(kind="generation", message=EVIL, hint=EVIL, request=command.request)]
 
 

@@ -31,7 +31,7 @@ def test_a_checkpoint_is_made_shown_copied_and_used_in_a_duel(
     shown, err = capsys.readouterr()
     assert err == ""
     made = json.loads(shown)
-    assert made["path"] == str(out) and made["was_there"] is False and made["size_bytes"] > 100_000
+    assert made["path"] == str(out) and made["cached"] is False and made["size_bytes"] > 100_000
     assert made["record"]["check"]["perplexity"] > 0 and made["record"]["recipe"]["method"]["bits"] == 4
     copied = json.loads((out / "quantduel.json").read_text())
     assert copied.pop("files").keys() >= {"model.safetensors", "config.json"} and copied == made["record"]

@@ -12,6 +12,7 @@ import pytest
 
 from engine.config.profile import Generation, Profile
 from engine.protocol import (
+    BenchRun,
     Decoded,
     Event,
     Failed,
@@ -19,7 +20,6 @@ from engine.protocol import (
     Loaded,
     Measured,
     Message,
-    Pass,
     Rendered,
     Staged,
     Started,
@@ -149,7 +149,7 @@ async def test_a_load_whose_reader_left_at_its_end_cancels_nothing_later(
     events = session.load()
     while not isinstance(await anext(events), Loaded):
         pass
-    measuring = asyncio.create_task(session.measure(Pass(context=200, steps=20)))
+    measuring = asyncio.create_task(session.measure(BenchRun(context=200, steps=20)))
     await asyncio.sleep(0)  # it is asked now
     await events.aclose()  # as the garbage collector does, some time
     assert isinstance(await measuring, Measured)

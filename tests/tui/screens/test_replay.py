@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine.config.profile import Model
+from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import INTERRUPTED, Recording, shipped
-from engine.recordings.retold import retold
 from tests.tui.replay import wait_until
 from tui.replay_app import ReplayApp
 from tui.screens.lens import LensScreen
@@ -46,7 +46,7 @@ def _bar(screen: ReplayScreen) -> str:
 
 async def test_the_answers_and_figures_are_those_that_were(play: ReplayScreen, recording: Recording) -> None:
     assert "● recording" in _bar(play) and "turn 2 of 2" in _bar(play)
-    was = retold(recording, recording.turns[1])
+    was = rebuilt(recording, recording.turns[1])
     for side, pane in enumerate(play.panes):
         await wait_until(lambda pane=pane, side=side: pane.answer == was.answers[side].text)  # type: ignore[misc]
         assert pane.side.figures and pane.side.figures.metrics == was.answers[side].metrics

@@ -147,7 +147,7 @@ def test_bitsandbytes_is_saved_and_loads_as_it_was(
 ) -> None:
     profile = make_profile("tiny", TINY % f"method: bitsandbytes, {options}")
     made = ensure.ensure(profile, ignore)
-    assert ensure.ensure(profile, ignore).was_there
+    assert ensure.ensure(profile, ignore).cached
     assert made.record.check is not None and 0.9 < made.record.check.ratio < 1.3
     assert any("uint8" in str(t.dtype) or "int8" in str(t.dtype) for t in weights(made.path))
     found = loaded(made.path)

@@ -8,7 +8,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralCon
 
 from engine.config import profile
 from engine.errors import InputError
-from engine.protocol import Failed, Measure, MeasureCopy, Measured, Pass
+from engine.protocol import BenchRun, Failed, Measure, MeasureCopy, Measured
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory, spare_cores
 from engine.worker.load import LoadedModel, load
@@ -34,7 +34,9 @@ def tiny(dtype: str = "bfloat16") -> LoadedModel:
 
 
 def run(**settings: object) -> Measured:
-    result = bench_run.measured(tiny(), Measure(request=1, run=Pass(**settings)), lambda: False, KeptCache())
+    result = bench_run.measured(
+        tiny(), Measure(request=1, run=BenchRun(**settings)), lambda: False, KeptCache()
+    )
     assert isinstance(result, Measured)
     return result
 
@@ -65,7 +67,7 @@ def test_a_run_gives_threads_back_to_others(generator: str, monkeypatch: pytest.
 
 
 def test_a_schedules_threads_are_kept() -> None:
-    command = Measure(request=1, run=Pass(context=8, steps=2), threads=2)
+    command = Measure(request=1, run=BenchRun(context=8, steps=2), threads=2)
     threads_before = torch.get_num_threads()
     try:
         found = bench_run.measured(tiny(), command, lambda: False, KeptCache())
@@ -126,7 +128,7 @@ def test_a_cancelled_run_is_no_result(generator: str) -> None:
         asked.append(1)
         return len(asked) > 3
 
-    command = Measure(request=5, run=Pass(context=20, steps=1000, generator=generator))
+    command = Measure(request=5, run=BenchRun(context=20, steps=1000, generator=generator))
     result = bench_run.measured(tiny(), command, cancelled, KeptCache())
     assert isinstance(result, Failed) and (result.kind, result.request) == ("cancelled", 5)
     assert len(asked) < 20

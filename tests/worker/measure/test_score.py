@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.config import profile
 from engine.errors import GenerationError, InputError
-from engine.evaluation.cut import cut
 from engine.evaluation.settings import Settings
-from engine.protocol import Cut, Failed, Logits, Passage, Score, Scored
+from engine.evaluation.windows import in_windows
+from engine.protocol import Failed, Logits, Passage, Score, Scored, Tokenize
 from engine.session.passages import parts
 from engine.session.shared_file import SharedFile
 from engine.stats import fidelity
@@ -150,7 +150,9 @@ def test_slices_bound_the_memory_and_change_nothing(monkeypatch: pytest.MonkeyPa
 def test_perplexity_is_that_of_a_plain_loop() -> None:
     asked = Settings(profiles=(), window=64, tokens=300)
     loaded = tiny()
-    text = cut(asked, evaluation.cut(loaded.tokenizer, Cut(request=1, text="python-docs", tokens=300)))
+    text = in_windows(
+        asked, evaluation.tokenize(loaded.tokenizer, Tokenize(request=1, text="python-docs", tokens=300))
+    )
     found, scorer = Scores(), Scorer()
     for piece in text.pieces(row_bytes=4 * loaded.info.vocabulary):
         result = scorer.scored(loaded, Score(request=1, passage=piece.passage), lambda: False)

@@ -84,7 +84,7 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
 ) -> None:
     profile = tiny(METHODS[name])
     made = ensure.ensure(profile, ignore)
-    assert not made.was_there and ensure.ensure(profile, ignore).was_there
+    assert not made.cached and ensure.ensure(profile, ignore).cached
     check = made.record.check
     assert check is not None and 0.9 < check.ratio < 1.3
     assert len(made.record.errors) >= 12 and all(error.loss >= 0 for error in made.record.errors)
@@ -125,7 +125,7 @@ def test_what_lies_in_the_store_is_a_standard_checkpoint(tiny: Callable[[str], P
 
 def test_int4_layers_packed_as_one_answer_as_gptqmodels_own(tiny: Callable[[str], Profile]) -> None:
     wanted, ids = tiny(METHODS["rtn4"]), torch.arange(1, 9)[None]
-    plain, packed = (load(wanted, 1, ignore, packed=packs) for packs in (False, True))
+    plain, packed = (load(wanted, 1, ignore, native_step=packs) for packs in (False, True))
     assert plain.info.kernel == KERNELS["rtn4"]
     assert packed.info.kernel == ("PackedNibbles" if compile.has_vectors() else KERNELS["rtn4"])
     assert not any(type(module).__name__ == KERNELS["rtn4"] for module in packed.model.modules())
@@ -156,7 +156,7 @@ def test_nothing_is_written_where_the_user_is(
 
 def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Profile]) -> None:
     told: list[Staged] = []
-    ensure.ensure(tiny(METHODS["gptq4"]), told.append, anew=True)
+    ensure.ensure(tiny(METHODS["gptq4"]), told.append, force=True)
     layers = [staged for staged in told if staged.unit == "layers"]
     assert [staged.done for staged in layers] == sorted(staged.done for staged in layers)
     assert layers[0].done == 0 and layers[-1].done == layers[-1].total == 2
@@ -187,7 +187,7 @@ def test_what_is_in_the_store_needs_no_source(
         path = build.publish(record)
     monkeypatch.setattr(ensure, "fetch", lambda *_: pytest.fail("the source was fetched"))
     made = ensure.ensure(profile, ignore)
-    assert made.was_there and made.path == path
+    assert made.cached and made.path == path
     checkpoint = ensure.ready(profile, ignore)
     assert (checkpoint.name, checkpoint.path) == ("demo", path)
 
@@ -238,10 +238,10 @@ def test_what_bitsandbytes_made_is_read_from_the_store_and_says_the_same(
     options: str, tiny: Callable[[str], Profile]
 ) -> None:
     wanted = tiny(f"method: bitsandbytes, {options}")
-    fresh = load(wanted, 2, ignore, packed=False)
+    fresh = load(wanted, 2, ignore, native_step=False)
     assert ensure.kept(wanted, ignore) is None
     made = ensure.ensure(wanted, ignore)
-    stored = load(wanted, 2, ignore, packed=False)
+    stored = load(wanted, 2, ignore, native_step=False)
     notes = set(made.record.notes)
     assert notes <= set(stored.info.notes) and not notes <= set(fresh.info.notes)
     assert (stored.info.label, stored.info.kernel) == (fresh.info.label, fresh.info.kernel)

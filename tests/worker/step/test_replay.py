@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Co
 from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
 from engine.config.runtime import CPU_CAPACITY_STEP
-from engine.protocol import Measure, Measured, Pass
+from engine.protocol import BenchRun, Measure, Measured
 from engine.worker.generate import decode, sampling
 from engine.worker.generate.decode import End, Token
 from engine.worker.generate.prefix_cache import KeptCache
@@ -156,7 +156,7 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
 def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_counts(tiny: LoadedModel) -> None:
     kept, made = KeptCache(), []
     for with_memory in (True, False, False, True):
-        run = Pass(context=20, steps=6, batch=2, with_memory=with_memory)
+        run = BenchRun(context=20, steps=6, batch=2, with_memory=with_memory)
         found = bench_run.measured(tiny, Measure(request=1, run=run), lambda: False, kept)
         assert isinstance(found, Measured)
         assert (found.decode, len(found.token_ns), found.cached_tokens) == ("graph", 6, 25)

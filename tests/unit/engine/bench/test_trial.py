@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from engine.bench.plan import Shape
 from engine.bench.trial import Open, Trial
-from engine.protocol import Measured, Pass
+from engine.protocol import BenchRun, Measured
 from tests.unit.engine.bench.samples import INFO, measured, settings
 
 
@@ -18,7 +18,7 @@ class MeasuredSession:
     results: list[Measured]
     pid: int = 1
 
-    async def measure(self, run: Pass, *, threads: int | None) -> Measured:
+    async def measure(self, run: BenchRun, *, threads: int | None) -> Measured:
         return self.results.pop(0)
 
 
@@ -34,7 +34,7 @@ async def test_threads_that_others_took_are_marked(
     session = MeasuredSession([replace(one, threads=threads) for threads in (1, *fewest)])
     trial = Trial(Open("tiny", session, INFO, None), settings(), Shape(32, 1))
     trial.threads, trial.marks = given, ("contended",)
-    await trial.take_peak(Pass(context=32, steps=2))
+    await trial.take_peak(BenchRun(context=32, steps=2))
     for _ in fewest:
-        await trial.time(Pass(context=32, steps=2))
+        await trial.time(BenchRun(context=32, steps=2))
     assert trial.row().marks == ("contended", *marks)

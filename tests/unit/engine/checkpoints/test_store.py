@@ -47,8 +47,8 @@ def never(_: Staged | None) -> None:
     raise AssertionError("nobody else builds")
 
 
-def build(of: Recipe, content: str = "weights", *, anew: bool = False) -> Path:
-    with store.building(of, never, anew=anew) as building:
+def build(of: Recipe, content: str = "weights", *, force: bool = False) -> Path:
+    with store.building(of, never, force=force) as building:
         assert building is not None
         (building.path / "model.safetensors").write_text(content)
         return building.publish(record(of))
@@ -110,7 +110,7 @@ def test_a_living_builders_folder_is_not_swept_and_not_listed() -> None:
 
 def test_a_checkpoint_made_anew_replaces_the_old_one() -> None:
     build(recipe(), "old")
-    path = build(recipe(), "new", anew=True)
+    path = build(recipe(), "new", force=True)
     assert (path / "model.safetensors").read_text() == "new" and len(store.entries()) == 1
 
 

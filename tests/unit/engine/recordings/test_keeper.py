@@ -14,7 +14,7 @@ from engine.duel.comparison import compare
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
 from engine.recordings.keeper import Keeper
-from engine.recordings.retold import conversations, retold
+from engine.recordings.rebuilt import conversations, rebuilt
 from engine.recordings.store import MIGRATIONS, Duels
 
 ASKER = """
@@ -64,9 +64,9 @@ async def test_a_kept_duel_is_the_duel_that_was(duels: Duels, recorded: Callable
     assert (listed.title, listed.turns, listed.labels) == ("Hello", 2, ("bf16", "nf4"))
     kept = duels.get(listed.id)
     assert [turn.after for turn in kept.turns] == [None, 0]
-    again = retold(kept, kept.turns[0])
+    again = rebuilt(kept, kept.turns[0])
     assert {side: (answer.text, answer.metrics) for side, answer in again.answers.items()} == first
-    assert compare(retold(kept, kept.turns[1])) == compare(duel)
+    assert compare(rebuilt(kept, kept.turns[1])) == compare(duel)
     assert conversations(kept, 1) == duel.conversations
 
 
@@ -116,7 +116,7 @@ def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) ->
     assert len(duels.found()) == 2
     for listed in duels.found():
         kept = duels.get(listed.id)
-        answer = retold(kept, kept.turns[0]).answers[0]
+        answer = rebuilt(kept, kept.turns[0]).answers[0]
         assert len(answer.token_ids) > 3 and answer.text and answer.ended
         assert answer.failure and "ended before this answer did" in answer.failure.message
         assert duels.found(answer.text[:8]) and conversations(kept, 0) == ((), ())

@@ -193,9 +193,9 @@ def compiled_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
     return found
 
 
-def loaded(method: Method, *, packed: bool = True) -> LoadedModel:
+def loaded(method: Method, *, native_step: bool = True) -> LoadedModel:
     wanted = Profile(model=Model(source="random:tiny"), quantization=method)
-    return load(wanted, 1, lambda staged: None, packed=packed)
+    return load(wanted, 1, lambda staged: None, native_step=native_step)
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ BITSANDBYTES = [
 @pytest.mark.parametrize("method", BITSANDBYTES, ids=["nf4", "fp4, double", "int8", "int8, outliers"])
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_model_of_bitsandbytes_says_the_same(method: Method, batch: int) -> None:
-    assert_alike(loaded(method), loaded(method, packed=False), batch)
+    assert_alike(loaded(method), loaded(method, native_step=False), batch)
 
 
 @pytest.mark.usefixtures("vectors")
@@ -229,7 +229,7 @@ def test_a_model_of_gptqmodel_says_the_same(made: Callable[..., LoadedModel], bi
     method = Rtn(bits=bits, group_size=64, sym=False)  # type: ignore[arg-type]
     ours = made(method)
     assert ours.info.kernel == kernel
-    assert_alike(ours, made(method, packed=False), 1)
+    assert_alike(ours, made(method, native_step=False), 1)
 
 
 def assert_alike(ours: LoadedModel, theirs: LoadedModel, batch: int) -> None:

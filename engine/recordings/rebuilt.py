@@ -16,7 +16,7 @@ from engine.session.schedule import share_a_device
 Conversations = tuple[tuple[Message, ...], ...]
 
 
-def retold(recording: Recording, turn: RecordedTurn) -> Duel:
+def rebuilt(recording: Recording, turn: RecordedTurn) -> Duel:
     """The duel after this turn; its sessions have no worker, and what they hold is what they said."""
     duel = Duel([Session(profile) for profile in recording.profiles], turn.schedule)
     infos = [event.info for _, event in turn.events if isinstance(event, Loaded)]
@@ -42,7 +42,7 @@ def conversation(recording: Recording) -> Conversation:
         tree.last = None if turn.after is None else tree.exchanges[turn.after]
         before = [tree.messages(side, "own") for side in range(len(recording.profiles))]
         exchange = tree.begin(turn.prompt)
-        exchange.answers = retold(recording, turn).answers
+        exchange.answers = rebuilt(recording, turn).answers
         for side, answer in exchange.answers.items():
             answer.messages = (*before[side], Message("user", turn.prompt))
             exchange.said_in[side] = exchange.number

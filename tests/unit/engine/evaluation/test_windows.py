@@ -6,9 +6,9 @@ import pytest
 from engine.config import profile
 from engine.errors import InputError
 from engine.evaluation import settings
-from engine.evaluation.cut import Text, cut
 from engine.evaluation.settings import Settings, Span, spans
-from engine.protocol import Passage, TextCut
+from engine.evaluation.windows import Text, in_windows
+from engine.protocol import Passage, Tokenized
 from engine.session.passages import parts
 
 
@@ -17,7 +17,9 @@ def asked(**given: object) -> Settings:
 
 
 def text(settings: Settings, tokens: int, beginning: tuple[int, ...] = ()) -> Text:
-    return cut(settings, TextCut(request=1, token_ids=tuple(range(100, 100 + tokens)), beginning=beginning))
+    return in_windows(
+        settings, Tokenized(request=1, token_ids=tuple(range(100, 100 + tokens)), beginning=beginning)
+    )
 
 
 def test_windows_without_overlap_score_their_second_half_and_leave_the_rest_out() -> None:

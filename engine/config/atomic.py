@@ -8,7 +8,7 @@ from engine.errors import InputError
 
 
 @contextmanager
-def beside(file: Path) -> Iterator[Path]:
+def replacing(file: Path) -> Iterator[Path]:
     """A path to write to; at the end it takes the place of `file`, after an exception nothing is changed.
 
     A link stays one, and a file's mode stays. InputError where that cannot be.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention, Settings, spans, text_name
-from engine.protocol import Passage, TextCut
+from engine.protocol import Passage, Tokenized
 from engine.session.passages import PIECE_BYTES, parts
 
 
@@ -27,7 +27,7 @@ class Piece(Struct, frozen=True, kw_only=True):
 
 
 class Text(Struct, frozen=True, kw_only=True):
-    """A text that has been cut."""
+    """A text in windows."""
 
     convention: Convention
     windows: tuple[tuple[tuple[int, ...], int], ...]
@@ -47,7 +47,7 @@ class Text(Struct, frozen=True, kw_only=True):
                 at += len(passage.token_ids) - passage.first
 
 
-def cut(settings: Settings, found: TextCut) -> Text:
+def in_windows(settings: Settings, found: Tokenized) -> Text:
     """The windows of these tokens by the settings' convention."""
     beginning, ids = found.beginning, found.token_ids
     everywhere = settings.begins == "each window"
