@@ -1,6 +1,7 @@
 """What all tests share: a home of their own, profiles written on the fly, and waiting without sleeping."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -55,6 +56,24 @@ def home() -> Iterator[Path]:
         del os.environ["QUANTDUEL_HOME"]
     else:
         os.environ["QUANTDUEL_HOME"] = before
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> None:
+    """What was imported is not looked at again by every collection of garbage: gptqmodel asks for dozens."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def lend_compiled(home: Path) -> Callable[[Path], None]:
+    """Gives a home of a test's own what was compiled in this one: to compile it takes ten seconds."""
+
+    def lend(own: Path) -> None:
+        (own / "cache").mkdir(parents=True)
+        (own / "cache" / "numba").symlink_to(home / "cache" / "numba")
+
+    return lend
 
 
 @pytest.fixture

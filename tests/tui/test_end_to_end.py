@@ -8,10 +8,8 @@ from engine.config.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 100  # some seconds with this shape in float32: time enough to act in
-PROFILE = (
-    f"model: {{source: 'random:smollm2-135m', dtype: float32}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
-)
+TOKENS = 1000  # a second at the least: time enough to act in
+PROFILE = f"model: {{source: 'random:tiny'}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
 
 
 async def test_killed_reloaded_cancelled(make_profile: Callable[..., Profile]) -> None:

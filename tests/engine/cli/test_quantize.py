@@ -1,7 +1,7 @@
 """`quantduel quantize` with real workers on the tiny model, a store for every test."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -17,8 +17,11 @@ NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
 
 
 @pytest.fixture(autouse=True)
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]
+) -> Iterator[Path]:
     """A home, and so a store, of every test's own."""
+    lend_compiled(tmp_path / "home")
     monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
 

@@ -44,9 +44,12 @@ def ignore(_: Staged) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def own_home(
+    tmp_path_factory: pytest.TempPathFactory, lend_compiled: Callable[[Path], None]
+) -> Iterator[Path]:
     """A store of this module's own, shared by its tests."""
     home = tmp_path_factory.mktemp("home")
+    lend_compiled(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUANTDUEL_HOME", str(home))
         yield home

@@ -49,9 +49,10 @@ KERNELS = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def own_home(tmp_path_factory: pytest.TempPathFactory, lend_compiled: Callable[[Path], None]) -> Path:
     """A store of this module's own, shared by its tests."""
     home = tmp_path_factory.mktemp("home")
+    lend_compiled(home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QUANTDUEL_HOME", str(home))
         yield home

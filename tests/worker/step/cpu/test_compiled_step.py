@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache as once
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -63,16 +65,12 @@ def exact(given: Nibbles) -> Tensor:
     return weights + spread[1] if given.zeros is not None else weights
 
 
-def product(layer: nn.Module, x: Tensor) -> Tensor:
-    """x [batch, columns] through compiled code, as two threads share it."""
+@once
+def multiplier() -> Callable[..., None]:
+    """The product of one matrix, compiled."""
     from numba import njit
 
     from engine.worker.step.cpu.kernels import products
-
-    rows, batch = layer.out_features, len(x)
-    matrix, out = np.zeros(1, products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
-    held = model_table.describe(layer, matrix[0])
-    inputs, spare = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
 
     @njit
     def run(matrix: Any, x: Any, at: Any, spare: Any, out: Any) -> None:
@@ -80,7 +78,19 @@ def product(layer: nn.Module, x: Tensor) -> Tensor:
         for thread in range(2):
             products.multiply(matrix[0], np.uint64(at), np.uint64(spare), out, 2, thread, 2)
 
-    run(matrix, x.float().numpy(), inputs.ctypes.data, spare.ctypes.data, out)
+    return run
+
+
+def product(layer: nn.Module, x: Tensor) -> Tensor:
+    """x [batch, columns] through compiled code, as two threads share it."""
+    from engine.worker.step.cpu.kernels import products
+
+    rows, batch = layer.out_features, len(x)
+    matrix, out = np.zeros(1, products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
+    held = model_table.describe(layer, matrix[0])
+    inputs, spare = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
+
+    multiplier()(matrix, x.float().numpy(), inputs.ctypes.data, spare.ctypes.data, out)
     assert held and np.isnan(out[:, [0, 1, -1]]).all()  # nothing is written beside
     return torch.from_numpy(out[:, 2:-1].copy())
 
@@ -200,10 +210,11 @@ def loaded(method: Method, *, native_step: bool = True) -> LoadedModel:
 
 @pytest.fixture
 def made(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]
 ) -> Callable[..., LoadedModel]:
     """Loads a method that makes a checkpoint first, into a store of the test's own."""
-    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path_factory.mktemp("home")))
+    lend_compiled(tmp_path)
+    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
     return loaded
 
 
