@@ -5,6 +5,7 @@ from typing import Unpack
 
 import click
 
+from engine import paths
 from engine.cli.options import Settings, assigned, schedule_option, settings_options
 from engine.cli.profile_name import PROFILE
 from engine.config import origin, profile, user_config
@@ -43,7 +44,8 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     terminal.guard()
     config = user_config.read()
     names = a or config.defaults.a, b or config.defaults.b
-    profiles, launch = _chosen(names, config, options)  # a wrong name ends here, before the screen opens
+    explains = _is_first_start(a, b, options)
+    profiles, launch = _chosen(names, config, options, explains=explains)  # a wrong name ends here
     terminal.require()
 
     gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
@@ -56,8 +58,14 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     return app.return_code or 0
 
 
+def _is_first_start(a: str | None, b: str | None, options: _Options) -> bool:
+    """Whether nothing is asked for, and nobody has used the screen here."""
+    asked = a or b or options["prompt"] or options["schedule"] or assigned(options)
+    return not asked and not paths.duels().exists() and not paths.user_config().exists()
+
+
 def _chosen(
-    names: tuple[str, str], config: Config, options: _Options
+    names: tuple[str, str], config: Config, options: _Options, *, explains: bool = False
 ) -> tuple[tuple[Profile, Profile], Launch]:
     """The sides' profiles as they are loaded, and what holds on top of them."""
     settings = {**config.defaults.settings, **assigned(options)}
@@ -69,6 +77,7 @@ def _chosen(
         low_bandwidth=options["low_bandwidth"] or config.low_bandwidth,
         remarks=tuple(remark for name in dict.fromkeys(names) if (remark := origin.remark(name))),
         config=config,
+        explains=explains,
         keep=user_config.keep,
     )
     return (_profile(names[0], settings), _profile(names[1], settings)), launch

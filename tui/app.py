@@ -84,8 +84,23 @@ class QuantDuelApp(App[None]):
         return LowBandwidthDriver if self._low_bandwidth else SparingDriver
 
     def get_default_screen(self) -> Screen[None]:
-        """The duel."""
-        return self.duel_screen
+        """The duel; at a first start what explains it."""
+        if not self._launch.explains:
+            return self.duel_screen
+        from tui.screens.welcome import WelcomeScreen
+
+        return WelcomeScreen(self.duel_screen.profiles, self._begin)
+
+    def _begin(self, how: str) -> None:
+        """From the first start's screen: the demo, the duel, or the duel with the list of profiles."""
+        if how == "demo":
+            from engine.recordings.recording import shipped
+
+            self.read(shipped(), speed=1.0)
+            return
+        self.push_screen(self.duel_screen)
+        if how == "pick":
+            self.duel_screen.call_after_refresh(self.duel_screen.pick, 0)
 
     def configure(self, theme: str) -> None:
         """As the user's settings have it; InputError where they name what there is not."""

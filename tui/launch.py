@@ -36,6 +36,8 @@ class Launch:
     """Whether the line to the terminal is slow."""
     prompt: str = ""
     """Asked as soon as both are loaded; empty for none."""
+    explains: bool = False
+    """Whether it begins with the screen that explains itself."""
     remarks: tuple[str, ...] = ()
     """What the user should know of the names."""
     config: Config = NOTHING_SET

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from engine.config import user_config
 from engine.errors import InputError
 from engine.recordings import recording as recordings
 from engine.recordings.recording import Recording
@@ -61,5 +62,6 @@ def play(recording: Recording, speed: float) -> int:
     from tui.replay_app import ReplayApp
 
     app = ReplayApp(recording, speed)
+    app.configure(user_config.read().theme)
     app.run()
     return app.return_code or 0

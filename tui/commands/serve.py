@@ -6,6 +6,7 @@ import click
 
 from engine.cli import terminal
 from engine.errors import ExitCode, InputError
+from engine.machine import packages
 
 
 @click.command(
@@ -25,9 +26,7 @@ def serve(port: int, arguments: tuple[str, ...]) -> ExitCode:
     try:
         from tui.serving.server import DuelServer, listening
     except ImportError as error:
-        raise InputError(
-            f"serving needs the package {error.name}", "pip install 'quantduel[serve]'"
-        ) from None
+        raise InputError(f"serving needs {error.name}", packages.install_command("serve")) from None
 
     server = DuelServer(arguments, listening(port))
     asyncio.run(server.run(_tell))

@@ -106,6 +106,11 @@ class DuelScreen(PromptPage[None], Turns, Reading):
             await self._bridge.close()
 
     @property
+    def profiles(self) -> tuple[Profile, Profile]:
+        """What the sides begin with."""
+        return self._profiles
+
+    @property
     def bridge(self) -> Bridge:
         """The engine's side; there from the first picture on."""
         if self._bridge is None:
