@@ -4,6 +4,7 @@ Whether a profile fits is computed beside the screen, one after the other, and s
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from textual import on
@@ -24,6 +25,8 @@ from engine.machine.hardware import Hardware
 from engine.plan.local import planned
 from engine.plan.terms import Verdict
 from engine.sanitize import visible
+from engine.shape import availability
+from engine.shape.availability import Availability
 from engine.units import bytes_text
 from tui.duel.side import LETTERS
 from tui.screens.page import Dialog
@@ -34,6 +37,15 @@ SIGNS: dict[Verdict | None, tuple[str, str]] = {
     "tight": ("◐", "$text-warning"),
     "does not fit": ("○", "$text-error"),
     None: (" ", "$quiet"),
+}
+VERDICTS: list[Verdict | None] = ["fits", "tight", None, "does not fit"]
+
+
+WHERE: dict[Availability, str] = {
+    "here": "",
+    "to fetch": "↓ to be fetched",
+    "gated": "⚷ to be fetched; the hub may want a licence accepted: `hf auth login`",
+    "missing": "✗ not where the profile says",
 }
 
 
@@ -53,6 +65,11 @@ class Entry(NamedTuple):
     badge: str
     description: str
     fault: str = ""
+    availability: Availability = "here"
+
+
+MARKS: dict[Availability, str] = {"here": "", "to fetch": "↓ ", "gated": "⚷ ", "missing": "✗ "}
+"""To be fetched; the same, and the hub may want a licence accepted; not where the profile says."""
 
 
 class Fit(NamedTuple):
@@ -153,9 +170,13 @@ class ProfilePicker(Dialog[Choice | None]):
 
     async def _fill(self) -> None:
         """The list, as soon as it is read."""
-        self._entries = await asyncio.to_thread(read_entries)
+        entries = await asyncio.to_thread(read_entries)
+        self._entries = ordered(entries, self._current, self._fits)
         self._search(self.query_one(Input).value)
         await self._judge_all()
+        self._entries = ordered(entries, self._current, self._fits)
+        if not self.query_one(Input).value and self.query_one(OptionList).highlighted == 0:
+            self._search("")  # nobody is on the way through the list
 
     async def _judge_all(self) -> None:
         """Whether each profile fits, those in view first; the list stays as it is meanwhile."""
@@ -175,7 +196,10 @@ class ProfilePicker(Dialog[Choice | None]):
         option = options.highlighted_option
         fit = self._fits.get(option.id or "") if option else None
         line = self.query_one("#picker-fit", Static)
-        line.update(Content(visible(fit.detail if fit else "", keep_newlines=False)).stylize("$quiet"))
+        entry = next((entry for entry in self._entries if option and entry.name == option.id), None)
+        where = WHERE[entry.availability] if entry else ""
+        words = " · ".join(part for part in (where, fit.detail if fit else "") if part)
+        line.update(Content(visible(words, keep_newlines=False)).stylize("$quiet"))
 
     def _say(self, fault: str) -> None:
         line = self.query_one("#picker-fault", Static)
@@ -192,6 +216,17 @@ class ProfilePicker(Dialog[Choice | None]):
 def read_entries() -> list[Entry]:
     """Every profile that can be found, also the faulty ones."""
     return [_entry(name) for name in profiles.available()]
+
+
+def ordered(entries: Sequence[Entry], used: Sequence[str], fits: Mapping[str, Fit]) -> list[Entry]:
+    """What is in use, what is here, what fits; else by name."""
+
+    def rank(entry: Entry) -> tuple[bool, bool, bool, int]:
+        fit = fits.get(entry.name)
+        verdict = VERDICTS.index(fit.verdict) if fit else 0
+        return bool(entry.fault), entry.name not in used, entry.availability != "here", verdict
+
+    return sorted(entries, key=rank)
 
 
 def matching(entries: list[Entry], query: str) -> list[Entry]:
@@ -221,13 +256,14 @@ def judged(name: str, machine: Hardware) -> Fit:
 
 def entry_content(entry: Entry, fit: Fit | None = None) -> Content:
     """One line: name, badge, whether it fits, description or fault."""
-    name, badge, description, fault = (visible(part, keep_newlines=False) for part in entry)
+    name, badge, description, fault = (visible(part, keep_newlines=False) for part in entry[:4])
     sign, style = SIGNS[fit.verdict if fit else None]
     return Content.assemble(
         (sign + " ", style),
         Content.styled(name, "$quiet" if fault else "bold").truncate(NAME_WIDTH, ellipsis=True, pad=True),
         " ",
         (badge.ljust(BADGE_WIDTH) + " ", "$text-primary"),
+        (MARKS[entry.availability], "$text-warning"),
         (fault or description, "$text-error" if fault else "$quiet"),
     )
 
@@ -240,4 +276,7 @@ def _entry(name: str) -> Entry:
     files = origin.files(name)
     is_strange = bool(files) and origin.of(files[0]) == "./profiles"
     remark = origin.remark(name) or ("./profiles" if is_strange else "")
-    return Entry(name, profile.label, ": ".join(part for part in (remark, profile.description) if part))
+    words = ": ".join(part for part in (remark, profile.description) if part)
+    return Entry(
+        name, profile.label, words, availability=availability.of(profile.source, profile.model.revision)
+    )

@@ -5,7 +5,7 @@ from textual.widgets import OptionList, Static
 from engine.machine import hardware
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
-from tui.screens.profiles import judged
+from tui.screens.profiles import Entry, Fit, judged, ordered
 
 
 async def test_the_picker_says_what_fits(stage: Stager) -> None:
@@ -22,3 +22,30 @@ def test_what_cannot_be_planned_is_said() -> None:
     machine = hardware.detect()
     assert judged("org/not-here", machine).verdict is None
     assert judged("random:llama-3.1-70b", machine).detail.startswith(("does not fit", "fits", "tight"))
+
+
+async def test_what_is_in_use_is_first_then_what_is_here(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.pilot.press("ctrl+o")
+        options = play.app.screen.query_one(OptionList)
+        await wait_until(lambda: options.option_count > 20)
+        names = [str(option.id) for option in options.options]
+        assert names[:2] == ["smollm2-bf16", "smollm2-nf4"]
+        rows = [str(option.prompt) for option in options.options]
+        fetched = [place for place, row in enumerate(rows) if "↓" in row or "⚷" in row]
+        assert fetched and min(fetched) > max(n for n, name in enumerate(names) if name.startswith("smollm2"))
+        llama = rows[names.index("llama-3.1-8b-nf4")]
+        assert "⚷" in llama or "↓" in llama
+
+
+def test_the_order_is_use_place_fit_and_name() -> None:
+    entries = [
+        Entry("z", "", "", availability="to fetch"),
+        Entry("b", "", ""),
+        Entry("c", "", ""),
+        Entry("a", "", ""),
+    ]
+    entries += [Entry("broken", "", "", "fault")]
+    fits = {"a": Fit("does not fit", ""), "b": Fit("tight", ""), "c": Fit("fits", "")}
+    assert [entry.name for entry in ordered(entries, ["z"], fits)] == ["z", "c", "b", "a", "broken"]
