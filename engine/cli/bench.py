@@ -11,7 +11,7 @@ from engine.bench import document, plan
 from engine.bench.run import Bench
 from engine.cli import long_run
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import force_option
+from engine.cli.options import overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
@@ -90,7 +90,7 @@ class _Options(TypedDict):
     metavar="FILE",
     help="Go on with a .json file that --out wrote, and write into it.",
 )
-@force_option
+@overwrite_option
 @click.option(
     "--self-check", is_flag=True, help="Measure all twice, the other way round too; look for traps."
 )

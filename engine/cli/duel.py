@@ -11,8 +11,17 @@ from msgspec.structs import replace
 from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide
-from engine.cli.memory_options import SideLimit, SideMemorySize, chosen_schedule, side_limits
-from engine.cli.options import Settings, chosen, force_option, schedule_option, settings_options
+from engine.cli.options import (
+    Settings,
+    SideLimit,
+    SideMemorySize,
+    chosen,
+    chosen_schedule,
+    force_option,
+    schedule_option,
+    settings_options,
+    side_limits,
+)
 from engine.cli.profile_name import PROFILE
 from engine.cli.prompts import Conversation
 from engine.config.profile import Profile

@@ -9,7 +9,7 @@ import click
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import force_option, set_option
+from engine.cli.options import overwrite_option, set_option
 from engine.cli.profile_name import PROFILE
 from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
@@ -66,7 +66,7 @@ class _Options(TypedDict):
 )
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each model; {long_run.HOW}")
-@force_option
+@overwrite_option
 @set_option
 def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Compare B, C, … with the reference A on a text: KL divergence, equal first choices, perplexity.

@@ -8,7 +8,7 @@ import click
 
 from engine import tables
 from engine.cli import terminal, transcript
-from engine.cli.options import force_option
+from engine.cli.options import overwrite_option
 from engine.cli.terminal import Styled
 from engine.errors import ExitCode
 from engine.recordings.rebuilt import rebuilt
@@ -64,7 +64,7 @@ def show(duel: int, as_json: bool) -> ExitCode:
 @history.command()
 @click.argument("duel", type=int, metavar="ID")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@force_option
+@overwrite_option
 def export(duel: int, file: Path, force: bool) -> ExitCode:
     """Write a duel into FILE; its name ends in .html (one page), .md, or .json (to be played again)."""
     from engine.recordings import export as exports

@@ -6,7 +6,7 @@ import click
 
 from engine import tables
 from engine.cli import terminal
-from engine.cli.options import force_option
+from engine.cli.options import overwrite_option
 from engine.errors import ExitCode
 from engine.history import History
 from engine.votes import leaderboard as boards
@@ -23,7 +23,7 @@ from engine.votes.leaderboard_text import Format
     metavar="FILE",
     help="Write a file, too; its name's end says how: " + " ".join(texts.SUFFIXES),
 )
-@force_option
+@overwrite_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 def leaderboard(
     names: tuple[str, ...], form: Format, export: Path | None, force: bool, seed: int

@@ -1,7 +1,7 @@
 """Options that several commands share, and the profile they make of a name."""
 
-from collections.abc import Callable
-from typing import Any, TypedDict, TypeVar, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypedDict, TypeVar, get_args
 
 import click
 
@@ -12,6 +12,7 @@ from engine.errors import InputError
 from engine.session.schedule import AskedSchedule, Schedule
 from engine.units import parse_bytes
 
+SIDES = "AB"
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 set_option = click.option(
@@ -35,7 +36,29 @@ class MemorySize(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
-force_option = click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
+class SideLimit(NamedTuple):
+    """Bytes that a side's worker may take; side None is both."""
+
+    side: int | None
+    limit_bytes: int
+
+
+class SideMemorySize(click.ParamType[SideLimit]):
+    """`400MiB` for both sides, `A=400MiB` for one."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> SideLimit:
+        if isinstance(value, SideLimit):
+            return value
+        letter, equals, size = str(value).rpartition("=")
+        if equals and letter.upper() not in {"A", "B"}:
+            self.fail(f"{letter!r} is no side: expected A=SIZE, B=SIZE or SIZE", param, ctx)
+        side = SIDES.index(letter.upper()) if equals else None
+        return SideLimit(side, MemorySize().convert(size, param, ctx))
+
+
+overwrite_option = click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
 force_option = click.option(
     "--force", is_flag=True, help="Load a model also where the plan says that it cannot fit."
 )
@@ -100,3 +123,28 @@ def _assignment(text: str) -> tuple[str, object]:
     if not equals or not key.strip():
         raise InputError(f"--set {text}: expected KEY=VALUE", "such as --set temperature=0.7")
     return key.strip(), strict_yaml.value(value)
+
+
+def side_limits(given: Sequence[SideLimit]) -> list[int | None]:
+    """What A's and B's workers may take; the last word of a side holds."""
+    limits: list[int | None] = [None, None]
+    for side, limit_bytes in given:
+        for number in range(len(SIDES)) if side is None else [side]:
+            limits[number] = limit_bytes
+    return limits
+
+
+def chosen_schedule(
+    asked: AskedSchedule, profiles: Sequence[Profile], limits: Sequence[int | None]
+) -> Schedule:
+    """The schedule that was asked for; `auto` swaps where both models do not fit at once, and says so."""
+    if asked != "auto":
+        return asked
+    from engine.plan import advice
+
+    whole = {limit for limit in limits if limit is not None}
+    shared = whole.pop() if len(whole) == 1 and None not in limits else None
+    if advice.fit_together(profiles, shared):
+        return "sequential"
+    say("both models do not fit into memory together: swapping, one is loaded at a time", err=True)
+    return "swap"

@@ -1,6 +1,10 @@
-"""`quantduel plan`: whether profiles fit, before anything is loaded; --check compares with a load."""
+"""`quantduel plan`: whether profiles fit, before anything is loaded; --check compares with a load.
+
+Owns the ledger on stdout: every term, the rule of thumb beside it, the verdict.
+"""
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from typing import TypedDict, Unpack
 
 import click
@@ -8,15 +12,22 @@ import click
 from engine import tables
 from engine.cli import print_error, terminal
 from engine.cli.options import MemorySize, chosen, set_option
-from engine.cli.plan_text import show, show_check
 from engine.cli.profile_name import PROFILE
+from engine.cli.terminal import Styled, say, say_lines
 from engine.config.profile import Profile
 from engine.errors import ExitCode, LoadError
 from engine.machine import hardware
 from engine.machine.hardware import Hardware
 from engine.plan.local import planned
 from engine.plan.planning import Wish
-from engine.plan.terms import Plan
+from engine.plan.terms import Plan, Term, total
+from engine.plan.text import error_text, verdict_text
+from engine.session.plan_check import Checked, checked
+from engine.session.progress import stage_text
+from engine.units import bytes_text
+
+COLOURS = {"fits": "green", "tight": "yellow", "does not fit": "red"}
+NAME_WIDTH, SIZE_WIDTH = 32, 12
 
 
 class _Options(TypedDict):
@@ -58,15 +69,13 @@ def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         terminal.data(tables.json({"plans": plans}))
     else:
         for each in plans:
-            show(each)
+            _show(each)
     fits = len(plans) == len(profiles) and all(each.verdict != "does not fit" for each in plans)
     return ExitCode.DONE if fits else ExitCode.NOT_LOADED
 
 
 def _check(profiles: list[Profile], options: _Options, machine: Hardware) -> ExitCode:
     from engine.cli.loading import ProgressLine
-    from engine.session.plan_check import checked
-    from engine.session.progress import stage_text
 
     progress = ProgressLine()
     wish = _wish(options)
@@ -84,7 +93,7 @@ def _check(profiles: list[Profile], options: _Options, machine: Hardware) -> Exi
     if options["as_json"]:
         terminal.data(tables.json({"profiles": rows}))
     else:
-        show_check(rows)
+        _show_check(rows)
     return ExitCode.NOT_LOADED if any(row.actual is None for row in rows) else ExitCode.DONE
 
 
@@ -106,3 +115,66 @@ def _chosen(name: str, options: _Options) -> Profile:
     if options["device"]:
         assignments = (*assignments, f"model.device={options['device']}")
     return chosen(name, {"max_new_tokens": None, "seed": None, "assignments": assignments})
+
+
+def _show(found: Plan) -> None:
+    """Every term, then what they add up to."""
+    head = f"{found.profile}  ({found.label}, {found.dtype}, {found.device}; {found.origin})"
+    say(Styled(head, bold=True))
+    _group(f"Weights, {found.parameters / 1e6:,.1f} M parameters", found.weights)
+    _group(f"KV cache, context {found.context} × batch {found.batch}", found.kv_cache)
+    _group("Activations, at most", found.activations)
+    _group("Beside the model", found.runtime)
+    _line("Answering", found.running_bytes, "all of the above", bold=True)
+    _group("Peak while loading", found.loading)
+    if found.quantizing:
+        _group("Peak while quantizing (once, in the host's memory)", found.quantizing)
+    _line("Rule of thumb", found.rule_of_thumb.bytes, found.rule_of_thumb.text)
+    _line("", None, found.rule_of_thumb.difference)
+    say()
+    _verdict(found)
+    say()
+
+
+def _verdict(found: Plan) -> None:
+    say(Styled(verdict_text(found), bold=True, colour=COLOURS[found.verdict]))
+    for note in found.notes:
+        say(f"  {note}")
+    if found.verdict != "does not fit":
+        return
+    if not found.would_fit:
+        say("  nothing smaller of this model is known here: another model, device or machine is needed")
+    for each in found.would_fit:
+        say(f"  would fit: {each.what}, {bytes_text(each.needs_bytes)} needed")
+
+
+def _group(title: str, terms: Iterable[Term]) -> None:
+    listed = list(terms)
+    _line(title, total(listed), bold=True)
+    for term in listed:
+        _line(f"  {term.name}", term.bytes, term.origin)
+
+
+def _line(name: str, size: int | None, origin: str = "", *, bold: bool = False) -> None:
+    amount = bytes_text(size) if size is not None else ""
+    text = f"{name:<{NAME_WIDTH}} {amount:>{SIZE_WIDTH}}"
+    quiet = ("  ", Styled(origin, dim=True)) if origin else ()
+    say(Styled(text if origin else text.rstrip(), bold=bold), *quiet)
+
+
+def _show_check(rows: Sequence[Checked]) -> None:
+    """Estimate, actual and error of each figure, a line a profile."""
+    say_lines(tables.table([_row(row) for row in rows]))
+    for row in rows:
+        if row.failure:
+            say(f"{row.profile}: {row.failure}", err=True)
+
+
+def _row(row: Checked) -> tables.Row:
+    cells: dict[str, tables.Cell] = {"profile": row.profile}
+    for name, title in (("weights", "weights"), ("kv_cache", "KV cache"), ("load_peak", "load peak")):
+        estimate = getattr(row.estimate, f"{name}_bytes")
+        actual = getattr(row.actual, f"{name}_bytes") if row.actual else None
+        cells[title] = f"{bytes_text(estimate)} : {bytes_text(actual)}"
+        cells[f"{title} error"] = error_text(estimate, actual)
+    return cells

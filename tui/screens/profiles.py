@@ -24,6 +24,7 @@ from engine.machine import hardware
 from engine.machine.hardware import Hardware
 from engine.plan.local import planned
 from engine.plan.terms import Verdict
+from engine.plan.text import verdict_text
 from engine.sanitize import visible
 from engine.shape import availability
 from engine.shape.availability import Availability
@@ -248,10 +249,11 @@ def judged(name: str, machine: Hardware) -> Fit:
         return Fit(None, f"no plan: {error.message}")
     if found.missing_package:
         return Fit(None, found.missing_package)
-    needed, free = bytes_text(found.needed_bytes), bytes_text(found.room.free_bytes)
     weights, cache = bytes_text(found.weights_bytes), bytes_text(found.kv_cache_bytes)
-    detail = f"{found.verdict}: {needed} needed for {found.needed_for}, {free} free on {found.room.device}"
-    return Fit(found.verdict, f"{detail} · weights {weights} · KV cache {cache} at {found.context} tokens")
+    return Fit(
+        found.verdict,
+        f"{verdict_text(found)} · weights {weights} · KV cache {cache} at {found.context} tokens",
+    )
 
 
 def entry_content(entry: Entry, fit: Fit | None = None) -> Content:

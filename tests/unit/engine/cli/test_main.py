@@ -139,3 +139,9 @@ def test_a_file_that_is_there_stays_without_force(
     assert cli.run([*args, str(tmp_path / "thesis.csv")]) == 2
     assert "exists already\n  --force replaces it" in capsys.readouterr().err
     assert (tmp_path / "thesis.csv").read_text() == "…"
+
+
+def test_force_says_what_it_forces(capsys: pytest.CaptureFixture[str]) -> None:
+    for command, said in (("bench", "Overwrite the file"), ("duel", "Load a model also where")):
+        cli.run([command, "--help"])
+        assert said in capsys.readouterr().out
