@@ -53,7 +53,7 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
 
     gc.freeze()
     app = QuantDuelApp(*profiles, launch=launch)
-    app.configure(options["theme"] or config.theme)
+    app.configure(options["theme"] or "")
     app.run()
     return app.return_code or 0
 
@@ -68,6 +68,8 @@ def _chosen(
     names: tuple[str, str], config: Config, options: _Options, *, explains: bool = False
 ) -> tuple[tuple[Profile, Profile], Launch]:
     """The sides' profiles as they are loaded, and what holds on top of them."""
+    for name in names:
+        profile.changed(profile.find(name, code_allowed=True), config.defaults.settings, where=_file())
     settings = {**config.defaults.settings, **assigned(options)}
     launch = Launch(
         named=names,
@@ -81,6 +83,10 @@ def _chosen(
         keep=user_config.keep,
     )
     return (_profile(names[0], settings), _profile(names[1], settings)), launch
+
+
+def _file() -> str:
+    return str(paths.user_config())
 
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:

@@ -18,9 +18,10 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from engine import paths
+from engine.config import strict_yaml
 from engine.config.faults import nearest
 from engine.config.profile import Profile
-from engine.errors import InputError
+from engine.errors import InputError, ProfileError
 from engine.sanitize import visible
 from tui import theme as themes
 from tui.again import CONFIRM_S, Again
@@ -112,6 +113,12 @@ class QuantDuelApp(App[None]):
             self.set_keymap(config.keymap)
         if theme:
             self.choose_theme(theme)
+        elif config.theme and config.theme not in self.available_themes:
+            file, hint = paths.user_config(), nearest(config.theme, self.available_themes)
+            line = strict_yaml.line_of(file, "theme")
+            raise ProfileError(file, f"no theme named {config.theme!r}", line=line, key="theme", hint=hint)
+        elif config.theme:
+            self.theme = config.theme
 
     def choose_theme(self, name: str) -> None:
         """Wear these colours; InputError where there are none of that name."""

@@ -21,10 +21,10 @@ from tui.widgets.key_bar import KeyBar
 
 
 def test_every_screen_s_keys_have_names_of_their_own() -> None:
-    names = [name for page in key_names._pages() for name in key_names.names(page)]
+    names = [name for page in key_names._pages() for name in key_names.keys(page)]
     assert {"duel.settings", "duel.bench", "blind.vote-left", "lens.divergence"} <= set(names)
     assert len(names) == len(set(names))
-    key_names.check({"duel.settings": "f9"}, Path("none.yaml"))
+    key_names.check({"duel.settings": "f11"}, Path("none.yaml"))
 
 
 def test_a_wrong_name_is_told_with_its_line(tmp_path: Path) -> None:
@@ -34,17 +34,35 @@ def test_a_wrong_name_is_told_with_its_line(tmp_path: Path) -> None:
         key_names.check({"duel.piick": "f9"}, file)
 
 
+@pytest.mark.parametrize(
+    ("keymap", "says"),
+    [
+        ({"duel.settings": "f9"}, "f9 is duel.turn's key"),
+        ({"duel.settings": "f11", "duel.pick": "f11"}, "f11 is duel.settings's key"),
+        ({"duel.settings": "ctl+y"}, "'ctl\\+y' is no key"),
+        ({"duel.settings": "strg"}, "'strg' is no key"),
+    ],
+)
+def test_a_key_that_cannot_be_is_refused(keymap: dict[str, str], says: str) -> None:
+    with pytest.raises(ProfileError, match=says):
+        key_names.check(keymap, Path("none.yaml"))
+
+
+def test_two_commands_can_change_their_keys() -> None:
+    key_names.check({"duel.settings": "f9", "duel.turn": "ctrl+e,ctrl+y"}, Path("none.yaml"))
+
+
 async def test_a_key_of_the_users_own_does_it_and_is_shown(stage: Stager) -> None:
-    chosen = Launch(config=Config(keymap={"duel.settings": "f9"}))
+    chosen = Launch(config=Config(keymap={"duel.settings": "f11"}))
     async with stage(launch=chosen) as play:
         play.app.configure("")
         await play.ready()
-        await play.pilot.press("f9")
+        await play.pilot.press("f11")
         await wait_until(lambda: isinstance(play.app.screen, SettingsDialog))
         await play.pilot.press("escape", "f1")
         await wait_until(lambda: isinstance(play.app.screen, HelpScreen))
         keys = {key.name: key.keys for key in play.app.screen._keys}
-        assert keys["duel.settings"] == "f9"
+        assert keys["duel.settings"] == "f11"
         assert {binding.id for binding in play.duel.BINDINGS} <= set(keys)
 
 

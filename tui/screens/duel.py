@@ -365,7 +365,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self._bridge = self.open_bridge()
         self.show_settings()
         self.work(self._load_all, group="load")
-        if self._launch.prompt:
+        if self._launch.prompt.strip():
             self._ask(self._launch.prompt)
 
     def open_bridge(self) -> Bridge:

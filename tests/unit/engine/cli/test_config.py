@@ -42,6 +42,23 @@ def test_a_key_that_there_is_not_is_named_before_the_screen_opens(tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "defaults: {settings: {temperature: hot}}",
+            "config.yaml: generation.temperature: expected a number",
+        ),
+        ("defaults:\n  schedule: both", "config.yaml:2: defaults.schedule: expected"),
+    ],
+)
+def test_what_it_begins_with_is_checked(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "config.yaml").write_text(text)
+    result = quantduel(home=tmp_path)
+    assert result.returncode == 2 and says in result.stderr
+
+
+@pytest.mark.parametrize(
     ("line", "found", "missing"),
     [
         ("quantduel sm", {"smollm2-bf16", "smollm2-nf4"}, {"store"}),
