@@ -30,7 +30,7 @@ from engine.worker.checkpoints import (
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
 from engine.worker.checkpoints.placement import place
-from engine.worker.host import bandwidth, freeing, heap, thread_count
+from engine.worker.host import bandwidth, freeing, thread_count
 from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Report
 
@@ -62,7 +62,7 @@ def load(profile: Profile, threads: int | None, report: Report, *, native_step: 
     environment.set_environment()
     torch.set_num_threads(threads or physical_cores())
     try:
-        with heap.tidy(), _checkpoint(profile, report) as checkpoint:
+        with freeing.tidy(), _checkpoint(profile, report) as checkpoint:
             is_gguf = checkpoint.kind == "gguf"
             with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
                 return _read(profile, checkpoint, report, threads, native_step=native_step)

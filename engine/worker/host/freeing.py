@@ -1,24 +1,44 @@
 """Gives back the host memory that loading needed and the model does not: otherwise 4 bits take more than 16.
 
 Owns three remedies: a checkpoint file that is mapped for the sake of a few tensors is let go, pages of such a
-file that nobody reads any more leave the resident set, and the C library is asked for its free blocks. Must
-not change any value. They work on Linux alone and do nothing elsewhere.
+file that nobody reads any more leave the resident set, and the C library is asked for free blocks: glibc's
+malloc learns to keep those of up to 32 MiB, and loading, which makes and drops many, then holds several
+hundred MiB that nobody uses. Must not change any value. They work on Linux alone and do nothing elsewhere.
 """
 
 import ctypes
 import gc
 import mmap
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from engine.worker.host import heap
-
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+_WHILE_LOADING_BYTES = 1 << 20
+_USUAL_BYTES = 32 << 20  # what glibc would have learnt (mallopt(3): DEFAULT_MMAP_THRESHOLD_MAX)
 _WORTH_KEEPING = 0.5  # share of a mapped file that the model must use
+
+
+@contextmanager
+def tidy() -> Iterator[None]:
+    """Within it a freed block of 1 MiB or more is the system's again."""
+    _set(_WHILE_LOADING_BYTES)
+    try:
+        yield
+    finally:
+        _set(_USUAL_BYTES)
+
+
+def trim() -> None:
+    """Give the system every free page there is, also between blocks that are in use."""
+    trimming = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trimming is not None:  # glibc's; musl has none
+        trimming(0)
 
 
 def give_back(model: nn.Module) -> None:
@@ -29,7 +49,7 @@ def give_back(model: nn.Module) -> None:
     for file in _mapped_files():
         _let_go(file, [tensor for tensor in tensors if _address(tensor) in file])
     gc.collect()
-    heap.trim()
+    trim()
 
 
 def forget(tensors: Sequence[torch.Tensor]) -> None:
@@ -69,3 +89,10 @@ def _let_go(file: range, tensors: list[torch.Tensor]) -> None:
         return
     for tensor in tensors:
         tensor.data = tensor.data.clone()
+
+
+def _set(threshold_bytes: int) -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, threshold_bytes)
+        mallopt(_TRIM_THRESHOLD, 2 * threshold_bytes)

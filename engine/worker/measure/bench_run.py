@@ -23,7 +23,7 @@ from engine.worker.host.spare_cores import SpareCores
 from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 from engine.worker.measure import hf_generate
-from engine.worker.measure.stamps import Stamps
+from engine.worker.measure.hf_generate import Stamps
 from engine.worker.step import GrowingCache, Stepper
 
 SEED = 0

@@ -5,15 +5,29 @@ Owns the hooks. They look and stamp; they change no token and add no wait but th
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from engine.protocol import Decode
 from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
-from engine.worker.measure.stamps import Stamps
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """What a measured run leaves: when it started, when the prompt was read, when each token was known.
+
+    Nanoseconds of the worker's monotonic clock.
+    """
+
+    started_ns: int
+    prefilled_ns: int
+    token_ns: tuple[int, ...]
+    decode: Decode | None = None
 
 
 def generate(

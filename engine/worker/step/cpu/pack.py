@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from engine.protocol import Staged
-from engine.worker.host import freeing, heap
+from engine.worker.host import freeing
 from engine.worker.progress import Report
 from engine.worker.step import llama
 from engine.worker.step.cpu import (
@@ -60,7 +60,7 @@ def _pack_layers(model: PreTrainedModel, packer: Packer) -> None:
     for layer in llama.layers_of(model):
         for parent, names in layer.shared_inputs():
             _replace(parent, packer, *names)
-        heap.trim()  # most of what was given up are small blocks
+        freeing.trim()  # most of what was given up are small blocks
 
 
 def _replace(parent: nn.Module, packer: Packer, *names: str) -> None:
