@@ -2,10 +2,12 @@
 
 import pytest
 from textual.geometry import Size
+from textual.widgets import Static
 
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.app import SMALLEST, at_least
+from tui.widgets.speed_strip import SpeedStrip
 
 SIZES = [(1, 1), (1, 36), (3, 36), (5, 8), (30, 6), (120, 1), (300, 100)]
 WAYS = [
@@ -58,3 +60,23 @@ async def test_it_starts_in_the_smallest_terminal(stage: Stager) -> None:
         await play.ready()
         await play.ask("hi")
         await play.settled()
+
+
+@pytest.mark.parametrize("height", [12, 36])
+async def test_figures_are_whole_or_not_there(stage: Stager, height: int) -> None:
+    async with stage(size=(120, height)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        for width in (40, 60, 99, 100, 160, 184, 200):
+            await play.pilot.resize_terminal(width, height)
+            await wait_until(lambda width=width: play.app.screen.size.width == width)
+            await play.pilot.pause()
+            for widget in play.app.screen.query("SpeedStrip, MemoryBars, Delta, TopBar, PaneHeader"):
+                assert isinstance(widget, Static)
+                painted = [strip.text.strip() for strip in widget.render_lines(widget.outer_size.region)]
+                meant = [line.strip() for line in str(widget.render()).split("\n")]
+                if widget.is_on_screen and painted:
+                    assert painted[: len(meant)] == meant, (width, widget)
+            strip = play.app.screen.query(SpeedStrip).first()
+            assert "tok/s" in str(strip.render())

@@ -67,6 +67,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def bar(part: float, width: int) -> tuple[str, str]:
     """The filled and the empty stretch of a bar, `width` characters together; anything above 0 shows."""
+    if width < 1:
+        return "", ""
     halves = round(max(0.0, min(1.0, part)) * width * 2)
     if part > 0:
         halves = max(1, halves)

@@ -51,7 +51,7 @@ class BlindScreen(PromptPage[str]):
     """Which of two answers is better? Ends with why, where a side was lost."""
 
     CSS_PATH = "blind.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (200, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [
         Binding("escape", "leave", "Stop, leave", priority=True),

@@ -57,7 +57,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     plays_recording = False
     """Whether nothing is asked or loaded here."""
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (160, "-huge")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (200, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [*KEYS]
 

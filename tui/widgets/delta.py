@@ -9,12 +9,16 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from engine.sanitize import visible
+from tui.widgets.fitting import fitting
 
 if TYPE_CHECKING:
     from engine.duel.comparison import Comparison
     from engine.duel.text import Ratio
 
 HINT = "B against A: decode, TTFT and memory appear here once both have answered"
+
+
+GAP = "   "
 
 
 class Delta(Static):
@@ -30,10 +34,11 @@ class Delta(Static):
         """Ratios, then proof and divergence."""
         if self.comparison is None:
             return Content.assemble((HINT, "$quiet"))
-        return ratios(self.comparison) + "\n" + proof(self.comparison)
+        room = self.size.width
+        return ratios(self.comparison, room) + "\n" + proof(self.comparison, room)
 
 
-def ratios(comparison: Comparison) -> Content:
+def ratios(comparison: Comparison, room: int) -> Content:
     """`nf4 against bf16   decode ×1.31   TTFT ×0.40   weights ×0.41   peak ×0.80`."""
     from engine.duel import text  # the first picture does not wait for the engine
 
@@ -42,17 +47,17 @@ def ratios(comparison: Comparison) -> Content:
     parts += [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
     if comparison.contended:
         parts.append(Content.assemble(("contended", "$text-warning")))
-    return Content("   ").join(parts)
+    return fitting(parts, GAP, room)
 
 
-def proof(comparison: Comparison) -> Content:
+def proof(comparison: Comparison, room: int) -> Content:
     """The proof of equal input, and where the answers diverge."""
     from engine.duel import text
 
     words = Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))
     if "earlier answers" in comparison.input_difference:
         words += Content.assemble(("  F10: the same history", "bold $quiet"))
-    return words + Content.assemble("   ", (text.divergence_text(comparison), "$quiet"))
+    return fitting([words, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, room)
 
 
 def is_fair(comparison: Comparison) -> bool:

@@ -12,10 +12,12 @@ from engine.protocol import Memory
 from engine.units import bytes_text
 from tui.duel.figures import bar
 from tui.duel.side import Side
+from tui.widgets.fitting import fitting
 
 ALL_ROWS = 6
 LABEL_WIDTH = 12
 VALUE_WIDTH = 11
+TELLING = ("weights", "peak", "KV cache")
 
 
 class MemoryBars(Static):
@@ -36,7 +38,7 @@ class MemoryBars(Static):
     def render(self) -> Content:
         """A bar a figure; in two lines, the figures and the device's bar."""
         memory = self._side.memory
-        figures = self._bars(memory) if self.size.height >= ALL_ROWS else [_line(memory)]
+        figures = self._bars(memory) if self.size.height >= ALL_ROWS else [_line(memory, self.size.width)]
         return Content("\n").join([*figures, self._device(memory)])
 
     def _bars(self, memory: Memory | None) -> list[Content]:
@@ -50,7 +52,7 @@ class MemoryBars(Static):
         return self._row("device", used, device, total)
 
     def _row(self, label: str, value: int | None, text: str, scale: int) -> Content:
-        width = max(4, self.size.width - LABEL_WIDTH - max(VALUE_WIDTH, len(text)) - 2)
+        width = max(0, self.size.width - LABEL_WIDTH - max(VALUE_WIDTH, len(text)) - 2)
         filled, empty = bar((value or 0) / scale if scale else 0.0, width)
         return Content.assemble(
             (label.ljust(LABEL_WIDTH), "$quiet"),
@@ -78,7 +80,10 @@ def scale_of(memories: list[Memory | None]) -> int:
     return max((value or 0 for memory in memories for _, value in rows_of(memory)), default=0)
 
 
-def _line(memory: Memory | None) -> Content:
-    rows = [(label, value) for label, value in rows_of(memory) if label != "activations"]
+def _line(memory: Memory | None, room: int) -> Content:
+    """The figures in a line; where not all fit, the most telling ones."""
+    known = dict(rows_of(memory))
+    rows = [(label, known[label]) for label in known if label != "activations"]
+    rows.sort(key=lambda row: TELLING.index(row[0]) if row[0] in TELLING else len(TELLING))
     parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows]
-    return Content("  ").join(parts)
+    return fitting(parts, "  ", room)

@@ -1,5 +1,7 @@
 """The speeds of an answer, live and final. Every figure is the engine's; the strip only lays them out."""
 
+from collections.abc import Sequence
+
 from textual.content import Content
 from textual.widgets import Static
 
@@ -27,16 +29,17 @@ class SpeedStrip(Static):
         """Labels above, figures below, in columns that do not move; the sparkline where there is room."""
         figures, live = self._side.figures, self._side.state == "answering"
         labels, values = Content(""), Content("")
-        for label, value, width in cells(figures, live=live):
+        contended = "contended" if figures and figures.metrics.contended else ""
+        room = self.size.width - len(contended)
+        for label, value, width in columns(cells(figures, live=live), room):
             labels += Content.assemble((label.ljust(width), "$quiet"))
             values += Content.assemble((value.ljust(width), "bold" if figures else "$quiet"))
         if figures is None:
             return labels + "\n" + values
-        if figures.metrics.contended:
-            labels += Content.assemble(("contended", "$text-warning"))
+        labels += Content.assemble((contended, "$text-warning"))
         if self.size.height >= ALL_ROWS:
             return Content("\n").join([labels, values, Content(""), *self._course(figures)])
-        values += " "
+        values += " " * (values.cell_length < self.size.width)
         return labels + "\n" + values + self._spark(figures, self.size.width - values.cell_length)
 
     def _course(self, figures: Figures) -> list[Content]:
@@ -51,7 +54,30 @@ class SpeedStrip(Static):
         return Content.assemble((spark, self._colour))
 
 
-def cells(figures: Figures | None, *, live: bool) -> list[tuple[str, str, int]]:
+Column = tuple[str, str, int]
+"""Label, value, width."""
+LEAST_TELLING = ("prefill", "TTFT", "tokens")  # left out first
+
+
+def columns(wanted: Sequence[Column], room: int) -> list[Column]:
+    """The columns as wide as they like; in too little room close together, then without the least telling."""
+    wide = [(label, value, max(width, len(label) + 1, len(value) + 1)) for label, value, width in wanted]
+    if _width(wide) < room:
+        return wide
+    close = [(label, value, max(len(label), len(value)) + 1) for label, value, _ in wanted]
+    for least in LEAST_TELLING:
+        if _width(close) > room:
+            close = [column for column in close if column[0] != least]
+    *before, (label, value, width) = close
+    return [*before, (label, value, width - 1)]
+
+
+def _width(columns: Sequence[Column]) -> int:
+    """Of all columns; behind the last nothing need be free."""
+    return sum(width for _, _, width in columns) - 1
+
+
+def cells(figures: Figures | None, *, live: bool) -> list[Column]:
     """(label, value, width) of each column."""
     metrics = figures.metrics if figures else None
     decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None

@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from engine.config.profile import Generation
+from tui.widgets.fitting import fitting
 
 if TYPE_CHECKING:
     from engine.session.schedule import Schedule
@@ -49,7 +50,8 @@ class TopBar(Static):
             mode += Content.assemble((f" · {HISTORIES[self.history]}", "$foreground"))
         if self.differ:
             mode += Content.assemble((f" · ≠ {self.differ}", "$text-warning"))
-        right = mode + Content.assemble(("   " + sampling_text(self.generation), "$quiet"))
+        sampling = Content.assemble((sampling_text(self.generation), "$quiet"))
+        right = fitting([mode, sampling], "   ", self.size.width - left.cell_length - 1)
         return left + " " * max(1, self.size.width - left.cell_length - right.cell_length) + right
 
 
