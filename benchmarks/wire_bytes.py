@@ -1,4 +1,4 @@
-"""Bytes to the terminal: `python -m benchmarks.wire_bytes [--real A B] [--low-bandwidth] [--oterm PYTHON]`.
+"""Bytes to the terminal: `python -m benchmarks.wire_bytes [--real A B] [--low-bandwidth]`.
 
 The application runs in a pseudo-terminal of 120×36 with 24-bit colour that synchronizes its output. Two
 recorded sides, one after the other, answer with the same 256 tokens, twenty a second, so that each is

@@ -1,7 +1,9 @@
 """The console script `quantduel`: the commands of the command line, and the screen as the default one."""
 
+from __future__ import annotations
+
 import gc
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -13,13 +15,15 @@ from engine.config.profile import Profile
 from engine.config.user_config import Config
 from engine.duel.overrides import Overrides
 from engine.session.schedule import AskedSchedule
-from tui.launch import Launch
 
 COMMANDS = {
     "replay": "Play a kept or exported duel on the screen, without a model.",
     "demo": "Play the duel that comes with QuantDuel: nothing is downloaded.",
     "serve": "The screen in a browser of this machine.",
 }
+
+if TYPE_CHECKING:
+    from tui.launch import Launch
 
 
 class _Options(Settings):
@@ -41,6 +45,7 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     """Open the duel on the screen. The commands that need none: `quantduel --help`."""
     from tui import terminal
 
+    gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
     terminal.guard()
     config = user_config.read()
     names = a or config.defaults.a, b or config.defaults.b
@@ -48,7 +53,6 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     profiles, launch = _chosen(names, config, options, explains=explains)  # a wrong name ends here
     terminal.require()
 
-    gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
     from tui.app import QuantDuelApp
 
     gc.freeze()
@@ -68,6 +72,8 @@ def _chosen(
     names: tuple[str, str], config: Config, options: _Options, *, explains: bool = False
 ) -> tuple[tuple[Profile, Profile], Launch]:
     """The sides' profiles as they are loaded, and what holds on top of them."""
+    from tui.launch import Launch
+
     for name in names:
         profile.changed(profile.find(name, code_allowed=True), config.defaults.settings, where=_file())
     settings = {**config.defaults.settings, **assigned(options)}

@@ -28,7 +28,6 @@ from tui.again import CONFIRM_S, Again
 from tui.alerts import Alerts, Begun, Done
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
-from tui.output.colours import Palette, few_colours
 from tui.output.driver import LowBandwidthDriver, SparingDriver
 from tui.screens.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
     from tui.duel.bridge import Open
+    from tui.output.colours import Palette
     from tui.screens.run import RunScreen
 
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
@@ -71,6 +71,8 @@ class QuantDuelApp(App[None]):
         self.register_theme(themes.DARK)
         self.register_theme(themes.LIGHT)
         self.theme = themes.DARK.name
+        self._variables = self.get_css_variables()
+        self.stylesheet.set_variables(self._variables)
         self.duel_screen = DuelScreen((a, b), open_session, launch, duels)
         self._again = Again()
         self._launch = launch
@@ -172,13 +174,23 @@ class QuantDuelApp(App[None]):
         """Textual's, one for few colours, and one that lets nothing through that acts on a terminal."""
         return [*super().get_line_filters(), *self._few_colours(), HARMLESS]
 
+    def refresh_css(self, animate: bool = True) -> None:
+        """Textual asks for it at the start as well, where the styles are what they should be already."""
+        before, self._variables = self._variables, self.get_css_variables()
+        if self._variables != before:
+            super().refresh_css(animate)
+
     def _few_colours(self) -> Sequence[LineFilter]:
-        palette = PALETTES.get(self.console.color_system or "")
+        palette: Palette | None = PALETTES.get(self.console.color_system or "")
         if self.no_color:
             palette = "none"
         elif palette is None and self._low_bandwidth:
             palette = "256"  # half the bytes
-        return [few_colours(palette, dark=self.current_theme.dark)] if palette else []
+        if palette is None:
+            return []
+        from tui.output.colours import few_colours
+
+        return [few_colours(palette, dark=self.current_theme.dark)]
 
     def get_css_variables(self) -> dict[str, str]:
         """The theme's, and two of our own: `$quiet` for labels, `$faint` for the empty part of a bar."""

@@ -12,8 +12,6 @@ from msgspec import Meta, Struct
 
 from engine import input_files, paths
 from engine.config import strict_yaml
-from engine.config.atomic import replacing
-from engine.config.yaml_edit import with_value
 
 Schedule = Literal["sequential", "concurrent", "swap"]
 AskedSchedule = Schedule | Literal["auto"]  # sequential, or swap where both do not fit
@@ -88,6 +86,9 @@ def read(file: Path | None = None) -> Config:
 
 def keep(key: str, value: object) -> None:
     """Have the file say this from now on; InputError where it cannot be written or does not read back."""
+    from engine.config.atomic import replacing  # what reads only needs no more than that
+    from engine.config.yaml_edit import with_value
+
     file = paths.user_config()
     is_there = paths.answers(Path.exists, file)
     text = input_files.read_text(file, strict_yaml.LARGEST_FILE_BYTES) if is_there else TEMPLATE

@@ -30,7 +30,6 @@ from tui.launch import Chosen as ChosenForGood
 from tui.screens.duel_reading import Reading
 from tui.screens.duel_turns import Turns
 from tui.screens.page import PromptPage
-from tui.settings.form import differences
 from tui.widgets.delta import Delta
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.memory_bars import MemoryBars, scale_of
@@ -495,6 +494,8 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     def show_settings(self) -> None:
         """What is told above the panes is new."""
+        from tui.settings.form import differences  # not before the first picture
+
         bar = self.query_one(TopBar)
         bar.generation = self.bridge.duel.generation
         bar.schedule = self.bridge.schedule
