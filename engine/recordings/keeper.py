@@ -12,11 +12,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from engine.config.profile import Generation, Profile
+from engine.duel.conversation import Conversation, Exchange
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.errors import HistoryError
 from engine.protocol import Event, Loaded, Staged, Started
-from engine.recordings.rebuilt import Conversations, conversation
+from engine.recordings.rebuilt import Conversations
 from engine.recordings.recording import RecordedTurn, Recording, SideEvent
 from engine.recordings.store import Change, Duels, now
 
@@ -41,6 +42,8 @@ class _Turn:
     id: int | None = None
     said: list[SideEvent] = field(default_factory=list)
     lens: Lens | None = None
+    taken: "dict[int, _Turn]" = field(default_factory=dict)
+    """By side, the turn whose answer stands in this one."""
 
 
 class Keeper:
@@ -52,6 +55,7 @@ class Keeper:
         self.duels = duels or Duels()
         self._told, self._was_told = told, False
         self._places: dict[Place, _Turn | _Duel] = {}
+        self._turns: dict[Exchange, _Turn] = {}
         self._latest: _Turn | None = None
         self._current: _Duel | None = None
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -69,8 +73,19 @@ class Keeper:
                 if not isinstance(event, Started | Staged):
                     self._add(turn, (side, event))
                 yield side, event
+        if (exchange := duel.conversation.last) is not None:
+            self._note_taken(duel, exchange, turn)
         self._places[_place(duel)] = turn
         self._hurry.set()
+
+    def _note_taken(self, duel: Duel, exchange: Exchange, turn: _Turn) -> None:
+        """Which answers of this exchange were said in another one."""
+        self._turns[exchange] = turn
+        for side, number in exchange.said_in.items():
+            source = self._turns.get(duel.conversation.exchanges[number])
+            if number != exchange.number and source is not None and source.duel is turn.duel:
+                turn.taken[side] = source
+                self._wait(turn)
 
     def recording(self) -> Recording | None:
         """The duel that was asked last or gone on with, as far as it has come; None before any.
@@ -89,18 +104,24 @@ class Keeper:
     def forget(self) -> None:
         """The next prompt begins another duel."""
         self._places.clear()
+        self._turns.clear()
         self._latest = self._current = None
 
-    def go_on(self, recording: Recording, duel: int, turns: Sequence[int]) -> None:
-        """Prompts after one of these turns of a kept duel, by their numbers in the file, belong to it."""
+    def go_on(self, recording: Recording, tree: Conversation, duel: int, turns: Sequence[int]) -> None:
+        """Prompts after one of these turns of a kept duel, by their numbers in the file, belong to it.
+
+        `tree` is the recording's conversation, which is gone on with.
+        """
         kept = _Duel(recording.profiles, recording.histories, duel)
         self._latest, self._current = None, kept
         self._places[recording.profiles, recording.histories] = kept
-        tree = conversation(recording)
+        last = tree.last
         for exchange, turn, number in zip(tree.exchanges, recording.turns, turns, strict=True):
             tree.last = exchange
             said = tuple(tree.messages(side, "own") for side in range(len(recording.profiles)))
-            self._places[recording.profiles, said] = _Turn(kept, turn, id=number)
+            self._turns[exchange] = _Turn(kept, turn, id=number)
+            self._places[recording.profiles, said] = self._turns[exchange]
+        tree.last = last
 
     def close(self) -> None:
         """Write what waits, and end; may take as long as another process holds the file."""
@@ -187,6 +208,11 @@ class Keeper:
 
 
 def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None) -> None:
+    if turn.duel.id is not None and not change.has(turn.duel.id):  # removed for good meanwhile
+        if turn.id is not None:
+            return
+        turn.duel.id = None
+        turn.after = None
     if turn.duel.id is None:
         turn.duel.id = change.begin_duel(turn.duel.profiles, turn.duel.histories, turn.begun.created)
     if turn.id is None:
@@ -195,6 +221,8 @@ def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None
         change.add(turn.id, said)
     if lens is not None:
         change.set_lens(turn.id, lens)
+    if turn.taken:
+        change.set_taken(turn.id, [turn.taken[side].id if side in turn.taken else None for side in (0, 1)])
 
 
 def _place(duel: Duel) -> Place:

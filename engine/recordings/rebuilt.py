@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from engine.duel.answer import Answer
 from engine.duel.conversation import Conversation
 from engine.duel.duel import Duel
-from engine.protocol import Loaded, Message
+from engine.protocol import Event, Loaded, Message
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.session.client import Session
 from engine.session.schedule import share_a_device
@@ -24,7 +24,7 @@ def rebuilt(recording: Recording, turn: RecordedTurn) -> Duel:
     for session, prompt in zip(duel.sessions, turn.prompts, strict=False):
         session.profile = replace(session.profile, prompt=prompt)
     for side, session in enumerate(duel.sessions):
-        events = turn.of_side(side)
+        events = _said(recording, turn, side)
         session.info = next((event.info for event in events if isinstance(event, Loaded)), None)
         if all(isinstance(event, Loaded) for event in events):
             continue  # it was not asked
@@ -33,6 +33,13 @@ def rebuilt(recording: Recording, turn: RecordedTurn) -> Duel:
             answer.add(event)
         duel.answers[side] = answer
     return duel
+
+
+def _said(recording: Recording, turn: RecordedTurn, side: int) -> tuple[Event, ...]:
+    """What this side said in a turn, or in the one from which its answer was taken over."""
+    while (source := turn.taken[side]) is not None:
+        turn = recording.turns[source]
+    return turn.of_side(side)
 
 
 def conversation(recording: Recording) -> Conversation:
@@ -45,7 +52,10 @@ def conversation(recording: Recording) -> Conversation:
         exchange.answers = rebuilt(recording, turn).answers
         for side, answer in exchange.answers.items():
             answer.messages = (*before[side], Message("user", turn.prompt))
-            exchange.said_in[side] = exchange.number
+            source = turn.taken[side]
+            exchange.said_in[side] = (
+                exchange.number if source is None else tree.exchanges[source].said_in[side]
+            )
     return tree
 
 

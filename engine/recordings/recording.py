@@ -59,6 +59,9 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
     after: Annotated[int, Meta(ge=0)] | None = None
     """The turn whose conversation this goes on with, from 0; None where it begins one."""
 
+    taken: tuple[Annotated[int, Meta(ge=0)] | None, Annotated[int, Meta(ge=0)] | None] = (None, None)
+    """For A and B: the turn whose answer stands here, where the side was not asked again; from 0."""
+
     def of_side(self, side: int) -> tuple[Event, ...]:
         """What one side's worker said; an answer that was begun has an end."""
         events = tuple(event for whose, event in self.events if whose == side)
@@ -142,6 +145,8 @@ def _check(index: int, turn: RecordedTurn) -> None:
     """ValueError where this could not have happened."""
     if turn.after is not None and turn.after >= index:
         raise ValueError("a turn goes on with one that came later")
+    if any(earlier is not None and earlier >= index for earlier in turn.taken):
+        raise ValueError("a turn takes an answer of one that came later")
     for side in (0, 1):
         stamps = [event.ns for event in turn.of_side(side) if isinstance(event, Decoded)]
         if any(later < earlier for earlier, later in pairwise(stamps)):

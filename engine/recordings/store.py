@@ -57,6 +57,7 @@ MIGRATIONS = (
             PRIMARY KEY (turn, side))""",
     ),
     ("ALTER TABLE turns ADD COLUMN prompts TEXT NOT NULL DEFAULT '[]'",),
+    ("ALTER TABLE turns ADD COLUMN taken TEXT NOT NULL DEFAULT '[null,null]'",),
 )
 LIST = """
     SELECT duels.id, duels.created, title, profiles,
@@ -182,6 +183,14 @@ class Change:
             if text := "".join(getattr(event, "text", "") for whose, event in events if whose == side):
                 self._db.execute(ADD_TEXT, (turn, side, text))
 
+    def has(self, duel: int) -> bool:
+        """Whether the duel is in the file still."""
+        return self._db.execute("SELECT 1 FROM duels WHERE id = ?", (duel,)).fetchone() is not None
+
+    def set_taken(self, turn: int, turns: Sequence[int | None]) -> None:
+        """The numbers of the turns whose answers stand in this one, for A and for B."""
+        self._db.execute("UPDATE turns SET taken = ? WHERE id = ?", (_json(turns), turn))
+
     def set_lens(self, turn: int, lens: Lens) -> None:
         """What both models say of a turn's tokens."""
         self._db.execute("UPDATE turns SET lens = ? WHERE id = ?", (msgspec.json.encode(lens), turn))
@@ -255,7 +264,7 @@ def _recording(
 
 
 def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes]) -> RecordedTurn:
-    _, _, after, created, prompt, generation, schedule, lens, prompts = row
+    _, _, after, created, prompt, generation, schedule, lens, prompts, taken = row
     return RecordedTurn(
         prompt=prompt,
         created=created,
@@ -267,7 +276,13 @@ def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes])
         ),
         lens=msgspec.json.decode(lens, type=Lens) if lens else None,
         after=places.get(after),
+        taken=_places(taken, places),
     )
+
+
+def _places(text: str, places: dict[int, int]) -> tuple[int | None, int | None]:
+    a, b = msgspec.json.decode(text, type=tuple[int | None, int | None])
+    return places.get(a) if a else None, places.get(b) if b else None
 
 
 def _profiles(text: str) -> tuple[Profile, Profile]:

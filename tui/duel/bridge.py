@@ -146,8 +146,9 @@ class Bridge:
                 self._settled[side].clear()
                 self.duel.replace(side, self._open(profile))
                 left.append((side, session))
-        self.duel.go_on(conversation(recording))
-        self.keeper.go_on(recording, kept, turns)
+        tree = conversation(recording)
+        self.duel.go_on(tree)
+        self.keeper.go_on(recording, tree, kept, turns)
         await asyncio.gather(*(session.close() for _, session in left))
         return [side for side, _ in left]
 

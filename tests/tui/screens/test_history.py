@@ -122,3 +122,24 @@ async def test_a_file_that_cannot_be_used_is_a_line(stage: Stager, tmp_path: Pat
         await play.pilot.press("f4")
         await wait_until(lambda: isinstance(play.app.screen, HistoryScreen))
         assert not play.app.screen.query_one(OptionList).option_count
+
+
+async def test_the_duel_on_the_screen_is_exported_and_pictured(stage: Stager, tmp_path: Path) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("ctrl+s")
+        await wait_until(lambda: any("Nothing to export" in note.message for note in play.app._notifications))
+        await play.ask("about Paris")
+        await play.settled()
+        for start, name, said in (
+            (play.duel.action_export, "duel.html", "about Paris"),
+            (play.duel.action_screenshot, "duel.svg", "<svg"),
+        ):
+            if waiting := start():
+                await waiting
+            await wait_until(lambda: isinstance(play.app.screen, SaveDialog))
+            play.app.screen.query_one(Input).value = str(tmp_path / name)
+            await play.pilot.press("enter")
+            await wait_until((tmp_path / name).exists)
+            assert said in (tmp_path / name).read_text()
+            await wait_until(lambda: play.app.screen is play.duel)

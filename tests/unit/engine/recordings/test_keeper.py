@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ import pytest
 from engine.duel.comparison import compare
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
+from engine.protocol import Event
 from engine.recordings.keeper import Keeper
-from engine.recordings.rebuilt import conversations, rebuilt
+from engine.recordings.rebuilt import conversation, conversations, rebuilt
 from engine.recordings.store import MIGRATIONS, Duels
 
 ASKER = """
@@ -22,6 +23,7 @@ import asyncio, sys
 from pathlib import Path
 from engine.config import profile
 from engine.duel.duel import Duel
+from engine.protocol import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.playback import Pace, Playback
 from engine.recordings.store import Duels
@@ -89,8 +91,8 @@ async def test_a_prompt_belongs_to_the_duel_it_goes_on_with(
     assert [turn.after for turn in kept.turns] == [None, 0, 0] and newest.turns == 1
 
     duel, keeper = recorded(turns=9), Keeper(duels)
-    duel.take_up(conversations(kept, 2))
-    keeper.go_on(kept, oldest.id, duels.turn_ids(oldest.id))
+    duel.go_on(tree := conversation(kept))
+    keeper.go_on(kept, tree, oldest.id, duels.turn_ids(oldest.id))
     await _asked(duel, keeper, "three")
     await keeper.aclose()
     assert [turn.after for turn in duels.get(oldest.id).turns] == [None, 0, 0, 2]
@@ -204,3 +206,46 @@ def test_a_profile_of_another_version_is_read_without_what_is_unknown(duels: Due
         )
     assert [listed.profiles for listed in duels.found()] == [("a", "b")]
     assert duels.get(duels.found()[0].id).profiles[0].model.source == "demo"
+
+
+async def test_an_answer_that_was_taken_over_stands_in_both_turns(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    """One side is gone on with, the other one's answer stays: after a restart, too."""
+    duel, keeper = recorded(turns=3), Keeper(duels)
+    await _asked(duel, keeper, "one")
+    cut = duel.conversation.last
+    assert cut is not None
+    duel.show(cut.before)
+    answered = duel.conversation.begin(cut.prompt)
+    duel.conversation.exchanges.pop()
+    answered.answers, answered.said_in = dict(cut.answers), dict(cut.said_in)
+
+    async def resumed() -> AsyncGenerator[tuple[int, Event]]:
+        duel.conversation.last = answered
+        duel.conversation.exchanges.append(answered)
+        answered.said_in[0] = answered.number
+        async for event in duel.sessions[0].generate((), duel.generation):
+            yield 0, event
+
+    async for _ in keeper.keep(duel, "one", resumed(), duel.generation):
+        pass
+    await keeper.aclose()
+    kept = duels.get(1)
+    assert [turn.taken for turn in kept.turns] == [(None, None), (None, 0)]
+    tree = conversation(kept)
+    assert tree.last is tree.exchanges[1] and tree.last.said_in == {0: 1, 1: 0}
+    assert tree.messages(1, "own")[1].content == cut.answers[1].text
+
+
+async def test_a_duel_that_was_removed_meanwhile_is_begun_anew(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    duel, keeper = recorded(turns=2), Keeper(duels, lambda error: pytest.fail(str(error)))
+    await _asked(duel, keeper, "one")
+    assert keeper.recording()
+    duels.remove(1)
+    await _asked(duel, keeper, "two")
+    await keeper.aclose()
+    (listed,) = duels.found()
+    assert [turn.prompt for turn in duels.get(listed.id).turns] == ["two"]
