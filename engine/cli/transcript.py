@@ -119,6 +119,12 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
         f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
         f"{metrics.new_tokens} tokens, {answer.ending or whole}",
     ]
+    if metrics.answer_ttft_ms is not None:
+        count = metrics.thought_tokens
+        thoughts = f"({count} token{'' if count == 1 else 's'} of thoughts)"
+        speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}")
+    if metrics.joules_per_token is not None:
+        speeds.append(f"{metrics.joules_per_token:.3g} J/token")
     parts = f"linear {bytes_text(weights.linear_bytes)}, embedding {bytes_text(weights.embedding_bytes)}"
     sizes = [f"weights {bytes_text(weights.total_bytes)} ({parts})"]
     if memory:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from engine.cli.transcript import figures
 from engine.duel.answer import Answer
 from engine.duel.thinking import Parts, first_said, parts
-from engine.protocol import Decoded, Event, Finished, Memory, Prompted, ThinkMarks
+from engine.protocol import Decoded, Event, Finished, Loaded, Memory, Prompted, ThinkMarks
+from tests.tui.replay import recording
 
 MARKS = ThinkMarks(open="<think>", close="</think>")
 WITHIN = ThinkMarks(open="<think>", close="</think>", within=True)
@@ -71,3 +73,18 @@ def _memory() -> Memory:
         device_total_bytes=0,
         process_source="",
     )
+
+
+def test_the_command_line_gives_both_times() -> None:
+    answer = Answer()
+    for event in (
+        Prompted(request=1, tokens=3, sha256="", think=WITHIN, ns=0),
+        Decoded(request=1, token_id=1, text="Hm</think>", ns=10**6),
+        Decoded(request=1, token_id=2, text="Yes", ns=3 * 10**6),
+        Finished(request=1, reason="stop", memory=_memory(), decode_joules=0.5),
+    ):
+        answer.add(event)
+    loaded = next(event for event in recording("smollm2-nf4.load") if isinstance(event, Loaded))
+    line, *_ = figures(answer, loaded.info)
+    assert line.startswith("TTFT 1.00 ms · to the answer 3.00 ms (1 token of thoughts) · ")
+    assert line.endswith("0.5 J/token")
