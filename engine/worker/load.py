@@ -29,7 +29,7 @@ from engine.worker.checkpoints import (
 )
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
-from engine.worker.checkpoints.placement import place
+from engine.worker.checkpoints.placement import Placement, place
 from engine.worker.host import bandwidth, freeing, thread_count
 from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Report
@@ -54,6 +54,16 @@ class LoadedModel:
     profile: Profile
 
 
+@dataclass(slots=True, frozen=True)
+class _Wish:
+    """What a load is told."""
+
+    profile: Profile
+    threads: int | None
+    report: Report
+    native_step: bool
+
+
 def load(profile: Profile, threads: int | None, report: Report, *, native_step: bool = True) -> LoadedModel:
     """The profile's model, warmed up. LoadError or OutOfMemoryError says why there is none.
 
@@ -62,17 +72,17 @@ def load(profile: Profile, threads: int | None, report: Report, *, native_step: 
     environment.set_environment()
     torch.set_num_threads(threads or physical_cores())
     try:
-        with freeing.tidy(), _checkpoint(profile, report) as checkpoint:
+        with freeing.tidy(), _checkpoint(profile, report) as (checkpoint, made_for):
             is_gguf = checkpoint.kind == "gguf"
             with gguf_reading.parsed_once(report) if is_gguf else nullcontext():
-                return _read(profile, checkpoint, report, threads, native_step=native_step)
+                return _read(_Wish(profile, threads, report, native_step), checkpoint, made_for)
     except Exception as error:
         raise failures.explained(error, profile) from error
 
 
 @contextmanager
-def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
-    """What the method reads: the source, or for some methods a checkpoint made of it once."""
+def _checkpoint(profile: Profile, report: Report) -> Iterator[tuple[Checkpoint, Placement | None]]:
+    """What the method reads: the source, or a checkpoint made of it once, for this placement."""
     if isinstance(profile.quantization, Checkpointed):
         from engine.worker.quantize import ensure
 
@@ -87,7 +97,7 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[Checkpoint]:
     if isinstance(profile.quantization, Stored):
         _require_reader(profile)
     with foreign.readable(fetch(profile, report)) as checkpoint:
-        yield checkpoint
+        yield checkpoint, None
 
 
 def _require_reader(profile: Profile) -> None:
@@ -98,11 +108,10 @@ def _require_reader(profile: Profile) -> None:
         raise LoadError(f"{profile.model.source} is packed with {how} and {lacking.message}", lacking.hint)
 
 
-def _read(
-    profile: Profile, checkpoint: Checkpoint, report: Report, threads: int | None, *, native_step: bool
-) -> LoadedModel:
+def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> LoadedModel:
+    profile, report = wish.profile, wish.report
     readable.require_kind(checkpoint.config, checkpoint.name)
-    placement = place(profile.model, checkpoint.dtype)
+    placement = made_for or place(profile.model, checkpoint.dtype)
     readable.require_dtype(placement.dtype, checkpoint.name)
     kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
@@ -116,9 +125,9 @@ def _read(
     checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
-    if native_step and step.prepare(model, report):
+    if wish.native_step and step.prepare(model, report):
         warm_up(model, checkpoint.name)
-    if threads is None and placement.device.type == "cpu":
+    if wish.threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
     freeing.give_back(model)
     description = replace_struct(

@@ -19,11 +19,11 @@ from engine.protocol import Staged, Step
 from engine.worker import describe
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.demo import require_room
-from engine.worker.checkpoints.placement import place
+from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
 from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Progress, Report
-from engine.worker.quantize import calibrate, folders, group_size, heldout
+from engine.worker.quantize import calibrate, folders, heldout
 from engine.worker.quantize.progress import peak_bytes
 from engine.worker.quantize.quantizers import Packing, Quantizer, Saving
 from engine.worker.texts import sets
@@ -34,9 +34,11 @@ SPARE_BYTES = 64 << 20  # of disk beside the weights: configs, tokenizer, logs
 class CheckpointBuild:
     """One checkpoint in the making."""
 
-    def __init__(self, profile: Profile, method: Savable, source: Checkpoint) -> None:
+    def __init__(
+        self, profile: Profile, method: Savable, source: Checkpoint, placement: Placement, widths: list[int]
+    ) -> None:
         self._profile, self._method, self._source = profile, method, source
-        self._placement = place(profile.model, source.dtype)
+        self._placement, self._widths = placement, widths
         self._tokenizer = source.tokenizer()
         self._window = describe.context_length(source.config)
         self._held_out = heldout.samples(self._tokenizer, self._window)
@@ -85,7 +87,7 @@ class CheckpointBuild:
     def _calibration_notes(self, samples: calibrate.Samples | None) -> tuple[str, ...]:
         if samples is None or not isinstance(self._method, Gptq | Awq):
             return ()
-        widest = max(group_size.linear_widths(self._source.config, self._source.trust_remote_code))
+        widest = max(self._widths)
         return (calibrate.note(samples, self._method.calibration, widest),)
 
     def _quantizer(self, samples: calibrate.Samples | None) -> Quantizer:

@@ -6,6 +6,7 @@ Owns the order: group size, recipe, store, source, lock. How one is made and che
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from engine.worker.checkpoints import readable, stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
 from engine.worker.checkpoints.identity import early, identity
-from engine.worker.checkpoints.placement import place
+from engine.worker.checkpoints.placement import Placement, place
 from engine.worker.progress import Report
 from engine.worker.quantize import builder, group_size
 from engine.worker.texts import sets
@@ -58,26 +59,19 @@ def done(command: Quantize, report: Report) -> Quantized:
     return Quantized(path=str(path), record=made.record, cached=made.cached)
 
 
-def ready(profile: Profile, report: Report) -> Checkpoint:
-    """The profile's quantized checkpoint, to be loaded: made now where the store has none."""
-    return _checkpoint(profile, ensure(profile, report))
+def ready(profile: Profile, report: Report) -> tuple[Checkpoint, Placement]:
+    """The profile's quantized checkpoint, to be loaded there: made now where the store has none."""
+    wanted = _Wanted(profile, report)
+    return _checkpoint(wanted, _ensured(wanted, force=False))
 
 
-def kept(profile: Profile, report: Report) -> Checkpoint | None:
+def kept(profile: Profile, report: Report) -> tuple[Checkpoint, Placement] | None:
     """The profile's quantized checkpoint where the store has it: of methods that do without, too."""
     if store.made_of(profile) is None:  # told without a look at the source
         return None
-    made = _without_source(profile, early_config(profile))
-    if made is None:
-        source = fetch(profile, report)
-        made = _found(_recipe(profile, identity(profile, source, report), source.dtype))
-    return _checkpoint(profile, made) if made else None
-
-
-def _checkpoint(profile: Profile, made: Made) -> Checkpoint:
-    stored_tensors.require_whole(made.path)
-    wish = profile.model
-    return Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
+    wanted = _Wanted(profile, report)
+    made = wanted.without_source() or _found(wanted.recipe(wanted.identity))
+    return _checkpoint(wanted, made) if made else None
 
 
 def ensure(profile: Profile, report: Report, *, force: bool = False) -> Made:
@@ -85,33 +79,40 @@ def ensure(profile: Profile, report: Report, *, force: bool = False) -> Made:
 
     Where the store has it, the source is not needed: it is neither fetched nor converted again.
     """
-    method = profile.quantization
+    return _ensured(_Wanted(profile, report), force=force)
+
+
+def _checkpoint(wanted: "_Wanted", made: Made) -> tuple[Checkpoint, Placement]:
+    stored_tensors.require_whole(made.path)
+    wish = wanted.profile.model
+    found = Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
+    return found, wanted.placement
+
+
+def _ensured(wanted: "_Wanted", *, force: bool) -> Made:
+    method = wanted.profile.quantization
     if not isinstance(method, Savable):
         raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
-    config = early_config(profile)
-    if config is not None:
-        _require_group_size(profile, config)
-    if not force and (made := _without_source(profile, config)):
+    if wanted.early is not None:
+        wanted.require_group_size(method)
+    if not force and (made := wanted.without_source()):
         return made
-    source = fetch(profile, report)
+    source = wanted.source
     source.require_full_precision()
     readable.require_kind(source.config, source.name)
-    _require_group_size(profile, source.config)
-    recipe = _recipe(profile, identity(profile, source, report), source.dtype)
+    if wanted.early is None:
+        wanted.require_group_size(method)
+    recipe = wanted.recipe(wanted.identity)
     while True:
         if not force and (made := _found(recipe)):
             return made
-        with store.building(recipe, _waiting(report), force=force) as build:
+        with store.building(recipe, _waiting(wanted.report), force=force) as build:
             if build is not None:
-                record = builder.CheckpointBuild(profile, method, source).into(build, recipe, report)
+                making = builder.CheckpointBuild(
+                    wanted.profile, method, source, wanted.placement, wanted.widths
+                )
+                record = making.into(build, recipe, wanted.report)
                 return Made(build.publish(record), record, cached=False)
-
-
-def _without_source(profile: Profile, config: PreTrainedConfig | None) -> Made | None:
-    """Out of the store, by what can be known before the source is here."""
-    dtype = getattr(config, "dtype", None)
-    name = early(profile) if dtype is not None else None
-    return _found(_recipe(profile, name, dtype)) if name else None
 
 
 def _found(recipe: Recipe) -> Made | None:
@@ -119,24 +120,64 @@ def _found(recipe: Recipe) -> Made | None:
     return Made(entry.path, entry.record, cached=True) if entry else None
 
 
-def _require_group_size(profile: Profile, config: PreTrainedConfig) -> None:
-    method = profile.quantization
-    if isinstance(method, Checkpointed):
-        found = group_size.linear_widths(config, profile.model.trust_remote_code)
-        group_size.require_divisible(method.group_size, found, profile.model.source)
+class _Wanted:
+    """What one load or one quantizing wants made. Each fact is found when it is asked for, and once."""
 
+    def __init__(self, profile: Profile, report: Report) -> None:
+        self.profile, self.report = profile, report
 
-def _recipe(profile: Profile, model: str, stored: torch.dtype) -> Recipe:
-    method = profile.quantization
-    calibration = method.calibration if isinstance(method, Gptq | Awq) else None
-    quantizer = "bitsandbytes" if isinstance(method, BitsAndBytes) else "gptqmodel"
-    return Recipe(
-        model=model,
-        dtype=str(place(profile.model, stored).dtype).removeprefix("torch."),
-        method=method,
-        calibration_sha256=sets.sha256(calibration) if calibration else "",
-        versions={name: _version(name) for name in (quantizer, *PACKAGES)},
-    )
+    @cached_property
+    def early(self) -> PreTrainedConfig | None:
+        """The model's config before the source is here, where there is one."""
+        return early_config(self.profile)
+
+    @cached_property
+    def source(self) -> Checkpoint:
+        """Fetched."""
+        return fetch(self.profile, self.report)
+
+    @cached_property
+    def identity(self) -> str:
+        """What the source's content is."""
+        return identity(self.profile, self.source, self.report)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Where the model goes, and its dtype."""
+        return place(self.profile.model, getattr(self.early, "dtype", None) or self.source.dtype)
+
+    @cached_property
+    def widths(self) -> list[int]:
+        """The numbers of inputs of the matrices that are quantized."""
+        config = self.early if self.early is not None else self.source.config
+        return group_size.linear_widths(config, self.profile.model.trust_remote_code)
+
+    def require_group_size(self, method: Savable) -> None:
+        """LoadError where groups do not divide the model's rows."""
+        if isinstance(method, Checkpointed):
+            group_size.require_divisible(method.group_size, self.widths, self.profile.model.source)
+
+    def without_source(self) -> Made | None:
+        """Out of the store, by what can be known before the source is here."""
+        name = early(self.profile) if getattr(self.early, "dtype", None) is not None else None
+        return _found(self.recipe(name)) if name else None
+
+    def recipe(self, model: str) -> Recipe:
+        """For a source of this content."""
+        return replace(self._recipe, model=model)
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        method = self.profile.quantization
+        calibration = method.calibration if isinstance(method, Gptq | Awq) else None
+        quantizer = "bitsandbytes" if isinstance(method, BitsAndBytes) else "gptqmodel"
+        return Recipe(
+            model="",
+            dtype=str(self.placement.dtype).removeprefix("torch."),
+            method=method,
+            calibration_sha256=sets.sha256(calibration) if calibration else "",
+            versions={name: _version(name) for name in (quantizer, *PACKAGES)},
+        )
 
 
 def _version(package: str) -> str:

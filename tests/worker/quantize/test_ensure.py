@@ -14,13 +14,14 @@ from engine.config.record import Check, Record
 from engine.errors import LoadError
 from engine.protocol import Staged
 from engine.worker import describe, methods
-from engine.worker.checkpoints import identity
+from engine.worker.checkpoints import identity, placement
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.placement import Placement, place
+from engine.worker.checkpoints.placement import Placement
 from engine.worker.load import load
 from engine.worker.methods import gptqmodel_api, kernels
-from engine.worker.quantize import ensure, heldout
+from engine.worker.quantize import ensure, group_size, heldout
 from engine.worker.step.cpu import compile
+from engine.worker.texts import sets
 
 pytest.importorskip("gptqmodel")
 
@@ -91,9 +92,8 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
     assert len(made.record.errors) >= 12 and all(error.loss >= 0 for error in made.record.errors)
     assert made.record.calibration_tokens == (0 if name.startswith("rtn") else 256)
 
-    checkpoint = ensure.ready(profile, ignore)
-    placement = place(profile.model, checkpoint.dtype)
-    model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, placement)
+    checkpoint, where = ensure.ready(profile, ignore)
+    model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, where)
     assert describe.kernel(model) == KERNELS[name]
     if name == "rtn3":
         assert "every weight is unpacked for every product" in gptqmodel_api.notes(model)[0]
@@ -178,7 +178,7 @@ def test_what_is_in_the_store_needs_no_source(
     make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 64}}")
-    recipe = ensure._recipe(profile, identity.identity(profile, NOWHERE, ignore), torch.bfloat16)
+    recipe = ensure._Wanted(profile, ignore).recipe(identity.identity(profile, NOWHERE, ignore))
     check = Check(text="", tokens=1, source_perplexity=1.0, perplexity=1.0)
     record = Record(
         recipe=recipe, profile="p", created="", seconds=0, total_seconds=0, peak_bytes=0, check=check
@@ -189,8 +189,29 @@ def test_what_is_in_the_store_needs_no_source(
     monkeypatch.setattr(ensure, "fetch", lambda *_: pytest.fail("the source was fetched"))
     made = ensure.ensure(profile, ignore)
     assert made.cached and made.path == path
-    checkpoint = ensure.ready(profile, ignore)
+    checkpoint, _ = ensure.ready(profile, ignore)
     assert (checkpoint.name, checkpoint.path) == ("demo", path)
+
+
+@pytest.mark.parametrize(
+    "options", ["method: rtn, bits: 8, group_size: 32", "method: gptq, bits: 8, group_size: 32"]
+)
+def test_a_load_that_quantizes_finds_each_fact_once(
+    options: str, tiny: Callable[[str], Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given: (found.append(name), real(*given))[1])
+
+    counted(placement, "_device")
+    counted(group_size, "linear_widths")
+    counted(sets, "sha256")
+    counted(ensure, "fetch")
+    load(tiny(options), 1, ignore)
+    assert sorted(set(found)) == sorted(found)
+    assert {"_device", "linear_widths", "fetch"} <= set(found)
 
 
 NOWHERE = Checkpoint("demo", Path("/nowhere"), "folder")
