@@ -104,7 +104,7 @@ async def test_renamed_deleted_and_back(stage: Stager, tmp_path: Path) -> None:
         await wait_until(lambda: len(screen.shown) == 2)
         assert screen.current and screen.current.title == "two more"
         await play.pilot.press("ctrl+s")
-        await wait_until(lambda: isinstance(play.app.screen, SaveDialog))
+        await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
         play.app.screen.query_one(Input).value = str(tmp_path / "duel.md")
         await play.pilot.press("enter")
         await wait_until((tmp_path / "duel.md").exists)
@@ -137,7 +137,7 @@ async def test_the_duel_on_the_screen_is_exported_and_pictured(stage: Stager, tm
         ):
             if waiting := start():
                 await waiting
-            await wait_until(lambda: isinstance(play.app.screen, SaveDialog))
+            await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
             play.app.screen.query_one(Input).value = str(tmp_path / name)
             await play.pilot.press("enter")
             await wait_until((tmp_path / name).exists)
