@@ -58,7 +58,7 @@ class ReplayScreen(DuelScreen, inherit_bindings=False):
     plays_recording = True
 
     BINDINGS = [
-        Binding("escape,q", "leave", "Leave", priority=True),
+        Binding("q,escape", "leave", "Leave", priority=True, key_display="esc"),
         Binding("space", "pause", "Pause", priority=True),
         Binding("plus,right", "speed(1)", "Faster", priority=True),
         Binding("minus,left", "speed(-1)", "Slower", priority=True),
