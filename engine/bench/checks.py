@@ -17,7 +17,7 @@ from engine.bench.rows import Figure, Row
 
 Verdict = Literal["passed", "failed", "unclear"]
 SIGMAS = 3.0
-TOLERANCE = 0.1  # of a speed, beside its spread: a machine's own unrest between two moments
+TOLERANCE = 0.1  # of a speed, on top of its spread: how much a machine itself varies between two moments
 SLACK_BYTES = 4 << 20  # between two looks at the same memory
 
 
@@ -38,7 +38,7 @@ def checks(settings: Settings, rows: Sequence[Row], reversed_rows: Sequence[Row]
     return (
         _order(pairs),
         _context(settings, everything),
-        _check("the peak begins anew", everything, _peak_faults),
+        _check("the peak is reset", everything, _peak_faults),
         _check("no prefill inside decode", everything, _stamp_faults),
     )
 
@@ -56,7 +56,7 @@ def _order(pairs: Sequence[tuple[Row, Row]]) -> Check:
     if not pairs:
         return Check(name, "unclear", "no row was measured twice")
     if not found:
-        return Check(name, "passed", f"{_rows(len(pairs))}, forwards and backwards")
+        return Check(name, "passed", f"{_rows(len(pairs))}, in both orders")
     excused = all(row.marks or again.marks for row, again, _ in found)
     words = "; ".join(f"{_place(row)}: {word}" for row, _, word in found)
     return Check(name, "unclear" if excused else "failed", words + (" (marked)" if excused else ""))
@@ -66,7 +66,7 @@ def _differences(row: Row, again: Row) -> Iterator[str]:
     for name in ("prefill_tok_s", "decode_tok_s"):
         a, b = getattr(row, name), getattr(again, name)
         if a and b and differ(a, b):
-            yield f"{name} {a.mean:.4g}, backwards {b.mean:.4g}"
+            yield f"{name} {a.mean:.4g}, in reverse {b.mean:.4g}"
 
 
 def _context(settings: Settings, rows: Sequence[Row]) -> Check:
@@ -77,7 +77,7 @@ def _context(settings: Settings, rows: Sequence[Row]) -> Check:
 
 
 def _growth(name: str, rows: Sequence[Row]) -> str:
-    """The median time between tokens behind the shortest and the longest context, in the smallest batch."""
+    """The median time between tokens after the shortest and the longest context, in the smallest batch."""
     own = [row for row in rows if row.profile == name]
     times_ms: dict[int, list[float]] = {}
     for row in own:
@@ -87,8 +87,8 @@ def _growth(name: str, rows: Sequence[Row]) -> str:
         return ""
     shortest, longest = min(times_ms), max(times_ms)
     return (
-        f"{name}: {fmean(times_ms[shortest]):.2f} ms a token behind {shortest}, "
-        f"{fmean(times_ms[longest]):.2f} behind {longest}"
+        f"{name}: {fmean(times_ms[shortest]):.2f} ms a token after {shortest}, "
+        f"{fmean(times_ms[longest]):.2f} after {longest}"
     )
 
 

@@ -1,4 +1,4 @@
-"""A bench as a document: what was measured where, row by row; written beside its place and renamed into it.
+"""A bench as a document: what was measured where, row by row; written next to its place and renamed into it.
 
 Owns the file: reading it again, and refusing to go on with one that was made elsewhere or otherwise.
 """
@@ -113,7 +113,7 @@ def read(file: Path) -> Document:
     except FileError as error:
         raise InputError(error.message, "--resume reads what --out wrote") from error
     except (RecursionError, ValueError) as error:  # msgspec's errors are ValueErrors
-        raise InputError(f"{file} is no bench of this version: {error}", "begin a new one") from error
+        raise InputError(f"{file} is not a bench of this version: {error}", "start a new one") from error
 
 
 def _is_final(row: Row) -> bool:
@@ -136,19 +136,19 @@ def _require_equal_settings(then: Settings, now: Settings) -> None:
     for name in fixed:
         old, new = getattr(then, name), getattr(now, name)
         if old != new:
-            raise _refusal(f"its {name} is {old}, not {new}", "call it with the same settings")
+            raise _refusal(f"its {name} is {old}, not {new}", "run it with the same settings")
     old_names, new_names = ([profile.name for profile in s.profiles] for s in (then, now))
     if old_names != new_names:
         raise _refusal(f"its profiles are {', '.join(old_names)}", "name the same, in the same order")
     for old_profile, new_profile in zip(then.profiles, now.profiles, strict=True):
         if old_profile != new_profile:
-            raise _refusal(f"the profile {old_profile.name} has changed", "begin a new one")
+            raise _refusal(f"the profile {old_profile.name} has changed", "start a new one")
 
 
 def _require_equal_versions(then: dict[str, str]) -> None:
     for package, version in then.items():
         if (now := _installed(package)) != version:
-            raise _refusal(f"{package} was {version} then and is {now} now", "begin a new one")
+            raise _refusal(f"{package} was {version} then and is {now} now", "start a new one")
 
 
 def _installed(package: str) -> str:

@@ -11,7 +11,7 @@ from engine.protocol import BenchRun, Generator
 from engine.session.schedule import Schedule
 
 CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)
-FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts behind the context
+FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts after the context
 WARM_UP_STEPS = 8
 PREFILL_COST = 1 / 8  # of a prompt's token, in decoded tokens; only the estimate of the time left uses it
 
@@ -39,7 +39,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Decoded tokens a sequence."""
     repeat: int = 5
     depth: bool = False
-    """Read `context` tokens off the clock, and measure a prompt of FOLLOW_UP_TOKENS behind them."""
+    """Read `context` tokens off the clock, and measure a prompt of FOLLOW_UP_TOKENS after them."""
     generator: Generator = "engine"
     schedule: Schedule = "sequential"
     """`concurrent` runs the repeats of all profiles at once, `swap` has one of them loaded at a time."""

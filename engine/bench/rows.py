@@ -89,7 +89,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 class Runs(Struct, frozen=True, kw_only=True):
-    """What a row is made of."""
+    """What a row stands for."""
 
     timed: tuple[Measured, ...]
     peak: Measured

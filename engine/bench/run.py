@@ -1,4 +1,4 @@
-"""Runs a bench: loads the profiles, measures shape after shape, fills the document, tells what happens.
+"""Runs a bench: loads the profiles, measures shape after shape, fills the document, reports progress.
 
 Owns sessions and order. The repeats of a shape go A B, B A, …, so that a drift hits all profiles alike; where
 the profiles do not fit into memory together, they come one after the other. One worker works at a time.
@@ -27,8 +27,8 @@ from engine.session import schedule
 from engine.session.client import Session
 from engine.session.progress import stage_text
 
-CONTENDED = "contended: another profile was measured at once"
-ALONE = "the profiles do not fit into memory together: they were measured one after the other"
+CONTENDED = "contended: another profile was measured at the same time"
+ALONE = "the profiles do not fit in memory together: they were measured one after the other"
 
 Cell = tuple[Shape, str]
 """A row to be: its shape and its profile."""
@@ -71,7 +71,7 @@ class Bench(Job):
 
         def keep(row: Row) -> None:
             measured.append(row)
-            self.tell(Completed(f"{row.profile}, {row.shape.text}, once more"))
+            self.tell(Completed(f"{row.profile}, {row.shape.text}, again"))
 
         await self._matrix(cells, keep)
         verdicts = checks(self._settings, self.document.rows, measured)
@@ -120,7 +120,7 @@ class Bench(Job):
         ]
 
     def _is_crowded(self, trial: Trial) -> bool:
-        """Whether it ran out of memory beside other models: alone it may not."""
+        """Whether it ran out of memory next to other models: alone it may not."""
         out = trial.failure is not None and trial.failure.kind == "out_of_memory"
         return out and len(self._open) > 1
 
@@ -140,7 +140,7 @@ class Bench(Job):
         for name in names:
             if name in self._open or name in self._unloadable:
                 continue
-            failure = await self._load(name) if self._has_room(name) else _no_room()
+            failure = await self._load(name) if self._fits_memory(name) else _no_memory()
             if failure and self._open and failure.kind in {"out_of_memory", "worker_lost"}:
                 self._part()
                 return
@@ -171,11 +171,11 @@ class Bench(Job):
         self._open[name] = Open(name, session, info, copy)
         self.document = self.document.with_model(name, info)
 
-    def _has_room(self, name: str) -> bool:
-        """Whether one more model as large as the largest loaded one fits beside them, on their device."""
+    def _fits_memory(self, name: str) -> bool:
+        """Whether one more model as large as the largest loaded one fits next to them, on their device."""
         device = self._profiles[name].model.device
         there = [self._memory[other] for other in self._open if self._profiles[other].model.device == device]
-        return schedule.has_room(there)
+        return schedule.fits_memory(there)
 
     async def _close(self, names: Collection[str]) -> None:
         await asyncio.gather(*(self._open.pop(name).session.close() for name in names))
@@ -227,5 +227,5 @@ def _infos(trials: Sequence[Trial]) -> list[ModelInfo]:
     return [trial.side.info for trial in trials]
 
 
-def _no_room() -> Failed:
-    return Failed(kind="out_of_memory", message="no room beside the other models")
+def _no_memory() -> Failed:
+    return Failed(kind="out_of_memory", message="not enough memory next to the other models")

@@ -46,7 +46,7 @@ def reasons(document: Document) -> list[str]:
 
 def _model(name: str, info: ModelInfo, generator: Generator) -> str:
     copied = f", copies {info.copy_bytes_s / 1e9:.1f} GB/s" if info.copy_bytes_s else ""
-    decode = f"step {info.step}" if generator == "engine" else "transformers, nothing repacked"
+    decode = f"step {info.step}" if generator == "engine" else "transformers, weights as loaded"
     how = f"kernel {info.kernel}, {decode}, {info.threads} threads"
     return f"{name}: {info.label}, {how} on {info.device}{copied}"
 
@@ -112,9 +112,9 @@ def _how(settings: Settings) -> str:
     times = "once" if settings.repeat == 1 else f"{settings.repeat} times: mean ± standard deviation"
     what = "a prompt of `context` tokens"
     if settings.depth:
-        what = f"a prompt of {FOLLOW_UP_TOKENS} tokens behind `context` cached ones"
+        what = f"a prompt of {FOLLOW_UP_TOKENS} tokens after `context` cached ones"
     order = {"concurrent": "; all profiles at once", "swap": "; one profile loaded at a time"}
-    decode = "decode is that of all sequences together"
+    decode = "decode counts all sequences together"
     return (
         f"{who}: {what}, {settings.steps} greedy tokens, {times}; {decode}{order.get(settings.schedule, '')}"
     )

@@ -53,7 +53,7 @@ class Trial:
             self._timed.append(measured)
 
     def row(self) -> Row:
-        """What the runs tell."""
+        """What the runs measured."""
         row = rows.empty(self.side.name, self.shape, self.side.info)
         if self.failure or self._peak is None:
             return rows.failed(row, self.failure or Failed(kind="generation", message="nothing was measured"))
@@ -77,7 +77,7 @@ class Trial:
 
 
 def _outside_window(info: ModelInfo, run: BenchRun) -> Failed | None:
-    """Told before a long prompt has been read in vain."""
+    """Reported before a long prompt is read in vain."""
     tokens, window = run.depth + run.context + run.steps, info.context_length
     if not window or tokens <= window:
         return None

@@ -30,7 +30,7 @@ class Worker(Struct, frozen=True):
 
 
 class Watch:
-    """From entering to leaving; then `marks` tells for each worker what spoiled its speeds."""
+    """From entering to leaving; then `marks` says for each worker what spoiled its speeds."""
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self._workers = list(workers)
@@ -73,7 +73,7 @@ class Watch:
             await asyncio.sleep(POLL_S)
 
     def note(self, state: GpuState) -> None:
-        """What one look at a device tells."""
+        """What one look at a device shows."""
         pids = [worker.pid for worker in self._workers]
         for pid in {*pids} & {*state.pids}:
             self._places.setdefault(pid, set()).add(state.index)
@@ -81,7 +81,7 @@ class Watch:
         own_here = sum(state.index in self._gpus(worker) for worker in self._workers)
         if gpu_state.foreign(state, pids, own_here):
             marks.add("another process on the GPU")
-        marks.update(f"clocks held back: {word}" for word in state.slowdowns)
+        marks.update(f"clocks throttled: {word}" for word in state.slowdowns)
 
     def _gpus(self, worker: Worker) -> Collection[int]:
         """NVML's indices: where the driver shows the process, else torch's index, else (split) all."""
@@ -92,6 +92,6 @@ class Watch:
 
 
 def busy_processors(device: str, processors: int) -> float:
-    """How many processors others may use untold: a tenth; beside a model on the CPU half of one at most."""
+    """Processors that others may use unmarked: a tenth; next to a model on the CPU, half of one at most."""
     share = BUSY_SHARE * processors
     return min(share, BUSY_PROCESSORS) if device == "cpu" else share

@@ -26,7 +26,7 @@ UNFINISHED, REPLACED = ".quantduel-new", ".quantduel-old"
 
 
 class Exported(Record, frozen=True, kw_only=True):
-    """A checkpoint's record beside a copy: with what was copied."""
+    """A checkpoint's record next to a copy: with what was copied."""
 
     files: dict[str, int] = {}
     """Bytes of each, by its path below the folder."""
@@ -70,10 +70,10 @@ def _lock(out: Path) -> FileLock:
 
 
 def _copy(checkpoint: Path, into: Path) -> None:
-    """The list comes first, so that an unfinished copy can be told from what is a user's."""
+    """The list comes first, so that an unfinished copy can be told apart from a user's files."""
     found = store.record(checkpoint)
     if found is None:
-        raise InputError(f"{checkpoint} is no checkpoint of this version's", "make it again")
+        raise InputError(f"{checkpoint} is not a checkpoint of this version", "make it again")
     files = {name: file.stat().st_size for name, file in _files(checkpoint) if name != store.RECORD}
     into.mkdir()
     record = Exported(**{name: getattr(found, name) for name in Record.__struct_fields__}, files=files)
@@ -88,7 +88,7 @@ def _why_not_ours(out: Path) -> str:
     """What is in the way of replacing a folder; empty where all of it is an export, as it was written."""
     record = _record(out)
     if record is None or not record.files:
-        return "is no checkpoint that QuantDuel wrote"
+        return "is not a checkpoint that QuantDuel wrote"
     written = (out / store.RECORD).stat().st_mtime_ns
     others, changed = [], []
     for name, file in _files(out):

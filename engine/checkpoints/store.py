@@ -1,8 +1,8 @@
 """Quantized checkpoints on disk: one folder per recipe, complete or not there at all.
 
-A checkpoint is built in a folder beside its place, under a lock, and renamed into it. Whoever wants the same
+A checkpoint is built in a folder next to its place, under a lock, and renamed into it. Whoever wants the same
 one meanwhile waits for the lock and can read how far the builder is. What a killed builder left is swept away
-by the next visitor. The folders are standard checkpoints; `quantduel.json` in each tells how it was made.
+by the next visitor. The folders are standard checkpoints; `quantduel.json` in each says how it was made.
 """
 
 import shutil
@@ -29,7 +29,7 @@ PROGRESS = "progress.json"
 BUILDING = ".building"
 REMOVED = ".removed"
 LARGEST_RECORD_BYTES = 16 << 20
-STORE_HINT = "mend its permissions, or let QUANTDUEL_HOME name another place"
+STORE_HINT = "fix its permissions, or set QUANTDUEL_HOME to another folder"
 POLL_S = 0.5
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class Entry(Struct, frozen=True, kw_only=True):
 
 
 def folder() -> Path:
-    """Where the checkpoints lie."""
+    """Where the checkpoints are."""
     return paths.cache() / "checkpoints"
 
 
@@ -134,7 +134,7 @@ def _places() -> list[Path]:
 
 
 def made_of(profile: Profile) -> Entry | None:
-    """The newest checkpoint that the profile may have made; told without hashing the model's content.
+    """The newest checkpoint that the profile may have made; found without hashing the model's content.
 
     A changed folder has the same name here, so whoever loads looks again by the recipe.
     """

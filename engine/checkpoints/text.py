@@ -1,4 +1,4 @@
-"""A quantized checkpoint as lines: where it lies, how it was made, what it lost. Knows no terminal."""
+"""A quantized checkpoint as lines: where it is, how it was made, what it lost. Knows no terminal."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def perplexity_text(record: Record) -> str:
     """`19.39 (source 17.74, × 1.093) on python-docs, …`."""
     check = record.check
     if check is None:
-        return "not taken"
+        return "not measured"
     figures = f"{check.perplexity:.2f} (source {check.source_perplexity:.2f}, × {check.ratio:.3f})"
     return f"{figures} on {check.text}"
 

@@ -26,20 +26,20 @@ from engine.sanitize import is_text, without_userinfo
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
-    "chat": "Talk to one model; also in a pipe.",
-    "prompt": "The text and token ids that a prompt becomes.",
-    "plan": "Whether profiles fit, before anything is loaded.",
-    "bench": "Speed and memory over context lengths and batch sizes.",
-    "eval": "How far quantized models are from a reference, on a text.",
-    "arena": "Blind votes on a file of prompts: which answer is better?",
-    "leaderboard": "What the kept blind votes say.",
-    "quantize": "Make a profile's quantized checkpoint and keep it.",
-    "store": "List, show and remove the kept checkpoints.",
-    "history": "List, show, export and delete the kept duels.",
+    "chat": "Chat with one model, in a terminal or in a pipe.",
+    "prompt": "Show a prompt as the model reads it: text and token ids.",
+    "plan": "Check whether profiles fit in memory, without loading anything.",
+    "bench": "Measure speed and memory over context lengths and batch sizes.",
+    "eval": "Measure how far quantized models are from a reference on a text.",
+    "arena": "Vote blind on the answers to a file of prompts.",
+    "leaderboard": "Rank profiles by your blind votes.",
+    "quantize": "Quantize a profile's model and keep the checkpoint.",
+    "store": "List, show and remove quantized checkpoints.",
+    "history": "List, show, export and delete past duels.",
     "profiles": "List, show and check profiles.",
-    "config": "Your settings file: show, path, edit.",
-    "completion": "Completion of commands and profiles for bash, zsh and fish.",
-    "doctor": "What this machine can run, and what is missing.",
+    "config": "Show or edit your settings file.",
+    "completion": "Print shell completion for bash, zsh or fish.",
+    "doctor": "Check what this machine can run and what is missing.",
 }
 HELP = """Is the quantized model good enough, and what do I gain?
 
@@ -48,7 +48,7 @@ HELP = """Is the quantized model good enough, and what do I gain?
   quantduel smollm2-bf16 smollm2-nf4   … with these two sides
   quantduel duel A B -p "Hello" --json … without a screen
 
-A and B are profiles (`quantduel profiles list`), profile files, or straight models: a hub id, a folder, a
+A and B are profiles (`quantduel profiles list`), profile files, or models: a hub id, a folder, a
 .gguf file, random:SHAPE.
 """
 

@@ -39,7 +39,7 @@ class _Options(Settings):
     as_json: bool
 
 
-@click.command(short_help="Blind votes on a file of prompts.")
+@click.command(short_help="Vote blind on the answers to a file of prompts.")
 @click.argument("a", type=PROFILE)
 @click.argument("b", type=PROFILE)
 @click.option(
@@ -48,12 +48,12 @@ class _Options(Settings):
     required=True,
     help='One prompt a line, or JSONL with {"prompt": …} or {"messages": […]}. Each is a fresh conversation.',
 )
-@click.option("--shuffle-seed", type=int, metavar="S", help="Makes the order of the sides repeatable.")
+@click.option("--shuffle-seed", type=int, metavar="S", help="Seed of the order of the sides.")
 @click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help="Turns and votes as one JSON document on stdout; the rest on stderr.",
+    help="Print turns and votes as one JSON document on stdout; everything else on stderr.",
 )
 @settings_options
 def arena(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
@@ -64,7 +64,7 @@ def arena(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     an answer failed.
     """
     if options["prompts"] == "-":
-        raise InputError("the prompts cannot come from stdin", "stdin is where the votes come from")
+        raise InputError("the prompts cannot come from stdin", "votes are read from stdin")
     asked = prompts.of_file(options["prompts"])
     profiles = [chosen(a, options), chosen(b, options)]
     with asyncio.Runner() as runner:
@@ -129,7 +129,7 @@ class Voting:
             self._say(turn.answers[side].text.strip())
         self._say("")
         while (key := self._key()) not in {*KEYS, SKIP, QUIT}:
-            self._say(f"{key!r} is none of l, r, t, b, s, q")
+            self._say(f"{key!r} is not one of l, r, t, b, s, q")
         return key
 
     def _key(self) -> str:
@@ -176,7 +176,7 @@ class Voting:
 
 
 async def _ask(blind: Blind, asked: Conversation) -> None:
-    """Both answers, with a line meanwhile that tells nothing of either."""
+    """Both answers, with a line meanwhile that reveals nothing of either."""
     progress = ProgressLine()
     progress.show("both are answering")
     async with aclosing(blind.ask(asked.prompt, asked.history)) as events:

@@ -31,7 +31,7 @@ class Numbers(click.ParamType[tuple[int, ...]]):
             return value
         parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isascii() and part.isdigit() and int(part) for part in parts):
-            self.fail(f"{value!r} is no list of positive numbers such as 32,64,128", param, ctx)
+            self.fail(f"{value!r} is not a list of positive numbers such as 32,64,128", param, ctx)
         return tuple(dict.fromkeys(int(part) for part in parts))
 
 
@@ -51,21 +51,27 @@ class _Options(TypedDict):
     assignments: tuple[str, ...]
 
 
-@click.command(short_help="Speed and memory over context lengths and batch sizes.")
+@click.command(short_help="Measure speed and memory over context lengths and batch sizes.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A [B…]")
 @click.option(
     "--contexts", type=Numbers(), default=plan.CONTEXTS, metavar="N,…", help="Prompt lengths, in tokens."
 )
 @click.option(
-    "--steps", type=click.IntRange(min=2), default=128, show_default=True, help="Tokens decoded behind them."
+    "--steps",
+    type=click.IntRange(min=2),
+    default=128,
+    show_default=True,
+    help="Tokens to decode after the prompt.",
 )
-@click.option("--batch", "batches", type=Numbers(), default=(1,), metavar="N,…", help="Sequences at once.")
-@click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs a row.")
+@click.option("--batch", "batches", type=Numbers(), default=(1,), metavar="N,…", help="Batch sizes.")
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs per row."
+)
 @click.option(
     "--depth",
     is_flag=True,
-    help=f"Fill the cache with the context off the clock; time a prompt of {plan.FOLLOW_UP_TOKENS} "
-    "tokens behind it, and decode from there.",
+    help=f"Fill the cache with the context first, untimed; then time a prompt of {plan.FOLLOW_UP_TOKENS} "
+    "tokens after it, and decode from there.",
 )
 @click.option(
     "--generator",
@@ -79,8 +85,8 @@ class _Options(TypedDict):
     type=click.Choice(get_args(Schedule)),
     default="sequential",
     show_default=True,
-    help="Repeats in turn; all profiles at once (speeds on a shared device are then marked); or one profile "
-    "loaded at a time.",
+    help="sequential: repeats alternate between profiles; concurrent: all profiles at once, and speeds on a "
+    "shared device are marked; swap: one profile loaded at a time.",
 )
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each row; {long_run.HOW}")
@@ -88,24 +94,32 @@ class _Options(TypedDict):
     "--resume",
     type=FILE,
     metavar="FILE",
-    help="Go on with a .json file that --out wrote, and write into it.",
+    help="Resume from a .json file that --out wrote, and keep writing to it.",
 )
 @overwrite_option
 @click.option(
-    "--self-check", is_flag=True, help="Measure all twice, the other way round too; look for traps."
+    "--self-check",
+    is_flag=True,
+    help="Measure everything again in reverse order, and check for measurement errors.",
 )
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change the profiles.")
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of all profiles, such as temperature=0.7.",
+)
 def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Measure prefill, decode and memory of profiles A, B, … at every context length and batch size.
 
-    Out of memory, and a context longer than the model's window, are rows like others. Ctrl-C keeps what is
+    Out of memory, and a context longer than the model's window, are rows like any other. Ctrl-C keeps what is
     done. Exit code 3 where a profile could not be loaded, 4 where a worker or the self-check failed.
     """
     file = _out(options)
     out = OutFile(file) if file else None
     job = Bench(_document(_settings(names, options), options["resume"]), self_check=options["self_check"])
     if out:
-        out.begin(job.sheet)  # a file that cannot be written is told now
+        out.begin(job.sheet)  # a file that cannot be written is reported now
     interrupted = long_run.run(job, out)
     long_run.end(job, options["form"], out)
     return long_run.exit_code(exit_code(job.document), out, interrupted=interrupted)

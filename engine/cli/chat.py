@@ -22,17 +22,17 @@ from engine.errors import ExitCode, InputError
 from engine.protocol import Decoded, Finished
 from engine.sanitize import is_text
 
-KEYS = "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second one the model"
+KEYS = "/clear starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second Ctrl-C the model"
 
 
-@click.command(short_help="Talk to one model; also in a pipe.")
+@click.command(short_help="Chat with one model, in a terminal or in a pipe.")
 @click.argument("name", metavar="PROFILE", type=PROFILE)
 @settings_options
 @force_option
 def chat(name: str, force: bool, **settings: Unpack[Settings]) -> ExitCode:
-    """Talk to PROFILE. In a pipe, stdin is one prompt and stdout is the answer.
+    """Chat with PROFILE. In a pipe, stdin is one prompt and stdout is the answer.
 
-    In a terminal: /clear forgets the conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer.
+    In a terminal: /clear starts a new conversation, /quit or Ctrl-D leaves, Ctrl-C stops an answer.
     """
     profile = chosen(name, settings)
     prompt = None if sys.stdin and sys.stdin.isatty() else prompts.of_stdin()

@@ -14,7 +14,7 @@ PLACES = {
 }
 
 
-@click.command(short_help="Completion for bash, zsh and fish.")
+@click.command(short_help="Print shell completion for bash, zsh or fish.")
 @click.argument("shell", type=click.Choice(list(PLACES)))
 def completion(shell: str) -> ExitCode:
     """Print the script that completes commands, options and profiles in SHELL.

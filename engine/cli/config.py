@@ -9,28 +9,28 @@ from engine.config.atomic import replacing
 from engine.errors import ExitCode
 
 
-@click.group(short_help="Your settings file: show, path, edit.")
+@click.group(short_help="Show or edit your settings file.")
 def config() -> None:
-    """Colours, keys, what the screen begins with, folders: one YAML file, read as strictly as a profile."""
+    """Colours, keys, folders and what the screen starts with: one YAML file, checked like a profile."""
 
 
 @config.command()
 def show() -> ExitCode:
-    """Every setting as YAML, defaults written out. Exit code 2 where the file has a fault."""
+    """Print every setting as YAML, defaults included. Exit code 2 if the file has an error."""
     terminal.write(user_config.to_yaml(user_config.read()))
     return ExitCode.DONE
 
 
 @config.command()
 def path() -> ExitCode:
-    """Where the file is, or would be."""
+    """Print where the file is, or would be."""
     terminal.data(str(paths.user_config()))
     return ExitCode.DONE
 
 
 @config.command()
 def edit() -> ExitCode:
-    """Open the file in $VISUAL or $EDITOR; afterwards say what is wrong with it, if anything is."""
+    """Open the file in $VISUAL or $EDITOR; afterwards report what is wrong with it, if anything."""
     file = paths.user_config()
     if not file.exists():
         with replacing(file) as unfinished:

@@ -1,4 +1,4 @@
-"""`quantduel doctor`: what this machine can run, what is missing, and the command that mends it."""
+"""`quantduel doctor`: what this machine can run, what is missing, and the command that fixes it."""
 
 from itertools import groupby
 
@@ -13,7 +13,7 @@ from engine.machine.doctor import Check, Diagnosis, diagnose
 COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 
 
-@click.command(short_help="What this machine can run.")
+@click.command(short_help="Check what this machine can run.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def doctor(as_json: bool) -> ExitCode:
     """Look at packages, devices, memory, caches, the model hub and the terminal.
@@ -41,5 +41,5 @@ def _print(found: Diagnosis) -> None:
 def _print_check(check: Check, width: int) -> None:
     state = Styled(f"{check.state:<7}", colour=COLOURS[check.state])
     say("  ", state, f"  {check.name:<{width}}  {check.detail}")
-    if check.mend:
-        say(f"  {'':7}  {'':{width}}  → {check.mend}")
+    if check.fix:
+        say(f"  {'':7}  {'':{width}}  → {check.fix}")

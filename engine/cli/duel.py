@@ -69,14 +69,14 @@ class _Options(Settings):
     type=SideMemorySize(),
     multiple=True,
     metavar="[A=|B=]SIZE",
-    help="What a worker may take of the host's memory, libraries included, such as 900MiB or A=400MiB.",
+    help="Host memory that a worker may use, libraries included, such as 900MiB or A=400MiB.",
 )
 @force_option
-@click.option("--show-prompt", is_flag=True, help="Show the text that the model reads, too.")
-@click.option("--lens", is_flag=True, help="Read both answers with both models: why and where they diverge.")
-@click.option("--no-history", is_flag=True, help="Do not keep this duel.")
+@click.option("--show-prompt", is_flag=True, help="Also show the text that the model reads.")
+@click.option("--lens", is_flag=True, help="Score both answers with both models: where and why they diverge.")
+@click.option("--no-history", is_flag=True, help="Do not save this duel.")
 def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
-    """Put the same prompt to A and B. The sampling settings of A hold for both.
+    """Give the same prompt to A and B. The sampling settings of A hold for both.
 
     Exit code 3 where a model could not be loaded, 4 where an answer failed; the other side still answers.
     """
@@ -102,7 +102,7 @@ async def _duel(
         transcript.failed_loads(sides)
         duel = Duel([side.session for side in sides], schedule)
         duel.refused = {number for number, side in enumerate(sides) if side.failure}
-        keeper = None if options["no_history"] else Keeper(told=_not_kept)
+        keeper = None if options["no_history"] else Keeper(on_error=_not_kept)
         try:
             return [await _turn(duel, sides, asked, options, keeper) for asked in conversations]
         finally:

@@ -35,7 +35,7 @@ class _Options(TypedDict):
     assignments: tuple[str, ...]
 
 
-@click.command("eval", short_help="Perplexity and KL divergence on a text.")
+@click.command("eval", short_help="Measure perplexity and KL divergence on a text.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A B [C…]")
 @click.option(
     "--text",
@@ -44,25 +44,30 @@ class _Options(TypedDict):
     metavar="TEXT",
     help="wikitext2, c4 or ptb from the hub; python-docs, which comes with Python; or a file.",
 )
-@click.option("--window", type=click.IntRange(min=2), default=512, show_default=True, help="Tokens at once.")
 @click.option(
-    "--stride", type=click.IntRange(min=1), metavar="N", help="From window to window; else the window."
+    "--window", type=click.IntRange(min=2), default=512, show_default=True, help="Window length, in tokens."
+)
+@click.option(
+    "--stride",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tokens from one window to the next.  [default: the window]",
 )
 @click.option(
     "--scored",
     type=click.Choice(["half", "all"]),
     default="half",
     show_default=True,
-    help="Which tokens of a window count: those with half a window before them, or all.",
+    help="Which tokens of a window count: those in its second half, or all.",
 )
 @click.option(
-    "--tokens", type=click.IntRange(min=2), metavar="N", help="Of the text, from its beginning; else all."
+    "--tokens", type=click.IntRange(min=2), metavar="N", help="Use only the first N tokens of the text."
 )
-@click.option("--speed/--no-speed", default=True, help="Take each model's decode speed, too.")
+@click.option("--speed/--no-speed", default=True, help="Also measure each model's decode speed.")
 @click.option(
     "--alone",
     is_flag=True,
-    help="Never load two models at once; logits too many to be held go over the disk.",
+    help="Never load two models at once; logits that do not fit in memory go through the disk.",
 )
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each model; {long_run.HOW}")
@@ -103,7 +108,7 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
         raise InputError(f"--stride {stride}: expected at most {window}, the window")
     text = settings.require_text(options["text"])
     if text not in settings.TEXTS:
-        text_files.texts(Path(text))  # a fault in it is told before a model is loaded
+        text_files.texts(Path(text))  # an error in it is reported before a model is loaded
     return Settings(
         profiles=profiles,
         text=text,

@@ -18,18 +18,20 @@ from engine.tables import Row
 from engine.units import time_text
 
 
-@click.group(short_help="List, show, export and delete kept duels.")
+@click.group(short_help="List, show, export and delete past duels.")
 def history() -> None:
     """Every duel is kept as it happens. ID is a duel's number in `quantduel history list`."""
 
 
 @history.command("list")
 @click.argument("words", nargs=-1)
-@click.option("--deleted", is_flag=True, help="Those that `restore` can still bring back.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--deleted", is_flag=True, help="List deleted duels that `restore` can still bring back.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most duels to list."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool) -> ExitCode:
-    """The latest duels, the newest first; with WORDS those that have them in prompts, answers or names."""
+    """The latest duels, newest first; with WORDS, only those whose prompts, answers or names contain them."""
     duels = Duels()
     found = duels.found(" ".join(words), limit=limit, deleted=deleted)
     if as_json:
@@ -66,7 +68,7 @@ def show(duel: int, as_json: bool) -> ExitCode:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @overwrite_option
 def export(duel: int, file: Path, force: bool) -> ExitCode:
-    """Write a duel into FILE; its name ends in .html (one page), .md, or .json (to be played again)."""
+    """Write a duel to FILE: .html (one page), .md, or .json (which `replay` plays)."""
     from engine.recordings import export as exports
 
     exports.format_of(file)
@@ -80,14 +82,14 @@ def export(duel: int, file: Path, force: bool) -> ExitCode:
 @click.argument("duel", type=int, metavar="ID")
 @click.argument("title", nargs=-1)
 def rename(duel: int, title: tuple[str, ...]) -> ExitCode:
-    """Call a duel TITLE; without one it is called by its first prompt."""
+    """Name a duel TITLE; without TITLE its name is its first prompt."""
     Duels().rename(duel, " ".join(title))
     return ExitCode.DONE
 
 
 @history.command()
 @click.argument("duels", type=int, nargs=-1, required=True, metavar="ID…")
-@click.option("--for-good", is_flag=True, help="Remove it from the file at once: nothing brings it back.")
+@click.option("--for-good", is_flag=True, help="Delete for good: `restore` cannot bring them back.")
 def delete(duels: tuple[int, ...], for_good: bool) -> ExitCode:
     """Delete duels; for seven days `quantduel history restore` brings them back."""
     kept = Duels()

@@ -14,23 +14,23 @@ from engine.votes import leaderboard_text as texts
 from engine.votes.leaderboard_text import Format
 
 
-@click.command(short_help="What the kept blind votes say.")
+@click.command(short_help="Rank profiles by your blind votes.")
 @click.argument("names", nargs=-1, metavar="[PROFILE…]")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv"]), default="table")
 @click.option(
     "--export",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write a file, too; its name's end says how: " + " ".join(texts.SUFFIXES),
+    help="Also write a file; its extension sets the format: " + " ".join(texts.SUFFIXES),
 )
 @overwrite_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
 def leaderboard(
     names: tuple[str, ...], form: Format, export: Path | None, force: bool, seed: int
 ) -> ExitCode:
-    """Wins, ties and an exact test for each pair; from three profiles on strengths with 95 % intervals.
+    """Wins, ties and an exact test for each pair; with three profiles or more, strengths with 95 % intervals.
 
-    With PROFILEs, only the votes between these.
+    If PROFILEs are given, only votes between them count.
     """
     wanted = texts.format_of(export) if export else None
     if export:

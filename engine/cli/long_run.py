@@ -20,16 +20,16 @@ from engine.jobs.sheet import SUFFIXES, Format, Sheet, format_of
 from engine.tables import write
 
 format_option = click.option(
-    "--format", "form", type=click.Choice(sheets.FORMATS), default="table", help="What stdout gets."
+    "--format", "form", type=click.Choice(sheets.FORMATS), default="table", help="Format on stdout."
 )
 FILE = click.Path(path_type=Path, dir_okay=False)
-HOW = "its name's end says how: " + " ".join(SUFFIXES)
+HOW = "its extension sets the format: " + " ".join(SUFFIXES)
 
 
 class OutFile:
     """The file of a run, written again and again while work goes on. A disk that fills costs no result.
 
-    Told once where it cannot be written; tried again each time, because a disk may have room again.
+    Reported once if it cannot be written; tried again each time, because a disk may have space again.
     """
 
     def __init__(self, file: Path) -> None:

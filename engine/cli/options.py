@@ -20,7 +20,7 @@ set_option = click.option(
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be repeated.",
+    help="Change a setting, such as temperature=0.7 or model.device=cpu. Can be given more than once.",
 )
 
 
@@ -53,18 +53,18 @@ class SideMemorySize(click.ParamType[SideLimit]):
             return value
         letter, equals, size = str(value).rpartition("=")
         if equals and letter.upper() not in {"A", "B"}:
-            self.fail(f"{letter!r} is no side: expected A=SIZE, B=SIZE or SIZE", param, ctx)
+            self.fail(f"{letter!r} is not a side: expected A=SIZE, B=SIZE or SIZE", param, ctx)
         side = SIDES.index(letter.upper()) if equals else None
         return SideLimit(side, MemorySize().convert(size, param, ctx))
 
 
-overwrite_option = click.option("--force", is_flag=True, help="Overwrite the file if there is one.")
+overwrite_option = click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
 force_option = click.option(
-    "--force", is_flag=True, help="Load a model also where the plan says that it cannot fit."
+    "--force", is_flag=True, help="Load a model even if the plan says that it does not fit."
 )
 _OPTIONS = (
-    click.option("--max-new-tokens", type=int, metavar="N", help="Longest answer, in tokens."),
-    click.option("--seed", type=int, metavar="S", help="Seed of the sampling."),
+    click.option("--max-new-tokens", type=int, metavar="N", help="Maximum length of an answer, in tokens."),
+    click.option("--seed", type=int, metavar="S", help="Sampling seed."),
     set_option,
 )
 
@@ -76,8 +76,8 @@ def schedule_option(default: AskedSchedule | None) -> Callable[[Callback], Callb
         type=click.Choice(["auto", *get_args(Schedule)]),
         default=default,
         show_default=default is not None,
-        help="One after the other; both at once: speeds on a shared device are then marked contended; or "
-        "swap: one loaded at a time. auto is sequential, or swap where both do not fit.",
+        help="sequential: one after the other; concurrent: both at once, and speeds on a shared device are "
+        "marked contended; swap: one loaded at a time. auto is sequential, or swap if both do not fit.",
     )
 
 

@@ -40,24 +40,24 @@ class _Options(TypedDict):
     assignments: tuple[str, ...]
 
 
-@click.command(short_help="Whether profiles fit, before anything is loaded.")
+@click.command(short_help="Check whether profiles fit in memory, without loading anything.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="PROFILE…")
 @click.option(
     "--context", type=click.IntRange(min=1), metavar="N", help="Tokens in the cache.  [default: 2048]"
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Sequences at once.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Batch size.")
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or split, instead of the profile's.")
 @click.option(
-    "--memory-limit", type=MemorySize(), metavar="SIZE", help="As if the host had only so much free."
+    "--memory-limit", type=MemorySize(), metavar="SIZE", help="Plan as if the host had only SIZE free."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-@click.option("--check", is_flag=True, help="Load each profile too, and show how far the estimate was off.")
+@click.option("--check", is_flag=True, help="Also load each profile, and show how far off the estimate was.")
 @set_option
 def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
-    """Tell what PROFILES will hold in memory, term by term, and whether that fits here.
+    """Show how much memory PROFILES will take, term by term, and whether they fit here.
 
-    Only headers are read; of a model on the hub a few kilobytes. Exit code 3 where a profile does not fit, or
-    where its headers cannot be had.
+    Only headers are read; a few kilobytes for a model on the hub. Exit code 3 where a profile does not fit,
+    or where its headers cannot be read.
     """
     profiles = [_chosen(name, options) for name in names]
     machine = hardware.detect()

@@ -28,7 +28,7 @@ def completions(incomplete: str) -> list[CompletionItem]:
         return [CompletionItem(incomplete, type="file")]
     try:
         names = profile.available()
-    except (QuantDuelError, OSError):  # a shell is no place to tell of it
+    except (QuantDuelError, OSError):  # a shell is no place to report it
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 

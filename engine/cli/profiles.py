@@ -22,7 +22,7 @@ def profiles() -> None:
 @profiles.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_profiles(as_json: bool) -> ExitCode:
-    """Every profile by name; one that cannot be read is told on stderr."""
+    """Every profile by name; one that cannot be read is reported on stderr."""
     rows: list[Row] = []
     for name, file in profile.available().items():
         if remark := origin.remark(name):
@@ -42,7 +42,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 @profiles.command()
 @click.argument("name", type=PROFILE)
 def show(name: str) -> ExitCode:
-    """The profile as YAML, with every default written out. NAME can be a file or a model, too."""
+    """The profile as YAML, with every default written out. NAME can also be a file or a model."""
     terminal.write(profile.to_yaml(profile.find(name, code_allowed=True)))
     return ExitCode.DONE
 
@@ -50,13 +50,13 @@ def show(name: str) -> ExitCode:
 @profiles.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> ExitCode:
-    """Check FILES, or every profile there is. One line a fault, exit code 2 where there is one."""
+    """Check FILES, or every profile there is. One line per error, and exit code 2 if there is any."""
     chosen = files or tuple(profile.available().values())
     faults = [fault for file in chosen for fault in profile.faults(file)]
     for fault in faults:
         print_error(str(fault))
     if not faults:
-        terminal.say(f"{len(chosen)} {'profile' if len(chosen) == 1 else 'profiles'}, no fault", err=True)
+        terminal.say(f"{len(chosen)} {'profile' if len(chosen) == 1 else 'profiles'}, no errors", err=True)
     return ExitCode.BAD_INPUT if faults else ExitCode.DONE
 
 

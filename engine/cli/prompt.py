@@ -20,7 +20,7 @@ class _Shown(Struct):
     token_ids: tuple[int, ...]
 
 
-@click.command(short_help="The prompt as the model reads it.")
+@click.command(short_help="Show a prompt as the model reads it: text and token ids.")
 @click.argument("name", metavar="PROFILE", type=PROFILE)
 @click.option(
     "-p", "--prompt", "text", metavar="TEXT", required=True, help="The prompt; `-` reads it from stdin."

@@ -31,20 +31,20 @@ class _Options(TypedDict):
     assignments: tuple[str, ...]
 
 
-@click.command(short_help="Make a quantized checkpoint.")
+@click.command(short_help="Quantize a profile's model and keep the checkpoint.")
 @click.argument("profile", type=PROFILE)
-@click.option("--out", metavar="DIR", help="Copy the checkpoint to this folder, too.")
-@click.option("--report", type=FILE, metavar="FILE", help=f"Write what it lost to a file; {long_run.HOW}")
+@click.option("--out", metavar="DIR", help="Also copy the checkpoint to this folder.")
 @click.option(
-    "--force", is_flag=True, help="Make it again, and replace what is at --report, or what --out got."
+    "--report", type=FILE, metavar="FILE", help=f"Write the loss of each layer to a file; {long_run.HOW}"
 )
+@click.option("--force", is_flag=True, help="Quantize again, and replace the files of --report and --out.")
 @format_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @set_option
 def quantize(profile: str, **options: Unpack[_Options]) -> ExitCode:
-    """Make PROFILE's quantized checkpoint and keep it in the store; it is loaded from there from then on.
+    """Quantize PROFILE's model and keep the checkpoint in the store, from which it is loaded from then on.
 
-    What is there already is shown, and made again with --force. Exit code 2 where the profile's method makes
+    A checkpoint that exists is shown; --force makes it again. Exit code 2 where the profile's method makes
     no checkpoint, 3 where it could not be made.
     """
     given = Settings(max_new_tokens=None, seed=None, assignments=options["assignments"])

@@ -50,9 +50,9 @@ def show(key: str, as_json: bool) -> ExitCode:
 @store.command()
 @click.argument("keys", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Remove every checkpoint.")
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
-    """Remove the checkpoints KEYS; without KEYS those of other package versions, which are not used."""
+    """Remove the checkpoints KEYS; without KEYS, those of other package versions, which are not used."""
     if keys and everything:
         raise InputError("expected KEYS or --all, not both")
     if keys:
@@ -71,7 +71,7 @@ def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
 @store.command()
 @click.argument("key", required=False)
 def path(key: str | None) -> ExitCode:
-    """The folder of the checkpoint KEY, or of all."""
+    """Print the folder of the checkpoint KEY, or of the store."""
     terminal.data(str(checkpoints.folder() if key is None else checkpoints.entry(key).path))
     return ExitCode.DONE
 

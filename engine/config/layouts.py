@@ -2,7 +2,7 @@
 
 Owns the layouts' names and the CPU's table, so that a plan knows what a worker will hold. Knows no torch.
 Names of kernels are GPTQModel's backends. Measured on CPUs: ATen's int4 kernel is the fastest at 4 bits; the
-automatic choice for 8 bits unpacks every weight for every product.
+automatic choice for 8 bits unpacks every weight for every matmul.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 PACKED = ("gptq", "awq")  # the quantization methods whose layouts these kernels read
-_INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 product takes on a CPU
+_INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 matmul takes on a CPU
 _ATEN_DTYPES = ("float16", "bfloat16")
 
 
@@ -35,7 +35,7 @@ class Kernel:
 
 
 def plain(stored: Mapping[str, object]) -> dict[str, object]:
-    """A quantization_config with its method in small letters, and numbers that came as text as numbers."""
+    """A quantization_config with its method in lower case, and numbers that came as text as numbers."""
     found = {key: _plain(value) for key, value in stored.items()}
     named = {key: str(found[key]).lower() for key in ("quant_method", "checkpoint_format") if key in found}
     return found | named
@@ -67,11 +67,11 @@ def on_cpu(layout: Layout, dtype: str) -> Kernel:
     """The fastest kernel for a CPU that needs no compiling; `dtype` is such as `bfloat16`."""
     name, bits = layout.method, layout.bits
     if bits == 4 and layout.group_size in _INT4_GROUPS:
-        suits_aten = layout.group_size != -1 and dtype in _ATEN_DTYPES
-        return Kernel(f"{name}_torch_aten" if suits_aten else f"{name}_torch_fused")
+        on_aten = layout.group_size != -1 and dtype in _ATEN_DTYPES
+        return Kernel(f"{name}_torch_aten" if on_aten else f"{name}_torch_fused")
     if bits in {4, 8} or (bits == 2 and name == "gptq"):
         packing = f"{bits} bits in groups of {layout.group_size}"
-        widened = f"held as 8 bits in memory: CPUs have no kernel for {packing}"
-        return Kernel(f"{name}_torch_int8", (widened,) if bits < 8 else ())
-    note = f"CPUs have no {bits}-bit kernel: every weight is unpacked for every product, which is slow"
+        as_int8 = f"held as 8 bits in memory: CPUs have no kernel for {packing}"
+        return Kernel(f"{name}_torch_int8", (as_int8,) if bits < 8 else ())
+    note = f"CPUs have no {bits}-bit kernel: every weight is unpacked for every matmul, which is slow"
     return Kernel(f"{name}_torch", (note,))

@@ -1,6 +1,6 @@
 """The lens: both models' view of every token of both answers, and why the answers diverge.
 
-Each answer is read (teacher-forced) by both models behind the prompt that its own side was given. A is the
+Each answer is read (teacher-forced) by both models after the prompt that its own side was given. A is the
 reference. Probabilities are the models' own, at temperature 1, whatever the sampling settings are.
 """
 
@@ -144,7 +144,7 @@ async def look(duel: Duel) -> Lens | NoLens:
     except GenerationError as error:
         return NoLens(reason="failed", message=error.message, hint=error.hint)
     readings = (_reading(0, passages[0], said[0]), _reading(1, passages[1], said[1]))
-    notes = ("the prompts differ, and so does what each answer was read behind",)
+    notes = ("the prompts differ, so each answer was scored after another one",)
     if not _same_input(duel):
         return Lens(readings=readings, verdict=None, notes=notes)
     noise = _noise(said[0][0], again)
@@ -183,7 +183,7 @@ def _same_input(duel: Duel) -> bool:
 
 
 async def _passage(session: Session, answer: Answer) -> Passage:
-    """An answer behind the prompt that its side was given."""
+    """An answer after the prompt that its side was given."""
     rendered = await session.render(answer.messages, answer.prompt)
     if not isinstance(rendered, Rendered):
         raise GenerationError(rendered.message, rendered.hint)

@@ -2,8 +2,9 @@
 
 Owns the order, and where the reference's logits are meanwhile. Where those of the whole text fit into
 HELD_BYTES of shared memory, the reference reads once, ends, and every candidate has the machine to itself.
-Otherwise both are loaded, and the reference reads each piece anew just before a candidate does: one pass more
-for each candidate, and one piece in memory. Where both do not fit, the logits go to disk, up to DISK_BYTES.
+Otherwise both are loaded, and the reference reads each piece again just before a candidate does: one more
+pass for each candidate, and one piece in memory. Where both do not fit, the logits go to disk, up to
+DISK_BYTES.
 """
 
 import asyncio
@@ -33,8 +34,8 @@ HELD_SHARE = 0.25  # of the memory that is free
 DISK_BYTES = 4 << 30
 CROWDED = frozenset({"out_of_memory", "worker_lost"})
 
-AGAIN = "the reference read the text again for every candidate: its logits ({}) are too many to be held"
-ON_DISK = "the reference's logits ({}) went over the disk: two models do not fit into memory together"
+AGAIN = "the reference read the text again for every candidate: its logits ({}) do not fit in memory"
+ON_DISK = "the reference's logits ({}) went through the disk: two models do not fit in memory together"
 
 
 class Evaluation(Job):
@@ -62,7 +63,7 @@ class Evaluation(Job):
 
     @property
     def report(self) -> Report:
-        """The figures so far; made anew at each call, so look once a second rather than at each event."""
+        """The figures so far; computed at each call, so look once a second rather than at each event."""
         info, text = self._reference.info, self._reference.text
         return Report(
             convention=text.convention if text else None,
@@ -128,7 +129,7 @@ class Evaluation(Job):
         """Piece by piece, the reference and then the candidate; where both do not fit, over the disk."""
         waiting = list(self._candidates)
         with SharedFile.in_memory(min(total_bytes, PIECE_BYTES)) as shared:
-            while waiting and self._together and has_room(self._reference, waiting[0]):
+            while waiting and self._together and fits_memory(self._reference, waiting[0]):
                 self._reading.expect(text, passes=2 * len(waiting))
                 await self._beside(waiting[0], shared.place())
                 if waiting[0].failure and waiting[0].failure.kind in CROWDED:
@@ -179,16 +180,16 @@ class Evaluation(Job):
         self.tell(Noted(text))
 
 
-def has_room(reference: Side, candidate: Side) -> bool:
-    """Whether one more model as large as the reference fits beside it, on its device."""
+def fits_memory(reference: Side, candidate: Side) -> bool:
+    """Whether one more model as large as the reference fits next to it, on its device."""
     share = reference.profile.model.device == candidate.profile.model.device
-    return schedule.has_room([reference.memory] if share and reference.memory else [])
+    return schedule.fits_memory([reference.memory] if share and reference.memory else [])
 
 
 def too_large(tokens: int, total_bytes: int, bound_bytes: int) -> Failed:
-    """Why a candidate has no figures: neither memory nor disk has room for the logits of so many tokens."""
+    """Why a candidate has no figures: neither memory nor disk has space for the logits."""
     message = (
-        "it does not fit into memory beside the reference, and the reference's logits would take "
+        "it does not fit in memory next to the reference, and the reference's logits would take "
         f"{bytes_text(total_bytes)} on disk, where {bytes_text(bound_bytes)} are allowed and must be free"
     )
     return Failed(

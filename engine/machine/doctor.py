@@ -1,4 +1,4 @@
-"""What this machine can and cannot do with QuantDuel: one check a fact, each with the command that mends it.
+"""What this machine can and cannot do with QuantDuel: one check a fact, each with the command that fixes it.
 
 Asks package metadata, the driver, the kernel, the caches and the model hub. Never imports torch, so that it
 answers in a moment and also where torch is broken.
@@ -23,7 +23,7 @@ from engine.units import bytes_text
 State = Literal["ok", "note", "missing"]
 OLDEST_PYTHON = (3, 11)
 HUB_TIMEOUT_S = 2.0
-ROOM_FOR_DEMO_BYTES = 1 << 30
+DEMO_DISK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Check:
     name: str
     state: State
     detail: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def diagnose() -> Diagnosis:
         _python(),
         *_packages(),
         *_devices(machine),
-        *_room(machine),
+        *_space(machine),
         *_models(),
         *_terminal(),
     )
@@ -113,10 +113,8 @@ def _devices(machine: Hardware) -> Iterator[Check]:
     flags = ", ".join(host.flags) or "no instruction set that helps models"
     yield Check("devices", "cpu", "ok", f"{host.name}, {host.cores} cores, {flags}")
     if machine.gpu_problem:
-        mend = "see whether `nvidia-smi` works; in a container, start it with --gpus all"
-        yield Check(
-            "devices", "gpu", "note", f"a device is there, its driver is not: {machine.gpu_problem}", mend
-        )
+        fix = "see whether `nvidia-smi` works; in a container, start it with --gpus all"
+        yield Check("devices", "gpu", "note", f"there is a GPU, but no driver: {machine.gpu_problem}", fix)
     elif not machine.gpus:
         yield Check("devices", "gpu", "note", "no NVIDIA GPU: models run on the CPU")
     for gpu in machine.gpus:
@@ -129,8 +127,8 @@ def _devices(machine: Hardware) -> Iterator[Check]:
         yield Check("devices", "driver", "ok", machine.driver)
     build = torch_build()
     if build == "the CPU" and machine.gpus:
-        mend = f"{sys.executable} -m pip install --force-reinstall torch"
-        yield Check("devices", "torch", "note", "built for the CPU: the GPU lies idle", mend)
+        fix = f"{sys.executable} -m pip install --force-reinstall torch"
+        yield Check("devices", "torch", "note", "built for the CPU: the GPU is not used", fix)
     elif build:
         yield Check("devices", "torch", "ok", f"built for {build}")
 
@@ -147,20 +145,20 @@ def torch_build() -> str:
     return "the CPU"
 
 
-def _room(machine: Hardware) -> Iterator[Check]:
+def _space(machine: Hardware) -> Iterator[Check]:
     host = machine.host
     limited = " (the container's limit)" if host.limited else ""
     free = f"{bytes_text(host.available_bytes)} of {bytes_text(host.total_bytes)} available{limited}"
-    yield Check("room", "memory", "ok", free)
+    yield Check("memory and disk", "memory", "ok", free)
     for name, folder in (("cache", paths.cache()), ("hub cache", paths.hub_cache())):
         left = shutil.disk_usage(_existing(folder)).free
-        state: State = "ok" if left > ROOM_FOR_DEMO_BYTES else "note"
-        mend = (
+        state: State = "ok" if left > DEMO_DISK_BYTES else "note"
+        fix = (
             ""
             if state == "ok"
-            else "make room, or set QUANTDUEL_HOME (HF_HOME for the hub's) to another disk"
+            else "free some disk space, or set QUANTDUEL_HOME (HF_HOME for the hub's) to another disk"
         )
-        yield Check("room", name, state, f"{bytes_text(left)} free in {folder}", mend)
+        yield Check("memory and disk", name, state, f"{bytes_text(left)} free in {folder}", fix)
 
 
 def _existing(folder: Path) -> Path:
@@ -184,8 +182,8 @@ def _hub() -> Check:
     if paths.hub_is_offline():
         return Check("models", "hub", "note", "offline by HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE")
     if problem := _unreachable(address):
-        mend = "models in the cache and in folders work without it; behind a proxy set HTTPS_PROXY"
-        return Check("models", "hub", "note", f"{address} does not answer: {problem}", mend)
+        fix = "models in the cache and in folders work without it; behind a proxy set HTTPS_PROXY"
+        return Check("models", "hub", "note", f"{address} does not answer: {problem}", fix)
     return Check("models", "hub", "ok", f"{address} answers")
 
 
@@ -205,7 +203,7 @@ def _unreachable(address: str) -> str:
     thread.start()
     thread.join(HUB_TIMEOUT_S)
     if thread.is_alive():
-        return f"nothing within {HUB_TIMEOUT_S:g} s"
+        return f"no answer within {HUB_TIMEOUT_S:g} s"
     return problems[0] if problems else ""
 
 
@@ -222,8 +220,8 @@ def _terminal() -> Iterator[Check]:
         colours = "true colour" if terminal.true_colour else "256 colours or fewer"
         yield Check("terminal", "TERM", "ok", f"{terminal.name}, {colours}")
     if terminal.inside_tmux:
-        mend = "tmux set -s set-clipboard on"
-        yield Check("terminal", "tmux", "note", "copying needs tmux to pass the clipboard on", mend)
+        fix = "tmux set -s set-clipboard on"
+        yield Check("terminal", "tmux", "note", "copying needs tmux to pass on the clipboard", fix)
     if terminal.over_ssh:
         yield Check(
             "terminal", "ssh", "note", "copying needs a terminal that knows OSC 52, such as kitty or WezTerm"

@@ -1,4 +1,4 @@
-"""Whether the kernel ended a process for want of memory: its own counters tell a kill by it from one by hand.
+"""Whether the kernel killed a process because memory ran out: its counters tell such a kill from one by hand.
 
 Reads the control group's `oom_kill` counter (v2 memory.events, v1 memory.oom_control) and the system's.
 """
@@ -15,7 +15,7 @@ _COUNTER = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 def count(
     root: Path = CGROUP_ROOT, own: Path = Path("/proc/self/cgroup"), system: Path = VMSTAT
 ) -> int | None:
-    """Processes that the kernel has killed for want of memory so far; None where no counter can be read.
+    """Processes that the kernel has killed so far because memory ran out; None where no counter can be read.
 
     The counter of the innermost control group that has one; else the whole system's.
     """

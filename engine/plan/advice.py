@@ -1,6 +1,6 @@
 """What to say when memory does not suffice: a load refused before it begins, and named ways out.
 
-Headers that lie on this machine alone are read; where there are none, nothing is refused and little advised.
+Only headers on this machine are read; where there are none, nothing is refused and little advised.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from engine.plan.terms import Plan, Suggestion, total
 from engine.protocol import Failed
 from engine.units import bytes_text
 
-FORCE = "--force loads it nevertheless"
+FORCE = "--force loads it anyway"
 
 
 def refusal(
     profile: Profile, limit_bytes: int | None = None, machine: Hardware | None = None
 ) -> Failed | None:
-    """Why a load cannot possibly succeed here; None where it might, and where that cannot be told.
+    """Why a load cannot possibly succeed here; None where it might, and where that is not known.
 
-    Only what is certain counts: a package that is missing, the weights, and the libraries beside them.
+    Only what is certain counts: a package that is missing, the weights, and the libraries next to them.
     Nothing is loaded or downloaded.
     """
     machine = machine or hardware.detect()
@@ -36,13 +36,13 @@ def refusal(
         return None
     if found.missing_package:
         return Failed(kind="not_loaded", message=f"{profile.name} {found.missing_package}")
-    certain, free = _certain_bytes(found), found.room.free_bytes
+    certain, free = _certain_bytes(found), found.memory.free_bytes
     if certain <= free:
         return None
     message = (
         f"{profile.name} does not fit: {bytes_text(certain)} asked for by its weights and libraries, "
-        f"{bytes_text(free)} free on {found.room.device}"
-        + (f" (by {found.room.limited_by})" if found.room.limited_by else "")
+        f"{bytes_text(free)} free on {found.memory.device}"
+        + (f" (by {found.memory.limited_by})" if found.memory.limited_by else "")
     )
     return Failed(kind="out_of_memory", message=message, hint=f"{_ways_out(found.would_fit)}; {FORCE}")
 
@@ -50,7 +50,7 @@ def refusal(
 def fit_together(
     wanted: Sequence[Profile], limit_bytes: int | None = None, machine: Hardware | None = None
 ) -> bool:
-    """Whether profiles fit beside each other on their devices; True where that cannot be told."""
+    """Whether profiles fit next to each other on their devices; True where that is not known."""
     machine = machine or hardware.detect()
     needed: dict[str, int] = {}
     free: dict[str, int] = {}
@@ -59,9 +59,9 @@ def fit_together(
             found = planned(profile, Wish(limit_bytes=limit_bytes), machine, ask_hub=False)
         except LoadError:
             return True
-        device = found.room.device
+        device = found.memory.device
         needed[device] = needed.get(device, 0) + found.needed_bytes
-        free[device] = found.room.free_bytes
+        free[device] = found.memory.free_bytes
     return all(needed[device] <= free[device] for device in needed)
 
 
@@ -78,10 +78,10 @@ def advised(failed: Failed, profile: Profile, limit_bytes: int | None = None) ->
 
 
 def _certain_bytes(found: Plan) -> int:
-    """Weights and what must be beside them; where a checkpoint is still to be made, its source."""
+    """Weights and what must be loaded with them; where a checkpoint is still to be made, its source."""
     loaded = found.weights_bytes + total(found.runtime)
     source = [term.bytes for term in found.quantizing if term.name == "source in full precision"]
-    on_host = found.room.device == "cpu"
+    on_host = found.memory.device == "cpu"
     return max([loaded, *(size + total(found.runtime) for size in source if on_host)])
 
 

@@ -1,4 +1,4 @@
-"""Bytes on a GPU for a decode step that is captured: its memory, rooms of two sizes, and the first at load.
+"""Bytes on a GPU for a captured decode step: its memory, caches of two sizes, and the first one at load.
 
 Pure arithmetic. Nothing of it was measured on a GPU.
 """
@@ -16,11 +16,13 @@ POOL_BYTES = 22 * MIB  # of torch's allocator: one segment of each of its two si
 def answering(
     shape: ModelShape, kv_cache: tuple[Term, ...], context: int, batch: int, target: Target
 ) -> tuple[Term, ...]:
-    """Beside the cache of `context` tokens: the graph, and rooms of half the size, kept with theirs."""
+    """Besides the cache of `context` tokens: the graph, and the cache of half the capacity, which is kept."""
     if not is_captured(shape.architecture, target):
         return ()
     grown = runtime.capacity_tokens(context, target.device_type) > runtime.LEAST_GPU_CAPACITY
-    halved = Term("rooms before", total(kv_cache) // 2 * grown, "half the size, kept when they are outgrown")
+    halved = Term(
+        "smaller cache", total(kv_cache) // 2 * grown, "half the capacity, kept after the cache has grown"
+    )
     return tuple(term for term in (_graph(shape, batch, target), halved) if term.bytes)
 
 
@@ -30,9 +32,9 @@ def loading(shape: ModelShape, new_tokens: int, target: Target) -> tuple[Term, .
     if not is_captured(found, target):
         return ()
     tokens = runtime.first_tokens(new_tokens, found.context_length)
-    rooms = total(running.kv_cache(found, tokens, 1, target))
-    room = runtime.capacity_tokens(tokens, target.device_type)
-    return (_graph(shape, 1, target), Term("first rooms", rooms, f"keys and values of {room} tokens"))
+    cache = total(running.kv_cache(found, tokens, 1, target))
+    capacity = runtime.capacity_tokens(tokens, target.device_type)
+    return (_graph(shape, 1, target), Term("first cache", cache, f"keys and values of {capacity} tokens"))
 
 
 def is_captured(found: Architecture, target: Target) -> bool:
@@ -42,4 +44,4 @@ def is_captured(found: Architecture, target: Target) -> bool:
 
 def _graph(shape: ModelShape, batch: int, target: Target) -> Term:
     logits = batch * shape.architecture.vocabulary * target.element_bytes
-    return Term("CUDA graph", POOL_BYTES + logits, "its allocator's least, and the logits it writes: assumed")
+    return Term("CUDA graph", POOL_BYTES + logits, "the allocator's least, and the logits it writes: assumed")

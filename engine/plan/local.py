@@ -49,7 +49,7 @@ def planned(
 
 
 def _plan(profile: Profile, wish: Wish, machine: Hardware) -> Plan:
-    """The plan by headers that are here; LoadError too where no sums can be made of them."""
+    """The plan by headers that are here; LoadError too where they do not add up to a plan."""
     with explained(profile.model.source):
         return plan(profile, find.of(profile, ask_hub=False), machine, _with_store(profile, wish))
 
@@ -84,7 +84,7 @@ def _plans_of_model(profile: Profile, wish: Wish, machine: Hardware) -> Iterator
 
 
 def checkpoint_is_there(profile: Profile) -> bool:
-    """Whether the store has what the profile's method makes; told without hashing the model's content."""
+    """Whether the store has what the profile's method makes; found without hashing the model's content."""
     return not isinstance(profile.quantization, Savable) or store.made_of(profile) is not None
 
 
@@ -142,7 +142,7 @@ def _named(found: Plan) -> Suggestion:
 
 
 def largest_text(found: Plan) -> str:
-    """How large a model would fit here, roughly: the room after the libraries over the bits of a weight."""
-    left = max(0, found.room.free_bytes - total(found.runtime)) * USUAL_SHARE
+    """How large a model would fit here, roughly: the memory after the libraries over the bits of a weight."""
+    left = max(0, found.memory.free_bytes - total(found.runtime)) * USUAL_SHARE
     sizes = (f"{left * 8 / bits / 1e9:.2g} B parameters at {bits} bits" for bits in (16, 8, 4.5))
-    return f"{bytes_text(found.room.free_bytes)} hold about " + ", ".join(sizes)
+    return f"{bytes_text(found.memory.free_bytes)} hold about " + ", ".join(sizes)

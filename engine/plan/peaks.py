@@ -16,11 +16,11 @@ from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
 GGUF_ENTRY_BYTES = 5000  # of the vocabulary, as the reader and the tokenizer's conversion hold it
 FileRead = Literal["made", "quantized on load", "source"]
-PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of so many tokens, in two dtypes
+PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of this many tokens, in two dtypes
 
 
 def package(method: Method, shape: ModelShape) -> str:
-    """The library that a load of this method imports beside torch and transformers."""
+    """The library that a load of this method imports besides torch and transformers."""
     if isinstance(method, Checkpointed) or (shape.packing and shape.packing.layout):
         return "gptqmodel"
     is_bitsandbytes = isinstance(method, BitsAndBytes) or (
@@ -43,7 +43,7 @@ def loading(
     held = Term("weights", total(weights), "as held when loaded")
     if not target.on_cpu:
         largest = max((tensor.stored_bytes for tensor in roles.used(shape)), default=0)
-        return (*runtime, held, Term("one tensor on its way", largest, "the largest, before it is converted"))
+        return (*runtime, held, Term("one tensor on its way", largest, "the largest, before its conversion"))
     reading = (*runtime, held, *_on_cpu(shape, file, target, weights))
     buffers = Term(
         "copy speed's buffers", 2 * rules.COPY_BUFFER_BYTES, "two, measured with after the model is read"
@@ -77,7 +77,7 @@ def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Te
 
 
 def _file(size: int) -> Term:
-    return Term("checkpoint file", size, "mapped pages, let go after loading", droppable=True)
+    return Term("checkpoint file", size, "mapped pages, released after loading", droppable=True)
 
 
 def quantizing(
@@ -101,7 +101,7 @@ def quantizing(
         *libraries,
         Term("source in full precision", size, f"in {target.dtype}, on the CPU"),
         Term("source file", shape.file_bytes, "mapped pages while it is read", droppable=True),
-        Term("result", total(weights), "packed layers, beside the source"),
+        Term("result", total(weights), "packed layers, next to the source"),
         Term("one layer at work", 3 * 4 * largest, "weights, rounded weights and errors in float32"),
         Term("logits of the check", logits, f"{PERPLEXITY_TOKENS} tokens: the model's and three in float32"),
     )

@@ -1,6 +1,6 @@
 """plan(profile, shape, machine, …) → Plan: a pure function over the terms of its neighbours.
 
-Owns how they add up, the rule of thumb beside them, and the verdict. Reads no file and asks no device.
+Owns how they add up, the rule of thumb next to them, and the verdict. Reads no file and asks no device.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,10 @@ from msgspec.structs import replace
 from engine.config import runtime
 from engine.config.profile import Profile
 from engine.machine.hardware import Hardware
-from engine.plan import graphs, peaks, running, step
-from engine.plan import room as rooms
+from engine.plan import device_memory, graphs, peaks, running, step
 from engine.plan import weights as holding
 from engine.plan.target import Target
-from engine.plan.terms import Plan, Room, RuleOfThumb, Term, Verdict, total
+from engine.plan.terms import DeviceMemory, Plan, RuleOfThumb, Term, Verdict, total
 from engine.shape.model_shape import ModelShape
 from engine.units import bytes_text
 
@@ -24,7 +23,7 @@ TIGHT_FROM = 0.9  # of what is free
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What is planned for, beside the profile."""
+    """What is planned for, besides the profile."""
 
     context: int | None = None
     """Tokens in the cache; None is 2048, or the model's window where that is shorter."""
@@ -32,7 +31,7 @@ class Wish:
     limit_bytes: int | None = None
     """What the user allows a worker to take of the host."""
     checkpoint_is_there: bool = False
-    """Whether the method's checkpoint lies in the store, so that loading need not make it."""
+    """Whether the method's checkpoint is in the store, so that loading need not make it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +55,13 @@ class _Ledger:
 def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | None = None) -> Plan:
     """Every term in bytes; LoadError where the machine has no such device."""
     wish = wish or Wish()
-    device = rooms.device(profile.model.device, machine)
+    device = device_memory.device(profile.model.device, machine)
     target = _target(profile, shape, machine, device)
     ledger = _ledger(profile, shape, target, wish)
-    room = rooms.room(device, machine, wish.limit_bytes)
-    return replace(_summed(profile, shape, wish, ledger, room), notes=_notes(shape, ledger, target, machine))
+    memory = device_memory.memory(device, machine, wish.limit_bytes)
+    return replace(
+        _summed(profile, shape, wish, ledger, memory), notes=_notes(shape, ledger, target, machine)
+    )
 
 
 def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> Target:
@@ -102,9 +103,9 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
     )
 
 
-def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, room: Room) -> Plan:
+def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, memory: DeviceMemory) -> Plan:
     target = ledger.target
-    needed_for, needed_bytes = _most_needed(ledger, room)
+    needed_for, needed_bytes = _most_needed(ledger, memory)
     return Plan(
         profile=profile.name,
         label=profile.label,
@@ -128,8 +129,8 @@ def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, ro
         quantize_peak_bytes=total(ledger.quantizing),
         needed_bytes=needed_bytes,
         needed_for=needed_for,
-        room=room,
-        verdict=_verdict(needed_bytes, room),
+        memory=memory,
+        verdict=_verdict(needed_bytes, memory),
         rule_of_thumb=_rule(profile, shape, ledger.weights, target),
     )
 
@@ -143,23 +144,23 @@ def _quantizing(
     return peaks.quantizing(shape, profile.quantization, host, weights, libraries)
 
 
-def _most_needed(ledger: _Ledger, room: Room) -> tuple[str, int]:
+def _most_needed(ledger: _Ledger, memory: DeviceMemory) -> tuple[str, int]:
     """The phase that needs most. Pages that the kernel can drop count only against a limit of the user's."""
     phases = {
         "loading": ledger.loading,
         "quantizing": ledger.quantizing if ledger.target.on_cpu else (),
         "answering": ledger.answering,
     }
-    strict = room.limited_by == "--memory-limit"
+    strict = memory.limited_by == "--memory-limit"
     needs = {name: total(terms, without_droppable=not strict) for name, terms in phases.items()}
     name = max(needs, key=lambda phase: needs[phase])
     return name, needs[name]
 
 
-def _verdict(needed_bytes: int, room: Room) -> Verdict:
-    if needed_bytes > room.free_bytes:
+def _verdict(needed_bytes: int, memory: DeviceMemory) -> Verdict:
+    if needed_bytes > memory.free_bytes:
         return "does not fit"
-    return "tight" if needed_bytes > TIGHT_FROM * room.free_bytes else "fits"
+    return "tight" if needed_bytes > TIGHT_FROM * memory.free_bytes else "fits"
 
 
 def _dtype(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> str:
@@ -177,7 +178,7 @@ def _context(shape: ModelShape, asked: int | None) -> int:
 
 
 def _rule(profile: Profile, shape: ModelShape, weights: tuple[Term, ...], target: Target) -> RuleOfThumb:
-    """Parameters × bytes a weight, as it is often told, and what it leaves out."""
+    """Parameters × bytes a weight, as it is often quoted, and what it leaves out."""
     parameters = holding.parameters(shape)
     packing = shape.packing.layout if shape.packing else None
     bits = packing.bits if packing else holding.nominal_bits(profile.quantization, 8 * target.element_bytes)
@@ -190,9 +191,9 @@ def _rule(profile: Profile, shape: ModelShape, weights: tuple[Term, ...], target
             for name in ("embedding", "output head")
         ),
     }
-    told = [f"{bytes_text(int(found))} of {name}" for name, found in extra.items() if found >= 0.005 * size]
+    more = [f"{bytes_text(int(found))} of {name}" for name, found in extra.items() if found >= 0.005 * size]
     gap = total(weights) - size
-    why = " and ".join(told) or "nothing that matters"
+    why = " and ".join(more) or "nothing that counts"
     return RuleOfThumb(
         bytes=size,
         text=f"{parameters / 1e9:.3g} B parameters × {bits} bits = {bytes_text(size)}",
@@ -205,13 +206,13 @@ def _notes(shape: ModelShape, ledger: _Ledger, target: Target, machine: Hardware
     quantizing = ledger.quantizing
     found: list[str] = []
     if quantizing:
-        found.append("no checkpoint of this is kept yet: the first load quantizes, and its peak counts")
+        found.append("not quantized yet: the first load quantizes, and its peak counts")
     if (
         quantizing
         and not target.on_cpu
         and total(quantizing, without_droppable=True) > machine.host.available_bytes
     ):
-        found.append("quantizing does not fit into the host's memory")
+        found.append("quantizing does not fit in the host's memory")
     if shape.architecture.experts:
         found.append("a mixture of experts: all experts are held, few are used for a token")
     if "alone" in shape.origin or "shape" in shape.origin:

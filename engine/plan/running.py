@@ -30,11 +30,11 @@ def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> t
     numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
     token_bytes = numbers * target.element_bytes
     whole = sum(window == 0 for window in found.windows)
-    room = runtime.capacity_tokens(context, target.device_type)
+    capacity = runtime.capacity_tokens(context, target.device_type)
     heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
     held = f"latents of {found.latent_size} numbers" if found.latent_size else heads
     each = f"{held} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
-    terms = [Term("keys and values", whole * token_bytes * room * batch, each.format(whole, room))]
+    terms = [Term("keys and values", whole * token_bytes * capacity * batch, each.format(whole, capacity))]
     for window in sorted({window for window in found.windows if window}):
         count, kept = found.windows.count(window), min(context, window)
         size = count * token_bytes * kept * batch
@@ -74,7 +74,7 @@ def dequantized(found: Architecture, target: Target) -> tuple[Term, ...]:
 
 
 def libraries(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:
-    """What a worker holds beside the model, on the device that the model is on."""
+    """What a worker holds besides the model, on the device that the model is on."""
     if target.on_cpu:
         origin = f"Python, torch, transformers{'' if package == 'transformers' else ', ' + package}: measured"
         tokenizer = int(TOKENIZER_FACTOR * shape.tokenizer_bytes)

@@ -1,4 +1,4 @@
-"""What decides on a layout beside the method: device, dtype, processor. Plain data."""
+"""What decides on a layout besides the method: device, dtype, processor. Plain data."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from engine.shape.model_shape import DTYPE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What decides on a layout beside the method."""
+    """What decides on a layout besides the method."""
 
     device: str
     dtype: str

@@ -20,7 +20,7 @@ class Term(Struct, frozen=True):
     """Pages of a file, which the kernel takes back when memory is wanted: resident, but not needed."""
 
 
-class Room(Struct, frozen=True, kw_only=True):
+class DeviceMemory(Struct, frozen=True, kw_only=True):
     """The memory of the device that a profile wants."""
 
     device: str
@@ -66,7 +66,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     activations: tuple[Term, ...]
     runtime: tuple[Term, ...]
     loading: tuple[Term, ...]
-    """What is there at the peak while loading."""
+    """What is held at the peak while loading."""
     quantizing: tuple[Term, ...]
     """The same while a checkpoint is made; empty where none has to be made."""
     weights_bytes: int
@@ -78,7 +78,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     needed_bytes: int
     """The largest of these, without what the kernel can take back."""
     needed_for: str
-    room: Room
+    memory: DeviceMemory
     verdict: Verdict
     rule_of_thumb: RuleOfThumb
     missing_package: str = ""

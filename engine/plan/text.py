@@ -6,11 +6,11 @@ from engine.units import bytes_text
 
 def verdict_text(found: Plan) -> str:
     """`fits: 1.20 GiB needed for loading, 21.44 GiB free on cpu`."""
-    room = found.room
-    limited = f", by {room.limited_by}" if room.limited_by else ""
+    memory = found.memory
+    limited = f", by {memory.limited_by}" if memory.limited_by else ""
     return (
         f"{found.verdict}: {bytes_text(found.needed_bytes)} needed for {found.needed_for}, "
-        f"{bytes_text(room.free_bytes)} free on {room.device}{limited}"
+        f"{bytes_text(memory.free_bytes)} free on {memory.device}{limited}"
     )
 
 

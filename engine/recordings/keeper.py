@@ -1,8 +1,8 @@
 """Keeps a duel while it happens: a thread of its own writes what was said, a piece at a time.
 
 Owns the thread, what waits for it, and which kept duel a prompt belongs to: the one whose conversations it
-goes on with. An answer never waits for the disk, and nothing that goes wrong there ends one: it is told once,
-and what is not written waits, in bounds, and is tried again.
+goes on with. An answer never waits for the disk, and nothing that goes wrong there ends one: it is reported
+once, and what is not written waits, in bounds, and is tried again.
 """
 
 import asyncio
@@ -47,13 +47,13 @@ class _Turn:
 
 
 class Keeper:
-    """Writes one front end's duels; `told` hears of a file that cannot be used, once, in the thread."""
+    """Writes one front end's duels; `on_error` hears of a file that cannot be used, once, in the thread."""
 
     def __init__(
-        self, duels: Duels | None = None, told: Callable[[HistoryError], object] = lambda error: None
+        self, duels: Duels | None = None, on_error: Callable[[HistoryError], object] = lambda error: None
     ) -> None:
         self.duels = duels or Duels()
-        self._told, self._was_told = told, False
+        self._on_error, self._has_failed = on_error, False
         self._places: dict[Place, _Turn | _Duel] = {}
         self._turns: dict[Exchange, _Turn] = {}
         self._latest: _Turn | None = None
@@ -202,9 +202,9 @@ class Keeper:
         too_many = sum(len(turn.said) for turn in turns) > MOST_WAITING
         with self._lock:
             self._waiting = [*([] if too_many else turns), *(t for t in self._waiting if t not in turns)]
-        if not self._was_told:
-            self._was_told = True
-            self._told(error)
+        if not self._has_failed:
+            self._has_failed = True
+            self._on_error(error)
 
 
 def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None) -> None:

@@ -13,18 +13,18 @@ from engine.session.worker_process import WorkerProcess
 
 def last_words(worker: WorkerProcess, ending: FailureKind | None, oom_kills: int | None) -> Failed:
     """Of a worker that has ended. `ending` is why this side ended it, if it did; `oom_kills` are the kernel's
-    kills for want of memory before it was started, None where they are not counted.
+    out-of-memory kills before it was started, None where they are not counted.
     """
     log = f"; log: {worker.log.path}" if worker.log.path else ""
     match ending:
         case "cancelled":
             return Failed(kind="cancelled", message="cancelled")
         case "unresponsive":
-            message = "had not stopped yet and was ended"
+            message = "had not stopped yet and was killed"
             return Failed(kind="unresponsive", message=message, hint="load it again")
     hint = f"load it again{log}"
     if _ran_out(worker, oom_kills):
-        message = "the worker was ended for want of memory"
+        message = "the worker ran out of memory and was killed"
         return Failed(kind="out_of_memory", message=message, hint=hint)
     return Failed(kind="worker_lost", message=f"the worker {_end(worker, oom_kills)}", hint=hint)
 
@@ -39,10 +39,10 @@ def _ran_out(worker: WorkerProcess, oom_kills: int | None) -> bool:
 def _end(worker: WorkerProcess, oom_kills: int | None) -> str:
     code = worker.exit_code
     if worker.fault:
-        return f"{worker.fault} and was ended"
+        return f"{worker.fault} and was killed"
     if code == -signal.SIGKILL:
-        by_hand = "the kernel counts no kill for want of memory, so by somebody's hand"
-        both = "by hand, or by the kernel for want of memory"
+        by_hand = "the kernel counts no out-of-memory kill, so by somebody's hand"
+        both = "by hand, or by the kernel, out of memory"
         return f"was killed (SIGKILL: {both if oom_kills is None else by_hand})"
     if code == GPU_FAULT_EXIT_CODE:
         return "ended after a fault of its GPU"

@@ -20,7 +20,7 @@ def share_a_device(infos: list[ModelInfo]) -> bool:
     return "split" in devices or len(set(devices)) < len(devices)
 
 
-def has_room(there: Sequence[Memory]) -> bool:
+def fits_memory(there: Sequence[Memory]) -> bool:
     """Whether one more model, as large as the largest of these, fits on their device, as last seen."""
     if not there:
         return True

@@ -1,4 +1,4 @@
-"""A profile's model shape: from files that lie here, from a named shape, or from the hub's headers.
+"""A profile's model shape: from files on this machine, from a named shape, or from the hub's headers.
 
 Owns the choice between them. Weights are never read and never downloaded.
 """
@@ -93,7 +93,7 @@ def of_config(name: str, config: dict[str, Any], origin: str) -> ModelShape:
     found = architecture.architecture(config)
     if packed := architecture.packing(config):
         raise ShapeError(
-            f"{name} is quantized ({packed.method}): its tensors are told by its weight files alone"
+            f"{name} is quantized ({packed.method}): its tensors are known only from its weight files"
         )
     dtype = architecture.dtype(config) or "bfloat16"
     return ModelShape(

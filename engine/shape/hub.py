@@ -29,7 +29,7 @@ def shape(repo: str, revision: str) -> ModelShape:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are no news
     try:
         api = HfApi(library_name="quantduel")
-        api.model_info(repo, revision=revision, timeout=TIMEOUT_S)  # a hub that is away is told at once
+        api.model_info(repo, revision=revision, timeout=TIMEOUT_S)  # a hub that is away is noticed at once
         file = hf_hub_download(repo, "config.json", revision=revision, etag_timeout=TIMEOUT_S)
         config = json_object(Path(file))
         try:
@@ -82,4 +82,4 @@ def _explained(error: Exception, repo: str) -> ShapeError:
         hint = "check the spelling; if it is gated or private: `hf auth login`, or set HF_TOKEN"
         return ShapeError(f"the model hub has no {repo} for us ({status})", hint)
     hint = f"check the network and HF_ENDPOINT ({paths.hub_endpoint()}); folders and random:SHAPE need no hub"
-    return ShapeError(f"the headers of {repo} cannot be had: the model hub does not answer", hint)
+    return ShapeError(f"the headers of {repo} cannot be read: the model hub does not answer", hint)

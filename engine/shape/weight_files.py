@@ -13,7 +13,7 @@ from engine.shape.boundary import json_object
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SUFFIX, INDEX_SUFFIX = ".safetensors", ".safetensors.index.json"
 _ADAPTER = "adapter_"  # peft's weights: a change of a model, and none
-_INDEX_HINT = "copy the index anew from where the checkpoint comes from"
+_INDEX_HINT = "copy the index again from where the checkpoint comes from"
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -60,7 +60,7 @@ def entry(folder: Path) -> Path | None:
     if len(weights) > 1:
         raise ShapeError(
             f"{folder} has {listed([file.name for file in weights])}, and no {INDEX} to join them",
-            "copy the index too: it lies beside the weights where the checkpoint comes from",
+            "copy the index too: it is next to the weights where the checkpoint comes from",
         )
     return weights[0] if weights else None
 

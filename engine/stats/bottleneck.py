@@ -15,7 +15,7 @@ UNPACKING_ON_GPU = ("TorchLinear", "AwqTorchLinear", "TritonV2Linear")
 """Kernels that dequantize the whole matrix before they multiply (GPTQModel 7.6, bitsandbytes 0.50)."""
 WAITING_ON_GPU = ("Linear8bitLt",)
 """LLM.int8 asks in every layer whether there are outliers, and waits for the answer."""
-OVERHEAD_ON_CPU = "products too short to reach a copy's speed, and Python between them,"
+OVERHEAD_ON_CPU = "matmuls too small to reach a copy's speed, and Python between them,"
 OVERHEAD_ON_GPU = "Python and kernel launches"
 
 
@@ -60,11 +60,11 @@ def _cause(info: ModelInfo, ideal_step_s: float) -> str:
     if info.kernel in (UNPACKING_ON_CPU if on_cpu else UNPACKING_ON_GPU):
         return f"{info.kernel} unpacks weights before it multiplies; try another method or group size"
     if info.kernel in WAITING_ON_GPU and not on_cpu:
-        return f"{info.kernel} waits for the GPU in every layer, to see outliers; `threshold: 0` does not"
+        return f"{info.kernel} waits for the GPU in every layer to look for outliers; `threshold: 0` does not"
     if ideal_step_s < STEP_OVERHEAD_S:
-        step = f"a step moves data for {ideal_step_s * 1000:.1f} ms only"
+        step = f"a step moves data for only {ideal_step_s * 1000:.1f} ms"
         overhead = OVERHEAD_ON_CPU if on_cpu else OVERHEAD_ON_GPU
         return f"{step}, so {overhead} bound it; a larger model or batch reaches more"
     if on_cpu:
-        return f"{info.kernel} computes slower than the memory delivers; more free cores help"
-    return f"{info.kernel} has no fast product for a single row at this shape; a larger batch reaches more"
+        return f"{info.kernel} computes more slowly than memory delivers weights; more free cores help"
+    return f"{info.kernel} has no fast kernel for a single row of this shape; a larger batch reaches more"

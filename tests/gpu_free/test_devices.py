@@ -12,7 +12,7 @@ from engine import paths
 from engine.bench.watch import Watch, Worker
 from engine.config.profile import Profile
 from engine.machine import gpu_state, hardware, nvidia
-from engine.plan import room
+from engine.plan import device_memory
 from engine.session.client import Session
 from tests.gpu_free.fake_nvml import GIB, Box, Gpu
 
@@ -62,7 +62,7 @@ def test_devices_are_numbered_as_torch_does(box: Callable[..., None]) -> None:
     assert [(gpu.index, gpu.name) for gpu in found] == [(0, "second"), (1, "first")]
     assert hardware.free_by_device()["cuda:0"] == 7 * GIB
     assert [(state.index, state.name) for state in gpu_state.states()] == [(0, "second"), (1, "first")]
-    assert room.room("cuda:0", hardware.detect()).name == "second"
+    assert device_memory.memory("cuda:0", hardware.detect()).name == "second"
 
 
 def test_without_visible_devices_there_is_no_gpu(box: Callable[..., None]) -> None:

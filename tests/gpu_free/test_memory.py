@@ -29,19 +29,19 @@ def of(context: int, source: str = "random:llama-3.1-8b") -> Plan:
     return plan(wanted, find.of(wanted), BOX, Wish(context=context))
 
 
-def test_rooms_are_powers_of_two_and_half_as_large_ones_are_kept() -> None:
+def test_capacities_are_powers_of_two_and_the_smaller_cache_is_kept() -> None:
     found = of(1100)
     assert found.kv_cache_bytes == 2048 * TOKEN_BYTES
     beside = {term.name: term.bytes for term in found.activations}
-    assert beside["rooms before"] == 1024 * TOKEN_BYTES
+    assert beside["smaller cache"] == 1024 * TOKEN_BYTES
     assert beside["CUDA graph"] == graphs.POOL_BYTES + 128256 * 2
-    assert "rooms before" not in {term.name for term in of(200).activations}
+    assert "smaller cache" not in {term.name for term in of(200).activations}
 
 
-def test_a_load_ends_with_the_rooms_and_the_graph_of_a_first_answer() -> None:
+def test_a_load_ends_with_the_cache_and_the_graph_of_a_first_answer() -> None:
     found = of(2048, "random:tiny")
     terms = {term.name: term.bytes for term in found.loading}
-    assert terms["first rooms"] == 1024 * 2 * 2 * 64 * 2  # tokens × layers × (keys, values) × width × bytes
+    assert terms["first cache"] == 1024 * 2 * 2 * 64 * 2  # tokens × layers × (keys, values) × width × bytes
     assert terms["CUDA graph"] == graphs.POOL_BYTES + 512 * 2
     assert found.load_peak_bytes == sum(terms.values())
 

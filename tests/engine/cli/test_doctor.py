@@ -25,6 +25,6 @@ def test_json_tells_whether_models_can_be_run(
 def test_text_has_a_line_a_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor"]) == 0
     shown = capsys.readouterr().out
-    for area in ("Packages", "Devices", "Room", "Models", "Terminal"):
+    for area in ("Packages", "Devices", "Memory and disk", "Models", "Terminal"):
         assert f"{area}\n" in shown
     assert shown.endswith("Models can be run here.\n")

@@ -64,7 +64,7 @@ def test_the_convention_stands_beside_the_figures(document: dict) -> None:
 
 
 async def test_leaving_early_keeps_the_figures_and_leaves_nothing_behind() -> None:
-    """Here the logits are too many to be held: the reference reads along, and both workers are alive."""
+    """Here the logits do not fit in memory: the reference reads along, and both workers are alive."""
     before = set(psutil.Process().children())
     evaluation = Evaluation(settings(TINY, TINY), held_bytes=0)
     async with aclosing(evaluation.run()) as events:

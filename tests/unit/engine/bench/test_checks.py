@@ -40,19 +40,19 @@ def test_decoding_without_the_context_is_found() -> None:
     assert verdicts([row(context=64)], [])["decode uses its context"] == "failed"
 
 
-def test_how_a_step_grows_with_its_context_is_told() -> None:
+def test_how_a_step_grows_with_its_context_is_shown() -> None:
     short, long = row(), row(context=64)
     assert long.evidence
     held = replace(long.evidence, cached_tokens=(68, 68))  # 64 + 5 - 1
     slow = replace(long, itl_ms=Latency(90.0, 99.0), evidence=held)
     told = {check.name: check.detail for check in checks(settings(), [short, slow], [short])}
-    wanted = "3 rows; tiny: 75.00 ms a token behind 32, 90.00 behind 64"
+    wanted = "3 rows; tiny: 75.00 ms a token after 32, 90.00 after 64"
     assert told["decode uses its context"] == wanted
 
 
 def test_a_peak_of_earlier_rows_is_found() -> None:
     never_reset = row(reset=memory(900 << 20, 400 << 20))
-    assert verdicts([never_reset], [])["the peak begins anew"] == "failed"
+    assert verdicts([never_reset], [])["the peak is reset"] == "failed"
 
 
 def test_a_prefill_inside_decode_is_found() -> None:

@@ -68,8 +68,8 @@ def test_what_is_no_bench_is_one_line_and_not_waited_for(tmp_path: Path) -> None
     deep.write_bytes(b"[" * 100_000)
     for file, said in (
         (pipe, "is a pipe"),
-        (binary, "is no bench"),
-        (deep, "is no bench"),
+        (binary, "is not a bench"),
+        (deep, "is not a bench"),
         (tmp_path, "folder"),
     ):
         with pytest.raises(InputError, match=said):

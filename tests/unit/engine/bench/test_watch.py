@@ -16,7 +16,7 @@ async def test_a_watch_marks_the_gpus_of_each_worker() -> None:
         watch.note(gpu(10, 99, mask=0x04))
         watch.note(replace(gpu(11), index=1))
     marks = [[mark for mark in watch.marks(worker) if "CPU" not in mark] for worker in workers]
-    assert marks == [["another process on the GPU", "clocks held back: power cap"], [], []]
+    assert marks == [["another process on the GPU", "clocks throttled: power cap"], [], []]
 
 
 async def test_others_on_the_processors_are_marked() -> None:

@@ -78,9 +78,9 @@ def changed(out: Path) -> None:
 
 
 CHANGES: dict[Callable[[Path], object], str] = {
-    only_a_record: "is no checkpoint that QuantDuel wrote",
-    unlisted_record: "is no checkpoint that QuantDuel wrote",
-    lambda out: (out / "quantduel.json").write_text("nonsense"): "is no checkpoint that QuantDuel wrote",
+    only_a_record: "is not a checkpoint that QuantDuel wrote",
+    unlisted_record: "is not a checkpoint that QuantDuel wrote",
+    lambda out: (out / "quantduel.json").write_text("nonsense"): "is not a checkpoint that QuantDuel wrote",
     lambda out: (out / "deep/thesis.txt").write_text("…"): "did not write: deep/thesis.txt",
     lambda out: (out / "empty").mkdir(): "did not write: empty",
     lambda out: (out / "model.safetensors").write_text("longer than it was"): "changed since: model.saf",

@@ -18,7 +18,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_prompts_do_not_come_from_where_votes_come_from(capsys: Capture) -> None:
     assert cli.run(["arena", "random:tiny", "random:tiny", "--prompts", "-"]) == 2
-    assert "stdin is where the votes come from" in capsys.readouterr().err
+    assert "votes are read from stdin" in capsys.readouterr().err
 
 
 def test_a_damaged_history_is_one_line(own_home: Path, capsys: Capture) -> None:

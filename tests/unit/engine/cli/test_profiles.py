@@ -72,7 +72,7 @@ def test_check_tells_every_fault_of_every_file(here: Path, capsys: pytest.Captur
     good.write_text("model: {source: demo}\n")
     bad.write_text("model: {source: 3}\nquantization: {method: bitsandbytes, bits: 3.5}\n")
     assert cli.run(["profiles", "check", str(good)]) == 0
-    assert "1 profile, no fault" in capsys.readouterr().err
+    assert "1 profile, no errors" in capsys.readouterr().err
     assert cli.run(["profiles", "check", str(good), str(bad), str(here / "none.yaml")]) == 2
     out, err = capsys.readouterr()
     assert not out

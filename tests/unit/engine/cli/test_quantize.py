@@ -13,7 +13,10 @@ NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
         (["quantize", "random-tiny-bf16"], "random-tiny-bf16: method full makes no checkpoint"),
         (["quantize", "random:tiny"], "method stored makes no checkpoint"),
         (["quantize", "random:tiny", *NF4, "--out", "."], "exists already"),
-        (["quantize", "random:tiny", *NF4, "--out", ".", "--force"], "is no checkpoint that QuantDuel wrote"),
+        (
+            ["quantize", "random:tiny", *NF4, "--out", ".", "--force"],
+            "is not a checkpoint that QuantDuel wrote",
+        ),
         (["store", "show", "abc"], "no checkpoint in the store named 'abc'"),
         (["store", "path", ""], "no checkpoint in the store named ''"),
         (["store", "prune", "abc", "--all"], "expected KEYS or --all"),

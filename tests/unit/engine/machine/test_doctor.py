@@ -14,7 +14,7 @@ def test_a_hub_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     hub = next(check for check in doctor.diagnose().checks if check.name == "hub")
-    assert hub.state == "note" and "127.0.0.1:1 does not answer" in hub.detail and hub.mend
+    assert hub.state == "note" and "127.0.0.1:1 does not answer" in hub.detail and hub.fix
 
 
 @pytest.mark.parametrize("token_set", [True, False])
@@ -38,7 +38,7 @@ def test_the_doctor_imports_no_torch() -> None:
 
 def test_a_missing_package_comes_with_the_command_that_mends_it() -> None:
     check = doctor._package("no-such-package-at-all", "1.0", "local")
-    assert check.state == "missing" and "pip install" in check.mend and "[local]" in check.mend
+    assert check.state == "missing" and "pip install" in check.fix and "[local]" in check.fix
     assert doctor._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")
 
 

@@ -1,4 +1,4 @@
-"""The kernel's counters of processes killed for want of memory."""
+"""The kernel's counters of processes killed because memory ran out."""
 
 from pathlib import Path
 

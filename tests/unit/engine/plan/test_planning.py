@@ -114,10 +114,10 @@ def test_the_verdict_depends_on_what_is_free() -> None:
     assert verdicts == ["does not fit", "tight", "fits"]
 
 
-def test_a_gpu_has_its_own_room_and_context() -> None:
+def test_a_gpu_has_its_own_memory_and_context() -> None:
     gpu = Gpu(index=0, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
     found = of("random:llama-3.1-8b", on=machine(4 * GIB, (gpu,)))
-    assert found.device == "cuda:0" and found.verdict == "fits" and found.room.free_bytes == 20 * GIB
+    assert found.device == "cuda:0" and found.verdict == "fits" and found.memory.free_bytes == 20 * GIB
     assert "CUDA context" in sizes(found.runtime)
     wanted = profile.changed(profile.find("random:tiny"), {"model.device": "cuda:1"})
     with pytest.raises(LoadError, match="no cuda:1"):

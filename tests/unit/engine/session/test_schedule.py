@@ -60,8 +60,8 @@ def test_one_more_fits_where_the_largest_would() -> None:
             device_total_bytes=100,
         )
 
-    assert schedule.has_room([])
-    assert schedule.has_room([memory(40, 60)])
-    assert not schedule.has_room([memory(40, 61)])
-    assert not schedule.has_room([memory(60, 60), memory(10, 70)])
-    assert schedule.has_room([memory(30, 90), memory(10, 70)])
+    assert schedule.fits_memory([])
+    assert schedule.fits_memory([memory(40, 60)])
+    assert not schedule.fits_memory([memory(40, 61)])
+    assert not schedule.fits_memory([memory(60, 60), memory(10, 70)])
+    assert schedule.fits_memory([memory(30, 90), memory(10, 70)])

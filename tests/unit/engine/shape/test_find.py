@@ -65,7 +65,7 @@ def test_a_config_alone_is_enough_for_a_known_family(tmp_path: Path) -> None:
     [
         ({"model_type": "mamba", "hidden_size": 8, "vocab_size": 8}, "no num_attention_heads"),
         (TINY | {"model_type": "deepseek_v3"}, "not known from its config alone"),
-        (TINY | {"quantization_config": {"quant_method": "gptq"}}, "told by its weight files alone"),
+        (TINY | {"quantization_config": {"quant_method": "gptq"}}, "known only from its weight files"),
     ],
 )
 def test_what_a_config_cannot_tell_is_said(config: dict[str, object], said: str, tmp_path: Path) -> None:

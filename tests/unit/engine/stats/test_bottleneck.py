@@ -33,12 +33,12 @@ def info(kernel: str, device: str) -> ModelInfo:
         ("TritonV2Linear", "cuda:0", 5 * GB, 2000 * GB, "unpacks weights"),
         ("Linear8bitLt", "cuda:0", 8 * GB, 2000 * GB, "waits for the GPU"),
         ("Linear8bitLt", "cpu", GB, 20 * GB, "unpacks weights"),
-        ("Linear4bit", "cuda:0", 50 * GB, 2000 * GB, "no fast product"),
+        ("Linear4bit", "cuda:0", 50 * GB, 2000 * GB, "no fast kernel"),
         ("Linear4bit", "cpu", GB, 20 * GB, "more free cores help"),
         ("PackedLinear", "cpu", GB, 20 * GB, "more free cores help"),
-        ("PackedLinear", "cpu", GB // 10, 20 * GB, "5.0 ms only, so products too short"),
-        ("Linear", "cuda:0", GB, 2000 * GB, "0.5 ms only, so Python and kernel"),
-        ("Linear", "cuda:0", 140 * GB, 2000 * GB, "no fast product"),
+        ("PackedLinear", "cpu", GB // 10, 20 * GB, "only 5.0 ms, so matmuls too small"),
+        ("Linear", "cuda:0", GB, 2000 * GB, "only 0.5 ms, so Python and kernel"),
+        ("Linear", "cuda:0", 140 * GB, 2000 * GB, "no fast kernel"),
     ],
 )
 def test_what_bounds_a_slow_model(

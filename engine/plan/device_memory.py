@@ -3,27 +3,31 @@
 from engine.config import runtime
 from engine.errors import LoadError
 from engine.machine.hardware import Hardware
-from engine.plan.terms import Room
+from engine.plan.terms import DeviceMemory
 
 
 def device(wish: str, machine: Hardware) -> str:
     """`cpu`, `cuda:0` or `split`, from a profile's wish; LoadError where there is no such device."""
     if runtime.needs_gpu(wish) and not machine.gpus:
-        raise LoadError(f"device {wish}: there is no NVIDIA GPU here", "`quantduel doctor` tells more")
+        raise LoadError(f"device {wish}: there is no NVIDIA GPU here", "`quantduel doctor` says more")
     return runtime.device(wish, len(machine.gpus))
 
 
-def room(place: str, machine: Hardware, limit_bytes: int | None = None) -> Room:
+def memory(place: str, machine: Hardware, limit_bytes: int | None = None) -> DeviceMemory:
     """The memory of that device. A limit set by the user counts where it is lower."""
     if place == "split":
         free = int(runtime.USABLE_SHARE * sum(gpu.free_bytes for gpu in machine.gpus))
         total = sum(gpu.total_bytes for gpu in machine.gpus)
-        return Room(device=place, name=f"{len(machine.gpus)} GPUs", free_bytes=free, total_bytes=total)
+        return DeviceMemory(
+            device=place, name=f"{len(machine.gpus)} GPUs", free_bytes=free, total_bytes=total
+        )
     if place != "cpu":
         gpu = machine.gpus[int(place.removeprefix("cuda:"))]
-        return Room(device=place, name=gpu.name, free_bytes=gpu.free_bytes, total_bytes=gpu.total_bytes)
+        return DeviceMemory(
+            device=place, name=gpu.name, free_bytes=gpu.free_bytes, total_bytes=gpu.total_bytes
+        )
     host = machine.host
     free, total, by = host.available_bytes, host.total_bytes, "container" if host.limited else ""
     if limit_bytes is not None and limit_bytes < free:
         free, total, by = limit_bytes, limit_bytes, "--memory-limit"
-    return Room(device=place, name=host.name, free_bytes=free, total_bytes=total, limited_by=by)
+    return DeviceMemory(device=place, name=host.name, free_bytes=free, total_bytes=total, limited_by=by)
