@@ -1,6 +1,6 @@
 """One SQLite file that threads and processes use at once: opened, brought up to date, changed as a whole.
 
-Owns connections, transactions, versions of a schema, and what is told of a file that cannot be used. Knows no
+Owns connections, transactions, versions of a schema, and what is said of a file that cannot be used. Knows no
 table. A file that cannot be used raises HistoryError, a line for the user; the caller shows it and goes on.
 """
 

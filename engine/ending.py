@@ -6,7 +6,7 @@ STOP_STRING = "ended at a stop string of the profile"
 
 
 def ending_text(reason: FinishReason | None, tokens: int, limit: int | None) -> str:
-    """Why an answer of so many tokens is not at its natural end; empty where it is, or is not known.
+    """Why an answer of `tokens` tokens is not at its natural end; empty where it is, or is not known.
 
     `limit` is the most tokens that were asked for.
     """

@@ -6,7 +6,7 @@ QuantDuelError
 │   └── FileError         2   a file that cannot be read: none there, no file, too large, no text
 ├── LoadError             3   a model that cannot be loaded
 │   ├── OutOfMemoryError  3   … because it does not fit
-│   └── ShapeError        3   … or one whose headers cannot be had, so that nothing can be planned
+│   └── ShapeError        3   … or one whose headers cannot be read, so that nothing can be planned
 ├── HistoryError          2   the history cannot be read or written; what needs no history goes on
 └── GenerationError       4   an answer that failed on the way
 """
@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
 
 
 class QuantDuelError(Exception):
-    """An error with a line for the user and, where there is one, a hint that mends it."""
+    """An error with a line for the user and, where there is one, a hint that fixes it."""
 
     exit_code = ExitCode.BAD_INPUT
 
@@ -73,7 +73,7 @@ class OutOfMemoryError(LoadError):
 
 
 class ShapeError(LoadError):
-    """A model whose tensors cannot be told before it is loaded."""
+    """A model whose tensors are not known before it is loaded."""
 
 
 class HistoryError(QuantDuelError):

@@ -54,7 +54,7 @@ def cache() -> Path:
 
 
 def history() -> Path:
-    """The file that keeps turns, votes and runs: not to be had again."""
+    """The file that keeps turns, votes and runs: nothing can restore it."""
     return _folder("data") / "history.sqlite3"
 
 
@@ -98,7 +98,7 @@ _FOLDERS = (  # variables that name one, as QuantDuel and the libraries of its w
     *("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_XET_CACHE"),
     *("TORCH_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR", "CUDA_CACHE_PATH"),
 )
-GPU = "QUANTDUEL_GPU"  # tells a worker what its one device is called outside
+GPU = "QUANTDUEL_GPU"  # what a worker's one device is called outside
 
 
 def visible_devices() -> list[str] | None:

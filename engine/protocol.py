@@ -17,7 +17,7 @@ from engine.config.runtime import StepKind
 
 LONGEST_LINE_BYTES = 1 << 26
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output
-GPU_FAULT_EXIT_CODE = 71  # of a worker whose GPU answers it no more
+GPU_FAULT_EXIT_CODE = 71  # of a worker whose GPU no longer answers
 MOST_NOTES = 100
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -78,7 +78,7 @@ class Quantize(_Command, frozen=True, tag="quantize"):
     out: str | None = None
     """A folder that gets a copy."""
     force: bool = False
-    """Make it anew, and replace what lies in `out`."""
+    """Make it again, and replace what is in `out`."""
     threads: int | None = None
 
 
@@ -114,10 +114,10 @@ class BenchRun(Struct, frozen=True, kw_only=True):
     """Sequences at once, all of them equally long."""
     steps: int = 128
     depth: int = 0
-    """Tokens that lie in the cache before the clock starts."""
+    """Tokens in the cache before the clock starts."""
     generator: Generator = "engine"
     with_memory: bool = False
-    """Take the memory's peak; speeds of such a pass are not to be used."""
+    """Take the memory's peak; speeds of such a run are not to be used."""
 
 
 class Measure(_Command, frozen=True, tag="measure"):
@@ -136,13 +136,13 @@ class MeasureCopy(_Command, frozen=True, tag="measure copy"):
 
 
 class Tokenize(_Command, frozen=True, tag="tokenize"):
-    """Tokenize an evaluation text."""
+    """Tokenize a text for eval."""
 
     request: int
     text: str
     """A set's name or a file: see engine.evaluation.settings."""
     tokens: int | None = None
-    """The first so many; None is all of them."""
+    """How many from the start; None is all of them."""
 
 
 class Place(Struct, frozen=True):
@@ -163,7 +163,7 @@ class Logits(Struct, frozen=True, kw_only=True):
 
 
 class Passage(Struct, frozen=True, kw_only=True):
-    """Tokens to be scored: those from `first` on, each behind all that stand before it."""
+    """Tokens to be scored: those from `first` on, each given all that come before it."""
 
     token_ids: tuple[int, ...]
     first: int
@@ -172,7 +172,7 @@ class Passage(Struct, frozen=True, kw_only=True):
     chunk: int | None = None
     """Tokens a forward pass; None reads all at once."""
     top: int = 0
-    """How many of the likeliest tokens are told at each position."""
+    """How many of the likeliest tokens are reported at each position."""
 
 
 class Score(_Command, frozen=True, tag="score"):
@@ -237,7 +237,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     label: Line
     """The method's badge, such as `bf16` or `nf4`."""
     kernel: Line
-    """The class that does a quantized matrix product, such as `Linear4bit`."""
+    """The class that multiplies with quantized weights, such as `Linear4bit`."""
     architecture: Line
     parameters: Count
     """Logical parameters: a packed 4-bit weight counts as one; tied ones count once."""
@@ -277,17 +277,17 @@ class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
 
 
 class Started(_Event, frozen=True, tag="started"):
-    """The worker's first word."""
+    """The worker's first event."""
 
     pid: Count
 
 
 class Staged(_Event, frozen=True, tag="staged"):
-    """Loading has come this far; `total` is 0 where it is not known. The engine makes sentences of it."""
+    """Loading has come this far; `total` is 0 where it is not known. The engine puts it into words."""
 
     stage: Stage
     step: Step | None = None
-    """What of the stage, where that is not all of it."""
+    """Which part of the stage, where it has several."""
     subject: Line = ""
     """The name of what is read: a repository, a file, a text."""
     done: Count = 0
@@ -313,7 +313,7 @@ class Quantized(_Event, frozen=True, tag="quantized"):
     """Its folder: the user's, where one was named."""
     record: Record
     cached: bool
-    """Whether it had been made before."""
+    """Whether it was in the store already."""
 
 
 class Rendered(_Event, frozen=True, tag="rendered"):
@@ -340,7 +340,7 @@ class Prompted(_Event, frozen=True, tag="prompted"):
 
 
 class Resumed(_Event, frozen=True, tag="resumed"):
-    """An answer that was cut is gone on with: what was said of it before, token by token."""
+    """An answer that was cut is resumed: what it had said before, token by token."""
 
     request: Count
     token_ids: tuple[int, ...]
@@ -349,7 +349,7 @@ class Resumed(_Event, frozen=True, tag="resumed"):
 
 
 class Prefilled(_Event, frozen=True, tag="prefilled"):
-    """So many of the prompt's tokens have been read; the first, with `done` 0, starts the prefill's clock."""
+    """`done` of the prompt's tokens have been read; the first, with `done` 0, starts the prefill's clock."""
 
     request: Count
     done: Count
@@ -378,7 +378,7 @@ class Finished(_Event, frozen=True, tag="finished"):
     decode: Decode = "eager"
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
     notes: Notes = ()
-    """What slowed the answer, such as a step that no graph could be made of; a stop string that ended it."""
+    """What slowed the answer, such as a step that no graph could capture; a stop string that ended it."""
 
 
 class Measured(_Event, frozen=True, tag="measured"):
@@ -387,7 +387,7 @@ class Measured(_Event, frozen=True, tag="measured"):
     request: Count
     started_ns: Count
     prefilled_ns: Count
-    """When the logits of the prompts' last tokens were there."""
+    """When the logits of the prompts' last tokens were ready."""
     token_ns: tuple[int, ...]
     """When each token's id was known on the host; in a batch that of all sequences."""
     cached_tokens: Count
@@ -401,7 +401,7 @@ class Measured(_Event, frozen=True, tag="measured"):
     """How the steps were run; None where `generate` ran them."""
     memory: Memory | None = None
     memory_at_reset: Memory | None = None
-    """What was in use when the peak began anew."""
+    """What was in use when the peak was reset."""
 
 
 class CopyMeasured(_Event, frozen=True, tag="copy measured"):
@@ -433,7 +433,7 @@ class Scored(_Event, frozen=True, tag="scored"):
     top_ids: tuple[tuple[int, ...], ...] = ()
     top_log_probs: tuple[tuple[float, ...], ...] = ()
     pieces: dict[int, str] = {}
-    """The text of every token that is told of, where the likeliest were asked for."""
+    """The text of every token that is reported, where the likeliest were asked for."""
     rounding: tuple[float, ...] = ()
     """One rounding step of the likeliest token's logit at each position, where they were asked for."""
     logits: Logits | None = None

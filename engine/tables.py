@@ -40,7 +40,7 @@ def table(rows: Sequence[Row], width: int | None = None) -> str:
 
 
 def single_lines(texts: Iterable[str], before: str = "") -> list[str]:
-    """Each text as one line, whatever is in it, behind `before`."""
+    """Each text as one line, whatever is in it, after `before`."""
     return [before + visible(text, keep_newlines=False) for text in texts]
 
 

@@ -22,7 +22,7 @@ SLACK_BYTES = 4 << 20  # between two looks at the same memory
 
 
 class Check(Struct, frozen=True):
-    """One question to the rows."""
+    """One check of the rows."""
 
     name: str
     verdict: Verdict

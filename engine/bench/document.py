@@ -1,6 +1,6 @@
 """A bench as a document: what was measured where, row by row; written next to its place and renamed into it.
 
-Owns the file: reading it again, and refusing to go on with one that was made elsewhere or otherwise.
+Owns the file: reading it again, and refusing to resume one that was made elsewhere or with other settings.
 """
 
 import platform
@@ -28,7 +28,7 @@ RESULTS = frozenset({"out_of_memory", "bad_input"})  # errors that would only co
 
 
 class Start(Struct, frozen=True, kw_only=True):
-    """The machine when a bench began or went on."""
+    """The machine when a bench began or was resumed."""
 
     at: str
     """ISO 8601, UTC."""
@@ -91,9 +91,9 @@ def begun(settings: Settings) -> Document:
 
 
 def resumed(document: Document, settings: Settings) -> Document:
-    """A document to go on with; InputError where another bench, version or machine made it.
+    """A document to resume; InputError where another bench, version or machine made it.
 
-    Contexts and batch sizes may differ: rows that are wanted no more are left out.
+    Contexts and batch sizes may differ: rows that are no longer wanted are left out.
     """
     _require_equal_settings(document.header.settings, settings)
     _require_equal_versions(document.header.versions)

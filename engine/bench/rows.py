@@ -34,7 +34,7 @@ class Latency(Struct, frozen=True):
 
 
 class Stamps(Struct, frozen=True):
-    """One repeat, in ns since its start: the figures can be had from these again."""
+    """One repeat, in ns since its start: the figures can be computed from these again."""
 
     prefilled_ns: int
     token_ns: tuple[int, ...]
@@ -73,7 +73,7 @@ class Row(Struct, frozen=True, kw_only=True):
     copy_bytes_s: float | None = None
     """What the device copies, read plus written: the median of several copies after loading."""
     bandwidth_share: float | None = None
-    """step_bytes × steps a second, of copy_bytes_s."""
+    """step_bytes × steps a second, as a share of copy_bytes_s."""
     bottleneck: str | None = None
     """Why the share is low and what to do, below 40 %."""
     marks: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ def failed(row: Row, failure: Failed) -> Row:
 
 
 def filled(row: Row, prompt_tokens: int, runs: Runs) -> Row:
-    """The row with its figures; each prompt had so many tokens on the clock."""
+    """The row with its figures; `prompt_tokens` of each prompt were timed."""
     timed, peak, batch = runs.timed, runs.peak, row.batch
     decode = figure([decode_tok_s(run, batch) for run in timed])
     copy_bytes_s = median(runs.copy.bytes_s) if runs.copy else None

@@ -55,7 +55,7 @@ class Bench(Job):
         return sheet(self.document)
 
     async def _work(self) -> None:
-        """The matrix; with the self-check all of it once more, backwards."""
+        """The matrix; with the self-check all of it again, in reverse order."""
         missing = self.document.missing()
         everything = [(shape, name) for shape in self._settings.shapes for name in self._profiles]
         again = everything[::-1] if self._self_check else []
@@ -71,21 +71,21 @@ class Bench(Job):
 
         def keep(row: Row) -> None:
             measured.append(row)
-            self.tell(Completed(f"{row.profile}, {row.shape.text}, again"))
+            self.emit(Completed(f"{row.profile}, {row.shape.text}, again"))
 
         await self._matrix(cells, keep)
         verdicts = checks(self._settings, self.document.rows, measured)
         self.document = replace(self.document, checks=verdicts)
-        self.tell(Completed("self-check"))
+        self.emit(Completed("self-check"))
 
     def _keep(self, row: Row) -> None:
         self.document = self.document.with_row(row)
-        self.tell(Completed(f"{row.profile}, {row.shape.text}"))
+        self.emit(Completed(f"{row.profile}, {row.shape.text}"))
 
     async def _matrix(
         self, cells: Sequence[Cell], keep: Callable[[Row], None], later: Sequence[Cell] = ()
     ) -> None:
-        """Measure these cells; those of `later` count as work that is left."""
+        """Measure these cells; those of `later` count as work still to do."""
         left = list(cells)
         while left:
             self._pace.left = sum(self._settings.row_work(shape) for shape, _ in (*left, *later))
@@ -128,12 +128,12 @@ class Bench(Job):
         """From now on one model at a time."""
         self._together = False
         self.document = self.document.with_note(ALONE)
-        self.tell(Noted(ALONE))
+        self.emit(Noted(ALONE))
 
     # loading
 
     async def _load_all(self, names: Sequence[str]) -> None:
-        """Load what is not loaded yet; where others are in the way, part."""
+        """Load what is not loaded yet; where others take the memory, only some."""
         others = [name for name in self._open if not self._together and name not in names]
         dead = [name for name in self._open if not self._open[name].session.ready]
         await self._close({*others, *dead})
@@ -153,7 +153,7 @@ class Bench(Job):
             async for event in session.load():
                 match event:
                     case Staged():
-                        self.tell(Advanced(name, stage_text(event)))
+                        self.emit(Advanced(name, stage_text(event)))
                     case Loaded(info=info, memory=memory):
                         await self._opened(name, session, info)
                         self._memory[name] = memory
@@ -217,7 +217,7 @@ class Bench(Job):
         if trial.failure:
             return
         what = f"{trial.side.name}, {trial.shape.text}"
-        self.tell(Advanced(what, doing, self._pace.share, self._pace.left_s))
+        self.emit(Advanced(what, doing, self._pace.share, self._pace.left_s))
         started_s = time.monotonic()
         await step(run)
         self._pace.add(work(run), time.monotonic() - started_s)

@@ -103,7 +103,7 @@ def numbers(row: Row) -> dict[str, Cell]:
 
 
 def verdicts(document: Document) -> list[str]:
-    """The self-check, a line a question."""
+    """The self-check, one line per check."""
     return [f"{check.verdict}: {check.name} ({check.detail})" for check in document.checks]
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint copied into a folder of the user's, complete or not there at all.
+"""A checkpoint copied into a folder of the user's: all of it or nothing.
 
 Owns the question what may be replaced: only what an export wrote and nobody changed since. Its
 `quantduel.json` lists the files; nothing else is ever removed. The old folder is renamed away first, and goes
@@ -133,7 +133,7 @@ def _remove_written(folder: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Whatever is no folder of others, and folders without anything in them; links are not followed."""
+    """Files, links and empty folders; links are not followed."""
     for path in sorted(folder.rglob("*")):
         is_folder = path.is_dir() and not path.is_symlink()
         if not is_folder or not any(path.iterdir()):

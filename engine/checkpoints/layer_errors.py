@@ -48,6 +48,6 @@ def _log_share(value: float, least: float, most: float) -> float:
 
 
 def _short(name: str, names: Sequence[str]) -> str:
-    """The last part of a matrix's name, where that is enough to tell it from the others."""
+    """The last part of a matrix's name, where that is enough to distinguish it."""
     last = name.rpartition(".")[2]
     return last if [other.rpartition(".")[2] for other in names].count(last) == 1 else name

@@ -1,4 +1,4 @@
-"""Quantized checkpoints on disk: one folder per recipe, complete or not there at all.
+"""Quantized checkpoints on disk: one folder per recipe, all of it or nothing.
 
 A checkpoint is built in a folder next to its place, under a lock, and renamed into it. Whoever wants the same
 one meanwhile waits for the lock and can read how far the builder is. What a killed builder left is swept away
@@ -55,7 +55,7 @@ def folder() -> Path:
 
 
 def find(recipe: Recipe) -> Entry | None:
-    """The checkpoint of this recipe, where it is there."""
+    """The checkpoint of this recipe, if it is in the store."""
     return _entry(_place(recipe))
 
 
@@ -95,7 +95,7 @@ class Build:
         self.path.mkdir(parents=True)
 
     def report(self, stage: Staged) -> None:
-        """Tell those who wait how far this is."""
+        """Report progress to those who wait."""
         temporary = self.path / f"{PROGRESS}.new"
         temporary.write_bytes(msgspec.json.encode(stage))
         temporary.rename(self.path / PROGRESS)
@@ -115,7 +115,7 @@ class Build:
 
 
 def entries() -> list[Entry]:
-    """Every checkpoint, the newest first; what killed builders left is removed on the way, where it can be.
+    """Every checkpoint, the newest first; what killed builders left is removed if possible.
 
     InputError where the store cannot be read.
     """
@@ -162,7 +162,7 @@ def is_current(found: Entry) -> bool:
 
 
 def remove(found: Entry) -> None:
-    """Delete a checkpoint. Who has it loaded keeps it."""
+    """Delete a checkpoint. A worker that has it loaded keeps it."""
     with _lock(found.path):
         _take_away(found.path)
     sweep()
@@ -221,7 +221,7 @@ def _acquired(lock: FileLock) -> bool:
 
 
 def _take_away(place: Path) -> None:
-    """Rename a checkpoint to what the next sweep removes: never is a half-deleted one in its place."""
+    """Rename a checkpoint to what the next sweep removes: so a half-deleted one is never in its place."""
     if place.exists() or place.is_symlink():
         doomed = _beside(place, REMOVED)
         _delete(doomed)

@@ -61,7 +61,7 @@ class Own(NamedTuple):
 
 
 class Group(click.Group):
-    """Commands by name; what is no command goes to the default command, where there is one."""
+    """Commands by name; any other word goes to the default command, where there is one."""
 
     default: click.Command | None = None
     own: Mapping[str, Own] = {}
@@ -189,7 +189,7 @@ def _told(error: click.ClickException | QuantDuelError | OSError) -> ExitCode:
 
 
 def _place(error: OSError) -> str:
-    """The file, where the error names one; whoever writes files does, so else it is stdout."""
+    """The file that the error names; an error without one is stdout's."""
     is_full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF}
     return str(error.filename or ("stdout" if is_full else ""))
 

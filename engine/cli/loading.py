@@ -51,7 +51,7 @@ async def loaded(
     """Sessions of these profiles, loaded one after the other so that no load slows another.
 
     `limits` are bytes a worker may take. Unless `force`, one that cannot fit is refused before it begins.
-    `later` leaves loading to the duel; whoever changes a side's session is to leave the new one here.
+    `later` leaves loading to the duel; a session that replaces a side's is put here.
     """
     allowed = [*limits, *[None] * len(profiles)]
     sides = [

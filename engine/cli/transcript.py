@@ -103,7 +103,7 @@ def report(message: str, hint: str, name: str) -> None:
 
 
 def failed_loads(sides: list[LoadedSide]) -> None:
-    """Tell which sides have no model."""
+    """Report which sides have no model."""
     for side in sides:
         if side.failure:
             report(side.failure.message, side.failure.hint, side.session.profile.name)

@@ -1,4 +1,4 @@
-"""A file of the user's written beside its place and renamed into it. Knows nothing of what is written."""
+"""A file of the user's written next to its place and renamed into it. Knows nothing of what is written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress

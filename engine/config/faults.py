@@ -153,7 +153,7 @@ def _type_at(into: Any, data: object, key: Key) -> inspect.Type | None:
 
 
 def _resolve(found: inspect.Type, data: object) -> inspect.Type:
-    """The one alternative meant: the struct with the data's tag, or what stands beside `null`."""
+    """The one alternative meant: the struct with the data's tag, or the alternative to `null`."""
     if not isinstance(found, inspect.UnionType):
         return found
     tag = data.get("method") if isinstance(data, dict) else None

@@ -1,7 +1,7 @@
 """Where a profile was found, and what that allows.
 
 `./profiles` is of whatever folder the user happens to be in, perhaps a stranger's: a profile of it hides
-others of its name, which is told, and switches on no code by its name alone. Reads no profile.
+others of its name, which is reported, and never runs a model's code by its name alone. Reads no profile.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def _named() -> list[Path]:
 
 
 def of(file: Path) -> Origin:
-    """Whose folder a profile lies in that was looked up by its name."""
+    """Whose folder a profile that was looked up by name is in."""
     folder = file.parent.resolve()
     if folder == paths.shipped_profiles().resolve():
         return "shipped"

@@ -160,7 +160,7 @@ def available() -> dict[str, Path]:
 
 
 def changed(profile: Profile, settings: Mapping[str, object], *, where: str = "--set") -> Profile:
-    """The profile with keys set anew: `{"model.dtype": "float32"}`; a bare key is one of `generation`.
+    """The profile with other values: `{"model.dtype": "float32"}`; a bare key is one of `generation`.
 
     A new `quantization.method` starts from that method's own defaults. ProfileError says `where` it was set.
     """

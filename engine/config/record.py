@@ -17,7 +17,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     dtype: str
     method: Method
     calibration_sha256: str = ""
-    """Of calibration text that lies on this machine; empty for hub sets and where none is needed."""
+    """Of calibration text on this machine; empty for hub sets and where none is needed."""
     versions: dict[str, str]
 
     @property

@@ -1,7 +1,7 @@
 """What a worker will do with a model: facts that planner and worker share, each said once.
 
 Owns the device that a wish means, the dtype, the chunks in which prompts are read, a cache's capacity, and
-which kind of step decodes. `layouts` and `gpu_kernels` tell which kernel multiplies with packed weights, and
+which kind of step decodes. `layouts` and `gpu_kernels` say which kernel multiplies with packed weights, and
 `machine.hardware` how much memory there is. Knows no torch and asks no device.
 """
 
@@ -29,7 +29,7 @@ def needs_gpu(wish: str) -> bool:
 
 
 def device(wish: str, gpus: int) -> str:
-    """`cpu`, `cuda:0` or `split`, for a profile's wish and so many GPUs; LoadError where there is none."""
+    """`cpu`, `cuda:0` or `split`, for a wish and a number of GPUs; LoadError where there is none."""
     if wish == "cpu" or (wish == "auto" and not gpus):
         return "cpu"
     if wish == "split":
@@ -75,9 +75,9 @@ MOST_EXPECTED_TOKENS = 2048
 
 
 def capacity_tokens(held: int, device_type: str, expected: int = 0) -> int:
-    """A cache's tokens when it holds so many: multiples of 64 on a CPU, powers of two on a GPU.
+    """The capacity of a cache that holds this many tokens: multiples of 64 on a CPU, powers of two on a GPU.
 
-    On a GPU it has them for `expected` tokens from the beginning.
+    On a GPU it is made for `expected` tokens from the start.
     """
     if device_type == "cpu":
         return -(-held // CPU_CAPACITY_STEP) * CPU_CAPACITY_STEP
@@ -96,9 +96,9 @@ NATIVE = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2":
 """transformers' `model_type` and class of the families whose steps run without its Python."""
 COMPILED_DTYPE, COMPILED_ACTIVATION = "bfloat16", "silu"
 VECTOR = 32
-"""The compiled step reads columns by so many."""
+"""Columns that the compiled step reads at once."""
 BLOCK, WORD = 16, 8
-"""Its 4-bit weights lie in blocks of so many rows, and words of so many columns."""
+"""Rows of a block, and columns of a word, of its 4-bit weights."""
 VECTOR_FLAG = "avx512_bf16"
 """Of processors that multiply bf16: the compiled step reads 8-bit and 4-bit weights on these alone."""
 

@@ -1,6 +1,6 @@
 """A profile written into a file of the user's: what another file says and how, with what was chosen changed.
 
-Comments stay. Nothing shipped is touched, and nothing half-written is left: the text is written beside its
+Comments stay. Nothing shipped is touched, and nothing half-written is left: the text is written next to its
 place, read back, compared with what was meant, and renamed.
 """
 
@@ -41,10 +41,10 @@ def place(name: str) -> Path:
 
 
 def save(wanted: Profile, base: Path | None, file: Path) -> None:
-    """Write this profile; `base` is the file whose text it is made of, None where there is none.
+    """Write this profile; `base` is the file whose text it starts from, None where there is none.
 
     ProfileError where the text cannot be made to say it, InputError where the file cannot be written. What
-    lies in `file` is replaced: whoever must not lose it asks before.
+    is in `file` is replaced: callers who must not lose it ask first.
     """
     text = to_yaml(wanted) if base is None else input_files.read_text(base, strict_yaml.LARGEST_FILE_BYTES)
     if base is not None and base.resolve().parent != file.resolve().parent:

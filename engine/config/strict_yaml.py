@@ -122,7 +122,7 @@ def faults(path: Path, into: Any) -> list[ProfileError]:
 
 
 def line_of(path: Path, key: str) -> int:
-    """The line in which a key stands; 0 where that cannot be told."""
+    """The line in which a key stands; 0 where that is not known."""
     return line_of_key(path, tuple(key.split(".")))
 
 

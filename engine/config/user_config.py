@@ -51,7 +51,7 @@ class Folders(_Section, frozen=True):
 
 
 class Alerts(_Section, frozen=True):
-    """How a long load or run tells that it is done."""
+    """How QuantDuel signals that a long load or run is done."""
 
     bell: bool = True
     notification: bool = True
@@ -59,7 +59,7 @@ class Alerts(_Section, frozen=True):
     title: bool = True
     """The window's title says what is going on."""
     after_s: Annotated[float, Meta(ge=0)] = 10.0
-    """What took less is not told."""
+    """What took less is not signalled."""
 
 
 class Config(_Section, frozen=True):

@@ -66,7 +66,7 @@ def _block(key: Key, value: object, indent: str) -> str:
 
 
 def _replaced(text: str, name: yaml.Node, old: yaml.Node, new: str) -> str:
-    """The value of a key put anew; what stands in blocks gives way to a value in the key's own line."""
+    """The value of a key replaced; what stands in blocks gives way to a value in the key's own line."""
     start, end = old.start_mark.index, _end(text, old)
     after_name = name.end_mark.index
     colon = after_name + text[after_name:].index(":") + 1

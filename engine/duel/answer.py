@@ -55,7 +55,7 @@ class Answer:
         self.think: ThinkMarks | None = None
         """How the model marks thoughts; None for one that does not think."""
         self.resumed = 0
-        """How many of its tokens were said before it was cut, and gone on with."""
+        """How many of its tokens were generated before it was cut and resumed."""
         self._contended, self._limit = contended, limit
 
     def add(self, event: Event) -> None:
@@ -106,7 +106,7 @@ class Answer:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it ended before its natural end and can be gone on with."""
+        """Whether it ended before its natural end and can be resumed."""
         return self.failure is None and self.finish_reason in {"length", "cancelled"} and bool(self.token_ids)
 
     @property

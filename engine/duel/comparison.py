@@ -22,7 +22,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     contended: bool
     input: Input | None
     input_difference: str
-    """Why the inputs are not the same, where that can be told; empty where they are."""
+    """Why the inputs are not the same, where that is known; empty where they are."""
     same_tokenizer: bool
     divergence: Divergence | None
     """Where the answers diverge; None where all tokens are equal."""
@@ -54,21 +54,21 @@ def compare(duel: Duel) -> Comparison | None:
 
 
 def difference(duel: Duel) -> str:
-    """Why two sides read different tokens, as far as their profiles and conversations tell."""
+    """Why two sides read different tokens, as far as their profiles and conversations show."""
     given = duel.input()
     if given is None or given.identical or sorted(duel.answers) != [0, 1]:
         return ""
     a, b = (duel.overrides.on(session.profile).prompt for session in duel.sessions)
     infos = [duel.answers[side].info for side in (0, 1)]
-    told = [duel.answers[side].prompt_notes for side in (0, 1)]
+    notes = [duel.answers[side].prompt_notes for side in (0, 1)]
     reasons = {
         "the tokenizers differ": len({info.tokenizer_sha256 for info in infos if info}) > 1,
         "the system messages differ": a.system != b.system,
         "the templates differ": a.template != b.template,
         "each side reads its own earlier answers": duel.answers[0].messages != duel.answers[1].messages,
         "each side goes on with its own answer": bool(duel.answers[0].resumed or duel.answers[1].resumed),
-        **{f"A: {note}": note not in told[1] for note in told[0]},
-        **{f"B: {note}": note not in told[0] for note in told[1]},
+        **{f"A: {note}": note not in notes[1] for note in notes[0]},
+        **{f"B: {note}": note not in notes[0] for note in notes[1]},
     }
     return "; ".join(reason for reason, applies in reasons.items() if applies)
 

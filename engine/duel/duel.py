@@ -142,7 +142,7 @@ class Duel:
             session.cancel()
 
     def forget(self, history: Sequence[Message] = ()) -> None:
-        """Start the conversations anew, or from what was said before."""
+        """Start new conversations, or go on from what was said before."""
         self.take_up([history for _ in self.sessions])
 
     @property
@@ -161,7 +161,7 @@ class Duel:
 
     @contextmanager
     def aside(self, history: Sequence[Message] = ()) -> Iterator[None]:
-        """Turns with a history of their own; what was said and answered before stands again afterwards."""
+        """Turns with a history of their own; the earlier conversation is restored afterwards."""
         before = self.conversation, self.answers
         self.forget(history)
         try:
@@ -170,7 +170,7 @@ class Duel:
             self.conversation, self.answers = before
 
     def replace(self, side: int, session: Session) -> None:
-        """Put another session on a side; its conversation starts anew."""
+        """Put another session on a side; its conversation starts over."""
         self.sessions[side] = session
         self.answers = dict(self.answers)  # what was answered last stays to be looked at
         self.conversation.drop(side)

@@ -45,14 +45,14 @@ def prefetch(profile: Profile, is_over: Callable[[], bool] = lambda: False) -> i
     """
     most_bytes, done = int(SHARE * hardware.free_by_device()["cpu"]), 0
     for file in _files_or_none(profile):
-        with suppress(OSError, FileError):  # gone meanwhile: the load will tell
+        with suppress(OSError, FileError):  # gone meanwhile: the load will say so
             for part in _parts_read(file, most_bytes - done, is_over):
                 done += part
     return done
 
 
 def _files_or_none(profile: Profile) -> list[Path]:
-    """None where looking for them fails: the load will tell why."""
+    """None where looking for them fails: the load will say why."""
     try:
         return files(profile)
     except (OSError, QuantDuelError):
@@ -80,7 +80,7 @@ def files(profile: Profile) -> list[Path]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    """None where they are not whole: the load will tell."""
+    """None where some are missing: the load will say so."""
     try:
         return list(weight_files(folder))
     except ShapeError:

@@ -1,1 +1,1 @@
-"""The evaluation: how far candidates are from a reference on a text. Knows no screen."""
+"""Eval: how far candidates are from a reference on a text. Knows no screen."""

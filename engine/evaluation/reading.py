@@ -1,4 +1,4 @@
-"""Models read: loads a side, has it cut the text, takes it through a piece; counts, and tells how far it is.
+"""Models read: loads a side, has it tokenize the text and score pieces of it; counts, and reports progress.
 
 Knows sides and pieces; who reads what when is the business of `run`.
 """
@@ -14,28 +14,26 @@ from engine.jobs.pace import Pace
 from engine.protocol import Failed, Logits, Place, Scored, Tokenized
 from engine.units import speed_text
 
-OTHER_TOKENS = (
-    "its tokenizer cuts the text otherwise: perplexity over its own tokens, not to be compared; no KLD"
-)
+OTHER_TOKENS = "its tokenizer differs: its perplexity is over its own tokens and does not compare; no KLD"
 
 
 class Reading:
-    """What all sides of an evaluation have in common while they read."""
+    """What all sides of an eval have in common while they read."""
 
-    def __init__(self, settings: Settings, tell: Callable[[JobEvent], None]) -> None:
-        self._settings, self._tell = settings, tell
+    def __init__(self, settings: Settings, emit: Callable[[JobEvent], None]) -> None:
+        self._settings, self._emit = settings, emit
         self._pace = Pace()
 
     def expect(self, text: Text, passes: int) -> None:
-        """So much is to be read from now on."""
+        """Set how much is still to be read."""
         self._pace.left = float(passes * text.tokens_to_read)
 
     async def open(self, side: Side, reference: Side | None = None) -> bool:
-        """Load a model, take its decode speed and cut the text; `failure` says why that went wrong."""
-        if not await side.load(self._tell):
+        """Load a model, time its decoding and tokenize the text; `failure` says what went wrong."""
+        if not await side.load(self._emit):
             return False
         if self._settings.decode_steps:
-            self._tell(Advanced(side.profile.name, "decode speed"))
+            self._emit(Advanced(side.profile.name, "decode speed"))
             await side.time_decode(self._settings.decode_steps)
         if side.failure is None:
             side.text = await self._text(side, reference)
@@ -44,7 +42,7 @@ class Reading:
     async def read(
         self, side: Side, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
     ) -> Scored | None:
-        """A piece through a model; None where that went wrong, and `failure` says why."""
+        """A piece scored by a model; None where that went wrong, and `failure` says why."""
         started_s = time.monotonic()
         usable = reference if side.can_compare_with(reference) else None
         scored = await side.score(piece, write=write, reference=usable)
@@ -54,11 +52,11 @@ class Reading:
         done, total = piece.at + piece.positions, side.text.convention.scored_tokens
         side.complete = side.complete or done == total
         doing = f"{done} of {total} tokens scored, {speed_text(side.read_tok_s)}"
-        self._tell(Advanced(side.profile.name, doing, self._pace.share, self._pace.left_s))
+        self._emit(Advanced(side.profile.name, doing, self._pace.share, self._pace.left_s))
         return scored
 
     async def _text(self, side: Side, reference: Side | None) -> Text | None:
-        """The text as this side's tokenizer cuts it: mostly the very same as the reference's."""
+        """The text as this side tokenizes it: mostly exactly as the reference does."""
         theirs = reference.text if reference else None
         if reference and theirs and side.has_tokenizer_of(reference):
             return theirs

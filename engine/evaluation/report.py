@@ -1,4 +1,4 @@
-"""What an evaluation found, so far or in the end: a row a model, and the convention. Pure data."""
+"""What an eval found, so far or in the end: a row a model, and the convention. Pure data."""
 
 from msgspec import Struct
 
@@ -17,7 +17,7 @@ class Row(Figures, frozen=True, kw_only=True):
     device: str = ""
     weights_bytes: int | None = None
     read_tok_s: float | None = None
-    """Tokens of the text a second, forward passes alone: the prefill speed of this evaluation."""
+    """Tokens of the text a second, forward passes alone: the prefill speed of this eval."""
     decode_tok_s: float | None = None
     """Of one short answer; `quantduel bench` measures it properly."""
     complete: bool = False
@@ -28,10 +28,10 @@ class Row(Figures, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """The whole evaluation, finished or not."""
+    """The whole eval, finished or not."""
 
     convention: Convention | None
-    """None until the reference has cut the text."""
+    """None until the reference has tokenized the text."""
     reference: Row
     candidates: tuple[Row, ...]
     """In the order they were named."""

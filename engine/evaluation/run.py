@@ -1,4 +1,4 @@
-"""Runs an evaluation: the reference reads the text, then one candidate after the other, and the report grows.
+"""Runs an eval: the reference reads the text, then one candidate after the other, and the report grows.
 
 Owns the order, and where the reference's logits are meanwhile. Where those of the whole text fit into
 HELD_BYTES of shared memory, the reference reads once, ends, and every candidate has the machine to itself.
@@ -39,7 +39,7 @@ ON_DISK = "the reference's logits ({}) went through the disk: two models do not 
 
 
 class Evaluation(Job):
-    """One evaluation on its way; `report` holds every figure so far, also when `run` is left early."""
+    """One eval on its way; `report` holds every figure so far, also when `run` is left early."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Evaluation(Job):
             Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
         ]
         self._notes: list[str] = []
-        self._reading = Reading(settings, self.tell)
+        self._reading = Reading(settings, self.emit)
 
     @property
     def report(self) -> Report:
@@ -126,7 +126,7 @@ class Evaluation(Job):
         await self._end(candidate)
 
     async def _side_by_side(self, text: Text, total_bytes: int) -> None:
-        """Piece by piece, the reference and then the candidate; where both do not fit, over the disk."""
+        """Piece by piece, the reference and then the candidate; where both do not fit, through the disk."""
         waiting = list(self._candidates)
         with SharedFile.in_memory(min(total_bytes, PIECE_BYTES)) as shared:
             while waiting and self._together and fits_memory(self._reference, waiting[0]):
@@ -173,11 +173,11 @@ class Evaluation(Job):
 
     async def _end(self, side: Side) -> None:
         await side.close()
-        self.tell(Completed(side.profile.name))
+        self.emit(Completed(side.profile.name))
 
     def _note(self, text: str) -> None:
         self._notes.append(text)
-        self.tell(Noted(text))
+        self.emit(Noted(text))
 
 
 def fits_memory(reference: Side, candidate: Side) -> bool:

@@ -1,4 +1,4 @@
-"""What an evaluation will read and score: profiles, text, windows; and the name of the convention they make.
+"""What an eval will read and score: profiles, text, windows; and the name of the convention they make.
 
 Pure. Knows neither sessions nor results.
 """
@@ -46,7 +46,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     tokens: int | None = None
     """Of the text, from its beginning; None is all of it."""
     decode_steps: int = DECODE_STEPS
-    """Tokens decoded for the decode speed beside the figures; 0 measures none."""
+    """Tokens decoded to measure decode speed as well; 0 measures none."""
 
     def __post_init__(self) -> None:
         if self.window < 2:
@@ -120,7 +120,7 @@ class Convention(Struct, frozen=True, kw_only=True):
 
 
 def spans(settings: Settings, tokens: int, lead: int) -> Iterator[Span]:
-    """The windows of a text of so many tokens, each behind `lead` tokens of the tokenizer's own.
+    """The windows of a text of `tokens` tokens, each after `lead` tokens of the tokenizer's own.
 
     A rest that fills no window is left out; a text shorter than a window is one window.
     """

@@ -1,4 +1,4 @@
-"""One model of an evaluation: its worker, what it said so far, and its row in the report.
+"""One model of an eval: its worker, what it said so far, and its row in the report.
 
 Owns a session. Knows neither the other models nor the order in which they are asked.
 """
@@ -74,12 +74,12 @@ class Side:
             and logits.vocabulary == self.info.vocabulary
         )
 
-    async def load(self, tell: Callable[[JobEvent], None]) -> bool:
+    async def load(self, emit: Callable[[JobEvent], None]) -> bool:
         """Load the model; `failure` says why there is none."""
         async for event in self.session.load():
             match event:
                 case Staged():
-                    tell(Advanced(self.profile.name, stage_text(event)))
+                    emit(Advanced(self.profile.name, stage_text(event)))
                 case Loaded(info=info, memory=memory):
                     self.info, self.memory = info, memory
                 case Failed():
@@ -137,7 +137,7 @@ class Side:
         )
 
     def _brought_up_to_date(self, reference: Scores | None) -> Figures:
-        """The figures of all positions so far, reckoned once for each number of positions."""
+        """The figures of all positions so far, computed once for each number of positions."""
         if self._figures.tokens != len(self.scores):
             paired = reference is not None and self.is_comparable
             self._figures = against(self.scores, reference) if reference and paired else alone(self.scores)

@@ -1,4 +1,4 @@
-"""An evaluation in words: what holds for all rows, a row for reading and for machines, the remarks.
+"""An eval in words: what holds for all rows, a row for reading and for machines, the remarks.
 
 Rows for reading rank the candidates; the others are in the order they were named.
 """
@@ -44,16 +44,16 @@ def heading(report: Report) -> list[str]:
 
 
 def remarks(report: Report) -> list[str]:
-    """What the reader of the figures should know; what holds for all rows is told once."""
+    """What the reader of the figures should know; what holds for all rows is said once."""
     rows = (report.reference, *report.candidates)
     owners: dict[str, list[str]] = {}
     for row in rows:
         for note in _notes(row, report):
             owners.setdefault(note, []).append(row.profile)
-    told = [
+    own = [
         note if len(names) == len(rows) else f"{', '.join(names)}: {note}" for note, names in owners.items()
     ]
-    return [*report.notes, *told]
+    return [*report.notes, *own]
 
 
 def cells(row: Row, *, is_reference: bool = False) -> dict[str, Cell]:

@@ -1,4 +1,4 @@
-"""What a long run tells while it goes on, in the words that the screen and the command line show.
+"""What a long run reports while it goes on, in the words that the screen and the command line show.
 
 Results are no part of it: they are in the run's sheet, which has grown whenever something is `Completed`.
 """

@@ -1,4 +1,4 @@
-"""Long work on its way: done in a task of its own, told in events, stopped by whoever leaves early.
+"""Long work on its way: done in a task of its own, reported in events, stopped by whoever leaves early.
 
 Owns the driver. Knows neither what is done nor who looks on.
 """
@@ -19,7 +19,7 @@ class Job(ABC):
         self._events: asyncio.Queue[JobEvent | None] = asyncio.Queue()
 
     async def run(self) -> AsyncGenerator[JobEvent]:
-        """Do the work, and tell how it goes; whoever leaves early stops it, and its workers end."""
+        """Do the work, and report how it goes; whoever leaves early stops it, and its workers end."""
         working = asyncio.create_task(self._work())
         working.add_done_callback(lambda _: self._events.put_nowait(None))
         try:
@@ -33,14 +33,14 @@ class Job(ABC):
     @property
     @abstractmethod
     def sheet(self) -> Sheet:
-        """The results so far, to be written; made anew at each call."""
+        """The results so far, to be written; computed at each call."""
 
     @property
     def failure(self) -> Failure | None:
         """Why there are no results at all."""
         return None
 
-    def tell(self, event: JobEvent) -> None:
+    def emit(self, event: JobEvent) -> None:
         """Pass an event on to whoever looks."""
         self._events.put_nowait(event)
 

@@ -9,7 +9,7 @@ from engine.errors import InputError
 
 
 def distinct(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
-    """The profiles with names that tell them apart: `a`, `a #2`. InputError where there are none."""
+    """The profiles with distinct names: `a`, `a #2`. InputError where there are none."""
     if not profiles:
         raise InputError("no profile named", "such as: quantduel bench smollm2-bf16 smollm2-nf4")
     names = [profile.name for profile in profiles]

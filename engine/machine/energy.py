@@ -20,7 +20,7 @@ Reading = tuple[float, ...]
 
 
 class Meter:
-    """Energy between two moments. Reading takes no time of the caller's: it is done beside it."""
+    """Energy between two moments. Reading does not hold up the caller: a thread does it."""
 
     def __init__(self, read: Callable[[], Reading], ranges: Sequence[float]) -> None:
         self._read, self._ranges = read, ranges

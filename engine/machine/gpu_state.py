@@ -1,4 +1,4 @@
-"""NVIDIA devices as NVML tells them now: clocks, power, temperature, what slows them, who uses them.
+"""NVIDIA devices as NVML reports them now: clocks, power, temperature, what slows them, who uses them.
 
 Knows no torch and no sessions. A figure the driver does not give is None.
 """

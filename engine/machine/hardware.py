@@ -1,4 +1,4 @@
-"""This machine: its GPUs, processor, memory and what each can compute, as the driver and the kernel tell it.
+"""This machine: its GPUs, processor, memory, and what each can compute, by driver and kernel.
 
 Knows no torch: NVML answers for NVIDIA devices, psutil and the cgroup files for the host. The limit of a
 container counts as the machine's memory.

@@ -77,7 +77,7 @@ def visible(entries: Sequence[str] | None, wholes: Sequence[str], parts: Sequenc
 def environment(wish: str) -> dict[str, str]:
     """What a worker's environment says of devices, from a profile's `model.device`; nothing else is changed.
 
-    One device for `auto`, `cuda` and `cuda:1`: there it is `cuda:0`; `paths.GPU` tells its number outside.
+    One device for `auto`, `cuda` and `cuda:1`: there it is `cuda:0`; `paths.GPU` is its number outside.
     None for `cpu`, all that are visible for `split`, and where no driver answers: torch will say why.
     """
     if wish == "cpu":

@@ -1,4 +1,4 @@
-"""Whether the kernel killed a process because memory ran out: its counters tell such a kill from one by hand.
+"""Whether the kernel killed a process because memory ran out: its counters know such a kill from one by hand.
 
 Reads the control group's `oom_kill` counter (v2 memory.events, v1 memory.oom_control) and the system's.
 """

@@ -1,6 +1,6 @@
-"""Which optional packages a load needs and whether they are installed, told before anything is loaded.
+"""Which optional packages a load needs and whether they are installed, known before anything is loaded.
 
-Asks the import system where a package lies and never imports one. Owns the commands that install them.
+Asks the import system where a package is and never imports one. Owns the commands that install them.
 """
 
 import sys

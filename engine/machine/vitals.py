@@ -1,6 +1,6 @@
 """What devices do now, in a line each: use, memory, power, temperature, clock; CPU and RAM without GPUs.
 
-Knows no torch and no screen. A figure that is not to be had is left out.
+Knows no torch and no screen. A figure that cannot be read is left out.
 """
 
 from engine.machine import gpu_state, hardware

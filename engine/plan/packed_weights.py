@@ -70,7 +70,7 @@ def _as_in_file(matrices: list[Matrix], layout: Layout, kernel: str, target: Tar
 
 
 def _indices(matrices: list[Matrix], layout: Layout) -> Term:
-    """`g_idx`, which group each input belongs to, and the small table of where a weight lies in a word."""
+    """`g_idx`, which group each input belongs to, and the small table of where a weight is in a word."""
     places = 36 if layout.bits == 3 else WORD_BITS // layout.bits  # 3-bit weights cross the words' borders
     size = sum(_INDEX_BYTES * (matrix.columns + places) for matrix in matrices)
     return Term("group indices", size, "one 32-bit number an input (g_idx)")

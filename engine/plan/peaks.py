@@ -39,7 +39,7 @@ def file_read(method: Method, *, checkpoint_is_there: bool) -> FileRead:
 def loading(
     shape: ModelShape, file: FileRead, target: Target, weights: tuple[Term, ...], runtime: tuple[Term, ...]
 ) -> tuple[Term, ...]:
-    """Everything that is there at the load's highest moment, the loaded weights among it."""
+    """Everything that is held at the load's peak, the loaded weights among it."""
     held = Term("weights", total(weights), "as held when loaded")
     if not target.on_cpu:
         largest = max((tensor.stored_bytes for tensor in roles.used(shape)), default=0)

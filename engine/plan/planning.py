@@ -48,7 +48,7 @@ class _Ledger:
 
     @property
     def answering(self) -> tuple[Term, ...]:
-        """What is there while the model answers."""
+        """What is held while the model answers."""
         return (*self.weights, *self.kv_cache, *self.activations, *self.runtime)
 
 

@@ -1,4 +1,4 @@
-"""Makes one profile's checkpoint in a worker, and tells how far that is.
+"""Makes one profile's checkpoint in a worker, and reports progress.
 
 Owns the session. How a checkpoint is made is the worker's business, where it is kept the store's.
 """
@@ -21,7 +21,7 @@ from engine.session.progress import stage_text
 
 
 class Quantizing(Job):
-    """A checkpoint in the making; `result` is it, once it is there."""
+    """A checkpoint in the making; `result` is set once it is in the store."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Quantizing(Job):
         force: bool = False,
         open_session: Callable[[Profile], Session] = Session,
     ) -> None:
-        """`out` gets a copy; `force` makes it again where it is there. InputError where none can be made."""
+        """`out` gets a copy; `force` makes it again if it exists. InputError where none can be made."""
         super().__init__()
         require_savable(profile)
         self.result: Quantized | None = None
@@ -55,12 +55,12 @@ class Quantizing(Job):
             async for event in session.quantize(self._out, force=self._force):
                 match event:
                     case Started():
-                        self.tell(Advanced(name, "starting"))
+                        self.emit(Advanced(name, "starting"))
                     case Staged():
-                        self.tell(Advanced(name, stage_text(event, with_share=False), *pace.take(event)))
+                        self.emit(Advanced(name, stage_text(event, with_share=False), *pace.take(event)))
                     case Quantized():
                         self.result = event
-                        self.tell(Completed(name))
+                        self.emit(Completed(name))
                     case Failed():
                         self._failed = event
         finally:

@@ -1,4 +1,4 @@
-"""A recording into a file; the end of its name says how."""
+"""A recording written to a file, whose extension sets the format."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

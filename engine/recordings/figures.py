@@ -51,7 +51,7 @@ def comparison_lines(duel: Duel) -> list[str]:
 
 
 def divergence_offset(duel: Duel, side: int) -> int | None:
-    """Where a side's answer diverges, in characters; None where it does not, or where that cannot be told."""
+    """Where a side's answer diverges, in characters; None where it does not, or where that is not known."""
     found = compare(duel)
     place = found.divergence if found and found.same_tokenizer else None
     return place.offsets[side] if place else None
@@ -67,12 +67,12 @@ def facts(duel: Duel) -> list[Figure]:
 
 
 def remarks(answer: Answer | None) -> list[str]:
-    """Why an answer ended, what it was told, why it failed."""
+    """Why an answer ended, its notes, why it failed."""
     if answer is None:
         return ["was not asked"]
     failed = answer.failure
-    told = [f"{failed.message} ({failed.hint})" if failed.hint else failed.message] if failed else []
-    return [text for text in (answer.ending, *answer.notes, *told) if text]
+    failure = [f"{failed.message} ({failed.hint})" if failed.hint else failed.message] if failed else []
+    return [text for text in (answer.ending, *answer.notes, *failure) if text]
 
 
 def _of_both(duel: Duel, shown: Callable[[Answer], str]) -> Texts:

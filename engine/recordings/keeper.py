@@ -90,7 +90,7 @@ class Keeper:
     def recording(self) -> Recording | None:
         """The duel that was asked last or gone on with, as far as it has come; None before any.
 
-        Waits for the disk: not for the loop. HistoryError or InputError where it cannot be had.
+        Waits for the disk: not for the loop. HistoryError or InputError where it cannot be read.
         """
         self._flush()
         return self.duels.get(self._current.id) if self._current and self._current.id else None

@@ -168,7 +168,7 @@ class Session:
         return await self._result(MeasureCopy(request=self._next_request()), CopyMeasured)
 
     async def tokenize(self, text: str, tokens: int | None = None) -> Tokenized | Failed:
-        """An evaluation text as token ids, so many from its beginning."""
+        """A text for eval as token ids, the first `tokens` of them."""
         return await self._result(Tokenize(request=self._next_request(), text=text, tokens=tokens), Tokenized)
 
     async def score(
@@ -196,14 +196,14 @@ class Session:
             self._send(Cancel(request=self._requests))
 
     async def close(self) -> None:
-        """End the worker; its memory is back when this returns, unless the kernel cannot end it."""
+        """End the worker; its memory is free when this returns, unless the kernel cannot end it."""
         self._end("cancelled")
         if self._worker is None:
             return
         await self._worker.buried()
         if self._reading is not None:
             self._expected = ()
-            self._forget_events()  # for whose room the reader may wait
+            self._forget_events()  # the reader may wait for space in it
             await asyncio.wait([self._reading], timeout=2 * ADVICE_S)
 
     async def ended(self) -> Failed:
@@ -215,7 +215,7 @@ class Session:
     # the process
 
     def _lacking(self) -> Failed | None:
-        """Why no worker could load this here: a package of its method is missing. Told at once."""
+        """Why no worker could load this here: a package of its method is missing. Known at once."""
         absent = packages.missing(packages.library(self.profile.quantization))
         if absent is None:
             return None
@@ -267,7 +267,7 @@ class Session:
         asked = asyncio.to_thread(advice.advised, failed, self.profile, self.memory_limit_bytes)
         try:
             return await asyncio.wait_for(asked, ADVICE_S)
-        except Exception as error:  # the failure is told all the same
+        except Exception as error:  # the failure is reported all the same
             if self._worker is not None:
                 self._worker.log.note(f"no advice: {error!r}")
             return failed

@@ -8,7 +8,7 @@ PIECE_BYTES = 128 << 20  # of logits that are handed over at once
 
 
 def parts(passage: Passage, positions: int) -> list[Passage]:
-    """A passage in parts of at most so many scored positions."""
+    """A passage in parts of at most `positions` scored positions."""
     end = len(passage.token_ids)
     firsts = range(passage.first, end, positions)
     return [

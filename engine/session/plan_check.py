@@ -19,7 +19,7 @@ from engine.plan.terms import Plan, total
 from engine.protocol import BenchRun, Failed, Loaded, Measured, Memory, Quantized, Staged
 from engine.session.client import Session
 
-Tell = Callable[[str, Staged], object]
+OnStage = Callable[[str, Staged], object]
 
 
 class Figures(Struct, frozen=True, kw_only=True):
@@ -44,7 +44,7 @@ class Checked(Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
-async def checked(profile: Profile, wish: Wish, machine: Hardware, tell: Tell) -> Checked:
+async def checked(profile: Profile, wish: Wish, machine: Hardware, on_stage: OnStage) -> Checked:
     """Plan, make the checkpoint where there is none, load, fill the cache; LoadError where no plan can be."""
     made = not checkpoint_is_there(profile)
     found = planned(profile, wish, machine)
@@ -59,9 +59,11 @@ async def checked(profile: Profile, wish: Wish, machine: Hardware, tell: Tell) -
     )
     try:
         quantize_peak = (
-            await _make(profile, tell) if made and isinstance(profile.quantization, Checkpointed) else None
+            await _make(profile, on_stage)
+            if made and isinstance(profile.quantization, Checkpointed)
+            else None
         )
-        actual, source = await _measure(profile, found, wish, tell, quantize_peak)
+        actual, source = await _measure(profile, found, wish, on_stage, quantize_peak)
     except LoadError as error:
         return replace(row, failure=str(error))
     return replace(row, estimate=comparable(estimate, found, source), actual=actual)
@@ -76,14 +78,14 @@ def comparable(estimate: Figures, found: Plan, source: str) -> Figures:
 
 
 def load_peak_bytes(memory: Memory) -> int:
-    """The most that was held while loading. A GPU's peak is the allocator's: what is beside it is added."""
+    """The most that was held while loading. A GPU's peak is the allocator's: what is outside it is added."""
     if memory.reserved_bytes is None:
         return max(memory.peak_bytes, memory.process_bytes)
-    beside = max(0, memory.process_bytes - memory.reserved_bytes)
-    return beside + max(memory.peak_bytes, memory.reserved_bytes)
+    outside = max(0, memory.process_bytes - memory.reserved_bytes)
+    return outside + max(memory.peak_bytes, memory.reserved_bytes)
 
 
-async def _make(profile: Profile, tell: Tell) -> int | None:
+async def _make(profile: Profile, on_stage: OnStage) -> int | None:
     """Make the checkpoint in a worker that ends afterwards, so that the load's peak is the load's own."""
     session = Session(profile)
     peak: int | None = None
@@ -91,7 +93,7 @@ async def _make(profile: Profile, tell: Tell) -> int | None:
         async for event in session.quantize():
             match event:
                 case Staged():
-                    tell(profile.name, event)
+                    on_stage(profile.name, event)
                 case Quantized(record=record, cached=cached):
                     peak = None if cached else record.peak_bytes
                 case Failed(message=message, hint=hint):
@@ -102,12 +104,12 @@ async def _make(profile: Profile, tell: Tell) -> int | None:
 
 
 async def _measure(
-    profile: Profile, found: Plan, wish: Wish, tell: Tell, quantize_peak: int | None
+    profile: Profile, found: Plan, wish: Wish, on_stage: OnStage, quantize_peak: int | None
 ) -> tuple[Figures, str]:
-    """The figures, and who told of the process's memory."""
+    """The figures, and where the process's memory was read."""
     session = Session(profile, memory_limit_bytes=wish.limit_bytes)
     try:
-        loaded = await _loaded(session, tell)
+        loaded = await _loaded(session, on_stage)
         steps = 2  # one token is chosen from the prompt, and read as the cache's last
         run = BenchRun(context=max(1, found.context - 1), batch=found.batch, steps=steps)
         filled = await session.measure(run)
@@ -123,11 +125,11 @@ async def _measure(
     ), loaded.memory.process_source
 
 
-async def _loaded(session: Session, tell: Tell) -> Loaded:
+async def _loaded(session: Session, on_stage: OnStage) -> Loaded:
     async for event in session.load():
         match event:
             case Staged():
-                tell(session.profile.name, event)
+                on_stage(session.profile.name, event)
             case Loaded():
                 return event
             case Failed(message=message, hint=hint):

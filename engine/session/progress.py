@@ -1,4 +1,4 @@
-"""How far a worker's work is: the one place that makes sentences of its stages. Knows no terminal."""
+"""How far a worker's work is: the one place that puts its stages into words. Knows no terminal."""
 
 from collections.abc import Mapping
 

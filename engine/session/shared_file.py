@@ -14,7 +14,7 @@ from engine.protocol import Place
 
 
 class SharedFile:
-    """Room for so many bytes, taken at once: OSError where there is not so much."""
+    """`size_bytes` of memory or disk, taken at once; OSError where there is not that much."""
 
     def __init__(self, descriptor: int, size_bytes: int) -> None:
         self.size_bytes = size_bytes
@@ -42,7 +42,7 @@ class SharedFile:
         return Place(f"/proc/{os.getpid()}/fd/{self._descriptor}", offset_bytes)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Give the memory or disk space back."""
         os.close(self._descriptor)
 
     def __enter__(self) -> Self:

@@ -79,7 +79,7 @@ def _file_name(name: str) -> str:
 
 
 def _prune(folder: Path) -> None:
-    """Remove the oldest logs, so that there are never more than so many."""
+    """Remove the oldest logs, so that there are never more than a fixed number."""
     logs = [(log.stat().st_mtime_ns, log) for log in folder.glob("*.log")]
     for _, log in sorted(logs, reverse=True)[MOST_FILES:]:
         log.unlink(missing_ok=True)

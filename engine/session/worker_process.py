@@ -18,8 +18,8 @@ from engine.protocol import LONGEST_LINE_BYTES, Command, Event, decode_event, en
 from engine.session.worker_log import WorkerLog
 
 COMMAND = (sys.executable, "-P", "-m", "engine.worker")
-LAST_MOMENTS_S = 2.0  # what has begun to end may take so long to end by itself
-BURIAL_S = 3.0  # the kernel may take so long to end a killed process, and to give its memory back
+LAST_MOMENTS_S = 2.0  # how long what has begun to end may take
+BURIAL_S = 3.0  # how long the kernel may take to end a killed process and free its memory
 
 
 class WorkerProcess:
@@ -82,7 +82,7 @@ class WorkerProcess:
                 self._process.kill()
 
     async def buried(self) -> None:
-        """End it; when this returns its memory is back, unless the kernel is stuck."""
+        """End it; when this returns its memory is free, unless the kernel is stuck."""
         self.kill()
         await _within(BURIAL_S, self._exited.wait())
         await asyncio.wait([self._log_task, *self._watches], timeout=BURIAL_S)
@@ -134,7 +134,7 @@ class WorkerProcess:
 
 
 class _Protocol(SubprocessStreamProtocol):
-    """Tells when the process has ended, for which asyncio waits until its pipes have, or hears no more."""
+    """Says when the process has ended, for which asyncio waits until its pipes have, or hears no more."""
 
     def __init__(self) -> None:
         super().__init__(limit=LONGEST_LINE_BYTES, loop=asyncio.get_running_loop())

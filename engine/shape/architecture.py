@@ -21,13 +21,13 @@ _WINDOWED = {
     "chunked_attention": "attention_chunk_size",
 }
 _PATTERNED = {"gemma3_text", "cohere2", "cohere2_moe", "exaone4", "exaone_moe"}
-"""Kinds that read `sliding_window_pattern`: every so many layers one looks back all the way."""
+"""Kinds that read `sliding_window_pattern`: every n-th layer looks back all the way."""
 _SHARED = "num_kv_shared_layers"
 _FALCONS = {"falcon", "RefinedWeb", "RefinedWebModel"}
 
 
 def architecture(config: Config) -> Architecture:
-    """The decoder's numbers; ShapeError where the config does not tell them."""
+    """The decoder's numbers; ShapeError where the config does not give them."""
     text = families.completed(config)
     heads = _needed(text, "num_attention_heads", MOST_HEADS)
     hidden = _needed(text, "hidden_size", LARGEST_HIDDEN)
@@ -105,7 +105,7 @@ def windows(text: Config, layers: int) -> tuple[int, ...]:
 
 
 def _layer_kinds(text: Config, layers: int) -> list[str] | None:
-    """Of every layer, by the config or by its family; None where windows are told in another way."""
+    """Of every layer, by the config or by its family; None where windows are given in another way."""
     said = text.get("layer_types")
     if said is not None:
         if not isinstance(said, list) or not all(isinstance(kind, str) for kind in said):

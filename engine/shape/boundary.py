@@ -21,7 +21,7 @@ LONGEST_REASON = 200
 
 
 class UnsoundError(ShapeError):
-    """A value that cannot be, told by its key: `explained` puts the file before it."""
+    """A value that cannot be, named by its key: `explained` puts the file before it."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What transformers knows of a kind of model beside its config.json: other names, defaults, kinds of layers.
+"""What transformers knows of a kind of model besides its config.json: other names, defaults, kinds of layers.
 
 families.json is written out of transformers' own configs by docs/write_families.py, so that a plan, without
 torch, completes a config as a load does.

@@ -21,7 +21,7 @@ DEMO_SHAPE = "smollm2-135m"
 
 
 def of(profile: Profile, *, ask_hub: bool = True) -> ModelShape:
-    """The shape of the profile's source; ShapeError where it cannot be had. `ask_hub` allows requests."""
+    """The shape of the profile's source; ShapeError where it cannot be found. `ask_hub` allows requests."""
     with explained(profile.model.source):
         return _of(profile, ask_hub=ask_hub)
 

@@ -1,4 +1,4 @@
-"""A model as its headers tell it: its tensors, and the numbers that decide how large its cache is.
+"""A model as its headers describe it: its tensors, and the numbers that decide how large its cache is.
 
 Plain data and sums. Reads nothing.
 """

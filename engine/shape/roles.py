@@ -25,12 +25,12 @@ def role(tensor: Tensor) -> Role:
 
 
 def is_in_layer(tensor: Tensor) -> bool:
-    """Whether it lies in one of the model's layers."""
+    """Whether it is in one of the model's layers."""
     return bool(_IN_LAYER.search(tensor.name))
 
 
 def layer_of(tensor: Tensor) -> str:
-    """The name of the layer it lies in; empty outside."""
+    """The name of the layer it is in; empty outside."""
     found = _IN_LAYER.search(tensor.name)
     return tensor.name[: found.end()] if found else ""
 

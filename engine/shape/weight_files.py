@@ -1,6 +1,6 @@
 """Which files a checkpoint folder's weights are: those that transformers would load, and no others.
 
-Owns that rule and its boundary: every file lies in the folder itself, is a regular one or a link to one, and
+Owns that rule and its boundary: every file is in the folder itself, is a regular one or a link to one, and
 is called *.safetensors. Reads no weights, and knows nothing of tensors.
 """
 

@@ -26,7 +26,7 @@ def share_interval(wins: int, losses: int) -> tuple[float, float]:
 
 
 def at_most(k: int, games: int, p: float) -> float:
-    """The probability of at most `k` wins in so many games, each won with probability 0 < `p` < 1."""
+    """The probability of at most `k` wins in `games` games, each won with probability 0 < `p` < 1."""
     logs = (_log_comb(games, i) + i * log(p) + (games - i) * log(1 - p) for i in range(k + 1))
     return sum(map(exp, logs))
 

@@ -36,7 +36,7 @@ class Strengths(Struct, frozen=True, kw_only=True):
 
 
 class Interval(Struct, frozen=True):
-    """Where 95 % of the bootstrap's strengths lie; an end may be infinite."""
+    """Where 95 % of the bootstrap's strengths are; an end may be infinite."""
 
     low: float
     high: float
@@ -90,7 +90,7 @@ def _below(player: int, players: int, scores: Scores) -> set[int]:
 
 
 def _outside(player: int, below: Sequence[Collection[int]], core: Collection[int]) -> float | None:
-    """The strength of a player beside the core (without one: beside all others)."""
+    """The strength of a player outside the core (without a core: against all others)."""
     others = core or [q for q in range(len(below)) if q != player]
     beats = any(q in below[player] for q in others)
     loses = any(player in below[q] for q in others)

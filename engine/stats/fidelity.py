@@ -77,7 +77,7 @@ class Scores:
 
 
 def alone(scores: Scores) -> Figures:
-    """Perplexity of a model by itself."""
+    """Perplexity of one model."""
     count = len(scores)
     if not count:
         return Figures()
@@ -126,7 +126,7 @@ def kld(values: Sequence[float]) -> Kld | None:
 
 
 def quantile(ordered: Sequence[float], share: float) -> float:
-    """The value below which this share of the ordered values lies, interpolated linearly."""
+    """The value below which this share of the ordered values is, interpolated linearly."""
     place = share * (len(ordered) - 1)
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)

@@ -21,7 +21,7 @@ def text(board: Leaderboard, form: Format) -> str:
 
 
 def format_of(file: Path) -> Format:
-    """What a file's name asks for; InputError for a name that asks for nothing known."""
+    """The format that a file's extension names; InputError where it names none."""
     if file.suffix not in SUFFIXES:
         raise InputError(f"{file}: which format?", "the name ends in " + ", ".join(SUFFIXES))
     return SUFFIXES[file.suffix]

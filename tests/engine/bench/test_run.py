@@ -68,7 +68,7 @@ async def test_two_profiles_take_turns_and_pass_the_self_check(done: Done) -> No
         assert row.label == "bf16" and row.kernel
         assert row.decode_tok_s and len(row.decode_tok_s.samples) == 2 == len(row.stamps)
         assert row.peak_bytes and row.bandwidth_share and row.kv_cache_bytes
-        assert row.bottleneck and "so products too short" in row.bottleneck
+        assert row.bottleneck and "so matmuls too small" in row.bottleneck
     steps = [event for event in done.events if isinstance(event, Advanced) and event.share is not None]
     a, b, _ = (found.name for found in done.document.header.settings.profiles)
     places = [f"{name}, context 16, batch 2" for name in (a, a, b, b, a, b, b, a)]

@@ -26,7 +26,7 @@ class Counting(Job):
         try:
             while self.counted != self._breaks_at:
                 self.counted += 1
-                self.tell(Completed(str(self.counted)))
+                self.emit(Completed(str(self.counted)))
                 await asyncio.sleep(0)
             raise RuntimeError("broken")
         finally:

@@ -30,8 +30,8 @@ class Broken(Work):
         return self._why
 
     async def _work(self) -> None:
-        self.tell(Advanced("a", "read"))
-        self.tell(Completed("a"))
+        self.emit(Advanced("a", "read"))
+        self.emit(Completed("a"))
 
 
 class BrokenJob(Job):
