@@ -1,6 +1,6 @@
 """`quantduel plan`: whether profiles fit, before anything is loaded; --check compares with a load.
 
-Owns the ledger on stdout: every term, the rule of thumb beside it, the verdict.
+Owns the ledger on stdout: every term, the rule of thumb next to it, the verdict.
 """
 
 import asyncio
@@ -124,7 +124,7 @@ def _show(found: Plan) -> None:
     _group(f"Weights, {found.parameters / 1e6:,.1f} M parameters", found.weights)
     _group(f"KV cache, context {found.context} × batch {found.batch}", found.kv_cache)
     _group("Activations, at most", found.activations)
-    _group("Beside the model", found.runtime)
+    _group("Besides the model", found.runtime)
     _line("Answering", found.running_bytes, "all of the above", bold=True)
     _group("Peak while loading", found.loading)
     if found.quantizing:
@@ -143,7 +143,7 @@ def _verdict(found: Plan) -> None:
     if found.verdict != "does not fit":
         return
     if not found.would_fit:
-        say("  nothing smaller of this model is known here: another model, device or machine is needed")
+        say("  no smaller profile of this model is known here: another model, device or machine is needed")
     for each in found.would_fit:
         say(f"  would fit: {each.what}, {bytes_text(each.needs_bytes)} needed")
 
