@@ -88,7 +88,7 @@ async def test_a_profile_that_cannot_be_loaded_leaves_the_others_working(done: D
     assert "gone" not in done.document.header.models and len(done.document.header.models) == 2
 
 
-async def test_a_row_that_was_there_is_not_measured_again(done: Done) -> None:
+async def test_a_row_measured_before_is_not_measured_again(done: Done) -> None:
     a, b, _ = (found.name for found in done.document.header.settings.profiles)
     errors = {
         row.profile: row.error and row.error.message for row in done.document.rows if row.context == 3000
@@ -96,7 +96,7 @@ async def test_a_row_that_was_there_is_not_measured_again(done: Done) -> None:
     assert errors[a] == "told before"
     assert errors[b] == "3004 tokens do not fit the model's context window of 2048"
     told = [event.what for event in done.events if isinstance(event, Completed)]
-    first = [what for what in told[:-1] if not what.endswith("once more")]
+    first = [what for what in told[:-1] if not what.endswith(", again")]
     assert f"{a}, context 3000, batch 2" not in first and len(first) == 8
 
 

@@ -142,6 +142,6 @@ def test_a_file_that_is_there_stays_without_force(
 
 
 def test_force_says_what_it_forces(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, said in (("bench", "Overwrite the file"), ("duel", "Load a model also where")):
+    for command, said in (("bench", "Overwrite the file"), ("duel", "Load a model even if")):
         cli.run([command, "--help"])
         assert said in capsys.readouterr().out
