@@ -185,8 +185,8 @@ def test_ctrl_c_keeps_what_is_done_and_resume_reads_it(
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--contexts", "32,x"], "no list of positive numbers"),
-        (["--contexts", "0"], "no list of positive numbers"),
+        (["--contexts", "32,x"], "not a list of positive numbers"),
+        (["--contexts", "0"], "not a list of positive numbers"),
         (["--steps", "1"], "x>=2"),
         (["--out", "bench.pdf"], "the name ends in"),
         (["--out", "no/such/folder/bench.json"], "No such file or directory"),

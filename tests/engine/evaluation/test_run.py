@@ -52,7 +52,7 @@ def test_a_quantized_model_has_a_distance_a_size_and_speeds(document: dict) -> N
     assert row["weights_bytes"] < reference["weights_bytes"]
     assert row["read_tok_s"] > 0 and row["decode_tok_s"] > 0
     assert reference["kld"] is None and reference["perplexity"] > 1
-    assert len(document["notes"]) == 1 and "went over the disk" in document["notes"][0]
+    assert len(document["notes"]) == 1 and "went through the disk" in document["notes"][0]
 
 
 def test_the_convention_stands_beside_the_figures(document: dict) -> None:

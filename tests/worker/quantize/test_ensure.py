@@ -96,7 +96,7 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
     model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, where)
     assert describe.kernel(model) == KERNELS[name]
     if name == "rtn3":
-        assert "every weight is unpacked for every product" in gptqmodel_api.notes(model)[0]
+        assert "every weight is unpacked for every matmul" in gptqmodel_api.notes(model)[0]
     assert "not quantized, in bfloat16: model.embed_tokens, lm_head" in checkpoint.notes
 
 
