@@ -3,7 +3,7 @@
     python -m benchmarks.architectures [KIND ...]
 
 The kinds are tiny models of random weights; prompts are read in several chunks, and a second turn goes on
-behind the first. A cell says `equal`, why the side is refused before it answers, or which tokens are others
+after the first. A cell says `equal`, why the side is refused before it answers, or which tokens are others
 (exit 1). Each method has a process of its own, as it has in a duel: GPTQModel changes transformers' classes.
 """
 

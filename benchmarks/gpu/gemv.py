@@ -1,7 +1,7 @@
 """Products of one row with a weight matrix, in Triton: prototypes of a fused decode step's kernels.
 
 y[n] = Σ_k W[n, k] x[k] for bf16, int8 (a scale a row), int4 (groups, zero 8) and nf4 (blocks of 64); the RMS
-norm before it, and SwiGLU or the residual behind it, can be part of the kernel. Run as a program it compares
+norm before it, and SwiGLU or the residual after it, can be part of the kernel. Run as a program it compares
 each with float64: all should be far below 1e-3. TRITON_INTERPRET=1 runs them on a CPU.
 """
 

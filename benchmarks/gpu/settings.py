@@ -1,4 +1,4 @@
-"""What a run of the checks is told by its environment, and where its files lie."""
+"""What a run of the checks reads from its environment, and where its files are."""
 
 import os
 import time

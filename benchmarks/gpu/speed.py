@@ -63,7 +63,7 @@ class Side:
         print("  ", figures, flush=True)
 
     def run(self, name: str, context: int, generator: Generator = "engine") -> None:
-        """Decode behind so many tokens."""
+        """Decode after `context` tokens."""
         command = Measure(request=1, run=BenchRun(context=context, steps=STEPS, generator=generator))
         said = bench_run.measured(self.loaded, command, lambda: False, self.kept)
         self.note(**{name: said.message if isinstance(said, Failed) else self._speeds(said)})
@@ -205,10 +205,10 @@ def memory_afterwards(side: Side) -> Figures:
 def summary(figures: Figures) -> str:
     """The figures that matter, in a line."""
     runs = {name: run for name, run in figures.items() if isinstance(run, dict) and "tok_s" in run}
-    told = [f"{name} {run['tok_s']} tok/s ({run['share']}, {run['mode']})" for name, run in runs.items()]
+    said = [f"{name} {run['tok_s']} tok/s ({run['share']}, {run['mode']})" for name, run in runs.items()]
     first, later = (runs.get(f"{word}{DEPTHS[0]}", {}).get("ttft_ms") for word in ("first at ", "at "))
     return (
-        f"{figures['kernel']} {figures['step']}: {'; '.join(told)}; TTFT first {first} ms, later {later};"
+        f"{figures['kernel']} {figures['step']}: {'; '.join(said)}; TTFT first {first} ms, later {later};"
         f" kernels {figures.get('kernels_a_step')}, busy {figures.get('busy_ms')} ms;"
         f" greedy alike {figures['greedy_alike']}; {figures['replay_failure'] or ''}"
     )

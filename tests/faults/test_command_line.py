@@ -1,6 +1,6 @@
 """What used to go wrong without a word, asked of the real command as its user would: `make faults`.
 
-Each has a smaller twin in the suite, beside the code that it is about.
+Each has a smaller twin in the suite, next to the code that it is about.
 """
 
 import json
@@ -60,7 +60,7 @@ def test_a_missing_tensor_is_never_made_up(llama: Saver, quantduel: Command, nam
     assert done.code == 3 and done.is_clear and name.split(".")[-2] in done.err
 
 
-def test_an_adapter_beside_pickles_is_no_model(llama: Saver, quantduel: Command) -> None:
+def test_an_adapter_next_to_pickles_is_no_model(llama: Saver, quantduel: Command) -> None:
     folder = llama("pickled")
     torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()

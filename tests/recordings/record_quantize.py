@@ -19,15 +19,17 @@ quantization:
 
 
 async def main() -> None:
-    """GPTQ, made anew whatever the store has."""
+    """GPTQ, made again whatever the store has."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tiny-gptq4.yaml"
         file.write_text(PROFILE)
         session = Session(profile.read(file))
         events = [event async for event in session.quantize(force=True)]
         await session.close()
-    told = [replace(event, path="checkpoint") if isinstance(event, Quantized) else event for event in events]
-    FILE.write_bytes(b"".join(encode(event) + b"\n" for event in told))
+    reported = [
+        replace(event, path="checkpoint") if isinstance(event, Quantized) else event for event in events
+    ]
+    FILE.write_bytes(b"".join(encode(event) + b"\n" for event in reported))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ async def collect(events: AsyncIterator[JobEvent]) -> list[JobEvent]:
 
 @dataclass(frozen=True)
 class Done:
-    """A bench that has run, and what it told."""
+    """A bench that has run, and what it reported."""
 
     document: Document
     events: list[JobEvent]
@@ -55,8 +55,8 @@ async def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     file = tmp_path_factory.mktemp("broken") / "gone.yaml"
     file.write_text("model: {source: ./nothing-here}\n")
     empty = begun(TINY, TINY, profile.read(file), contexts=(16, 48, 3000), batches=(2,))
-    told = Failed(kind="out_of_memory", message="told before")
-    there = rows.failed(rows.empty(TINY.name, Shape(3000, 2), None), told)
+    reported = Failed(kind="out_of_memory", message="reported before")
+    there = rows.failed(rows.empty(TINY.name, Shape(3000, 2), None), reported)
     bench = Bench(document.resumed(empty.with_row(there), empty.header.settings), self_check=True)
     return Done(events=await collect(bench.run()), document=bench.document)
 
@@ -93,14 +93,14 @@ async def test_a_row_measured_before_is_not_measured_again(done: Done) -> None:
     errors = {
         row.profile: row.error and row.error.message for row in done.document.rows if row.context == 3000
     }
-    assert errors[a] == "told before"
+    assert errors[a] == "reported before"
     assert errors[b] == "3004 tokens do not fit the model's context window of 2048"
-    told = [event.what for event in done.events if isinstance(event, Completed)]
-    first = [what for what in told[:-1] if not what.endswith(", again")]
+    reported = [event.what for event in done.events if isinstance(event, Completed)]
+    first = [what for what in reported[:-1] if not what.endswith(", again")]
     assert f"{a}, context 3000, batch 2" not in first and len(first) == 8
 
 
-async def test_what_does_not_fit_beside_others_is_tried_alone_and_all_at_once_is_contended() -> None:
+async def test_what_does_not_fit_next_to_others_is_tried_alone_and_all_at_once_is_contended() -> None:
     settings = {"batches": (1, HUGE), "repeat": 1, "schedule": "concurrent"}
     bench = Bench(begun(TINY, TINY, **settings))
     events = await collect(bench.run())

@@ -62,11 +62,11 @@ def test_two_processes_make_the_same_checkpoint_once(
 ) -> None:
     profile = make_profile("gptq", GPTQ)
     first = Quantizing(profile, home)
-    while not (isinstance(told := first.next(), Staged) and told.stage == "quantize"):
+    while not (isinstance(reported := first.next(), Staged) and reported.stage == "quantize"):
         pass
     second = Quantizing(profile, home)
     heard = second.all()
     assert first.all()[-1] is False and heard[-1] is True
-    waiting = [told for told in heard if isinstance(told, Staged) and told.elsewhere]
-    assert any(told.total == 2 and told.unit == "layers" for told in waiting)
+    waiting = [reported for reported in heard if isinstance(reported, Staged) and reported.elsewhere]
+    assert any(reported.total == 2 and reported.unit == "layers" for reported in waiting)
     assert len(store.entries()) == 1

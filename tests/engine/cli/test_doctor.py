@@ -8,7 +8,7 @@ import pytest
 from engine import cli
 
 
-def test_json_tells_whether_models_can_be_run(
+def test_json_reports_whether_models_can_be_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path / "deep" / "home"))

@@ -83,7 +83,7 @@ def test_one_side_without_a_model_leaves_the_other_working(
     assert err.startswith("quantduel: broken: ")
 
 
-def test_a_model_lost_while_the_other_loads_is_told(
+def test_a_model_lost_while_the_other_loads_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load, before = loading._load, set(psutil.Process().children())

@@ -17,7 +17,7 @@ def test_closed_streams_reach_no_worker() -> None:
 
 
 @pytest.mark.parametrize("most", [8, 12, 16])
-def test_too_few_descriptors_are_told_without_a_traceback(most: int) -> None:
+def test_too_few_descriptors_are_reported_without_a_traceback(most: int) -> None:
     duel = [*MAIN, "duel", "random:tiny", "random:tiny", "-p", "hi", "--max-new-tokens", "2"]
     ended = shell(f'ulimit -n {most}; "$@"', *duel)
     assert ended.returncode in {2, 3, 4} and "Traceback" not in ended.stderr

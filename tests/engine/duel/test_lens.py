@@ -104,7 +104,7 @@ async def test_sampled_answers_and_differing_prompts(duel: Duel) -> None:
         pass
     found = await look(other)
     assert isinstance(found, Lens)
-    async for _ in other.ask("And?", ANSWER):  # behind answers that differ
+    async for _ in other.ask("And?", ANSWER):  # after answers that differ
         pass
     found = await look(other)
     assert isinstance(found, Lens) and found.verdict is None and "prompts differ" in found.notes[0]

@@ -55,7 +55,7 @@ def test_a_quantized_model_has_a_distance_a_size_and_speeds(document: dict) -> N
     assert len(document["notes"]) == 1 and "went through the disk" in document["notes"][0]
 
 
-def test_the_convention_stands_beside_the_figures(document: dict) -> None:
+def test_the_convention_stands_next_to_the_figures(document: dict) -> None:
     convention = document["convention"]
     assert convention["scored_tokens"] == document["reference"]["tokens"] == 4 * 32
     assert convention["tokens"] == 256 and convention["windows"] == 4

@@ -34,7 +34,7 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
     return [event async for event in events]
 
 
-async def test_load_tells_its_stages_and_ends_with_what_it_loaded(
+async def test_load_reports_its_stages_and_ends_with_what_it_loaded(
     make_profile: Callable[..., Profile],
 ) -> None:
     session = Session(make_profile())

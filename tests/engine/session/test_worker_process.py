@@ -229,7 +229,7 @@ def of_request_one(event: Event) -> Event:
     return msgspec.structs.replace(event, request=1) if hasattr(event, "request") else event
 
 
-async def test_a_flood_waits_for_its_reader_and_the_end_is_told(
+async def test_a_flood_waits_for_its_reader_and_the_end_is_reported(
     fake: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.session.client.MOST_WAITING", 10)

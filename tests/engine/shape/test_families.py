@@ -24,7 +24,7 @@ from engine.worker.host import memory
 from engine.worker.step.kv_cache import growing_cache
 
 ROOT = Path(__file__).parents[3]
-TOKENS = 70  # more than the windows below, and more than a room
+TOKENS = 70  # more than the windows below, and more than a cache's first capacity
 USUAL = {
     "vocab_size": 320,
     "hidden_size": 64,

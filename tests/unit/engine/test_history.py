@@ -124,7 +124,7 @@ def test_an_unfinished_vote_is_not_there(history: History) -> None:
     assert history.turns() == [TURN]
 
 
-def test_a_damaged_file_is_told_in_a_line(history: History) -> None:
+def test_a_damaged_file_is_reported_in_a_line(history: History) -> None:
     history.file.parent.mkdir()
     history.file.write_bytes(b"this is no database, " * 300)
     with pytest.raises(HistoryError) as caught:
@@ -133,7 +133,7 @@ def test_a_damaged_file_is_told_in_a_line(history: History) -> None:
     assert "damaged" in caught.value.hint
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(HistoryError, match="cannot be used"):
         History(tmp_path / "file" / "history.sqlite3").keep_turn(TURN)

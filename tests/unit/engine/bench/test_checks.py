@@ -45,9 +45,9 @@ def test_how_a_step_grows_with_its_context_is_shown() -> None:
     assert long.evidence
     held = replace(long.evidence, cached_tokens=(68, 68))  # 64 + 5 - 1
     slow = replace(long, itl_ms=Latency(90.0, 99.0), evidence=held)
-    told = {check.name: check.detail for check in checks(settings(), [short, slow], [short])}
+    reported = {check.name: check.detail for check in checks(settings(), [short, slow], [short])}
     wanted = "3 rows; tiny: 75.00 ms a token after 32, 90.00 after 64"
-    assert told["decode uses its context"] == wanted
+    assert reported["decode uses its context"] == wanted
 
 
 def test_a_peak_of_earlier_rows_is_found() -> None:

@@ -39,7 +39,7 @@ def files(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_export_replaces_an_export_and_leaves_nothing_beside_it(checkpoint: Path, tmp_path: Path) -> None:
+def test_an_export_replaces_an_export_and_leaves_nothing_next_to_it(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert export.export(checkpoint, out) == out
     assert files(out).keys() == {"model.safetensors", "deep/er/config.json", "quantduel.json"}

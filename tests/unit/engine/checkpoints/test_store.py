@@ -1,4 +1,4 @@
-"""The store of quantized checkpoints: complete or not there, one builder at a time, nothing left behind."""
+"""The store of quantized checkpoints: all or nothing, one builder at a time, nothing left behind."""
 
 import os
 import queue
@@ -76,7 +76,7 @@ def test_an_exception_while_building_leaves_nothing(folder: Path) -> None:
     assert store.find(recipe()) is None and not [path for path in folder.iterdir() if path.is_dir()]
 
 
-def test_who_comes_second_waits_is_told_how_far_it_is_and_gets_none() -> None:
+def test_who_comes_second_waits_is_reported_how_far_it_is_and_gets_none() -> None:
     heard, was_built = queue.SimpleQueue[Staged | None](), queue.SimpleQueue[bool]()
 
     def come_second() -> None:
@@ -108,13 +108,13 @@ def test_a_living_builders_folder_is_not_swept_and_not_listed() -> None:
         assert store.sweep() == 0 and store.entries() == [] and building.path.exists()
 
 
-def test_a_checkpoint_made_anew_replaces_the_old_one() -> None:
+def test_a_checkpoint_made_again_replaces_the_old_one() -> None:
     build(recipe(), "old")
     path = build(recipe(), "new", force=True)
     assert (path / "model.safetensors").read_text() == "new" and len(store.entries()) == 1
 
 
-def test_a_record_of_another_version_counts_as_none_and_is_made_anew() -> None:
+def test_a_record_of_another_version_counts_as_none_and_is_made_again() -> None:
     path = build(recipe())
     (path / store.RECORD).write_text('{"recipe": "of old"}')
     assert store.find(recipe()) is None and store.entries() == []

@@ -13,7 +13,7 @@ LIST = [*MAIN, "profiles", "list"]
 
 
 def shell(line: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """The command with a shell's redirections behind it."""
+    """The command with a shell's redirections after it."""
     return subprocess.run(
         ["bash", "-c", f"{line}", "bash", *command], capture_output=True, text=True, check=False
     )
@@ -21,7 +21,7 @@ def shell(line: str, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk here")
 @pytest.mark.parametrize("arguments", [["profiles", "list"], ["--help"], ["plan", "random:tiny", "--json"]])
-def test_a_full_disk_behind_stdout_is_told_in_a_line(arguments: list[str]) -> None:
+def test_a_full_disk_on_stdout_is_reported_in_a_line(arguments: list[str]) -> None:
     ended = shell('"$@" > /dev/full', *MAIN, *arguments)
     assert (ended.returncode, ended.stderr) == (2, "quantduel: stdout: No space left on device\n")
 

@@ -31,7 +31,7 @@ def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "expected at most 512" in capsys.readouterr().err
 
 
-def test_a_text_that_cannot_be_read_is_told_before_a_model_is_loaded(
+def test_a_text_that_cannot_be_read_is_reported_before_a_model_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (file := tmp_path / "TEXT.TXT").write_bytes(b"caf\xe9")

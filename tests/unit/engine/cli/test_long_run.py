@@ -10,7 +10,7 @@ from engine.errors import ExitCode, InputError
 from engine.jobs.sheet import Sheet
 
 
-def test_a_file_that_cannot_be_written_is_told_once(
+def test_a_file_that_cannot_be_written_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = OutFile(tmp_path / "rows.json")

@@ -35,7 +35,7 @@ def test_every_command_has_its_help(command: str, capsys: pytest.CaptureFixture[
     assert f"Usage: quantduel {command}" in capsys.readouterr().out
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.startswith("quantduel ")
 

@@ -67,7 +67,7 @@ def test_show_writes_the_defaults_out(capsys: pytest.CaptureFixture[str]) -> Non
     assert shown["generation"]["max_new_tokens"] == 256
 
 
-def test_check_tells_every_fault_of_every_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_every_fault_of_every_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = here / "good.yaml", here / "bad.yaml"
     good.write_text("model: {source: demo}\n")
     bad.write_text("model: {source: 3}\nquantization: {method: bitsandbytes, bits: 3.5}\n")

@@ -94,7 +94,7 @@ def test_stdin_is_text_with_a_bound(tmp_path: Path) -> None:
         ('{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}\n', "Invalid enum value"),
     ],
 )
-def test_a_bad_prompt_file_is_told_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+def test_a_bad_prompt_file_is_reported_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "p.jsonl"
     file.write_text(text)
     with pytest.raises(InputError) as caught:

@@ -22,7 +22,7 @@ NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
         (["store", "prune", "abc", "--all"], "expected KEYS or --all"),
     ],
 )
-def test_bad_input_is_told_before_anything_starts(
+def test_bad_input_is_reported_before_anything_starts(
     args: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.run(args) == 2

@@ -72,7 +72,7 @@ def test_code_is_run_for_a_profile_of_the_users_or_one_that_is_named_by_its_path
 
 
 @pytest.mark.parametrize("name", ["demo", "random:tiny", "smollm2-nf4", "only-here", "both"])
-def test_whose_name_is_hidden_is_told(name: str, here: Path) -> None:
+def test_whose_name_is_hidden_is_reported(name: str, here: Path) -> None:
     for folder in (here / "profiles", paths.user_profiles()):
         folder.mkdir(parents=True)
     (here / "profiles" / f"{name}.yaml").write_text(DEMO)
@@ -171,8 +171,8 @@ def test_a_key_that_is_gone_says_where_it_stands_and_what_to_do(tmp_path: Path) 
     file.write_text("model: {source: demo}\ngeneration:\n  seed: 1\n  compile: true\n")
     with pytest.raises(ProfileError) as refused:
         profile.find(str(file))
-    told = f"{file}:4: generation.compile: no longer a setting (delete this line: decode steps"
-    assert str(refused.value).startswith(told)
+    reported = f"{file}:4: generation.compile: no longer a setting (delete this line: decode steps"
+    assert str(refused.value).startswith(reported)
     assert [(fault.line, fault.key) for fault in profile.faults(file)] == [(4, "generation.compile")]
     with pytest.raises(ProfileError, match="no longer a setting"):
         profile.changed(profile.find("smollm2-nf4"), {"compile": True})

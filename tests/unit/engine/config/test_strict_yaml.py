@@ -84,7 +84,7 @@ def test_one_line_names_place_and_expectation(file: Path, text: str, said: str) 
     assert caught.value.exit_code == 2
 
 
-def test_every_fault_is_told_at_once(file: Path) -> None:
+def test_every_fault_is_reported_at_once(file: Path) -> None:
     file.write_text(
         "model: {source: 3, dtyp: x}\nfoo: 1\nquantization: {method: bad}\ngeneration: {top_p: 7, stop: 1}\n"
     )

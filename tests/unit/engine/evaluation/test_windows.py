@@ -1,4 +1,4 @@
-"""Windows, pieces and the name of the convention: which token is scored behind what."""
+"""Windows, pieces and the name of the convention: which token is scored after what."""
 
 import msgspec
 import pytest
@@ -88,7 +88,7 @@ def test_parts_of_a_passage_keep_what_it_asks_for() -> None:
     ("name", "said"),
     [("wikitext", "did you mean wikitext2?"), ("nothing.txt", "no such file"), ("a.doc", "known are")],
 )
-def test_a_text_that_is_none_is_told(name: str, said: str) -> None:
+def test_a_text_that_is_none_is_reported(name: str, said: str) -> None:
     with pytest.raises(InputError) as caught:
         settings.require_text(name)
     assert said in str(caught.value)
@@ -100,7 +100,7 @@ def test_settings_out_of_range_are_refused() -> None:
             asked(**wrong)
 
 
-def test_calibration_with_the_text_is_told() -> None:
+def test_calibration_with_the_text_is_reported() -> None:
     gptq = msgspec.structs.replace(profile.find("smollm2-gptq4"), name="g")
     assert settings.calibration_notes(gptq, "python-docs") == []
     on_wiki = profile.changed(gptq, {"quantization.calibration": {"dataset": "wikitext2"}})

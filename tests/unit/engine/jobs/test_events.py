@@ -1,4 +1,4 @@
-"""What a long run tells, in words."""
+"""What a long run reports, in words."""
 
 from engine.jobs.events import Advanced, Completed, Noted, how_far_text, line
 

@@ -42,9 +42,9 @@ async def test_whoever_leaves_early_ends_the_work_and_keeps_the_results() -> Non
     assert job.has_ended and job.sheet.document == job.counted >= 3 and job.failure is None
 
 
-async def test_what_breaks_the_work_reaches_whoever_looks_after_what_was_told() -> None:
-    job, told = Counting(breaks_at=2), list[JobEvent]()
+async def test_what_breaks_the_work_reaches_whoever_looks_after_what_was_reported() -> None:
+    job, reported = Counting(breaks_at=2), list[JobEvent]()
     with pytest.raises(RuntimeError, match="broken"):
         async for event in job.run():
-            told.append(event)
-    assert told == [Completed("1"), Completed("2")] and job.has_ended
+            reported.append(event)
+    assert reported == [Completed("1"), Completed("2")] and job.has_ended

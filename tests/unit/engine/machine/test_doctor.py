@@ -1,4 +1,4 @@
-"""The doctor's checks: facts and what mends them, without torch."""
+"""The doctor's checks: facts and what fixes them, without torch."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from engine.machine import doctor
 
 
-def test_a_hub_that_does_not_answer_is_told_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_reported_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
@@ -36,7 +36,7 @@ def test_the_doctor_imports_no_torch() -> None:
     assert result.stdout == "False\n"
 
 
-def test_a_missing_package_comes_with_the_command_that_mends_it() -> None:
+def test_a_missing_package_comes_with_the_command_that_fixes_it() -> None:
     check = doctor._package("no-such-package-at-all", "1.0", "local")
     assert check.state == "missing" and "pip install" in check.fix and "[local]" in check.fix
     assert doctor._package("msgspec", "9999", "local").detail.endswith("needs 9999 or newer")

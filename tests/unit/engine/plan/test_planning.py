@@ -100,12 +100,12 @@ def test_the_sums_are_those_of_the_terms() -> None:
     assert found.needed_bytes == max(found.running_bytes, total(found.loading, without_droppable=True))
 
 
-def test_the_rule_of_thumb_stands_beside_it() -> None:
+def test_the_rule_of_thumb_stands_next_to_it() -> None:
     found = of("random:llama-2-7b").rule_of_thumb
     assert found.bytes == 2 * 6_738_415_616
     quantized = profile.changed(profile.find("random:llama-2-7b"), {"quantization.method": "bitsandbytes"})
-    told = plan(quantized, find.of(quantized), machine()).rule_of_thumb
-    assert told.bytes == 6_738_415_616 // 2 and "of scales" in told.difference
+    reported = plan(quantized, find.of(quantized), machine()).rule_of_thumb
+    assert reported.bytes == 6_738_415_616 // 2 and "of scales" in reported.difference
 
 
 def test_the_verdict_depends_on_what_is_free() -> None:
@@ -154,9 +154,9 @@ def test_two_models_that_fit_alone_may_not_fit_together() -> None:
 
 def test_advice_names_what_needs_less() -> None:
     failed = Failed(kind="out_of_memory", message="out of memory", hint="a shorter context")
-    told = advice.advised(failed, profile.find("random-llama-3.1-8b-bf16"))
-    assert "random-llama-3.1-8b-nf4" in told.hint and "a shorter context" in told.hint
-    assert "planned for" in told.message
+    reported = advice.advised(failed, profile.find("random-llama-3.1-8b-bf16"))
+    assert "random-llama-3.1-8b-nf4" in reported.hint and "a shorter context" in reported.hint
+    assert "planned for" in reported.message
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def test_json_is_read_again(kept: Recording, tmp_path: Path) -> None:
         (("first_is_left", b'"ns":'), "is no recording"),
     ],
 )
-def test_what_is_no_recording_is_told_in_a_line(
+def test_what_is_no_recording_is_reported_in_a_line(
     kept: Recording, tmp_path: Path, change: bytes | tuple[str, bytes], said: str
 ) -> None:
     file = tmp_path / "duel.json"

@@ -128,7 +128,7 @@ def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) ->
 
 
 @pytest.mark.parametrize("fault", ["damaged", "newer", "no place"])
-async def test_a_file_that_cannot_be_used_is_told_once_and_ends_no_answer(
+async def test_a_file_that_cannot_be_used_is_reported_once_and_ends_no_answer(
     duels: Duels, recorded: Callable[..., Duel], fault: str
 ) -> None:
     duels.file.parent.mkdir()
@@ -139,13 +139,13 @@ async def test_a_file_that_cannot_be_used_is_told_once_and_ends_no_answer(
             db.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     else:
         duels.file.mkdir()
-    told: list[HistoryError] = []
-    duel, keeper = recorded(turns=2), Keeper(duels, told.append)
+    reported: list[HistoryError] = []
+    duel, keeper = recorded(turns=2), Keeper(duels, reported.append)
     for prompt in ("one", "two"):
         await _asked(duel, keeper, prompt)
         assert all(answer.finish_reason for answer in duel.answers.values())
     await keeper.aclose()
-    (error,) = told
+    (error,) = reported
     assert str(duels.file) in error.message and "\n" not in str(error)
 
 
@@ -154,10 +154,10 @@ async def test_what_could_not_be_written_is_written_later(
 ) -> None:
     duels.file.parent.mkdir()
     duels.file.mkdir()
-    told: list[HistoryError] = []
-    duel, keeper = recorded(turns=2), Keeper(duels, told.append)
+    reported: list[HistoryError] = []
+    duel, keeper = recorded(turns=2), Keeper(duels, reported.append)
     await _asked(duel, keeper, "one")
-    while not told:
+    while not reported:
         keeper._flush()
     duels.file.rmdir()
     await _asked(duel, keeper, "two")
@@ -238,7 +238,7 @@ async def test_an_answer_that_was_taken_over_stands_in_both_turns(
     assert tree.messages(1, "own")[1].content == cut.answers[1].text
 
 
-async def test_a_duel_that_was_removed_meanwhile_is_begun_anew(
+async def test_a_duel_that_was_removed_meanwhile_is_begun_again(
     duels: Duels, recorded: Callable[..., Duel]
 ) -> None:
     duel, keeper = recorded(turns=2), Keeper(duels, lambda error: pytest.fail(str(error)))

@@ -104,7 +104,7 @@ HEADERS: dict[str, object] = {
     "offsets as text": {"a": ENTRY | {"data_offsets": "ab"}},
     "three offsets": {"a": ENTRY | {"data_offsets": [0, 32, 64]}},
     "backwards": {"a": ENTRY | {"data_offsets": [32, 0]}},
-    "behind the end": {"a": ENTRY | {"data_offsets": [0, 64]}},
+    "past the end": {"a": ENTRY | {"data_offsets": [0, 64]}},
     "a shape that is text": {"a": ENTRY | {"shape": "44"}},
     "a shape too large": {"a": ENTRY | {"shape": [2**30, 2**30]}},
     "a negative shape": {"a": ENTRY | {"shape": [-4, -4]}},
@@ -157,7 +157,7 @@ GGUFS: dict[str, bytes] = {
     "many dimensions": gguf_bytes(tensors=tensor(2**32 - 1), count=1),
     "alignment 0": gguf_bytes(ALIGNED + struct.pack("<II", 4, 0), 1, tensor(), 1),
     "alignment as text": gguf_bytes(ALIGNED + struct.pack("<I", 8) + text(b"x"), 1, tensor(), 1),
-    "a tensor behind the end": gguf_bytes(tensors=tensor(offset=2**40), count=1),
+    "a tensor past the end": gguf_bytes(tensors=tensor(offset=2**40), count=1),
     "a tensor too large": gguf_bytes(tensors=tensor(3, 2**40), count=1),
     "no architecture": gguf_bytes(tensors=tensor(), count=1),
 }

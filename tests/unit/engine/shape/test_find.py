@@ -68,7 +68,7 @@ def test_a_config_alone_is_enough_for_a_known_family(tmp_path: Path) -> None:
         (TINY | {"quantization_config": {"quant_method": "gptq"}}, "known only from its weight files"),
     ],
 )
-def test_what_a_config_cannot_tell_is_said(config: dict[str, object], said: str, tmp_path: Path) -> None:
+def test_what_a_config_does_not_say_is_said(config: dict[str, object], said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ShapeError, match=said):
         find.of(profile.find(str(tmp_path)))

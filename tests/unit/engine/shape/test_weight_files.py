@@ -1,4 +1,4 @@
-"""Which files are a folder's weights: what an index may name, and what lies beside them."""
+"""Which files are a folder's weights: what an index may name, and what else is in the folder."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def names(folder: Path) -> list[str]:
     return [file.name for file in weight_files(folder)]
 
 
-def test_copies_and_adapters_beside_the_weights_do_not_count(tmp_path: Path) -> None:
+def test_copies_and_adapters_next_to_the_weights_do_not_count(tmp_path: Path) -> None:
     assert names(tmp_path) == []
     folder_of(tmp_path, "adapter_model.safetensors")
     assert names(tmp_path) == []

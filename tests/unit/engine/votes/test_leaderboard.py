@@ -74,7 +74,7 @@ def test_a_chain_of_defeats_has_no_strengths_at_all() -> None:
     ]
 
 
-def test_groups_that_never_met_are_told() -> None:
+def test_groups_that_never_met_are_reported() -> None:
     votes = [turn("a", "b", "tie"), turn("a", "b", "a"), turn("c", "d", "a")]
     board = leaderboard(votes, rounds=50)
     assert {s.profile: s.remark for s in board.standings} == {"a": "", "b": "", "c": ALONE, "d": ALONE}
