@@ -16,12 +16,13 @@ from pathlib import Path
 
 
 class ExitCode(IntEnum):
-    """What the process ends with; 130 is the shell's convention for Ctrl-C."""
+    """What the process ends with; 5 is a gate that stays shut, 130 the shell's convention for Ctrl-C."""
 
     DONE = 0
     BAD_INPUT = 2
     NOT_LOADED = 3
     NOT_GENERATED = 4
+    NOT_GOOD_ENOUGH = 5
     INTERRUPTED = 130
 
 

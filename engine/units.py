@@ -5,6 +5,7 @@ Knows nothing of where a figure came from. A figure that was not measured is sho
 
 import re
 from datetime import UTC, datetime
+from math import isfinite
 
 MISSING = "–"
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -71,9 +72,24 @@ def time_text(utc: str, *, with_zone: bool = False) -> str:
     return f"{local:%Y-%m-%d %H:%M %Z}" if with_zone else f"{local:%Y-%m-%d %H:%M}"
 
 
+def with_error(value: float | None, error: float | None, unit: str = "") -> str:
+    """`0.0313 ± 0.0011`: two digits of the error, the value to the same place."""
+    if value is None:
+        return MISSING
+    if not error or not (isfinite(value) and isfinite(error)):
+        return f"{value:.4g}{unit}"
+    places = max(0, 1 - _magnitude(error))
+    return f"{value:.{places}f} ± {error:.{places}f}{unit}"
+
+
 def share_text(done: int, total: int) -> str:
     """`42 %`; nothing where the total is unknown."""
     return f"{min(100, 100 * done // total)} %" if total > 0 else ""
+
+
+def _magnitude(value: float) -> int:
+    """The power of ten of its first digit: 0.0031 has -3."""
+    return int(f"{value:e}".partition("e")[2])
 
 
 def _three_digits(value: float) -> str:

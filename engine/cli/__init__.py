@@ -3,8 +3,8 @@
 Every command is a file here, imported when it is called. A front end adds its own command as the default one,
 for `quantduel [A] [B]`; the engine does not know which.
 
-Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 130 interrupted,
-128 + n ended by signal n.
+Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 5 a gate stays shut,
+130 interrupted, 128 + n ended by signal n.
 """
 
 import errno

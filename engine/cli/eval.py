@@ -9,16 +9,19 @@ import click
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import overwrite_option, set_option
+from engine.cli.options import limit_options, overwrite_option, set_option
 from engine.cli.profile_name import PROFILE
 from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
 from engine.errors import ExitCode, InputError
-from engine.evaluation import settings
+from engine.evaluation import baseline, settings
+from engine.evaluation import gate as gates
+from engine.evaluation.gate import Gate
 from engine.evaluation.report import Report
-from engine.evaluation.run import Evaluation
+from engine.evaluation.run import NO_GATE, Evaluation
 from engine.evaluation.settings import Scored, Settings
 from engine.jobs.sheet import Format
+from engine.stats.verdict import GOOD, Limits
 
 
 class _Options(TypedDict):
@@ -32,6 +35,11 @@ class _Options(TypedDict):
     form: Format
     out: Path | None
     force: bool
+    max_kld: float | None
+    min_same_top: float | None
+    max_ppl_ratio: float | None
+    baseline: Path | None
+    junit: Path | None
     assignments: tuple[str, ...]
 
 
@@ -69,6 +77,14 @@ class _Options(TypedDict):
     is_flag=True,
     help="Never load two models at once; logits that do not fit in memory go through the disk.",
 )
+@limit_options
+@click.option(
+    "--baseline",
+    type=FILE,
+    metavar="FILE",
+    help="An earlier JSON report: exit code 5 where one is worse now.",
+)
+@click.option("--junit", type=FILE, metavar="FILE", help="Write the gate's outcome as JUnit XML.")
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each model; {long_run.HOW}")
 @overwrite_option
@@ -76,18 +92,53 @@ class _Options(TypedDict):
 def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Compare B, C, … with the reference A on a text: KL divergence, equal first choices, perplexity.
 
+    Each candidate gets a verdict: by default KLD at most 0.05, same top at least 90 %, perplexity ratio at
+    most 1.05. Limits that are given count instead of all of these and make the run a gate: exit code 5 unless
+    every candidate is shown to keep to them.
+
     Ctrl-C prints the figures so far. Exit code 3 where a model could not be loaded, 4 where one failed later.
     """
-    file = options["out"]
-    out = OutFile(tables.require_free(file, replace=options["force"])) if file else None
-    job = Evaluation(_settings(names, options), together=not options["alone"])
+    file, replace = options["out"], options["force"]
+    out = OutFile(tables.require_free(file, replace=replace)) if file else None
+    junit = tables.require_free(options["junit"], replace=replace) if options["junit"] else None
+    wanted = _settings(names, options)
+    gate = _gate(options, wanted)
+    job = Evaluation(wanted, gate=gate or NO_GATE, together=not options["alone"])
     interrupted = long_run.run(job, out)
     report = job.report
     for row in (report.reference, *report.candidates):
         if row.error:
             print_error(f"{row.profile}: {row.error.message}", row.error.hint)
     long_run.end(job, options["form"], out)
-    return long_run.exit_code(exit_code(report), out, interrupted=interrupted)
+    if junit:
+        tables.write(gates.junit(report), junit)
+    code = exit_code(report)
+    if gate and code == ExitCode.DONE and not interrupted:
+        code = _passed(report)
+    return long_run.exit_code(code, out, interrupted=interrupted)
+
+
+def _passed(report: Report) -> ExitCode:
+    """Whether the gate opens; what keeps it shut is said on stderr."""
+    shut_by = gates.shut_by(report)
+    for line in shut_by:
+        print_error(line)
+    return ExitCode.NOT_GOOD_ENOUGH if shut_by else ExitCode.DONE
+
+
+def _gate(options: _Options, wanted: Settings) -> Gate | None:
+    """The gate that was asked for, if one was."""
+    limits = Limits(
+        max_kld=options["max_kld"],
+        min_same_top=options["min_same_top"],
+        max_ppl_ratio=options["max_ppl_ratio"],
+    )
+    known = baseline.read(options["baseline"]) if options["baseline"] else None
+    if known:
+        baseline.require_comparable(known, wanted)
+    if not (limits.are_given or known):
+        return None
+    return Gate(limits if limits.are_given else GOOD, known)
 
 
 def exit_code(report: Report) -> ExitCode:

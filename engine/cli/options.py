@@ -1,6 +1,7 @@
 """Options that several commands share, and the profile they make of a name."""
 
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, NamedTuple, TypedDict, TypeVar, get_args
 
 import click
@@ -67,6 +68,32 @@ _OPTIONS = (
     click.option("--seed", type=int, metavar="S", help="Sampling seed."),
     set_option,
 )
+
+
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """Neither infinity nor NaN, which lies in every range."""
+    if value is not None and not isfinite(value):
+        raise click.BadParameter(f"{value} is no finite number", ctx, param)
+    return value
+
+
+def _limit(name: str, metavar: str, text: str, most: float | None = None) -> Callable[[Callback], Callback]:
+    range_ = click.FloatRange(min=0, max=most)
+    return click.option(name, type=range_, callback=_finite, metavar=metavar, help=f"Good enough: {text}.")
+
+
+_LIMITS = (
+    _limit("--max-kld", "NATS", "a mean KLD of at most this"),
+    _limit("--min-same-top", "PERCENT", "at least so many equal first choices", most=100),
+    _limit("--max-ppl-ratio", "RATIO", "at most this perplexity over the reference's"),
+)
+
+
+def limit_options(callback: Callback) -> Callback:
+    """--max-kld, --min-same-top and --max-ppl-ratio."""
+    for option in reversed(_LIMITS):
+        callback = option(callback)
+    return callback
 
 
 def schedule_option(default: AskedSchedule | None) -> Callable[[Callback], Callback]:

@@ -1,10 +1,16 @@
 """What an eval found, so far or in the end: a row a model, and the convention. Pure data."""
 
+from typing import Literal
+
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention
 from engine.protocol import Failure
 from engine.stats.fidelity import Figures
+from engine.stats.verdict import GOOD, Limits
+from engine.units import with_error
+
+Trend = Literal["worse", "better", "same"]
 
 
 class Row(Figures, frozen=True, kw_only=True):
@@ -27,6 +33,25 @@ class Row(Figures, frozen=True, kw_only=True):
     """Why it has no figures, or not all."""
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """A candidate's mean KLD against that of the baseline."""
+
+    profile: str
+    kld: float
+    kld_then: float
+    stderr: float
+    """Of the difference."""
+    trend: Trend
+    """`same` where the difference is within its 95 % interval."""
+
+    @property
+    def line(self) -> str:
+        """`KLD 0.017 against 0.012 in the baseline: worse`."""
+        words = {"same": "no difference beyond the error bars"}.get(self.trend, self.trend)
+        difference = with_error(self.kld - self.kld_then, self.stderr)
+        return f"KLD {self.kld:.4g} against {self.kld_then:.4g} in the baseline: {words} ({difference})"
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """The whole eval, finished or not."""
 
@@ -36,6 +61,10 @@ class Report(Struct, frozen=True, kw_only=True):
     candidates: tuple[Row, ...]
     """In the order they were named."""
     notes: tuple[str, ...] = ()
+    limits: Limits = GOOD
+    """What decides whether a candidate is good enough."""
+    changes: tuple[Change, ...] = ()
+    """Against the baseline, where there is one."""
     versions: dict[str, str] = {}
     hardware: str = ""
 

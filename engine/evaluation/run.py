@@ -11,8 +11,12 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from engine import paths
 from engine.evaluation import settings as texts
+from engine.evaluation.baseline import changes
+from engine.evaluation.gate import Gate
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
 from engine.evaluation.settings import Settings
@@ -32,6 +36,7 @@ from engine.units import bytes_text
 HELD_BYTES = 512 << 20
 HELD_SHARE = 0.25  # of the memory that is free
 DISK_BYTES = 4 << 30
+NO_GATE = Gate()
 CROWDED = frozenset({"out_of_memory", "worker_lost"})
 
 AGAIN = "the reference read the text again for every candidate: its logits ({}) do not fit in memory"
@@ -45,6 +50,7 @@ class Evaluation(Job):
         self,
         settings: Settings,
         *,
+        gate: Gate = NO_GATE,
         together: bool = True,
         held_bytes: int | None = None,
         disk_bytes: int = DISK_BYTES,
@@ -53,6 +59,7 @@ class Evaluation(Job):
         super().__init__()
         texts.require_pair(settings.profiles)
         self.settings = settings
+        self._gate = gate
         self._together, self._disk_bytes = together, disk_bytes
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._reference, *self._candidates = [
@@ -65,14 +72,17 @@ class Evaluation(Job):
     def report(self) -> Report:
         """The figures so far; computed at each call, so look once a second rather than at each event."""
         info, text = self._reference.info, self._reference.text
-        return Report(
+        found = Report(
             convention=text.convention if text else None,
             reference=self._reference.row(None),
             candidates=tuple(side.row(self._reference.scores) for side in self._candidates),
             notes=tuple(self._notes),
+            limits=self._gate.limits,
             versions=info.versions if info else {},
             hardware=info.device_name if info else "",
         )
+        baseline = self._gate.baseline
+        return replace(found, changes=tuple(changes(baseline, found))) if baseline else found
 
     @property
     def sheet(self) -> Sheet:

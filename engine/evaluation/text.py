@@ -8,12 +8,15 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.evaluation.report import Report, Row
+from engine.evaluation.verdicts import Judged, judged
 from engine.jobs.sheet import Sheet
 from engine.stats.fidelity import Kld
 from engine.tables import Cell
-from engine.units import MISSING, bytes_text
+from engine.units import MISSING, bytes_text, with_error
 
 UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
+PARETO = "★"
+PARETO_MEANS = f"{PARETO} no other model here is at least as near, as fast and as small"
 
 
 def sheet(report: Report) -> Sheet:
@@ -23,23 +26,32 @@ def sheet(report: Report) -> Sheet:
     return Sheet(
         above=heading(report) if is_begun else (),
         rows=readable(report) if is_begun else (),
-        below=remarks(report),
-        numbers=[numbers(row) for row in rows],
-        records=rows,
+        below=[*remarks(report), *verdict_lines(report)],
+        numbers=[numbers(row, report) for row in rows],
+        records=[_record(row, report) for row in rows],
         document=_document(report),
     )
 
 
 def readable(report: Report) -> list[dict[str, Cell]]:
     """The reference, then the candidates, the nearest first."""
-    return [cells(report.reference, is_reference=True), *map(cells, report.ranked)]
+    found = {each.profile: each for each in judged(report)}
+    candidates = (cells(row, found.get(row.profile)) for row in report.ranked)
+    return [cells(report.reference, is_reference=True), *candidates]
+
+
+def verdict_lines(report: Report) -> list[str]:
+    """A sentence a candidate; what became of it since the baseline."""
+    changes = (f"{change.profile}: {change.line}" for change in report.changes)
+    return [*changes, *(f"{each.profile}: {each.text}" for each in judged(report))]
 
 
 def heading(report: Report) -> list[str]:
     """What holds for all rows: machine, versions, convention, units."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     convention = report.convention.line if report.convention else ""
-    lines = (report.hardware, versions, convention, UNITS)
+    starred = PARETO_MEANS if any(each.pareto for each in judged(report)) else ""
+    lines = (report.hardware, versions, convention, UNITS, starred)
     return [line for line in lines if line]
 
 
@@ -56,27 +68,30 @@ def remarks(report: Report) -> list[str]:
     return [*report.notes, *own]
 
 
-def cells(row: Row, *, is_reference: bool = False) -> dict[str, Cell]:
+def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) -> dict[str, Cell]:
     """A row for reading."""
     kld = row.kld
+    star = f" {PARETO}" if found and found.pareto else ""
     return {
         "profile": f"{row.profile} (reference)" if is_reference else row.profile,
         "method": row.label,
-        "KLD": _with_error(kld.mean, kld.stderr) if kld else MISSING,
+        "verdict": found.headline + star if found else MISSING,
+        "KLD": with_error(kld.mean, kld.stderr) if kld else MISSING,
         "p50, p95, p99": f"{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
         "max": f"{kld.max:.3g}" if kld else MISSING,
-        "same top": _with_error(row.same_top, row.same_top_stderr, " %"),
-        "RMS Δp": _with_error(row.rms_dp, row.rms_dp_stderr, " %"),
-        "perplexity": _with_error(row.perplexity, row.perplexity_stderr),
-        "ratio": _with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
+        "same top": with_error(row.same_top, row.same_top_stderr, " %"),
+        "RMS Δp": with_error(row.rms_dp, row.rms_dp_stderr, " %"),
+        "perplexity": with_error(row.perplexity, row.perplexity_stderr),
+        "ratio": with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
         "weights": bytes_text(row.weights_bytes),
         "decode tok/s": _speed(row.decode_tok_s),
         "read tok/s": _speed(row.read_tok_s),
     }
 
 
-def numbers(row: Row) -> dict[str, Cell]:
+def numbers(row: Row, report: Report) -> dict[str, Cell]:
     """A row for machines that cannot read JSON."""
+    found = _verdict_on(row, report)
     klds = {f"kld_{name}": getattr(row.kld, name) if row.kld else None for name in Kld.__struct_fields__}
     names = (
         "tokens",
@@ -99,25 +114,13 @@ def numbers(row: Row) -> dict[str, Cell]:
         "profile": row.profile,
         "label": row.label,
         "kernel": row.kernel,
+        "verdict": found.decision if found else None,
+        "grade": found.verdict.grade if found else None,
+        "pareto": found.pareto if found else None,
         **klds,
         **{name: getattr(row, name) for name in names},
         "error": row.error.message if row.error else "",
     }
-
-
-def _with_error(value: float | None, error: float | None, unit: str = "") -> str:
-    """`0.0313 ± 0.0011`: two digits of the error, the value to the same place."""
-    if value is None:
-        return MISSING
-    if not error:
-        return f"{value:.4g}{unit}"
-    places = max(0, 1 - _magnitude(error))
-    return f"{value:.{places}f} ± {error:.{places}f}{unit}"
-
-
-def _magnitude(value: float) -> int:
-    """The power of ten of its first digit: 0.0031 has -3."""
-    return int(f"{value:e}".partition("e")[2])
 
 
 def _speed(tok_s: float | None) -> str:
@@ -134,8 +137,16 @@ def _notes(row: Row, report: Report) -> Iterator[str]:
         yield f"not finished: {row.tokens} of {report.convention.scored_tokens} tokens scored"
 
 
+def _verdict_on(row: Row, report: Report) -> Judged | None:
+    return next((each for each in judged(report) if each.profile == row.profile), None)
+
+
+def _record(row: Row, report: Report) -> object:
+    return msgspec.to_builtins(row) | {"verdict": _verdict_on(row, report)}
+
+
 def _document(report: Report) -> object:
-    found = msgspec.to_builtins(report)
+    found = msgspec.to_builtins(report) | {"verdicts": judged(report)}
     if report.convention:
         found["convention"] |= {"name": report.convention.name, "line": report.convention.line}
     return found

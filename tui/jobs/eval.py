@@ -18,6 +18,7 @@ from tui.jobs.job import Field, KeptJob, Picture, colours, mebibytes, number, pr
 TOKENS = 4096
 WIDTHS = {
     "method": 8,
+    "verdict": 17,
     "KLD": 17,
     "p50, p95, p99": 22,
     "max": 5,
@@ -121,11 +122,11 @@ def table(found: Report, earlier: Report | None) -> list[dict[str, Cell]]:
 
 
 def remarks(found: Report) -> list[str]:
-    """Errors first, then what the reader should know."""
+    """Errors first, then the verdicts, then what the reader should know."""
     rows = (found.reference, *found.candidates)
     errors = [f"{row.profile}: {row.error.message}" for row in rows if row.error]
     said = [remark for remark in texts.remarks(found) if remark not in errors]
-    return [*errors, *said]
+    return [*errors, *texts.verdict_lines(found), *said]
 
 
 def charts(found: Report, colours: Mapping[str, str]) -> tuple[Chart, Chart]:

@@ -225,11 +225,12 @@ async def test_eval_ranks_by_kld(stage: Stager, history: History, monkeypatch: p
         assert isinstance(job, EvalJob) and job.found
         rows = shown(screen)
         assert [row["profile"] for row in rows] == ["smollm2-bf16 (reference)", "smollm2-int8", "smollm2-nf4"]
-        expected = [eval_texts.cells(row) for row in job.found.ranked]
+        expected = eval_texts.readable(job.found)[1:]
         assert rows[1:] == [{name: str(cell) for name, cell in row.items()} for row in expected]
         sizes, speeds = (plot.chart for plot in screen.query(Plot))
         assert sizes and speeds and len(sizes.lines) == len(speeds.lines) == 2
         assert "4 windows of 128" in str(screen.query_one(".facts").render())
+        assert "smollm2-nf4: not good enough: KLD" in str(screen.query_one(".notes").render())
         await wait_until(lambda: history.runs("fidelity"))
 
 

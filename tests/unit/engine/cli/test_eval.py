@@ -37,3 +37,9 @@ def test_a_text_that_cannot_be_read_is_reported_before_a_model_is_loaded(
     (file := tmp_path / "TEXT.TXT").write_bytes(b"caf\xe9")
     assert cli.run(["eval", "no/model", "no/model", "--text", str(file)]) == 2
     assert capsys.readouterr().err == f"quantduel: the text file {file}:1: is not UTF-8 text\n"
+
+
+@pytest.mark.parametrize("limit", [["--max-kld", "nan"], ["--max-kld", "-1"], ["--min-same-top", "101"]])
+def test_a_limit_that_is_none_is_refused(limit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["eval", TINY, TINY, *limit]) == 2
+    assert limit[0] in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""A kept run as the baseline of a new one: who is nearer to the reference now, and who farther.
+
+Owns the reading of the file, which may be anybody's, and what makes two runs comparable. Both runs read the
+same text, so their scatter is not independent; taken as if it were, a difference is overlooked rather than
+made up.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from engine import input_files
+from engine.errors import FileError, InputError
+from engine.evaluation.report import Change, Report, Trend
+from engine.evaluation.settings import Convention, Settings, text_name
+from engine.stats.fidelity import Kld
+from engine.stats.verdict import Z95
+
+MOST_BYTES = 16 << 20
+
+
+class _Kept(Struct):
+    """What of a JSON report counts here; the rest may be of any version."""
+
+    convention: Convention
+    reference: "_KeptRow"
+    candidates: tuple["_KeptRow", ...]
+
+
+class _KeptRow(Struct):
+    profile: str
+    kld: Kld | None = None
+
+
+class Baseline(Struct, frozen=True):
+    """A run's figures that a new one is held against."""
+
+    convention: Convention
+    reference: str
+    klds: dict[str, Kld]
+    """Of the candidates that had one."""
+
+
+def read(file: Path) -> Baseline:
+    """The baseline in a file that `quantduel eval --out FILE.json` wrote; FileError where it is none."""
+    content = input_files.read(file, MOST_BYTES)
+    try:
+        kept = msgspec.json.decode(content, type=_Kept)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise FileError(file, f"no report of an evaluation as JSON: {error}") from error
+    klds = {row.profile: row.kld for row in kept.candidates if row.kld}
+    return Baseline(kept.convention, kept.reference.profile, klds)
+
+
+def require_comparable(baseline: Baseline, settings: Settings) -> None:
+    """InputError where a run with these settings cannot be held against the baseline."""
+    kept = baseline.convention
+    for name, then, now in (
+        ("--text", kept.text, text_name(settings.text)),
+        ("--window", kept.window, settings.window),
+        ("--stride", kept.stride, settings.step),
+        ("--scored", kept.scored, settings.scored),
+        ("the reference", baseline.reference, settings.profiles[0].name),
+    ):
+        if then != now:
+            raise InputError(f"--baseline: {name} was {then} there and is {now} here", "repeat it as it was")
+    if settings.tokens is not None and settings.tokens < kept.tokens:
+        raise InputError(
+            f"--baseline: {kept.tokens} tokens there, {settings.tokens} here", "repeat it as it was"
+        )
+
+
+def changes(baseline: Baseline, report: Report) -> Iterator[Change]:
+    """Every candidate that both runs have."""
+    if report.convention != baseline.convention:
+        return
+    for row in report.candidates:
+        then = baseline.klds.get(row.profile)
+        if then and row.kld and row.complete:
+            yield _change(row.profile, then, row.kld)
+
+
+def _change(profile: str, then: Kld, now: Kld) -> Change:
+    difference, error = now.mean - then.mean, math.hypot(now.stderr, then.stderr)
+    clear = abs(difference) > Z95 * error
+    trend: Trend = ("worse" if difference > 0 else "better") if clear else "same"
+    return Change(profile=profile, kld=now.mean, kld_then=then.mean, stderr=error, trend=trend)

@@ -1,0 +1,89 @@
+"""An evaluation as a gate: what keeps it shut, and the same as JUnit XML, for checks that nobody watches.
+
+Pure. A gate opens only for what is shown to be good enough: what error bars leave undecided keeps it shut.
+"""
+
+from xml.etree import ElementTree as Xml
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from engine.evaluation.baseline import Baseline
+from engine.evaluation.report import Report, Row
+from engine.evaluation.verdicts import Judged, judged
+from engine.sanitize import visible
+from engine.stats.verdict import GOOD, Limits
+
+
+class Gate(Struct, frozen=True):
+    """What candidates are held against, besides the reference."""
+
+    limits: Limits = GOOD
+    baseline: Baseline | None = None
+
+
+def shut_by(report: Report) -> list[str]:
+    """A line for each candidate that is not shown to keep to the limits, or is worse than it was."""
+    found = {each.profile: each for each in judged(report)}
+    lines = [_fault(row, found.get(row.profile)) for row in report.candidates]
+    worse = [f"{change.profile}: {change.line}" for change in report.changes if change.trend == "worse"]
+    return [line for line in lines if line] + worse
+
+
+def junit(report: Report) -> str:
+    """The gate as JUnit XML: a test case a candidate and, with a baseline, one more."""
+    cases = [_case(row, report) for row in report.candidates] + [
+        _element(change.profile, "baseline", "worse" if change.trend == "worse" else "", change.line)
+        for change in report.changes
+    ]
+    failures = sum(case.find("failure") is not None for case in cases)
+    errors = sum(case.find("error") is not None for case in cases)
+    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
+    suite = Xml.Element("testsuite", {"name": "quantduel eval", **counts})
+    properties = Xml.SubElement(suite, "properties")
+    for name, value in _facts(report).items():
+        Xml.SubElement(properties, "property", {"name": name, "value": visible(value, keep_newlines=False)})
+    suite.extend(cases)
+    root = Xml.Element("testsuites", counts)
+    root.append(suite)
+    Xml.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode")
+
+
+def _fault(row: Row, found: Judged | None) -> str:
+    if row.error or found is None or not row.complete:
+        return f"{row.profile}: {row.error.message if row.error else 'not finished'}"
+    return "" if found.decision == "good enough" else f"{row.profile}: {found.text}"
+
+
+def _case(row: Row, report: Report) -> Xml.Element:
+    found = next((each for each in judged(report) if each.profile == row.profile), None)
+    if row.error:
+        case = _element(row.profile, "limits", "", "")
+        Xml.SubElement(case, "error", {"type": row.error.kind, "message": visible(row.error.message)})
+        return case
+    fault = _fault(row, found)
+    kind = found.decision if found and row.complete else "not finished"
+    return _element(row.profile, "limits", kind if fault else "", found.text if found else fault)
+
+
+def _element(profile: str, kind: str, failure: str, text: str) -> Xml.Element:
+    """A test case; `failure` is its type, empty for one that passed."""
+    case = Xml.Element("testcase", {"classname": f"quantduel.{kind}", "name": visible(profile)})
+    if failure:
+        Xml.SubElement(case, "failure", {"type": failure, "message": visible(text)})
+    elif text:
+        Xml.SubElement(case, "system-out").text = visible(text)
+    return case
+
+
+def _facts(report: Report) -> dict[str, str]:
+    limits = {name: value for name, value in asdict(report.limits).items() if value is not None}
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return {
+        "reference": report.reference.profile,
+        "convention": report.convention.line if report.convention else "",
+        "machine": report.hardware,
+        "versions": versions,
+        **{name: f"{value:g}" for name, value in limits.items()},
+    }

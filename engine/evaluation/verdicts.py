@@ -1,0 +1,133 @@
+"""What an evaluation's figures mean: a verdict on each candidate in one sentence, and who is Pareto-optimal.
+
+Pure: reads a report. The rule is in `engine.stats.verdict`; how a report is shown is the business of `text`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from engine.evaluation.report import Report, Row
+from engine.stats.verdict import GOOD, Check, Decision, Limits, Verdict, verdict
+from engine.units import with_error
+
+UNIT = {"KLD": "", "same top": " %", "perplexity ratio": ""}
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """One candidate's verdict."""
+
+    profile: str
+    verdict: Verdict
+    more_tokens: int | None
+    """How many tokens more of the text would decide what is undecided; None where that cannot be said."""
+    pareto: bool
+    """No other model here is at least as near, as fast and as small, and better in one of these."""
+    headline: str
+    """`near lossless`, `good enough`, `not good enough`, `undecided`: the verdict in a word or two."""
+    text: str
+    """All of it in a sentence, without the profile's name."""
+
+    @property
+    def decision(self) -> Decision:
+        """Whether it is good enough."""
+        return self.verdict.decision
+
+
+def judged(report: Report) -> tuple[Judged, ...]:
+    """The verdicts on all candidates that were loaded, in the report's order."""
+    best = pareto((report.reference, *report.candidates))
+    return tuple(_judged(row, report, row.profile in best) for row in report.candidates if row.tokens)
+
+
+def pareto(rows: Sequence[Row]) -> set[str]:
+    """The models that no other one beats by KLD, decode speed and bytes; the first one is the reference."""
+    points = {row.profile: _point(row, is_reference=not place) for place, row in enumerate(rows)}
+    known = [point for point in points.values() if point]
+    return {
+        name for name, point in points.items() if point and not any(_beats(each, point) for each in known)
+    }
+
+
+def headline(found: Verdict, limits: Limits) -> str:
+    """The verdict in a word or two; what passes by other limits than the usual ones has its grade with it."""
+    if all(check.value is None for check in found.checks):
+        return "no verdict"
+    if found.decision != "good enough":
+        return found.decision
+    if found.grade in {"identical", "near lossless"}:
+        return found.grade
+    return "good enough" if limits == GOOD or found.grade == "good" else f"within the limits, {found.grade}"
+
+
+def _judged(row: Row, report: Report, is_best: bool) -> Judged:
+    found = verdict(row, report.limits)
+    more = _more_tokens(found, report)
+    head = headline(found, report.limits)
+    text = f"{head}: {', '.join(_reasons(row, found))}"
+    gains = ", ".join(_gains(row, report.reference))
+    return Judged(
+        profile=row.profile,
+        verdict=found,
+        more_tokens=more,
+        pareto=is_best,
+        headline=head,
+        text="; ".join(part for part in (text, gains, _outlook(found, more)) if part),
+    )
+
+
+def _reasons(row: Row, found: Verdict) -> Iterator[str]:
+    """Every figure with its error, and the limit where it does not keep to it."""
+    limits = {check.figure: _limit_text(check) for check in found.checks}
+    if row.kld is None:
+        yield "not compared with the reference" if row.tokens else "nothing was measured"
+        return
+    yield f"KLD {with_error(row.kld.mean, row.kld.stderr)}{limits.get('KLD', '')}"
+    yield f"same top {with_error(row.same_top, row.same_top_stderr, ' %')}{limits.get('same top', '')}"
+    ratio = with_error(row.perplexity_ratio, row.perplexity_ratio_stderr)
+    yield f"perplexity × {ratio}{limits.get('perplexity ratio', '')}"
+
+
+def _limit_text(check: Check) -> str:
+    """` (at most 0.05)`; nothing for what is within it."""
+    if check.outcome == "within":
+        return ""
+    bound = "at least" if check.figure == "same top" else "at most"
+    limit = f"{bound} {check.limit:g}{UNIT[check.figure]}"
+    return f" ({limit}: the error bars do not decide)" if check.outcome == "undecided" else f" ({limit})"
+
+
+def _gains(row: Row, reference: Row) -> Iterator[str]:
+    if row.decode_tok_s and reference.decode_tok_s:
+        yield f"{row.decode_tok_s / reference.decode_tok_s:.2g} × the decode speed"
+    if row.weights_bytes and reference.weights_bytes:
+        yield f"{row.weights_bytes / reference.weights_bytes * 100:.0f} % of the memory for weights"
+
+
+def _more_tokens(found: Verdict, report: Report) -> int | None:
+    more, cut = found.more_positions, report.convention
+    if found.decision != "undecided" or more is None or cut is None or not cut.scored_tokens:
+        return None
+    return -(-more * cut.tokens // cut.scored_tokens)
+
+
+def _outlook(found: Verdict, more_tokens: int | None) -> str:
+    if found.decision != "undecided" or all(check.value is None for check in found.checks):
+        return ""
+    if more_tokens is None:
+        return "too close to a limit for any text to decide"
+    return f"about {more_tokens} more tokens of text would decide"
+
+
+def _point(row: Row, *, is_reference: bool) -> tuple[float, float, float] | None:
+    """KLD, seconds a token, bytes: less is better; None for what has no place among them."""
+    kld = row.kld.mean if row.kld else None
+    if is_reference:
+        kld = 0.0
+    if kld is None or row.weights_bytes is None:
+        return None
+    return kld, 1 / row.decode_tok_s if row.decode_tok_s else 0.0, row.weights_bytes
+
+
+def _beats(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
