@@ -66,5 +66,5 @@ class Database:
 
 def _hint(error: Exception) -> str:
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return "it is damaged: move it away, and a new one is begun"
-    return "nothing is kept meanwhile"
+        return "it is damaged: move it away, and a new one is started"
+    return "nothing is saved meanwhile"

@@ -87,12 +87,12 @@ def require_free(file: Path, *, replace: bool = False) -> Path:
     try:
         file = paths.expanded(file).resolve()
         if file.exists() and not file.is_file():
-            raise InputError(f"{file} is no file", "name another one")
+            raise InputError(f"{file} is not a file", "choose another name")
         if file.exists() and not replace:
             raise InputError(f"{file} exists already", "--force replaces it")
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, or nobody's home
         raise InputError(
-            f"{file}: {getattr(error, 'strerror', None) or error}", "name another one"
+            f"{file}: {getattr(error, 'strerror', None) or error}", "choose another name"
         ) from error
     return file
 
@@ -105,7 +105,7 @@ def write(text: str, file: Path) -> None:
             stream.write(text + "\n")
         unfinished.replace(file)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}", "name another file") from error
+        raise InputError(f"{file}: {error.strerror}", "choose another file") from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)

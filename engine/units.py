@@ -27,7 +27,7 @@ def parse_bytes(text: str) -> int:
     """`400MiB`, `1.5 GiB`, `800M`, `1073741824` in bytes, by powers of 1024; ValueError for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", text.strip(), re.IGNORECASE)
     if not found:
-        raise ValueError(f"{text!r} is no size such as 400MiB or 1.5GiB")
+        raise ValueError(f"{text!r} is not a size such as 400MiB or 1.5GiB")
     power = "_kmgt".index(found[2].lower() or "_")
     return int(float(found[1]) * 1024**power)
 

@@ -40,11 +40,11 @@ def require_free(out: Path, *, replace: bool) -> Path:
             return out
         fault = _why_not_ours(out)
     except OSError as error:
-        raise InputError(f"{out}: {error.strerror}", "name another folder") from error
+        raise InputError(f"{out}: {error.strerror}", "choose another folder") from error
     if not replace:
-        raise InputError(f"{out} exists already", "name another folder" if fault else "--force replaces it")
+        raise InputError(f"{out} exists already", "choose another folder" if fault else "--force replaces it")
     if fault:
-        raise InputError(f"{out} {fault}", "it is not replaced: name another folder")
+        raise InputError(f"{out} {fault}", "it is not replaced: choose another folder")
     return out
 
 

@@ -75,7 +75,7 @@ def _of_json(line: str, place: str) -> Conversation:
     try:
         read = msgspec.convert(json.loads(line), _Line)
     except json.JSONDecodeError as error:  # it counts lines in the row
-        raise InputError(f"{place}: no JSON: {error.msg}, column {error.colno}") from None
+        raise InputError(f"{place}: not JSON: {error.msg}, column {error.colno}") from None
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(f"{place}: {error}", 'expected {"prompt": …} or {"messages": […]}') from None
     if not all(map(is_text, (read.prompt or "", *(text_of(turn.content) for turn in read.messages)))):

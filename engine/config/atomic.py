@@ -24,7 +24,7 @@ def replacing(file: Path) -> Iterator[Path]:
             unfinished.chmod(place.stat().st_mode & 0o777)
         unfinished.replace(place)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror}", "name another file") from error
+        raise InputError(f"{file}: {error.strerror}", "choose another file") from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)

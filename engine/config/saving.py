@@ -22,7 +22,7 @@ from engine.config.yaml_edit import with_value
 from engine.errors import InputError, ProfileError
 from engine.sanitize import visible
 
-UNTOUCHED = "what comes with QuantDuel stays as it is: give another name"
+UNTOUCHED = "profiles that come with QuantDuel are not changed: choose another name"
 
 
 def place(name: str) -> Path:
@@ -43,7 +43,7 @@ def place(name: str) -> Path:
 def save(wanted: Profile, base: Path | None, file: Path) -> None:
     """Write this profile; `base` is the file whose text it starts from, None where there is none.
 
-    ProfileError where the text cannot be made to say it, InputError where the file cannot be written. What
+    ProfileError where the text cannot be changed to set it, InputError where the file cannot be written. What
     is in `file` is replaced: callers who must not lose it ask first.
     """
     text = to_yaml(wanted) if base is None else input_files.read_text(base, strict_yaml.LARGEST_FILE_BYTES)
@@ -65,7 +65,7 @@ def _write(wanted: Profile, text: str, unfinished: Path, file: Path) -> None:
         for key, value in changes:
             text = with_value(text, key, value)
     keys = ", ".join(".".join(key) for key, _ in changes)
-    raise ProfileError(file, f"cannot be made to say {keys}", hint="save it under another name")
+    raise ProfileError(file, f"cannot be changed to set {keys}", hint="save it under another name")
 
 
 def _read(unfinished: Path, file: Path) -> Profile:

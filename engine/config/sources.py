@@ -66,7 +66,7 @@ def parse_source(text: str) -> Source:
     if text.startswith("random:"):
         shape = text.removeprefix("random:")
         if shape not in shapes():
-            raise InputError(f"no shape named {shape!r}", "known are " + ", ".join(shapes()))
+            raise InputError(f"no shape named {shape!r}", "choose from " + ", ".join(shapes()))
         return Random(shape)
     if "\0" in text:
         raise InputError(f"{text!r} names no model", "a path has no NUL in it")

@@ -222,7 +222,7 @@ def _lines(node: yaml.Node, key: Key, file: Path | str) -> Iterable[tuple[Key, i
             raise ProfileError(file, "a key must be text", line=line, key=".".join(key))
         if name in seen:
             dotted = ".".join((*key, name))
-            raise ProfileError(file, f"given twice, first in line {seen[name]}", line=line, key=dotted)
+            raise ProfileError(file, f"given twice, first on line {seen[name]}", line=line, key=dotted)
         seen[name] = line
         yield from _lines(item, (*key, name), file)
         yield (*key, name), line

@@ -52,7 +52,7 @@ def _row(line: str, place: str) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:  # it counts lines in the row
-        raise ValueError(f"{place} is no JSON: {error.msg}, column {error.colno}") from error
+        raise ValueError(f"{place} is not JSON: {error.msg}, column {error.colno}") from error
 
 
 def _text_of(row: Any, place: str) -> str:

@@ -40,7 +40,7 @@ class Calibration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             names = ", ".join(SETS)
             hint = (
                 nearest(self.dataset, SETS)
-                or f"known are {names}, a file ({', '.join(FILE_TYPES)}), or a list"
+                or f"choose from {names}, a file ({', '.join(FILE_TYPES)}), or a list"
             )
             raise ValueError(f"dataset: no calibration set named {self.dataset!r}; {hint}")
 

@@ -165,7 +165,9 @@ def _missing(duel: Duel) -> NoLens | None:
     infos = [session.info for session in duel.sessions]
     if len(infos) != 2 or not all(session.ready for session in duel.sessions):
         message = "both models must be loaded at once"
-        return NoLens(reason="not ready", message=message, hint="a duel that swaps has one at a time")
+        return NoLens(
+            reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
+        )
     if sorted(side for side, answer in duel.answers.items() if answer.token_ids) != [0, 1]:
         return NoLens(reason="not answered", message="both sides must have answered")
     if len({info.tokenizer_sha256 for info in infos if info}) > 1:

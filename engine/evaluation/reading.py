@@ -66,7 +66,7 @@ class Reading:
             return None
         own = in_windows(self._settings, found)
         if not own.windows:
-            message = f"the text is too short: {len(found.token_ids)} tokens, and none to score among them"
+            message = f"the text is too short: {len(found.token_ids)} tokens, none of them scored"
             side.failure = Failed(kind="bad_input", message=message, hint="try --scored all")
             return None
         if theirs and own.windows != theirs.windows:

@@ -142,7 +142,7 @@ def require_text(name: str) -> str:
         return name
     file = paths.expanded(name)
     if file.suffix.lower() not in FILE_TYPES:
-        hint = nearest(name, TEXTS) or f"known are {', '.join(TEXTS)}, or a file ({', '.join(FILE_TYPES)})"
+        hint = nearest(name, TEXTS) or f"choose from {', '.join(TEXTS)}, or a file ({', '.join(FILE_TYPES)})"
         raise InputError(f"no text named {name!r}", hint)
     if not file.is_file():
         raise InputError(f"no such file: {name}")

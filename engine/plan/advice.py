@@ -40,7 +40,7 @@ def refusal(
     if certain <= free:
         return None
     message = (
-        f"{profile.name} does not fit: {bytes_text(certain)} asked for by its weights and libraries, "
+        f"{profile.name} does not fit: its weights and libraries need {bytes_text(certain)}, "
         f"{bytes_text(free)} free on {found.memory.device}"
         + (f" (by {found.memory.limited_by})" if found.memory.limited_by else "")
     )

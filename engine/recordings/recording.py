@@ -108,7 +108,7 @@ def decoded(content: bytes, name: Path | str) -> Recording:
         for index, turn in enumerate(found.turns):
             _check(index, turn)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise FileError(name, f"is no recording: {error}") from None
+        raise FileError(name, f"is not a recording: {error}") from None
     return found
 
 
@@ -135,16 +135,16 @@ def _version(content: bytes, name: Path | str) -> int:
     try:
         head = msgspec.json.decode(content, type=Head)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise FileError(name, f"is no recording: {error}") from None
+        raise FileError(name, f"is not a recording: {error}") from None
     if head.format != FORMAT:
-        raise FileError(name, "is no recording: `quantduel history export ID duel.json` writes one")
+        raise FileError(name, "is not a recording: `quantduel history export ID duel.json` writes one")
     return head.version if head.version > VERSION else VERSION
 
 
 def _check(index: int, turn: RecordedTurn) -> None:
     """ValueError where this could not have happened."""
     if turn.after is not None and turn.after >= index:
-        raise ValueError("a turn goes on with one that came later")
+        raise ValueError("a turn continues one that came later")
     if any(earlier is not None and earlier >= index for earlier in turn.taken):
         raise ValueError("a turn takes an answer of one that came later")
     for side in (0, 1):

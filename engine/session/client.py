@@ -228,7 +228,7 @@ class Session:
             self._worker = await WorkerProcess.started(self.profile.name, settings)
         except OSError as error:
             hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
-            message = f"no worker can be started: {error.strerror or error}"
+            message = f"cannot start a worker: {error.strerror or error}"
             self._lost = Failed(kind="worker_lost", message=message, hint=hint)
             return
         if self._ending is not None:  # meanwhile

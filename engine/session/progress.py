@@ -22,7 +22,7 @@ STEPS: Mapping[Step, str] = {
     "compile decode step": "compiling the decode step, once on this machine",
     "capture decode step": "the decode step, as a CUDA graph",
 }
-ELSEWHERE = "another QuantDuel makes this checkpoint"
+ELSEWHERE = "another QuantDuel is making this checkpoint"
 
 
 def stage_text(event: Staged, *, with_share: bool = True) -> str:

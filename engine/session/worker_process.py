@@ -94,7 +94,7 @@ class WorkerProcess:
             return decode_event(line) if line else None
         except Exception as error:  # too long, no UTF-8, no JSON, no event, nested without end
             said = next(iter(str(error).splitlines()), "") or type(error).__name__
-            self._end_for(f"said what cannot be read ({said[:200]})")
+            self._end_for(f"sent something that cannot be read ({said[:200]})")
             return None
 
     async def _watch_stdin(self) -> None:

@@ -149,5 +149,5 @@ def _size(text: Config, *names: str) -> int:
 def _needed(text: Config, name: str, most: int) -> int:
     value = number(text, name)
     if value is None:
-        raise UnsoundError(f"says no {name}: no text-generating model that is known here")
+        raise UnsoundError(f"has no {name}: it is not a text-generating model that is known here")
     return whole(value, name, 1, most)

@@ -55,9 +55,9 @@ def parsed(content: bytes, source: Path | str) -> dict[str, Any]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ShapeError(f"{source} is no JSON") from error
+        raise ShapeError(f"{source} is not JSON") from error
     if not isinstance(found, dict):
-        raise ShapeError(f"{source} is no JSON object")
+        raise ShapeError(f"{source} is not a JSON object")
     return found
 
 

@@ -52,7 +52,7 @@ def read(path: Path) -> Header:
     """The header; ShapeError where the file is none."""
     with explained(path), input_files.opened(path) as file:
         if file.read(4) != MAGIC:
-            raise ShapeError(f"{path} is no GGUF file, whatever its name says")
+            raise ShapeError(f"{path} is not a GGUF file, whatever its name says")
         try:
             return _header(file, path)
         except (struct.error, KeyError, UnicodeDecodeError, OverflowError, RecursionError) as error:
@@ -89,7 +89,7 @@ def _header(file: BinaryIO, path: Path) -> Header:
     metadata = {_string(file): _value(file, _unpack(file, "I")[0]) for _ in range(keys)}
     infos = [_tensor_info(file) for _ in range(tensors)]
     if not infos:
-        raise ShapeError(f"{path} has no tensors: it is a vocabulary alone, and no model")
+        raise ShapeError(f"{path} has no tensors: it is only a vocabulary, not a model")
     alignment = whole(metadata.get("general.alignment", ALIGNMENT), "general.alignment", 1, LARGEST_ALIGNMENT)
     data_bytes = os.fstat(file.fileno()).st_size - -(-file.tell() // alignment) * alignment
     offsets = sorted(offset for _, _, offset in infos)
@@ -98,9 +98,7 @@ def _header(file: BinaryIO, path: Path) -> Header:
     if not all(
         0 <= tensor.elements <= 8 * tensor.stored_bytes for tensor in found
     ):  # of a bit each, at least
-        raise ShapeError(
-            f"{path} is cut short or broken: its tensors do not fit into it", "download it again"
-        )
+        raise ShapeError(f"{path} is cut short or broken: its tensors do not fit in it", "download it again")
     return Header(metadata, found)
 
 

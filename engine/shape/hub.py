@@ -80,6 +80,6 @@ def _explained(error: Exception, repo: str) -> ShapeError:
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in {401, 403, 404}:
         hint = "check the spelling; if it is gated or private: `hf auth login`, or set HF_TOKEN"
-        return ShapeError(f"the model hub has no {repo} for us ({status})", hint)
+        return ShapeError(f"the model hub does not give us {repo} ({status})", hint)
     hint = f"check the network and HF_ENDPOINT ({paths.hub_endpoint()}); folders and random:SHAPE need no hub"
     return ShapeError(f"the headers of {repo} cannot be read: the model hub does not answer", hint)

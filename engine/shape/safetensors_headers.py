@@ -46,8 +46,8 @@ def _header(file: Path) -> Mapping[str, Any]:
         file_bytes = os.fstat(content.fileno()).st_size
         length = int.from_bytes(content.read(_PREFIX_BYTES), "little")
         if not 0 < length <= min(LARGEST_BYTES, file_bytes - _PREFIX_BYTES):
-            raise ShapeError(f"{file} is no safetensors file: its header would be {length} bytes long")
-        header = parsed(content.read(length), f"{file} is no safetensors file: its header")
+            raise ShapeError(f"{file} is not a safetensors file: its header would be {length} bytes long")
+        header = parsed(content.read(length), f"{file} is not a safetensors file: its header")
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         ends = (whole(entry["data_offsets"][1], name) for name, entry in entries.items())
         needed = _PREFIX_BYTES + length + max(ends, default=0)

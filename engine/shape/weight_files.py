@@ -70,13 +70,13 @@ def weight_map(index: Path) -> dict[str, str]:
     try:
         files: Any = json_object(index).get("weight_map")
     except ShapeError as error:
-        raise ShapeError(f"{index} is no index of weights ({error.message})", _INDEX_HINT) from error
+        raise ShapeError(f"{index} is not an index of weights ({error.message})", _INDEX_HINT) from error
     if not isinstance(files, dict) or not files:
-        raise ShapeError(f"{index} is no index of weights: it has no weight_map", _INDEX_HINT)
+        raise ShapeError(f"{index} is not an index of weights: it has no weight_map", _INDEX_HINT)
     for name in files.values():
         if not _is_plain(name):
             raise ShapeError(
-                f"{index} names {str(name)[:200]!r}, which is no *.safetensors file of its folder",
+                f"{index} names {str(name)[:200]!r}, which is not a *.safetensors file in its folder",
                 _INDEX_HINT,
             )
     return files

@@ -103,7 +103,7 @@ def test_a_file_that_is_there_is_overwritten_only_where_that_is_asked_for(tmp_pa
             tables.require_free(taken)
         assert tables.require_free(taken, replace=True) == thesis
     for no_file in (folder, Path(os.devnull)):
-        with pytest.raises(InputError, match="is no file"):
+        with pytest.raises(InputError, match="is not a file"):
             tables.require_free(no_file, replace=True)
     tables.write("new", tables.require_free(link, replace=True))
     assert link.is_symlink() and thesis.read_text() == "new\n"

@@ -219,7 +219,7 @@ def test_a_folder_with_a_pipe_or_an_endless_template(tmp_path: Path) -> None:
         fetch(profile(str(tmp_path)), ignore)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"not it", "is no GGUF file")])
+@pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"not it", "is not a GGUF file")])
 def test_a_gguf_file_that_is_none(tmp_path: Path, content: bytes | None, message: str) -> None:
     file = tmp_path / "x.gguf"
     if content is not None:

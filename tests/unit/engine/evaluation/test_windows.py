@@ -86,7 +86,7 @@ def test_parts_of_a_passage_keep_what_it_asks_for() -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("wikitext", "did you mean wikitext2?"), ("nothing.txt", "no such file"), ("a.doc", "known are")],
+    [("wikitext", "did you mean wikitext2?"), ("nothing.txt", "no such file"), ("a.doc", "choose from")],
 )
 def test_a_text_that_is_none_is_reported(name: str, said: str) -> None:
     with pytest.raises(InputError) as caught:

@@ -170,12 +170,12 @@ def test_json_is_read_again(kept: Recording, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (b"", "is no recording"),
-        (b"[" * 100_000, "is no recording"),
+        (b"", "is not a recording"),
+        (b"[" * 100_000, "is not a recording"),
         (b'{"format": "other"}', "`quantduel history export ID duel.json` writes one"),
         (b'{"format": "quantduel recording", "version": 2}', "newer QuantDuel"),
         (b'{"format": "quantduel recording", "version": 1}', "missing required field `profiles`"),
-        (("first_is_left", b'"ns":'), "is no recording"),
+        (("first_is_left", b'"ns":'), "is not a recording"),
     ],
 )
 def test_what_is_no_recording_is_reported_in_a_line(
@@ -201,7 +201,7 @@ def test_a_recording_that_could_not_have_happened_is_refused(kept: Recording, tm
         replace(turn, after=0),
     ):
         export.export(replace(kept, turns=(bad, later)), file := tmp_path / "bad.json")
-        with pytest.raises(FileError, match="is no recording"):
+        with pytest.raises(FileError, match="is not a recording"):
             recording.read(file)
 
 

@@ -78,7 +78,7 @@ def test_links_as_the_hub_s_cache_has_them_are_followed(tmp_path: Path) -> None:
 def test_an_index_leads_nowhere_else(value: object, tmp_path: Path) -> None:
     folder_of(tmp_path, FIRST, "pytorch_model.bin")
     write_index(tmp_path, {"a": FIRST, "b": value})
-    with pytest.raises(ShapeError, match=r"no \*\.safetensors file of its folder"):
+    with pytest.raises(ShapeError, match=r"no \*\.safetensors file in its folder"):
         weight_files(tmp_path)
     assert not is_whole(tmp_path)
 
@@ -95,7 +95,7 @@ def test_a_link_to_a_device_is_no_weight_file(tmp_path: Path) -> None:
 )
 def test_an_index_that_is_none_is_said_so(text: str, tmp_path: Path) -> None:
     (tmp_path / INDEX).write_text(text)
-    with pytest.raises(ShapeError, match=f"{INDEX} is no index of weights"):
+    with pytest.raises(ShapeError, match=f"{INDEX} is not an index of weights"):
         weight_files(tmp_path)
 
 
