@@ -87,7 +87,7 @@ def test_stdin_is_text_with_a_bound(tmp_path: Path) -> None:
         ('{"prompt": "\\ud800 x"}\n', ":1: a lone surrogate"),
         (
             '{"prompt": "a"}\n{prompt}\n',
-            ":2: no JSON: Expecting property name enclosed in double quotes, column 2",
+            ":2: not JSON: Expecting property name enclosed in double quotes, column 2",
         ),
         ("[" * 100_000, ":1: "),
         ('{"messages": [{"role": "user", "content": null}]}\n', "got `null`"),

@@ -25,4 +25,4 @@ def test_amounts_names_and_memory() -> None:
 
 def test_what_another_process_does_is_said_to_be_elsewhere() -> None:
     waiting = Staged(stage="quantize", done=1, total=2, unit="layers", elsewhere=True)
-    assert stage_text(waiting).endswith("1 of 2 layers, another QuantDuel makes this checkpoint")
+    assert stage_text(waiting).endswith("1 of 2 layers, another QuantDuel is making this checkpoint")

@@ -77,7 +77,7 @@ def test_what_a_config_does_not_say_is_said(config: dict[str, object], said: str
 def test_a_broken_header_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
-    with pytest.raises(ShapeError, match="no safetensors file"):
+    with pytest.raises(ShapeError, match="not a safetensors file"):
         find.of(profile.find(str(tmp_path)))
 
 

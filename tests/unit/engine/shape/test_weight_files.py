@@ -78,7 +78,7 @@ def test_links_as_the_hub_s_cache_has_them_are_followed(tmp_path: Path) -> None:
 def test_an_index_leads_nowhere_else(value: object, tmp_path: Path) -> None:
     folder_of(tmp_path, FIRST, "pytorch_model.bin")
     write_index(tmp_path, {"a": FIRST, "b": value})
-    with pytest.raises(ShapeError, match=r"no \*\.safetensors file in its folder"):
+    with pytest.raises(ShapeError, match=r"not a \*\.safetensors file in its folder"):
         weight_files(tmp_path)
     assert not is_whole(tmp_path)
 
