@@ -75,7 +75,10 @@ async def last_of_load(session: Session) -> Event:
         ("say(b'{}'); live()", "sent something that cannot be read"),
         ("say(b'x' * 3_000_000); live()", "sent something that cannot be read"),
         ("sys.stdout.buffer.write(b'x' * 3_000_000); sys.stdout.buffer.flush(); live()", "cannot be read"),
-        ('say(b\'{"event":"staged","stage":"read","done":-1,"ns":1}\'); live()', "sent something that cannot be read"),
+        (
+            'say(b\'{"event":"staged","stage":"read","done":-1,"ns":1}\'); live()',
+            "sent something that cannot be read",
+        ),
         ('say(b\'{"event":"staged","stage":"read","done":1e400,"ns":1}\'); live()', "cannot be read"),
         (
             'say(b\'{"event":"failed","kind":"generation","message":"%s"}\' % (b"x" * 100_000)); live()',
@@ -142,7 +145,7 @@ async def test_a_worker_that_cannot_be_started_is_a_failure(
     monkeypatch.setattr(worker_process, "COMMAND", ("/no/such/python",))
     failed = (await collect(session.load()))[-1]
     assert isinstance(failed, Failed) and failed.kind == "worker_lost"
-    assert "no worker can be started: No such file" in failed.message
+    assert "cannot start a worker: No such file" in failed.message
     await session.close()
     assert await session.ended() == failed
 
