@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from engine.session.client import Session
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker
 os.environ["HF_HUB_OFFLINE"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what is to run behind it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # programs that tests start can be interrupted
 WITH_GPU = os.environ.get("QUANTDUEL_TEST_GPU") == "1"
 REHEARSED = os.environ.get("KIT_DEVICE") == "cpu"  # the tests for a GPU, as far as a CPU can run them
 if not WITH_GPU or REHEARSED:

@@ -67,12 +67,13 @@ def exact(given: Nibbles) -> Tensor:
 
 @once
 def multiplier() -> Callable[..., None]:
-    """The product of one matrix, compiled."""
+    """The product of one matrix, compiled, and kept where the engine keeps its own."""
+    compile.kernels()
     from numba import njit
 
     from engine.worker.step.cpu.kernels import products
 
-    @njit
+    @njit(cache=True)
     def run(matrix: Any, x: Any, at: Any, spare: Any, out: Any) -> None:
         products.lay_out(x, np.uint64(at))
         for thread in range(2):
