@@ -82,7 +82,7 @@ class _Options(TypedDict):
     "--baseline",
     type=FILE,
     metavar="FILE",
-    help="An earlier JSON report: exit code 5 where one is worse now.",
+    help="An earlier JSON report: exit code 5 if a candidate is worse now.",
 )
 @click.option("--junit", type=FILE, metavar="FILE", help="Write the gate's outcome as JUnit XML.")
 @format_option
@@ -93,8 +93,8 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Compare B, C, … with the reference A on a text: KL divergence, equal first choices, perplexity.
 
     Each candidate gets a verdict: by default KLD at most 0.05, same top at least 90 %, perplexity ratio at
-    most 1.05. Limits that are given count instead of all of these and make the run a gate: exit code 5 unless
-    every candidate is shown to keep to them.
+    most 1.05. Limits that are given replace all of these and make the run a gate: exit code 5 unless every
+    candidate is shown to be within them.
 
     Ctrl-C prints the figures so far. Exit code 3 where a model could not be loaded, 4 where one failed later.
     """

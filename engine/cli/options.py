@@ -73,7 +73,7 @@ _OPTIONS = (
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
     """Neither infinity nor NaN, which lies in every range."""
     if value is not None and not isfinite(value):
-        raise click.BadParameter(f"{value} is no finite number", ctx, param)
+        raise click.BadParameter(f"{value} is not a finite number", ctx, param)
     return value
 
 
@@ -84,8 +84,8 @@ def _limit(name: str, metavar: str, text: str, most: float | None = None) -> Cal
 
 _LIMITS = (
     _limit("--max-kld", "NATS", "a mean KLD of at most this"),
-    _limit("--min-same-top", "PERCENT", "at least so many equal first choices", most=100),
-    _limit("--max-ppl-ratio", "RATIO", "at most this perplexity over the reference's"),
+    _limit("--min-same-top", "PERCENT", "at least this share of equal first choices", most=100),
+    _limit("--max-ppl-ratio", "RATIO", "at most this ratio to the reference's perplexity"),
 )
 
 

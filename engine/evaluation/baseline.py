@@ -50,7 +50,7 @@ def read(file: Path) -> Baseline:
     try:
         kept = msgspec.json.decode(content, type=_Kept)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(file, f"no report of an evaluation as JSON: {error}") from error
+        raise FileError(file, f"not a JSON report of an eval: {error}") from error
     klds = {row.profile: row.kld for row in kept.candidates if row.kld}
     return Baseline(kept.convention, kept.reference.profile, klds)
 
@@ -66,10 +66,12 @@ def require_comparable(baseline: Baseline, settings: Settings) -> None:
         ("the reference", baseline.reference, settings.profiles[0].name),
     ):
         if then != now:
-            raise InputError(f"--baseline: {name} was {then} there and is {now} here", "repeat it as it was")
+            raise InputError(
+                f"--baseline: {name} was {then} there and is {now} here", "run it with the same settings"
+            )
     if settings.tokens is not None and settings.tokens < kept.tokens:
         raise InputError(
-            f"--baseline: {kept.tokens} tokens there, {settings.tokens} here", "repeat it as it was"
+            f"--baseline: {kept.tokens} tokens there, {settings.tokens} here", "run it with the same settings"
         )
 
 

@@ -42,7 +42,7 @@ def markdown(recording: Recording) -> str:
 
 def _history(recording: Recording, side: int) -> list[str]:
     said = recording.histories[side]
-    return [f"{LETTERS[side]} had before, {message.role}:\n\n{_fenced(message.content)}" for message in said]
+    return [f"Earlier in {LETTERS[side]}, {message.role}:\n\n{_fenced(message.content)}" for message in said]
 
 
 def _turn(number: int, turn: RecordedTurn, duel: Duel) -> list[str]:

@@ -68,7 +68,7 @@ def _history(side: int, recording: Recording) -> Html:
         element("div", element("b", message.role), element("div", message.content, class_="text"))
         for message in recording.histories[side]
     ]
-    summary = element("summary", f"What {LETTERS[side]} had been asked before")
+    summary = element("summary", f"Earlier messages of {LETTERS[side]}")
     return element("details", summary, *said, class_="card")
 
 
