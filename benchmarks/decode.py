@@ -47,7 +47,7 @@ from engine.worker.checkpoints import demo  # noqa: E402
 from engine.worker.generate import decode, prompt  # noqa: E402
 from engine.worker.load import LoadedModel, load  # noqa: E402
 from engine.worker.step.kv_cache import growing_cache  # noqa: E402
-from engine.worker.step.linear import PackedLinear  # noqa: E402
+from engine.worker.step.linear import FusedLinear  # noqa: E402
 
 PROFILES = ("smollm2-bf16", "smollm2-nf4", "smollm2-rtn4", "smollm2-gptq4")
 QUESTION = (Message("user", "Write a long story about a lighthouse keeper and the sea."),)
@@ -145,7 +145,7 @@ def task_for(loaded: LoadedModel, steps: int) -> Task:
 
 def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
     """The model without the engine's packing: loaded anew where it was packed."""
-    if not any(isinstance(module, PackedLinear) for module in loaded.model.modules()):
+    if not any(isinstance(module, FusedLinear) for module in loaded.model.modules()):
         return loaded.model
     return load(loaded.profile, loaded.info.threads, lambda staged: None, native_step=False).model
 

@@ -59,7 +59,7 @@ def _model_folder(model: str) -> Path:
     source = fetch(of_model(model), lambda _: None)
     if source.kind != "random":
         return source.path
-    with folders.of_source(source, Path(tempfile.mkdtemp())) as made:
+    with folders.source_folder(source, Path(tempfile.mkdtemp())) as made:
         return made.rename(made.with_name("model"))
 
 

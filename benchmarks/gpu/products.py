@@ -54,7 +54,9 @@ def main() -> int:
 
         print("Triton, off by", gemv.check(str(DEVICE), *LAYER["qkv"]))
     products = [told(name, partial(costs, make, copy_bytes_s)) for name, make in candidates()]
-    attentions = [told(name, partial(of_a_room, room)) for room in rooms() for name, of_a_room in attention()]
+    attentions = [
+        told(name, partial(cost_at, capacity)) for capacity in capacities() for name, cost_at in attention()
+    ]
     return int(not all((*products, *attentions)))
 
 
@@ -106,7 +108,7 @@ def graph_us(calls: Sequence[Call]) -> float:
     if not HAS_GPU:
         run()
         return 1.0
-    replay, times_ms = cuda_graph.captured(run, DEVICE), []
+    replay, times_ms = cuda_graph.capture(run, DEVICE), []
     for _ in range(REPLAYS):
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
@@ -279,17 +281,17 @@ def marlin(n: int, k: int) -> Product:
 Heads = tuple[int, int, int]
 HEADS: Heads = (32, 8, 128) if HAS_GPU else (4, 2, 32)  # of queries, of keys; numbers in one
 Attend = Callable[[Tensor, Tensor], object]
-"""(keys, values), both [1, heads of keys, room, size]."""
+"""(keys, values), both [1, heads of keys, capacity, size]."""
 
 
-def rooms() -> tuple[int, ...]:
-    """Sizes of a cache's rooms, three quarters of each filled."""
+def capacities() -> tuple[int, ...]:
+    """Capacities of a cache, three quarters of each filled."""
     return (512, 2048, 8192) if HAS_GPU else (64,)
 
 
 def attention() -> Iterator[tuple[str, Callable[[int], str]]]:
-    """Ways for one token to look at a room, by name; each a line of a room's size."""
-    for make in (grouped, repeated, by_groups, whole_room):
+    """Ways for one token to attend to a cache, by name; each a line per capacity."""
+    for make in (grouped, repeated, by_groups, whole_buffer):
         yield f"attention, {make.__name__}", partial(attention_cost, make)
     if HAS_GPU:
         with suppress(ImportError):
@@ -298,54 +300,54 @@ def attention() -> Iterator[tuple[str, Callable[[int], str]]]:
             yield "attention, varlen_attn", partial(attention_cost, partial(held_alone, varlen_attn))
 
 
-def attention_cost(make: Callable[[Tensor, int, int], Attend], room: int) -> str:
+def attention_cost(make: Callable[[Tensor, int, int], Attend], capacity: int) -> str:
     """µs a layer, and how fast the keys and values that are held were read."""
     heads, kv_heads, size = HEADS
-    held = room * 3 // 4
-    attend = make(rand(1, kv_heads, heads // kv_heads, size), room, held)
-    turns = [rand(2, 1, kv_heads, room, size) for _ in range(6)]
+    held = capacity * 3 // 4
+    attend = make(rand(1, kv_heads, heads // kv_heads, size), capacity, held)
+    turns = [rand(2, 1, kv_heads, capacity, size) for _ in range(6)]
     us = graph_us([partial(attend, keys, values) for keys, values in turns]) / len(turns)
     gb_s = 2 * kv_heads * held * size * 2 / us / 1e3
-    return f"room {room}: {us:.1f} µs a layer, {gb_s:.0f} GB/s of what is held"
+    return f"capacity {capacity}: {us:.1f} µs a layer, {gb_s:.0f} GB/s of what is held"
 
 
-def mask_of(room: int, held: int) -> Tensor:
-    """[1, 1, 1, room]: what is held may be looked at."""
-    return (torch.arange(room, device=DEVICE) < held)[None, None, None]
+def mask_of(capacity: int, held: int) -> Tensor:
+    """[1, 1, 1, capacity]: only what is filled is attended to."""
+    return (torch.arange(capacity, device=DEVICE) < held)[None, None, None]
 
 
-def grouped(q: Tensor, room: int, held: int) -> Attend:
+def grouped(q: Tensor, capacity: int, held: int) -> Attend:
     """As the engine's step does: the heads that share keys as rows of one."""
-    mask = mask_of(room, held)
+    mask = mask_of(capacity, held)
     return lambda k, v: functional.scaled_dot_product_attention(q, k, v, mask)
 
 
-def repeated(q: Tensor, room: int, held: int) -> Attend:
+def repeated(q: Tensor, capacity: int, held: int) -> Attend:
     """As transformers does: keys and values copied for each head."""
-    mask, one, times = mask_of(room, held), single(q), q.shape[2]
+    mask, one, times = mask_of(capacity, held), single(q), q.shape[2]
     return lambda k, v: functional.scaled_dot_product_attention(
         one, k.repeat_interleave(times, 1), v.repeat_interleave(times, 1), mask
     )
 
 
-def by_groups(q: Tensor, room: int, held: int) -> Attend:
+def by_groups(q: Tensor, capacity: int, held: int) -> Attend:
     """torch's own way for shared keys, masked."""
-    mask, one = mask_of(room, held), single(q)
+    mask, one = mask_of(capacity, held), single(q)
     return lambda k, v: functional.scaled_dot_product_attention(one, k, v, mask, enable_gqa=True)
 
 
-def whole_room(q: Tensor, room: int, held: int) -> Attend:
+def whole_buffer(q: Tensor, capacity: int, held: int) -> Attend:
     """Without a mask, what is not held too: wrong, but what flash attention could do."""
     return lambda k, v: functional.scaled_dot_product_attention(q, k, v)
 
 
-def held_alone(varlen_attn: Callable[..., object], q: Tensor, room: int, held: int) -> Attend:
+def held_alone(varlen_attn: Callable[..., object], q: Tensor, capacity: int, held: int) -> Attend:
     """Only what is held, whose number is read on the device."""
-    ends = [torch.tensor([0, end], dtype=torch.int32, device=DEVICE) for end in (1, room)]
+    ends = [torch.tensor([0, end], dtype=torch.int32, device=DEVICE) for end in (1, capacity)]
     used = torch.tensor([held], dtype=torch.int32, device=DEVICE)
     flat = single(q)[:, :, 0]
     return lambda k, v: varlen_attn(
-        flat, k[0].transpose(0, 1), v[0].transpose(0, 1), *ends, 1, room, seqused_k=used, enable_gqa=True
+        flat, k[0].transpose(0, 1), v[0].transpose(0, 1), *ends, 1, capacity, seqused_k=used, enable_gqa=True
     )
 
 

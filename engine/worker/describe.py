@@ -114,7 +114,7 @@ def logical_parameters(model: PreTrainedModel) -> int:
 
 def _biases(module: nn.Module) -> int:
     """Those that are no parameters of their own."""
-    return int(getattr(module, "packed_biases", 0))
+    return int(getattr(module, "fused_biases", 0))
 
 
 def _is_packed(module: nn.Module) -> bool:

@@ -170,7 +170,7 @@ class _Request:
     def answer(self) -> None:
         """From the conversation to Finished, or Failed."""
         with _failures_reported(self.wire, "generation", self.command.request):
-            cores = SpareCores.of(self.loaded.info.threads, self.loaded.device, self.command.threads)
+            cores = SpareCores.for_model(self.loaded.info.threads, self.loaded.device, self.command.threads)
             wanted = self.command.prompt or self.loaded.profile.prompt
             asked = self.loaded.tokenizer, wanted, self.command.messages
             text, token_ids = prompt.render(*asked)
@@ -257,7 +257,7 @@ class _Request:
 
 def _preparation(ns: int) -> tuple[str, ...]:
     """What was done once before an answer's clock began."""
-    return (f"a CUDA graph for longer texts was made before this answer: {ns / 1e9:.1f} s",) if ns else ()
+    return (f"a CUDA graph for longer texts was captured before this answer: {ns / 1e9:.1f} s",) if ns else ()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Captures are counted; on a CPU a capture is a plain run, in rooms as large as on a GPU."""
+"""Captures are counted; on a CPU a capture is a plain run, with buffers as large as on a GPU."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ Run = Callable[[], None]
 def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
     """Grows by a device whenever something is captured on it."""
     made: list[torch.device] = []
-    capture = cuda_graph.captured if HAS_GPU else _run
+    capture = cuda_graph.capture if HAS_GPU else _run
 
     def counted(run: Run, device: torch.device) -> Run:
         made.append(device)

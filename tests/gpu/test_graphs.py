@@ -11,7 +11,7 @@ from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
 from engine.worker.step import cuda_graph, stepper
-from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.kv_cache import GrowingCache, growing_cache
 from engine.worker.step.stepper import Stepper
 from tests.gpu.on_device import DEVICE, PROMPT, cuda_only, loaded, written
@@ -35,20 +35,20 @@ def test_a_graph_writes_what_single_kernels_write(method: Method, monkeypatch: p
 
 @pytest.mark.parametrize("dtype", OFF)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_every_replay_computes_in_rooms_of_every_size(
+def test_every_replay_computes_with_buffers_of_every_size(
     method: Method, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loaded(method, dtype)
-    for room in (256, 512, 2048):
-        cache, single = (growing_cache(model.model.config, room) for _ in range(2))
+    for capacity in (256, 512, 2048):
+        cache, single = (growing_cache(model.model.config, capacity) for _ in range(2))
         replaying = read(model, cache)
         with monkeypatch.context() as patch:
             patch.setattr(stepper, "REPLAYING", ())
             eager = read(model, single)
-        assert cache.capacity_tokens == room
+        assert cache.capacity_tokens == capacity
         for _ in range(8):
             off = stepped(replaying, eager, cache)
-            assert off < OFF[dtype] * float(eager.logits.abs().max()), (room, off)
+            assert off < OFF[dtype] * float(eager.logits.abs().max()), (capacity, off)
 
 
 def read(model: LoadedModel, cache: GrowingCache) -> Stepper:
@@ -63,8 +63,8 @@ def read(model: LoadedModel, cache: GrowingCache) -> Stepper:
 def stepped(replaying: Stepper, eager: Stepper, cache: GrowingCache) -> float:
     """How far the logits of both are apart behind the same token. No old ones can pass for new ones."""
     token = eager.logits.argmax(-1, keepdim=True)
-    step = cache.made_for_rooms
-    assert isinstance(step, ReplayedStep)
+    step = cache.captured_step
+    assert isinstance(step, CapturedStep)
     step.logits.fill_(torch.nan)
     replaying.read(token)
     eager.read(token)
@@ -80,7 +80,7 @@ def test_no_cold_answer_holds_a_capture(captures: list[torch.device]) -> None:
     assert len(captures) == 1
 
 
-def test_an_answer_that_outgrows_its_rooms_is_not_interrupted_by_a_capture(
+def test_an_answer_that_outgrows_its_buffers_is_not_interrupted_by_a_capture(
     captures: list[torch.device],
 ) -> None:
     model = loaded(Full())
@@ -88,7 +88,7 @@ def test_an_answer_that_outgrows_its_rooms_is_not_interrupted_by_a_capture(
     decode.prepare(model, cache)
     steps = list(decode.generate(model, PROMPT, LONG, lambda: False, cache))
     assert len(captures) == 1
-    assert isinstance(steps[-1], decode.End) and "more than a graph was made for" in steps[-1].notes[0]
+    assert isinstance(steps[-1], decode.End) and "beyond the capacity of the CUDA graph" in steps[-1].notes[0]
 
 
 def test_int8_with_outliers_decodes_uncaptured_and_says_so(captures: list[torch.device]) -> None:
@@ -105,7 +105,7 @@ def test_what_waits_is_refused_before_it_is_captured() -> None:
         x.sum().item()
 
     with pytest.raises(RuntimeError, match="synchroniz"):
-        cuda_graph.captured(waits, DEVICE)
+        cuda_graph.capture(waits, DEVICE)
 
 
 @cuda_only
@@ -119,7 +119,7 @@ def test_a_failed_capture_leaves_stream_allocator_and_random_numbers() -> None:
             float(y.sum())
 
     with pytest.raises(RuntimeError):
-        cuda_graph.captured(breaks, DEVICE)
+        cuda_graph.capture(breaks, DEVICE)
     assert torch.cuda.current_stream(DEVICE) == before
     reserved = torch.cuda.memory_reserved(DEVICE)
     del large
@@ -132,7 +132,7 @@ def test_a_failed_capture_leaves_stream_allocator_and_random_numbers() -> None:
     def adds() -> None:
         z.add_(x)
 
-    replayed = cuda_graph.captured(adds, DEVICE)
+    replayed = cuda_graph.capture(adds, DEVICE)
     held = float(z[0])
     replayed()
     assert float(z[0]) == held + 1

@@ -144,8 +144,8 @@ def test_a_packed_model_on_one_device_has_no_hooks_and_everybodys_attention(
 ) -> None:
     on()
     loads = Loads(monkeypatch)
-    model = gptqmodel_api.load_packed(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
-    assert not any(hasattr(module, "_hf_hook") for module in model.modules()) and native.suits(model)
+    model = gptqmodel_api.load_quantized(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+    assert not any(hasattr(module, "_hf_hook") for module in model.modules()) and native.supports(model)
     assert loads.asked == ["gptq_marlin"] and loads.sees_flash_attention == [False]
     assert gptqmodel_api.notes(model) == () and loader().is_flash_attn_2_available()
 
@@ -155,7 +155,7 @@ def test_a_kernel_that_refuses_after_all_gives_way_with_a_note(
 ) -> None:
     on()
     loads = Loads(monkeypatch, ValueError("out_features must be divisible by 64"))
-    model = gptqmodel_api.load_packed(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+    model = gptqmodel_api.load_quantized(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
     assert loads.asked == ["gptq_marlin", "gptq_triton"]
     assert "divisible by 64" in gptqmodel_api.notes(model)[0]
 
@@ -166,7 +166,7 @@ def test_what_every_kernel_refuses_is_told_as_the_first_did(
     on()
     Loads(monkeypatch, *(ValueError(str(number)) for number in range(3)))
     with pytest.raises(ValueError, match="0"):
-        gptqmodel_api.load_packed(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
+        gptqmodel_api.load_quantized(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
 
 
 def test_gptqmodels_classes_take_what_the_table_sends_them() -> None:

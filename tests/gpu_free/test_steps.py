@@ -39,7 +39,7 @@ PROMPT_TOKENS = 7
 @pytest.fixture(autouse=True)
 def gpu() -> Iterator[None]:
     with fake_cuda(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_graph, "captured", _run_once)
+        patch.setattr(cuda_graph, "capture", _run_once)
         patch.setattr(captured_step, "_require_equal", lambda found, expected: None)
         yield
     captured_step.step_of.cache_clear()
@@ -123,7 +123,7 @@ def stepper(model: PreTrainedModel, batch: int = 1) -> Stepper:
     steps = Stepper(model, cache)
     assert steps.prepare(torch.zeros((batch, 1), dtype=torch.long, device=GPU))
     steps.read(torch.zeros((batch, PROMPT_TOKENS), dtype=torch.long, device=GPU))
-    assert steps.mode == "graph", steps._why_not
+    assert steps.mode == "graph", steps._eager_reason
     return steps
 
 
@@ -133,7 +133,7 @@ def counted(name: str, method: str, batch: int = 1) -> dict[str, int]:
     for layers in (1, 2):
         steps = stepper(made(name, method, layers), batch)
         with Launches() as launches:
-            steps._cache.made_for_rooms.run()  # type: ignore[attr-defined]
+            steps._cache.captured_step.run()  # type: ignore[attr-defined]
         assert launches.crossings == []
         found.append(len(launches.names))
         captured_step.step_of.cache_clear()
@@ -162,7 +162,7 @@ def test_prompt_steps_and_choices_stay_on_the_gpu(name: str, settings: Generatio
             assert steps.runs_ahead
             steps.read(choice)
     assert launches.crossings == []
-    steps.settle()
+    steps.sync_length()
     assert steps._cache.get_seq_length() == PROMPT_TOKENS + 3
 
 
@@ -200,7 +200,7 @@ def test_the_harness_notices_waits_and_copies() -> None:
 def write_table() -> None:
     """Count anew, and keep it."""
     with fake_cuda(), torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda_graph, "captured", _run_once)
+        patch.setattr(cuda_graph, "capture", _run_once)
         patch.setattr(captured_step, "_require_equal", lambda found, expected: None)
         table = {name: {method: counted(name, method) for method in METHODS} for name in MODELS}
     TABLE.write_text(json.dumps(table, indent=2) + "\n")

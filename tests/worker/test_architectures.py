@@ -129,7 +129,7 @@ def test_states_are_part_of_the_memory(folder_of: Callable[[str], Path]) -> None
     Stepper(loaded.model, cache).read(torch.tensor([TOKENS]))
     linear, attention = cache.layers
     states = linear.conv_states[0].nbytes + linear.recurrent_states[0].nbytes
-    assert memory.cache_bytes(cache) == states + attention.key_room.nbytes + attention.value_room.nbytes
+    assert memory.cache_bytes(cache) == states + attention.key_buffer.nbytes + attention.value_buffer.nbytes
 
 
 def test_float64_answers_as_generate_does(folder_of: Callable[[str], Path]) -> None:
@@ -175,5 +175,5 @@ def test_a_token_without_a_row_is_named_before_anything_is_read(
 
 def test_a_class_that_only_has_a_known_name_keeps_its_own_step() -> None:
     same_name = type("LlamaForCausalLM", (LlamaForCausalLM,), {})
-    assert native.suits(model_of("llama"))
-    assert not native.suits(same_name(model_of("llama").config).eval())
+    assert native.supports(model_of("llama"))
+    assert not native.supports(same_name(model_of("llama").config).eval())

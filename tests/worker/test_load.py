@@ -60,7 +60,7 @@ def test_the_model_says_what_it_is(tiny: LoadedModel) -> None:
     info = tiny.info
     assert (info.label, info.dtype, info.device) == ("bf16", "bfloat16", "cpu")
     packs = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    otherwise = ("native", "PackedLinear" if packs else "Linear")
+    otherwise = ("native", "OneDnnLinear" if packs else "Linear")
     assert (info.step, info.kernel) == (("compiled", "Linear") if compile.openmp() else otherwise)
     assert (info.architecture, info.parameters, info.context_length) == ("LlamaForCausalLM", 426_624, 2048)
     assert info.weights.total_bytes == pytest.approx(2 * info.parameters, rel=0.001)
@@ -304,7 +304,7 @@ def test_a_model_with_weights_of_its_own_lets_the_checkpoint_file_go(
     shutil.copytree(demo_folder, copy)
     full = loaded(str(copy), Full())
     held = resident_bytes(str(copy))  # none of it where the CPU's kernels have packed the weights anew
-    packed = full.info.kernel == "PackedLinear"
+    packed = full.info.kernel == "OneDnnLinear"
     assert held == 0 if packed else held > 0.9 * full.info.weights.total_bytes
     before = next_token(full, FRANCE)
     del full

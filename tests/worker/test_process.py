@@ -240,7 +240,7 @@ def test_out_of_memory_is_a_result_and_the_worker_goes_on(middling: Worker) -> N
         process.rlimit(psutil.RLIMIT_AS, (resource.RLIM_INFINITY, limits[1]))
     assert isinstance(failed, Failed)
     assert (failed.kind, failed.request) == ("out_of_memory", 2), failed
-    assert "asked for" in failed.message
+    assert "requested" in failed.message
     assert failed.hint
     assert isinstance(middling.ask(3, "Hello", max_new_tokens=1)[-1], Finished)
 

@@ -54,7 +54,7 @@ def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
     assert found.weights_bytes == pytest.approx(loaded.info.weights.total_bytes, rel=0.002)
     beside = {term.name for term in (*found.runtime, *found.activations)}
     assert ("compiler" in beside) == (loaded.info.step == "compiled")
-    assert ("dequantized weights" in beside) == (loaded.info.kernel == "PackedNibbles")
+    assert ("dequantized weights" in beside) == (loaded.info.kernel == "Int4Linear")
 
 
 @pytest.mark.parametrize("most", ["native", "forward"])

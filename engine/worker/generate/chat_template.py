@@ -1,4 +1,4 @@
-"""Chat templates filled: text of strangers that is run, so in bounds, and content in the form it wants.
+"""Fills chat templates: they are untrusted code, so run with limits, and get content in the form they expect.
 
 Renders with transformers' own code. Knows tokenizers; must not know profiles, nor how a text becomes ids.
 """
@@ -22,13 +22,13 @@ MOST_BYTES = 1 << 29
 MOST_CHARACTERS = 32 << 20
 OTHERWISE = "`prompt.template` can be `raw`, or a Jinja file of your own"
 
-SWITCHES = ("enable_thinking", "thinking")  # what templates ask, by whose template it is
-_A_LIST_AS_TEXT = re.compile(r"""["']type["']: ?["']text["']""")
+SWITCHES = ("enable_thinking", "thinking")  # the variables that templates read
+_LIST_AS_TEXT = re.compile(r"""["']type["']: ?["']text["']""")
 
 Conversation = Sequence[Message]
 
 
-def own(tokenizer: PreTrainedTokenizerBase) -> str:
+def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
     """The tokenizer's template, the default one where it has several; empty where it has none."""
     template = tokenizer.chat_template or ""
     if isinstance(template, str):
@@ -42,7 +42,7 @@ def own(tokenizer: PreTrainedTokenizerBase) -> str:
 def fill(
     tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, thinking: Thinking = "auto"
 ) -> str:
-    """The text a template makes of a conversation; InputError where it refuses, fails or has no end."""
+    """The text a template renders from a conversation; InputError where it refuses, fails or never ends."""
     form = _form(tokenizer, template, _roles(conversation))
     try:
         return _rendered(tokenizer, template, conversation, form.in_parts, thinking)
@@ -54,7 +54,7 @@ def fill(
 def can_switch_thinking(
     tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation
 ) -> bool:
-    """Whether the template makes another text of a conversation that is to be thought about."""
+    """Whether the template renders a conversation differently with thinking switched on and off."""
     ways: tuple[Thinking, ...] = ("on", "off")
     return len({fill(tokenizer, template, conversation, way) for way in ways}) > 1
 
@@ -62,9 +62,9 @@ def can_switch_thinking(
 def unread(
     tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, text: str
 ) -> list[Role]:
-    """The roles of messages whose words are not in the text that the template made of them, each once.
+    """The roles of messages whose words are missing from the rendered text, each once.
 
-    Thoughts before `</think>` are not missed: templates of reasoning models leave those of earlier turns out.
+    Thoughts before `</think>` do not count: templates of reasoning models drop those of earlier turns.
     """
     lost = set(_form(tokenizer, template, _roles(conversation)).lost)
     lost |= {message.role for message in conversation if _said(message) not in text}
@@ -81,7 +81,7 @@ def _roles(conversation: Conversation) -> tuple[Role, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How a template wants content: as a list of parts for these roles; and whose it leaves out even so."""
+    """How a template expects content: as a list of parts for these roles; and which roles it still drops."""
 
     in_parts: frozenset[str] = frozenset()
     lost: frozenset[str] = frozenset()
@@ -89,7 +89,7 @@ class _Form:
 
 @lru_cache(maxsize=32)
 def _form(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[Role, ...]) -> _Form:
-    """Found by trying: content is text, unless words get lost or refused so that come through in parts."""
+    """Found by trying: content is text, unless words are lost or refused that come through as parts."""
     everybody = frozenset(roles)
     as_text = _lost(tokenizer, template, roles, frozenset())
     if as_text == frozenset():
@@ -104,13 +104,13 @@ def _form(tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[Role, 
 def _lost(
     tokenizer: PreTrainedTokenizerBase, template: str, roles: tuple[Role, ...], in_parts: frozenset[str]
 ) -> frozenset[str] | None:
-    """Whose made-up words do not come through; None where the template refuses them."""
+    """The roles whose made-up words do not come through; None where the template refuses them."""
     words = [Message(role, f"word{number:04d}made") for number, role in enumerate(roles)]
     try:
         text = _rendered(tokenizer, template, words, in_parts).lower()
     except TemplateError:
         return None
-    if in_parts and _A_LIST_AS_TEXT.search(text):
+    if in_parts and _LIST_AS_TEXT.search(text):
         return None
     return frozenset(word.role for word in words if word.content not in text)
 
@@ -136,7 +136,7 @@ def _rendered(
         raise InputError(f"the chat template takes more than {MOST_BYTES >> 20} MiB", OTHERWISE) from None
     except TemplateError:
         raise
-    except Exception as error:  # whatever an expression of a stranger raises
+    except Exception as error:  # whatever an untrusted expression raises
         raise TemplateError(first_line(error)) from error
     if len(text) > MOST_CHARACTERS:
         raise InputError(f"the chat template writes more than {MOST_CHARACTERS >> 20} MiB of text", OTHERWISE)
@@ -149,5 +149,5 @@ def _content(message: Message, in_parts: frozenset[str]) -> str | list[dict[str,
 
 def _hint(conversation: Conversation) -> str:
     if conversation[0].role == "system":
-        return "some models know no system message: leave `prompt.system` out"
+        return "some models take no system message: leave out `prompt.system`"
     return OTHERWISE

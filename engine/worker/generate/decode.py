@@ -27,7 +27,7 @@ from engine.worker.step import GrowingCache, Stepper
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What was said before of an answer that is gone on with."""
+    """The part of an answer that was written before it was resumed."""
 
     token_ids: tuple[int, ...]
     pieces: tuple[str, ...]
@@ -35,7 +35,7 @@ class Resumption:
 
 @dataclass(frozen=True, slots=True)
 class Prefill:
-    """So many of the prompt's tokens have been read."""
+    """How many of the prompt's tokens have been read."""
 
     done: int
     total: int
@@ -75,16 +75,16 @@ def generate(  # noqa: PLR0913  # a request, spelled out
 ) -> Iterator[Step]:
     """Answer a prompt: Prefill (the first with `done` 0), Token after Token, one End.
 
-    The last `answered` of `token_ids` are an answer that was cut: Resumption comes first, and then what would
-    have come without the cut, sampled or not.
+    The last `answered` of `token_ids` are an answer that was interrupted: Resumption comes first, then what
+    would have come without the interruption, sampled or not.
 
     In float32 greedy tokens are those of transformers' own `generate`. `cancelled` is asked before every
     token and every chunk, and on a CPU also within a chunk, which is then forgotten. `cache` is the caller's,
-    and may hold the first of `token_ids` already, but not all of them. InputError where the prompt leaves no
-    room, or has a token that the model does not know.
+    and may hold the first of `token_ids` already, but not all of them. InputError where the prompt fills the
+    context window, or has a token that the model does not know.
     """
     readable.require_embedded(loaded.model, loaded.tokenizer, token_ids)
-    limit = int(min(generation.max_new_tokens, room(loaded.info.context_length, len(token_ids))))
+    limit = int(min(generation.max_new_tokens, tokens_left(loaded.info.context_length, len(token_ids))))
     model = steps.begin(loaded.model, cache)
     prompt = torch.tensor([token_ids], device=loaded.device)
     unread = prompt[:, cache.get_seq_length() :]
@@ -92,7 +92,7 @@ def generate(  # noqa: PLR0913  # a request, spelled out
     if answered:
         ids = tuple(token_ids[-answered:])
         yield Resumption(ids, tuple(answer.take(id) for id in ids))
-    chunks = model.pieces(unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
+    chunks = model.chunks(unread, runtime.chunk_tokens(loaded.info.parameters, loaded.device.type))
     if not (yield from _prefill(model, chunks, cancelled)):
         yield End("cancelled", "")
         return
@@ -103,9 +103,9 @@ def generate(  # noqa: PLR0913  # a request, spelled out
 
 
 def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
-    """Have ready what the steps of an answer in this cache need once; the nanoseconds of that, 0 for nothing.
+    """Do once what the steps of an answer in this cache need; the nanoseconds it took, 0 for nothing to do.
 
-    It belongs on no answer's clock. `cache` holds the beginning of a prompt or nothing.
+    It counts towards no answer's time. `cache` holds the beginning of a prompt or nothing.
     """
     started_ns = time.monotonic_ns()
     model = steps.begin(loaded.model, cache)
@@ -113,14 +113,14 @@ def prepare(loaded: LoadedModel, cache: GrowingCache, batch: int = 1) -> int:
     return time.monotonic_ns() - started_ns if model.prepare(token_ids) else 0
 
 
-def room(context_length: int, prompt_tokens: int) -> float:
-    """How many tokens fit behind a prompt, any number where `context_length` is 0; InputError for none."""
+def tokens_left(context_length: int, prompt_tokens: int) -> float:
+    """How many tokens fit after a prompt, infinity where `context_length` is 0; InputError for none."""
     if prompt_tokens == 0:
-        raise InputError("the prompt has no tokens", "this model needs at least one to begin with")
+        raise InputError("the prompt has no tokens", "this model needs at least one to start from")
     left = context_length - prompt_tokens if context_length else math.inf
     if left <= 0:
         raise InputError(
-            f"the prompt has {prompt_tokens} tokens, the context window {context_length}: no room to answer",
+            f"the prompt has {prompt_tokens} tokens, the context window {context_length}: none are left",
             "shorten the prompt or clear the conversation",
         )
     return left
@@ -134,7 +134,7 @@ def end_tokens(loaded: LoadedModel) -> frozenset[int]:
 
 
 class _Chooser:
-    """Picks tokens for one answer, with its own random numbers and its own memory of what was said."""
+    """Picks tokens for one answer, with its own random numbers and its own set of seen tokens."""
 
     def __init__(self, generation: Generation, prompt: Tensor, logits: Tensor) -> None:
         self._generation, self._home = generation, prompt.device
@@ -143,7 +143,7 @@ class _Chooser:
         self._seen = sampling.seen_tokens(prompt.to(logits.device), logits.shape[-1]) if penalized else None
 
     def skip(self, tokens: int, logits: Tensor) -> None:
-        """The random numbers of this many tokens were used before."""
+        """Draw and drop the random numbers of this many tokens, which were used before."""
         for _ in range(tokens if self._generation.temperature >= sampling.GREEDY_BELOW else 0):
             torch.empty_like(logits).exponential_(1, generator=self._rng)
 
@@ -167,7 +167,7 @@ class _Answer:
         self.is_over = False
 
     def take(self, token_id: int) -> str:
-        """The text this token lets out; an end token has none."""
+        """The text this token completes; an end token has none."""
         if token_id in self._ends:
             self.is_over = True
             return ""
@@ -209,7 +209,7 @@ def choices(
 ) -> Generator[tuple[list[int], int]]:
     """Token ids [batch] of one step after another, and when they were known here.
 
-    Where a GPU works, it has the next step's work before this one's tokens are looked at.
+    A GPU gets the next step's work before this one's tokens are looked at.
     """
     try:
         choice = choose(model.logits)
@@ -221,7 +221,7 @@ def choices(
             if left and not is_ahead:
                 choice = _next(model, choose, choice)
     finally:
-        model.settle()
+        model.sync_length()
 
 
 def _next(model: Stepper, choose: Callable[[Tensor], Tensor], choice: Tensor) -> Tensor:
@@ -241,7 +241,7 @@ class _Arriving:
             self._arrived.record()
 
     def ids(self) -> list[int]:
-        """Waits for it, and for nothing that was begun later."""
+        """Waits for it, and for nothing that was launched later."""
         if self._arrived is not None:
             self._arrived.synchronize()
         ids: list[int] = self._here.view(-1).tolist()

@@ -15,7 +15,7 @@ class Detokenizer:
     """Text of a growing list of ids, in constant time per token.
 
     Only a short window is decoded: the last token whose text is out (its presence keeps leading spaces right)
-    and what is still open behind it. A tail that may be half a character waits for the next token; so does a
+    and what is still open after it. A tail that may be half a character waits for the next token; so does a
     run of byte tokens, because tokenizers judge its bytes together.
     """
 

@@ -1,6 +1,6 @@
 """A conversation as the text and token ids a model reads: chat template, raw completion, or a Jinja file.
 
-Knows tokenizers, not models. What begins a text (BOS) stands there once, whoever writes it.
+Knows tokenizers, not models. BOS is there once, whoever adds it.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ Conversation = Sequence[Message]
 
 _WHOSE = {
     "system": "the system message",
-    "user": "what the user says",
-    "assistant": "what the model said before",
+    "user": "the user's messages",
+    "assistant": "the model's earlier answers",
 }
 
 
@@ -47,7 +47,7 @@ def render(
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = True) -> list[int]:
-    """Token ids of a text, with one BOS where the text and the tokenizer both bring it."""
+    """Token ids of a text, with one BOS where the text and the tokenizer both add it."""
     ids: list[int] = tokenizer(text, add_special_tokens=adding_bos)["input_ids"]
     bos = tokenizer.bos_token_id
     doubled = bos is not None and ids[:2] == [bos, bos]
@@ -68,25 +68,27 @@ def remarks(
         lost = chat_template.unread(tokenizer, source, conversation, text)
         chosen = prompt.thinking
         if chosen != "auto" and not chat_template.can_switch_thinking(tokenizer, source, conversation):
-            found.append(f"the template has no switch for thinking: `thinking: {chosen}` changes nothing")
-        found += [f"the template leaves {_WHOSE[role]} out" for role in lost]
+            found.append(f"the template has no switch for thinking: `thinking: {chosen}` has no effect")
+        found += [f"the template leaves out {_WHOSE[role]}" for role in lost]
         if names := _special_in(tokenizer, conversation, token_ids):
-            found.append(f"special tokens in a message's text are read as such: {', '.join(names)}")
+            found.append(f"special tokens in a message's text are read as special tokens: {', '.join(names)}")
     bos = tokenizer.bos_token
     if bos and tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id:
         is_chat = prompt.template == "chat" and bool(tokenizer.chat_template)
         begins = text.startswith(bos)
         if is_chat and not begins:
-            found.append("the tokenizer begins a text with BOS, the chat template does not: there is none")
+            found.append(
+                "the tokenizer starts a text with BOS, the chat template does not: the prompt has none"
+            )
         elif text.startswith(bos * 2) or (begins and not is_chat):
-            found.append("BOS came twice, from the text and from the tokenizer: it was put once")
-    if _ends_of_itself(tokenizer, text, token_ids):
-        found.append("the tokenizer ends a text with EOS: the model reads one behind the prompt")
+            found.append("BOS came twice, from the text and from the tokenizer: one was dropped")
+    if _ends_with_added_eos(tokenizer, text, token_ids):
+        found.append("the tokenizer ends a text with EOS: the model reads one after the prompt")
     return tuple(found)
 
 
-def _ends_of_itself(tokenizer: PreTrainedTokenizerBase, text: str, token_ids: Sequence[int]) -> bool:
-    """Whether an end of text stands behind the ids that is not in the text."""
+def _ends_with_added_eos(tokenizer: PreTrainedTokenizerBase, text: str, token_ids: Sequence[int]) -> bool:
+    """Whether the ids end with an EOS that is not in the text."""
     eos = tokenizer.eos_token
     return bool(eos) and list(token_ids[-1:]) == [tokenizer.eos_token_id] and not text.rstrip().endswith(eos)
 
@@ -101,7 +103,7 @@ def _special_in(
 
 
 def sha256(token_ids: Sequence[int]) -> str:
-    """The digest that proves two prompts equal: of the ids as little-endian 32-bit integers."""
+    """SHA-256 of the ids as little-endian 32-bit integers, to prove two prompts equal."""
     return hashlib.sha256(struct.pack(f"<{len(token_ids)}i", *token_ids)).hexdigest()
 
 
@@ -113,10 +115,10 @@ def _with_system(system: str | None, messages: Conversation) -> Conversation:
 
 
 def template(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> str:
-    """The chat template that is filled; empty for plain completion."""
+    """The chat template in use; empty for plain completion."""
     if prompt.template == "raw":
         return ""
-    return chat_template.own(tokenizer) if prompt.template == "chat" else _read(prompt.template)
+    return chat_template.default_template(tokenizer) if prompt.template == "chat" else _read(prompt.template)
 
 
 def _read(file: str) -> str:

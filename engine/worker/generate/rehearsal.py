@@ -1,4 +1,4 @@
-"""Everything that happens once on a GPU, done while a model is loaded and before anybody waits for an answer.
+"""Everything that happens once on a GPU, done while a model loads and before anybody waits for an answer.
 
 Kernels are loaded and chosen at their first use, and a decode step is captured once. Owns the first cache's
 size and an answer that nobody reads. Must not know the wire.
@@ -25,7 +25,7 @@ EVERYTHING = Generation(
 
 @torch.inference_mode()
 def rehearsed(loaded: LoadedModel, kept: KeptCache, report: Report) -> None:
-    """Have a step captured for a first conversation, which `kept` then has, and every kernel used once."""
+    """Capture a step for a first conversation, leave it in `kept`, and use every kernel once."""
     if not Stepper.replays_on(loaded.device):
         return
     report(Staged(stage="warm up", step="capture decode step"))
@@ -47,5 +47,5 @@ def _prompt(loaded: LoadedModel) -> list[int]:
 
 
 def first_tokens(loaded: LoadedModel) -> int:
-    """What a first conversation takes: a prompt, and an answer as long as the profile lets it be."""
+    """What a first conversation takes: a prompt, and the longest answer that the profile allows."""
     return runtime.first_tokens(loaded.profile.generation.max_new_tokens, loaded.info.context_length)

@@ -1,6 +1,6 @@
 """The next token out of logits: pure functions, with transformers' meaning and order of the settings.
 
-Logits are float32 [batch, vocab]. Whatever is off costs nothing; only top-p sorts.
+Logits are float32 [batch, vocab]. A setting that is off costs nothing; only top-p sorts.
 """
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from engine.config.profile import Generation
 
-GREEDY_BELOW = 1e-10  # a temperature at which different float32 logits share no draw; much smaller overflow
+GREEDY_BELOW = (
+    1e-10  # at this temperature unequal float32 logits never share a draw; far below it they overflow
+)
 
 
 def pick(logits: Tensor, generation: Generation, seen: Tensor | None, rng: torch.Generator) -> Tensor:

@@ -1,6 +1,6 @@
 """How a model marks its thoughts: the pair of marks that its vocabulary or its chat template has.
 
-Knows tokenizers and text; must not know models. What stands between the marks is the engine's business.
+Knows tokenizers and text; must not know models. What is between the marks is the engine's business.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Memory traffic: the bytes that a decode step must read, and how fast the device copies.
 
-The first is arithmetic on what is held, the second a measurement. Must not know requests.
+The first is arithmetic, the second a measurement. Must not know requests.
 """
 
 import time
@@ -37,7 +37,7 @@ def has_experts(model: PreTrainedModel) -> bool:
 
 
 def weights_read_bytes(model: PreTrainedModel, batch: int) -> int:
-    """All weights; but of an embedding only a row a sequence, unless its table is the output head too."""
+    """All weights; but of an embedding only one row per sequence, unless its table is the output head too."""
     head = getattr(model.get_output_embeddings(), "weight", None)
     tables = {
         module.weight.data_ptr(): module.weight
@@ -51,7 +51,7 @@ def weights_read_bytes(model: PreTrainedModel, batch: int) -> int:
 
 
 def copy_speed(device: torch.device) -> tuple[int, tuple[float, ...]]:
-    """A buffer's bytes, and how many a second were read plus written while it was copied, each time anew.
+    """A buffer's bytes, and how many a second were read plus written, for each of several copies.
 
     The buffer is far larger than the device's caches. One copy before them touches every page.
     """
@@ -66,9 +66,9 @@ def copy_speed(device: torch.device) -> tuple[int, tuple[float, ...]]:
 
 
 def quick_copy_speed(device: torch.device) -> float | None:
-    """The best of some copies within 0.1 s, on a CPU of a smaller buffer; None without room for it.
+    """The best of some copies within 0.1 s, on a CPU of a smaller buffer; None without memory for it.
 
-    On a GPU its memory is given back, and the peak begins anew.
+    On a GPU its memory is freed, and the peak is reset.
     """
     try:
         return _best_copy(device)
@@ -91,7 +91,7 @@ def _best_copy(device: torch.device) -> float | None:
 
 
 def _quick_size() -> int:
-    """Twice the last cache, as far as that is no burden."""
+    """Twice the last-level cache, within limits."""
     return min(4 * COPY_BUFFER_BYTES, max(COPY_BUFFER_BYTES, 2 * _last_level_cache_bytes()))
 
 
@@ -110,7 +110,7 @@ def _copy_s(source: Tensor, target: Tensor) -> float:
 
 
 def _gpu_copy_s(source: Tensor, target: Tensor) -> float:
-    """Of one of several in a row, by the device's clock: neither the launch nor the wait is in it."""
+    """One of several in a row, by the device's clock: without the launch and the wait."""
     with torch.cuda.device(source.device):
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
@@ -122,7 +122,7 @@ def _gpu_copy_s(source: Tensor, target: Tensor) -> float:
 
 
 def _last_level_cache_bytes() -> int:
-    """Of the processor; 0 where the kernel does not say."""
+    """The processor's; 0 where the kernel does not report it."""
     sizes = [file.read_text().strip() for file in _CPU_CACHES.glob("index*/size")]
     return max((int(size[:-1]) << 10 for size in sizes if size.endswith("K")), default=0)
 

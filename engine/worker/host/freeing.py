@@ -1,9 +1,9 @@
-"""Gives back the host memory that loading needed and the model does not: otherwise 4 bits take more than 16.
+"""Frees the host memory that loading needed and the model does not: otherwise 4 bits take more than 16.
 
-Owns three remedies: a checkpoint file that is mapped for the sake of a few tensors is let go, pages of such a
-file that nobody reads any more leave the resident set, and the C library is asked for free blocks: glibc's
-malloc learns to keep those of up to 32 MiB, and loading, which makes and drops many, then holds several
-hundred MiB that nobody uses. Must not change any value. They work on Linux alone and do nothing elsewhere.
+Owns three remedies: a checkpoint file that stays mapped for a few tensors is unmapped, pages of such a file
+that nobody reads any more leave the resident set, and the C library is asked to return free blocks: glibc's
+malloc learns to keep those of up to 32 MiB, and loading, which allocates and frees many, then holds several
+hundred MiB that nobody uses. Must not change any value. They work on Linux only and do nothing elsewhere.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ _WORTH_KEEPING = 0.5  # share of a mapped file that the model must use
 
 @contextmanager
 def tidy() -> Iterator[None]:
-    """Within it a freed block of 1 MiB or more is the system's again."""
+    """Within it a freed block of 1 MiB or more is returned to the system."""
     _set(_WHILE_LOADING_BYTES)
     try:
         yield
@@ -35,7 +35,7 @@ def tidy() -> Iterator[None]:
 
 
 def trim() -> None:
-    """Give the system every free page there is, also between blocks that are in use."""
+    """Return every free page to the system, also between blocks that are in use."""
     trimming = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trimming is not None:  # glibc's; musl has none
         trimming(0)
@@ -47,13 +47,13 @@ def give_back(model: nn.Module) -> None:
         return
     tensors = list(chain(model.parameters(), model.buffers()))
     for file in _mapped_files():
-        _let_go(file, [tensor for tensor in tensors if _address(tensor) in file])
+        _unmap(file, [tensor for tensor in tensors if _address(tensor) in file])
     gc.collect()
     trim()
 
 
 def forget(tensors: Sequence[torch.Tensor]) -> None:
-    """Let pages of mapped checkpoint files go whose tensors were copied elsewhere; read again they come back.
+    """Drop pages of mapped checkpoint files whose tensors were copied; they are loaded again if read.
 
     Only whole pages that lie inside a tensor.
     """
@@ -69,7 +69,7 @@ def forget(tensors: Sequence[torch.Tensor]) -> None:
 
 
 def _address(tensor: torch.Tensor) -> int:
-    """Of the tensor's data; 0 for one that is a facade for others, as torchao's are."""
+    """Of the tensor's data; 0 for one that wraps others, as torchao's do."""
     try:
         return tensor.data_ptr()
     except RuntimeError:  # "doesn't have storage"
@@ -83,7 +83,7 @@ def _mapped_files() -> list[range]:
     return [range(int(first, 16), int(last, 16)) for first, last in spans]
 
 
-def _let_go(file: range, tensors: list[torch.Tensor]) -> None:
+def _unmap(file: range, tensors: list[torch.Tensor]) -> None:
     """On a CPU, tensors read from safetensors are views of the file: one of them keeps all of it mapped."""
     if sum(tensor.nbytes for tensor in tensors) >= _WORTH_KEEPING * len(file):
         return

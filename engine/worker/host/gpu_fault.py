@@ -1,7 +1,7 @@
-"""Faults after which a GPU answers this process no more: whatever it is asked, the same error comes back.
+"""Faults after which a GPU no longer works for this process: every call returns the same error.
 
 CUDA keeps such an error (an illegal address, a failed assertion on the device) as long as the process lives,
-so the worker that met one has to end. Owns how they are recognized. Memory that ran out is none of them.
+so the worker has to end. Owns how they are recognized. Running out of memory is not one of them.
 """
 
 import re
@@ -15,14 +15,14 @@ _SAID = re.compile(r"CUDA error: |device-side assert|(CUDNN|CUBLAS)_STATUS_(EXEC
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether this error, or what it was raised from, tells of such a fault; else the GPU is asked itself."""
-    return any(map(_tells, _chain(error))) or not _answer()
+    """Whether this error, or what it was raised from, is such a fault; otherwise the GPU itself is tried."""
+    return any(map(_is_fault, _chain(error))) or not _responds()
 
 
 def message(error: BaseException) -> str:
     """One line for the user."""
     line = next(iter(str(error).splitlines()), "")
-    return f"the GPU met a fault and answers this worker no more: {line}"
+    return f"the GPU failed and no longer responds to this worker: {line}"
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -33,13 +33,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     return found
 
 
-def _tells(error: BaseException) -> bool:
+def _is_fault(error: BaseException) -> bool:
     is_cudas = type(error).__name__ == "AcceleratorError" or bool(_SAID.search(str(error)))
     return is_cudas and not memory.is_out_of_memory(error)
 
 
-def _answer() -> bool:
-    """Whether the device does what it is asked: a fault shows at whatever comes after it."""
+def _responds() -> bool:
+    """Whether the device still works: a fault shows at the next call."""
     if not torch.cuda.is_initialized():
         return True
     try:

@@ -22,7 +22,7 @@ from engine.units import bytes_text, parse_bytes
 from engine.worker.host import memory_limit
 
 _PROC = Path("/proc/self")
-_resident_at_reset: list[int] = []  # bytes, where the peak could be begun anew; nothing before
+_resident_at_reset: list[int] = []  # bytes, where the peak could be reset; empty before
 _EXHAUSTED = re.compile(
     r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|std::bad_alloc"
     r"|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED"
@@ -33,7 +33,7 @@ _ASKED = re.compile(r"(?:allocate|mmap):? ([\d.]+) ?([KMGT]iB|bytes|B)\b")
 def weights(model: nn.Module) -> Weights:
     """Bytes of parameters and buffers as stored, and of the scales and code books of quantized layers.
 
-    A tensor held twice counts once; an output head tied to the embedding counts as embedding.
+    A tensor used twice counts once; an output head tied to the embedding counts as embedding.
     """
     counted: set[tuple[str, int]] = set()
     sums = {"embedding": 0, "linear": 0, "other": 0}
@@ -69,12 +69,12 @@ def read(model: PreTrainedModel, device: torch.device, cache: DynamicCache | Non
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let the peak begin anew: the allocator's on CUDA, the resident set's (VmHWM) on a CPU.
+    """Reset the peak: the allocator's on CUDA, the resident set's (VmHWM) on a CPU.
 
     Where the kernel refuses (Linux before 4.0, some sandboxes) a CPU's peak stays that of the whole process.
     """
     if device.type == "cuda":
-        if torch.cuda.is_initialized():  # before, nothing has a peak, and the allocator refuses to be asked
+        if torch.cuda.is_initialized():  # before, there is no peak, and the allocator raises
             for index in range(torch.cuda.device_count()):
                 torch.cuda.reset_peak_memory_stats(index)
         return
@@ -86,7 +86,7 @@ def reset_peak(device: torch.device) -> None:
 
 
 def is_wanted_by_others() -> bool:
-    """Whether a GPU has less free than this process holds there without using it."""
+    """Whether a GPU has less memory free than this process reserves there without using it."""
     return any(
         _unused_bytes(gpu) > torch.cuda.mem_get_info(gpu)[0] for gpu in range(torch.cuda.device_count())
     )
@@ -120,16 +120,16 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    causes = (error, error.__cause__, error.__context__)  # an import that fails for want of memory wraps it
+    causes = (error, error.__cause__, error.__context__)  # an import that runs out of memory wraps it
     return any(cause is not None and bool(_EXHAUSTED.search(str(cause))) for cause in causes)
 
 
 def shortage(error: BaseException) -> str:
-    """One line on what was asked for and what was free: the error's own figures, or this host's now."""
+    """One line on what was requested and what was free: the error's own figures, or this host's now."""
     said = str(error)
     asked = _ASKED.search(said)
     free = re.search(r"of which ([\d.]+ [KMGT]iB) is free", said)
-    parts = [f"{bytes_text(_bytes(asked))} asked for"] if asked else []
+    parts = [f"{bytes_text(_bytes(asked))} requested"] if asked else []
     if free or "CUDA" not in said:
         parts.append(f"{free[1] if free else bytes_text(memory_limit.free_bytes())} free")
     if (allowed := memory_limit.in_force()) and not free:
@@ -142,12 +142,12 @@ def _bytes(asked: re.Match[str]) -> int:
 
 
 def _address(tensor: Tensor) -> int:
-    """Of its data; a packed tensor, which keeps that to itself, is nobody's view."""
+    """Of its data; an opaque oneDNN tensor has no address, and is nobody's view."""
     return id(tensor) if tensor.is_mkldnn else tensor.data_ptr()
 
 
 def _parts(model: nn.Module) -> dict[nn.Module, str]:
-    """What each module is; what lies inside a linear layer is part of it."""
+    """What each module is; modules inside a linear layer are part of it."""
     parts: dict[nn.Module, str] = {}
     for module in model.modules():  # parents first
         parts.setdefault(module, _part(module))
@@ -164,7 +164,7 @@ def _part(module: nn.Module) -> str:
 
 
 def _held(module: nn.Module) -> Iterator[Tensor]:
-    """Every tensor a module itself keeps."""
+    """Every tensor that belongs to the module itself."""
     yield from module.parameters(recurse=False)
     yield from module.buffers(recurse=False)
     if held := getattr(module, "held_tensors", None):  # of modules that share them with others
@@ -207,7 +207,7 @@ def _read_cuda(gpus: list[int], weights_bytes: int, kv_cache_bytes: int) -> Memo
 
 
 def _driver_process_bytes(gpu: int) -> int | None:
-    """This process's bytes on a GPU by the driver; None where a container or the driver hides them."""
+    """This process's bytes on a GPU, as the driver reports them; None where they are hidden."""
     import pynvml
 
     try:

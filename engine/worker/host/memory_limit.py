@@ -1,8 +1,8 @@
-"""A limit on the host memory that this worker takes, set by the user: beyond it allocations fail.
+"""A limit on this worker's host memory, set by the user: beyond it allocations fail.
 
 Owns the process's RLIMIT_DATA. The kernel counts private writable memory by its addresses, touched or not, so
 what is mapped but untouched when the limit is set (stacks, reserved arenas) is added to it, and the resident
-code of the libraries is taken off: the limit is then about that of the resident set. Linux alone.
+code of the libraries is taken off: the limit is then about that of the resident set. Linux only.
 """
 
 import re
@@ -18,7 +18,7 @@ _limit_bytes: list[int] = []  # the one in force, none or one
 
 
 def set_limit(limit_bytes: int | None) -> None:
-    """From now on; None sets none. Where the system knows no such limit, none is set."""
+    """From now on; None sets none. Where the system has no such limit, none is set."""
     if limit_bytes is None or sys.platform != "linux":
         return
     _limit_bytes[:] = [limit_bytes]
@@ -27,7 +27,7 @@ def set_limit(limit_bytes: int | None) -> None:
 
 @contextmanager
 def lifted() -> Iterator[None]:
-    """Within it there is no limit: for the few bytes that telling of a failure takes."""
+    """Within it there is no limit: for the few bytes that reporting a failure takes."""
     if not _limit_bytes:
         yield
         return
@@ -43,7 +43,7 @@ def lifted() -> Iterator[None]:
 
 @contextmanager
 def growth(most_bytes: int) -> Iterator[None]:
-    """Within it the process takes so many bytes more than it has now at most, and never more than before."""
+    """Within it the process may take `most_bytes` more than now, and never more than its own limit."""
     if sys.platform != "linux":
         yield
         return
@@ -65,7 +65,7 @@ def in_force() -> int | None:
 
 
 def free_bytes() -> int:
-    """What the host, or the limit where that is less, still has for this process."""
+    """What the host, or the limit where that is less, has left for this process."""
     _, free, _ = host_memory()
     if (limit := in_force()) is None:
         return free

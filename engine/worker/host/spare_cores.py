@@ -1,8 +1,8 @@
-"""Threads for an answer or a measured run on the CPU, as many as others leave cores for.
+"""Threads for an answer or a measured run on the CPU, as many as other processes leave cores for.
 
-A token is a hundred short products, and each waits for its slowest thread: one thread that has to share its
+A token is a hundred short matrix products, and each waits for its slowest thread: one thread that shares its
 core makes a token several times as slow, while one thread fewer costs little. Owns the count while one
-is under way; how many are best on an idle machine is `thread_count`'s. Must not know requests.
+is running; how many are best on an idle machine is `thread_count`'s. Must not know requests.
 """
 
 import os
@@ -18,7 +18,7 @@ LOOK_S = 0.5  # the kernel counts in hundredths of a second
 
 
 def others_s() -> float:
-    """Processor seconds that everybody but this process has used."""
+    """CPU seconds that all other processes have used."""
     return busy_s() - used_s(os.getpid())
 
 
@@ -42,12 +42,12 @@ class SpareCores:
         torch.set_num_threads(most)
 
     @classmethod
-    def of(cls, threads: int, device: torch.device, given: int | None) -> "SpareCores":
+    def for_model(cls, threads: int, device: torch.device, given: int | None) -> "SpareCores":
         """A model's own threads; `given` ones, by whoever divides the cores, and a GPU's are fixed."""
         return cls(given or threads, is_fixed=bool(given) or device.type != "cpu")
 
     def adjust(self) -> None:
-        """Look at the processors, twice a second at most, and take as many threads as they have room for."""
+        """Look at the processors, at most twice a second, and take as many threads as cores are free."""
         elapsed_s = self._clock_s() - self._looked_s
         if self._is_fixed or elapsed_s < LOOK_S:
             return
@@ -57,7 +57,7 @@ class SpareCores:
         self._take(min(self._most, max(1, round(self._cores - others))))
 
     def between_steps(self, cancelled: Callable[[], bool]) -> Callable[[], bool]:
-        """The same question, which is asked between two steps, with a look at the processors."""
+        """The same question, asked between two steps, with a look at the processors."""
 
         def asked() -> bool:
             self.adjust()
@@ -66,10 +66,10 @@ class SpareCores:
         return asked
 
     def notes(self) -> tuple[str, ...]:
-        """That others kept cores busy, where that cost threads."""
+        """That other processes kept cores busy, where that cost threads."""
         if self.fewest == self._most:
             return ()
-        return (f"others kept cores busy: computed on {self.fewest} of {self._most} threads",)
+        return (f"other processes kept cores busy: computed on {self.fewest} of {self._most} threads",)
 
     def _take(self, threads: int) -> None:
         if threads != self.threads:

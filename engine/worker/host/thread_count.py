@@ -1,7 +1,7 @@
-"""How many CPU threads decode fastest: products of the model's own layers with one row, timed.
+"""How many CPU threads decode fastest: the model's own linear layers, timed with one row of input.
 
-More threads read a large weight faster, and cost more at each of a token's hundreds of small products: what
-wins depends on model and machine. Owns the choice; about 0.1 s at load. Must not know requests.
+More threads read a large weight faster, and cost more in each of a token's hundreds of small matrix products:
+what wins depends on model and machine. Owns the choice; about 0.1 s at load. Must not know requests.
 """
 
 import time
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-SAMPLE_BYTES = 64 << 20  # of weights, so that they do not all come out of a cache
+SAMPLE_BYTES = 64 << 20  # of weights, so that not all of them come out of a cache
 PASSES = 5
-FEWEST = 4  # below, what is gained is less than what a busy moment would mislead to
+FEWEST = 4  # below, the gain is smaller than the noise of a busy moment
 GAIN = 0.9  # fewer threads must take less than this share of the time: a prompt is read with them, too
 
 
@@ -21,8 +21,8 @@ GAIN = 0.9  # fewer threads must take less than this share of the time: a prompt
 def choose(model: PreTrainedModel, cores: int) -> int:
     """All cores, or a half, a quarter, an eighth of them where that is clearly faster."""
     tried = candidates(cores)
-    products = list(_sample(model)) if len(tried) > 1 else []
-    chosen = quickest({threads: _best_s(products, threads) for threads in tried})
+    layers = list(_sample(model)) if len(tried) > 1 else []
+    chosen = quickest({threads: _best_s(layers, threads) for threads in tried})
     torch.set_num_threads(chosen)
     return chosen
 
@@ -40,7 +40,7 @@ def candidates(cores: int) -> list[int]:
 
 
 def _sample(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Tensor]]:
-    """Linear layers with a row for each, up to SAMPLE_BYTES of weights as bf16 would have them."""
+    """Linear layers with an input row for each, up to SAMPLE_BYTES of weights counted as bf16."""
     left, rows = SAMPLE_BYTES, dict[tuple[int, torch.dtype], Tensor]()
     for module in model.modules():
         if hasattr(module, "in_features") and hasattr(module, "out_features") and left > 0:
@@ -50,18 +50,18 @@ def _sample(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Tensor]]:
 
 
 def _dtype(module: nn.Module, usual: torch.dtype) -> torch.dtype:
-    """Of its input: that of a plain weight, the model's for a packed one."""
+    """Of its input: that of a plain weight, the model's for a quantized or repacked one."""
     weight = getattr(module, "weight", None)
     return weight.dtype if isinstance(weight, Tensor) and weight.is_floating_point() else usual
 
 
-def _best_s(products: list[tuple[nn.Module, Tensor]], threads: int) -> float:
+def _best_s(layers: list[tuple[nn.Module, Tensor]], threads: int) -> float:
     torch.set_num_threads(threads)
-    return min(_pass_s(products) for _ in range(PASSES))
+    return min(_pass_s(layers) for _ in range(PASSES))
 
 
-def _pass_s(products: list[tuple[nn.Module, Tensor]]) -> float:
+def _pass_s(layers: list[tuple[nn.Module, Tensor]]) -> float:
     started_s = time.perf_counter()
-    for module, x in products:
+    for module, x in layers:
         module(x)
     return time.perf_counter() - started_s

@@ -1,4 +1,4 @@
-"""One measured run: made-up prompts, greedy tokens behind them, the stamps of both and what was in memory.
+"""One measured run: made-up prompts, greedy tokens after them, the timestamps of both, and the memory in use.
 
 Every run begins with an empty cache. Repeats, order and averages are the engine's business: a run knows of no
 other. `hf` differs from `engine` in the loop and the cache that belongs to it, and in nothing else.
@@ -33,15 +33,15 @@ def measured(
     loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool], kept: KeptCache
 ) -> Measured | Failed:
     """Do what the command asks for. InputError where the run is longer than the model's context window."""
-    run, cores = command.run, SpareCores.of(loaded.info.threads, loaded.device, command.threads)
-    _require_room(loaded, run)
+    run, cores = command.run, SpareCores.for_model(loaded.info.threads, loaded.device, command.threads)
+    _require_tokens_left(loaded, run)
     cache = _cache(loaded, run, kept)
     at_reset = _reset_peak(loaded) if run.with_memory else None
     try:
         stamps = _generated(loaded, run, cache, cores.between_steps(cancelled))
     except CancelledError:
         return Failed(kind="cancelled", message="cancelled", request=command.request)
-    if isinstance(cache, GrowingCache) and cache.made_for_rooms is not None:
+    if isinstance(cache, GrowingCache) and cache.captured_step is not None:
         kept.keep(cache, [])
     prompt_tokens = run.depth + run.context
     return Measured(
@@ -69,7 +69,7 @@ def copied(loaded: LoadedModel, command: MeasureCopy) -> CopyMeasured:
 def made_up(loaded: LoadedModel, batch: int, length: int) -> Tensor:
     """Random ordinary token ids [batch, length]: the same for every model with this vocabulary.
 
-    No special and no added token is among them, and every sequence of a batch is another one.
+    No special or added tokens, and every sequence of a batch is different.
     """
     rng = torch.Generator().manual_seed(SEED)
     ordinary = torch.tensor(ordinary_tokens(loaded))
@@ -88,7 +88,7 @@ def ordinary_tokens(loaded: LoadedModel) -> list[int]:
 def engine_generate(
     loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
 ) -> Stamps:
-    """The engine's own loop, greedy: read what `cache` lacks of `prompt` [batch, n], write `steps` tokens."""
+    """The engine's own loop, greedy: read the rest of `prompt` [batch, n], write `steps` tokens."""
     if isinstance(cache, GrowingCache):
         decode.prepare(loaded, cache, len(prompt))
     model = step.begin(loaded.model, cache)
@@ -110,7 +110,7 @@ GENERATORS = {"engine": engine_generate, "hf": hf_generate.generate}
 
 
 def _cache(loaded: LoadedModel, run: BenchRun, kept: KeptCache) -> DynamicCache:
-    """An empty one. A run whose memory counts has a new one, which later runs of its shape may have again."""
+    """An empty one. A run that measures memory gets a new one, which later runs of its shape may reuse."""
     if run.generator == "hf" or run.with_memory:
         kept.drop()
     if run.generator == "hf":
@@ -121,7 +121,7 @@ def _cache(loaded: LoadedModel, run: BenchRun, kept: KeptCache) -> DynamicCache:
 def _generated(
     loaded: LoadedModel, run: BenchRun, cache: DynamicCache, cancelled: Callable[[], bool]
 ) -> Stamps:
-    """Fill the cache as deep as the run wants it, off the clock; then generate."""
+    """Fill the cache to the run's depth, untimed; then generate."""
     prompt = made_up(loaded, run.batch, run.depth + run.context)
     if run.depth:
         _read(loaded, step.begin(loaded.model, cache), cache, prompt[:, : run.depth], cancelled)
@@ -133,7 +133,7 @@ def _read(
 ) -> None:
     """Read a prompt [batch, n] in the engine's chunks; the last logits are there when this returns."""
     length = runtime.chunk_tokens(loaded.info.parameters, loaded.device.type)
-    for chunk in model.pieces(prompt, length):
+    for chunk in model.chunks(prompt, length):
         if not model.read_unless(cancelled, chunk):
             raise CancelledError
 
@@ -143,15 +143,15 @@ def _stop_if(cancelled: Callable[[], bool]) -> None:
         raise CancelledError
 
 
-def _require_room(loaded: LoadedModel, run: BenchRun) -> None:
-    needed = run.depth + run.context + run.steps - 1  # nobody reads the last token that is chosen
+def _require_tokens_left(loaded: LoadedModel, run: BenchRun) -> None:
+    needed = run.depth + run.context + run.steps - 1  # the last token that is chosen is never read
     window = loaded.info.context_length
     if window and needed > window:
         raise InputError(f"{needed} tokens do not fit the model's context window of {window}")
 
 
 def _reset_peak(loaded: LoadedModel) -> Memory:
-    """Begin a new peak, after what earlier runs left was given back."""
+    """Free what earlier runs left, then reset the peak."""
     if loaded.device.type == "cpu":
         freeing.give_back(loaded.model)
     memory.reset_peak(loaded.device)

@@ -1,6 +1,7 @@
-"""transformers' own `generate`, stamped from inside: the figures to compare the engine's loop with.
+"""transformers' own `generate`, timed from inside: the figures to compare the engine's loop with.
 
-Owns the hooks. They look and stamp; they change no token and add no wait but the one for the first logits.
+Owns the hooks. They only take timestamps; they change no token and add no wait but the one for the first
+logits.
 """
 
 import time
@@ -33,7 +34,7 @@ class Stamps:
 def generate(
     loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
 ) -> Stamps:
-    """Read `prompt` [batch, n] as far as `cache` lacks it, and write `steps` greedy tokens.
+    """Read the part of `prompt` [batch, n] that is not in `cache`, and write `steps` greedy tokens.
 
     The clock starts before the call, so its set-up belongs to the prefill, as it does for whoever calls it.
     """
@@ -61,7 +62,7 @@ def generate(
 
 
 class _PrefillClock(LogitsProcessor):
-    """Stamps the first logits, which are those behind the prompt."""
+    """Stamps the first logits, which are those after the prompt."""
 
     ns = 0
 

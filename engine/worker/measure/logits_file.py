@@ -1,7 +1,7 @@
 """Logits between two processes: written to a file that both can open, and read from there.
 
 The bytes are those the model gave, so nothing is lost. Owns the file's layout: [positions, vocabulary] from
-the place's offset on. Files are read and written, not mapped: a full disk is then an error and no signal.
+the place's offset on. Files are read and written, not mapped: a full disk is then an error, not a signal.
 """
 
 import os
@@ -22,49 +22,49 @@ class Exchange:
         self._place, self._reference = command.write, command.reference
         self.written: Logits | None = None
 
-    def passed(self, logits: Tensor, at: int) -> Tensor | None:
-        """Write these logits [n, vocabulary], where they are wanted; the reference's, where there are some.
+    def swap(self, logits: Tensor, done: int) -> Tensor | None:
+        """Write these logits [n, vocabulary] if that was asked for; returns the reference's, if there is one.
 
-        `at` is how many positions have been passed before.
+        `done` is how many positions were swapped before.
         """
         if self._place is not None:
-            self.written = _written(self._place, logits, at)
-        return _read(self._reference, at, len(logits)) if self._reference else None
+            self.written = _written(self._place, logits, done)
+        return _read(self._reference, done, len(logits)) if self._reference else None
 
 
-def _written(place: Place, logits: Tensor, at: int) -> Logits:
+def _written(place: Place, logits: Tensor, done: int) -> Logits:
     stored = (logits if _dtype(logits) in DTYPES else logits.float()).cpu().contiguous()
-    begin_bytes = place.offset_bytes + at * stored.shape[1] * stored.element_size()
+    begin_bytes = place.offset_bytes + done * stored.shape[1] * stored.element_size()
     _write(place.path, begin_bytes, _bytes(stored))
-    return Logits(place=place, positions=at + len(stored), vocabulary=stored.shape[1], dtype=_dtype(stored))
+    return Logits(place=place, positions=done + len(stored), vocabulary=stored.shape[1], dtype=_dtype(stored))
 
 
-def _read(stored: Logits, at: int, positions: int) -> Tensor:
+def _read(stored: Logits, done: int, positions: int) -> Tensor:
     found = torch.empty((positions, stored.vocabulary), dtype=DTYPES[stored.dtype])
-    begin_bytes = stored.place.offset_bytes + at * stored.vocabulary * found.element_size()
+    begin_bytes = stored.place.offset_bytes + done * stored.vocabulary * found.element_size()
     _fill(stored.place.path, begin_bytes, _bytes(found))
     return found
 
 
-def _write(path: str, at: int, rest: memoryview) -> None:
+def _write(path: str, offset: int, rest: memoryview) -> None:
     file = os.open(path, os.O_WRONLY)
     try:
         while rest:
-            done = os.pwrite(file, rest, at)
-            rest, at = rest[done:], at + done
+            done = os.pwrite(file, rest, offset)
+            rest, offset = rest[done:], offset + done
     finally:
         os.close(file)
 
 
-def _fill(path: str, at: int, rest: memoryview) -> None:
-    """Read as many bytes as there is room for; InputError where the file ends before."""
+def _fill(path: str, offset: int, rest: memoryview) -> None:
+    """Fill the buffer from the file; InputError where the file ends before."""
     file = os.open(path, os.O_RDONLY)
     try:
         while rest:
-            done = os.preadv(file, [rest], at)
+            done = os.preadv(file, [rest], offset)
             if not done:
-                raise InputError("the reference's logits end too early")
-            rest, at = rest[done:], at + done
+                raise InputError("the file with the reference's logits is too short")
+            rest, offset = rest[done:], offset + done
     finally:
         os.close(file)
 

@@ -1,7 +1,7 @@
-"""What a model says of given tokens: log-probabilities, first choices, and the divergence from a reference.
+"""How a model scores given tokens: log-probabilities, first choices, and the divergence from a reference.
 
 Knows a loaded model and one command. The arithmetic is float32, slice by slice, so its memory does not grow
-with the text. How logits of another model come here is the business of `logits_file`.
+with the text. How another model's logits get here is `logits_file`'s business.
 """
 
 import math
@@ -34,26 +34,26 @@ class Scorer:
     def scored(self, loaded: LoadedModel, command: Score, cancelled: Callable[[], bool]) -> Scored | Failed:
         """What the command asks for. InputError where its tokens do not fit the model's context window."""
         passage = command.passage
-        _require_room(loaded, passage)
+        _require_window(loaded, passage)
         readable.require_embedded(loaded.model, loaded.tokenizer, passage.token_ids)
         torch.set_num_threads(command.threads or loaded.info.threads)
-        self._read = self._begun(loaded, passage)
+        self._read = self._previous(loaded, passage)
         found, exchange = _Found(passage.top), Exchange(command)
         targets = torch.tensor(passage.token_ids[passage.first :])
         for logits in found.timed(_blocks(loaded, passage, self._read, cancelled)):  # [n, vocabulary]
             for part in logits.split(slice_positions(logits.shape[-1])):
-                at = len(found.log_probs)
-                reference = exchange.passed(part, at)
-                found.add(part, targets[at : at + len(part)].to(part.device), reference)
+                done = len(found.log_probs)
+                reference = exchange.swap(part, done)
+                found.add(part, targets[done : done + len(part)].to(part.device), reference)
         if len(found.log_probs) < len(targets):
             self._read = None
             return Failed(kind="cancelled", message="cancelled", request=command.request)
         found.require_numbers()
-        pieces = _pieces(loaded.tokenizer, found.told(passage)) if passage.top else {}
+        pieces = _pieces(loaded.tokenizer, found.mentioned(passage)) if passage.top else {}
         return found.event(command.request, pieces, exchange)
 
-    def _begun(self, loaded: LoadedModel, passage: Passage) -> "_Read":
-        """What is read already; nothing unless the passage continues the last one."""
+    def _previous(self, loaded: LoadedModel, passage: Passage) -> "_Read":
+        """What was read before; nothing unless the passage continues the last one."""
         if self._read is None or not passage.continues:
             return _Read(step.new_cache(loaded.model.config))
         if self._read.cache.get_seq_length() != passage.first:
@@ -63,7 +63,7 @@ class Scorer:
 
 @dataclass(slots=True)
 class _Read:
-    """Tokens that are read: their cache, and the logits [1, vocabulary] for the token behind them."""
+    """Tokens that were read: their cache, and the logits [1, vocabulary] for the next token."""
 
     cache: DynamicCache
     next_logits: Tensor | None = None
@@ -109,14 +109,16 @@ class _Found:
             self.rounding += rounding_step(best.values[:, 0]).tolist()
 
     def require_numbers(self) -> None:
-        """GenerationError where a figure is none: a model that overflows, or that rules a token out."""
+        """GenerationError where a figure is not finite: an overflow, or a token without any probability."""
         likeliest = (value for values in self.top_log_probs for value in values)
         if not all(map(math.isfinite, (*self.log_probs, *self.klds, *self.rounding, *likeliest))):
             hint = "try another `model.dtype`"
-            raise GenerationError("the model's logits are no numbers, or rule out what was said", hint)
+            raise GenerationError(
+                "the model's logits are infinite or NaN, or give a token of the text no probability", hint
+            )
 
-    def told(self, passage: Passage) -> set[int]:
-        """Every token id that the event speaks of."""
+    def mentioned(self, passage: Passage) -> set[int]:
+        """Every token id in the event."""
         return {*passage.token_ids[passage.first :], *(id for ids in self.top_ids for id in ids)}
 
     def event(self, request: int, pieces: dict[int, str], exchange: Exchange) -> Scored:
@@ -142,7 +144,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) at each position [n], in nats: the sum of p (ln p - ln q); what p rules out adds nothing."""
+    """KL(p ‖ q) at each position [n], in nats: the sum of p (ln p - ln q); where p is 0 nothing is added."""
     terms = log_p.exp() * (log_p - log_q)
     return terms.masked_fill_(log_p == -torch.inf, 0).sum(dim=-1, dtype=torch.float64)
 
@@ -162,22 +164,22 @@ def slice_positions(vocabulary: int) -> int:
 def _blocks(
     loaded: LoadedModel, passage: Passage, read: _Read, cancelled: Callable[[], bool]
 ) -> Iterator[tuple[int, Tensor | None]]:
-    """Pass by pass how many tokens were read, and the logits [n, vocabulary] that are wanted, if any.
+    """Of each forward pass the number of tokens read, and the logits [n, vocabulary] that are wanted, if any.
 
     A token's logits are those of the position before it. The passage is read to its very end, so that passes
-    have the shape, and the rounding, of plain ones. Ends early where it is cancelled.
+    have the shape, and the rounding, of plain ones. Ends early when it is cancelled.
     """
     begin, end = read.cache.get_seq_length(), len(passage.token_ids)
     if begin and read.next_logits is not None:
         yield 0, read.next_logits
     inputs = torch.tensor([passage.token_ids[begin:]], device=loaded.device)
-    for chunk in read.cache.pieces(inputs, passage.chunk or inputs.shape[1]):
+    for chunk in read.cache.chunks(inputs, passage.chunk or inputs.shape[1]):
         if cancelled():
             return
         kept = read.cache.get_seq_length() + chunk.shape[1] - (passage.first - 1)
         try:
             with interruptible(cancelled, chunk.device):
-                logits = _passed(loaded, chunk, read.cache, max(1, min(kept, chunk.shape[1])))
+                logits = _forward(loaded, chunk, read.cache, max(1, min(kept, chunk.shape[1])))
         except CancelledError:
             return
         if read.cache.get_seq_length() == end:
@@ -185,7 +187,7 @@ def _blocks(
         yield chunk.shape[1], logits if kept > 0 and len(logits) else None
 
 
-def _passed(loaded: LoadedModel, chunk: Tensor, cache: DynamicCache, kept: int) -> Tensor:
+def _forward(loaded: LoadedModel, chunk: Tensor, cache: DynamicCache, kept: int) -> Tensor:
     """A forward pass over `chunk` [1, n]: the logits [kept, vocabulary] of its last positions."""
     logits = forward.logits(loaded.model, chunk, cache, kept)
     if logits.is_cuda:
@@ -193,7 +195,7 @@ def _passed(loaded: LoadedModel, chunk: Tensor, cache: DynamicCache, kept: int) 
     return logits[0, -kept:]
 
 
-def _require_room(loaded: LoadedModel, passage: Passage) -> None:
+def _require_window(loaded: LoadedModel, passage: Passage) -> None:
     tokens, window = len(passage.token_ids), loaded.info.context_length
     if not 1 <= passage.first < tokens:
         raise InputError(f"there is nothing to score: token {passage.first} of {tokens}")
@@ -202,5 +204,5 @@ def _require_room(loaded: LoadedModel, passage: Passage) -> None:
 
 
 def _pieces(tokenizer: PreTrainedTokenizerBase, token_ids: set[int]) -> dict[int, str]:
-    """Each token's text by itself; part of a character reads as the replacement character."""
+    """Each token's own text; part of a character becomes the replacement character."""
     return {token_id: tokenizer.decode([token_id]) for token_id in sorted(token_ids)}

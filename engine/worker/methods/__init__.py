@@ -1,6 +1,6 @@
-"""How each method of `engine/config/methods.py` loads a model: by a module, imported when asked for.
+"""How each method of `engine/config/methods.py` loads a model: by a module, imported when needed.
 
-A module has `STAGE`, what the user is told while it works, and `load(method, checkpoint, placement)`.
+A module has `STAGE`, what the user sees while it works, and `load(method, checkpoint, placement)`.
 """
 
 from importlib import import_module

@@ -16,7 +16,7 @@ OUTLIER_THRESHOLD = 6.0  # LLM.int8(), section 3.2
 def load(method: BitsAndBytes, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
     """The model with its linear layers quantized; the output head stays as it is.
 
-    The store's checkpoint is read as it was made, and computes as this device does best.
+    The store's checkpoint is read as it was written, and computes in the dtype that suits this device.
     """
     if checkpoint.path.parent == store.folder():
         checkpoint.config.quantization_config["bnb_4bit_compute_dtype"] = compute_dtype_name(placement)
@@ -39,12 +39,12 @@ def config(method: BitsAndBytes, placement: Placement) -> BitsAndBytesConfig:
 
 
 def compute_dtype_name(placement: Placement) -> str:
-    """`compute_dtype` as a checkpoint's config says it."""
+    """`compute_dtype` as a checkpoint's config spells it."""
     return str(compute_dtype(placement)).removeprefix("torch.")
 
 
 def compute_dtype(placement: Placement) -> torch.dtype:
-    """What 4-bit weights are unpacked to for the product: the model's own dtype, so that nothing is cast.
+    """What 4-bit weights are dequantized to for the matmul: the model's own dtype, so that nothing is cast.
 
     For float32 it is bf16, or fp16 on GPUs that lack it.
     """

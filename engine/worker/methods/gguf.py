@@ -1,4 +1,4 @@
-"""GGUF files through transformers, which unpacks every weight to full precision while it loads."""
+"""GGUF files through transformers, which dequantizes every weight to full precision while it loads."""
 
 from transformers import GgufConfig, PreTrainedModel
 
@@ -15,6 +15,6 @@ def load(method: Gguf, checkpoint: Checkpoint, placement: Placement) -> PreTrain
     """The model with dequantized weights, in the placement's dtype."""
     if checkpoint.kind != "gguf":
         raise LoadError(
-            f"{checkpoint.name} is no GGUF file", "method gguf needs a .gguf file as model.source"
+            f"{checkpoint.name} is not a GGUF file", "method gguf needs a .gguf file as model.source"
         )
     return checkpoint.model(placement, GgufConfig(dequantize=True))

@@ -1,4 +1,4 @@
-"""GPTQModel: the package, and packed checkpoints loaded with it. Making one is `quantize/gptqmodel_run`'s.
+"""GPTQModel: the package, and quantized checkpoints loaded with it. Making one is `quantize/gptqmodel_run`'s.
 
 Owns the package's quirks: its environment, its noise, its choice of kernels. Imported only where a
 method needs it: it takes seconds to import and patches transformers on the way.
@@ -53,24 +53,24 @@ def package() -> Any:
 
 
 def load(method: Checkpointed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """RTN, GPTQ or AWQ: a checkpoint that was made once. RTN is stored as GPTQ stores."""
-    return load_packed(checkpoint, placement)
+    """RTN, GPTQ or AWQ, from a checkpoint. RTN is stored in GPTQ's format."""
+    return load_quantized(checkpoint, placement)
 
 
-def load_packed(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """A quantized folder with the fastest kernel that takes its layout, this device and this dtype.
+def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """A quantized folder with the fastest kernel that supports its layout, this device and this dtype.
 
-    LoadError where its files leave a part of the model empty, and where there is no kernel.
+    LoadError where its files leave a part of the model empty, and where no kernel fits.
     """
-    packed, refusals = layout(checkpoint.stored_quantization), list[Exception]()
-    for kernel in kernels.candidates(packed, placement.device, placement.dtype):
+    stored, refusals = layout(checkpoint.stored_quantization), list[Exception]()
+    for kernel in kernels.candidates(stored, placement.device, placement.dtype):
         try:
             model = _loaded(checkpoint, placement, kernel.backend)
         except (ImportError, NotImplementedError, ValueError) as error:  # the kernel's, or the folder's own
             refusals.append(error)
             continue
         model.kernel_notes = (
-            *(f"not by a faster kernel: {first_line(each)}" for each in refusals),
+            *(f"a faster kernel could not be used: {first_line(each)}" for each in refusals),
             *kernel.notes,
         )
         return model
@@ -80,7 +80,7 @@ def load_packed(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel
 def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTrainedModel:
     gptqmodel, folder = package(), checkpoint.path
     if placement.device.type == "cpu":
-        torch._dynamo.config.disable = True  # its slow kernels would be compiled, for minutes and with g++
+        torch._dynamo.config.disable = True  # otherwise its slow kernels are compiled, for minutes, with g++
     with completeness.required_of_accelerate(checkpoint.name, folder), same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),
@@ -102,9 +102,9 @@ def notes(model: PreTrainedModel) -> tuple[str, ...]:
 
 
 def without_hooks(model: PreTrainedModel) -> None:
-    """Take accelerate's hooks off a model on one device: they move nothing there, and cost at every layer.
+    """Remove accelerate's hooks from a model on one device: they only cost time there.
 
-    On GPUs GPTQModel hangs one on each layer, also where there is one GPU (`simple_dispatch_model`).
+    On GPUs GPTQModel puts one on each layer, even where there is one GPU (`simple_dispatch_model`).
     """
     devices = {parameter.device for parameter in model.parameters()}
     if len(devices) == 1:
@@ -122,7 +122,7 @@ def same_attention() -> Iterator[None]:
 
 
 def unquantized(model: PreTrainedModel) -> str:
-    """A line on the matrices that stay as they are, with what a name repeats in every layer said once."""
+    """A line on the matrices that are not quantized, with names that repeat in every layer listed once."""
     kept: dict[str, None] = {}
     for name, module in model.named_modules():
         if type(module) in {nn.Linear, nn.Embedding, Conv1D}:

@@ -1,4 +1,4 @@
-"""Which kernel multiplies with packed weights, by layout, device and dtype: chosen here, never automatically.
+"""Which kernel runs quantized layers, by layout, device and dtype: chosen here, never by the library.
 
 Owns whether a GPU's kernel can be compiled here, and the compiling. The tables are
 `engine/config/layouts.py` (CPU) and `engine/config/gpu_kernels.py`. Knows nothing of models.
@@ -22,16 +22,16 @@ from engine.worker.progress import Report
 
 __all__ = ["PACKED", "Kernel", "Layout", "candidates", "choose", "layout", "plain", "prepare"]
 
-HALF_ONLY = "the kernels for packed weights on GPUs compute in 16 bits"
-FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 alone: `model.dtype: float16` would take it"
+HALF_ONLY = "the GPU kernels for quantized weights compute in 16 bits"
+FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 only: `model.dtype: float16` selects it"
 
 
 def prepare(checkpoint: Checkpoint, placement: Placement, report: Report) -> None:
-    """Compile what a packed checkpoint will be multiplied with, with progress; others need nothing."""
+    """Compile the kernel that a quantized checkpoint needs, with progress; others need none."""
     if checkpoint.kind != "folder" or checkpoint.stored_quantization.get("quant_method") not in PACKED:
         return
-    packed = layout(checkpoint.stored_quantization)
-    next(iter(candidates(packed, placement.device, placement.dtype, report)))
+    stored = layout(checkpoint.stored_quantization)
+    next(iter(candidates(stored, placement.device, placement.dtype, report)))
 
 
 def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
@@ -42,10 +42,10 @@ def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
 def candidates(
     layout: Layout, device: torch.device, dtype: torch.dtype, report: Report | None = None
 ) -> Iterator[Kernel]:
-    """Kernels that take this here, the fastest first, each with what to know of it; LoadError for none.
+    """Kernels that support this layout here, the fastest first, each with its notes; LoadError for none.
 
-    One that has to be compiled is compiled before it is given, which `report` is told; where that fails the
-    next one says why it is not the faster one.
+    One that has to be compiled is compiled before it is yielded, with progress in `report`; where that fails
+    the next one notes why it is not the faster one.
     """
     name = str(dtype).removeprefix("torch.")
     if device.type == "cpu":
@@ -53,7 +53,7 @@ def candidates(
         return
     found = gpu_kernels.candidates(layout, name, torch.cuda.get_device_capability(device))
     if not found:
-        raise LoadError(f"no kernel multiplies {_described(layout)} in {name} on this GPU", _hint(name))
+        raise LoadError(f"no kernel for {_described(layout)} in {name} on this GPU", _hint(name))
     notes: tuple[str, ...] = ()
     for kernel in found:
         if kernel.is_compiled_here and (why := cannot_compile() or _compiled(kernel, dtype, report)):
@@ -74,7 +74,7 @@ def cannot_compile() -> str:
         "ninja": shutil.which("ninja") is not None,
     }
     missing = [name for name, is_there in needed.items() if not is_there]
-    return f"it is compiled here, and {' and '.join(missing)} cannot be found" if missing else ""
+    return f"it is compiled at load, and {' and '.join(missing)} cannot be found" if missing else ""
 
 
 def _compiled(kernel: GpuKernel, dtype: torch.dtype, report: Report | None) -> str:
@@ -85,14 +85,14 @@ def _compiled(kernel: GpuKernel, dtype: torch.dtype, report: Report | None) -> s
 
 @cache
 def _compile_marlin(dtype: torch.dtype) -> str:
-    """Compile it, or find it compiled; why that failed, in a line, or nothing."""
+    """Compile it, or find it compiled; why that failed, in a line, or empty."""
     from gptqmodel.utils import marlin
 
     try:
         if marlin.prewarm_marlin_extension(dtype):
             return ""
         said = marlin.marlin_runtime_error(dtype)
-    except Exception as error:  # a compiler's words, a folder that cannot be written
+    except Exception as error:  # a compiler's message, a folder that cannot be written
         said = str(error)
     line = next((line.strip() for line in said.splitlines() if line.strip()), "no reason given")
     return f"it could not be compiled ({line[:160]})"
@@ -111,4 +111,4 @@ def _described(layout: Layout) -> str:
 def _hint(dtype: str) -> str:
     if dtype not in gpu_kernels.HALVES:
         return f"{HALF_ONLY}: `model.dtype: bfloat16` or `float16`"
-    return "`device: cpu`, or quantize the source here with another group size"
+    return "use `device: cpu`, or quantize the source with another group size"

@@ -25,9 +25,9 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
     if stored:
         packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
     if how in PACKED:
-        return gptqmodel_api.load_packed(checkpoint, placement)
+        return gptqmodel_api.load_quantized(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
     if stored and not known:
-        how = how or "a method it does not name"
+        how = how or "an unnamed method"
         raise LoadError(f"{checkpoint.name} is quantized with {how}, which transformers cannot read")
     return checkpoint.model(placement)

@@ -1,7 +1,7 @@
-"""AWQ's search for each group's clipping bound, as matrix products: on CPUs tens of times faster.
+"""AWQ's search for each group's clipping bound, as matmuls: on CPUs tens of times faster.
 
-Takes the place of `AWQProcessor._compute_best_clip` of GPTQModel 7.6, which multiplies element by element and
-adds up afterwards. Same grid, same tokens, same bound, but for ties and for rounding, which is finer here.
+Replaces `AWQProcessor._compute_best_clip` of GPTQModel 7.6, which multiplies element by element and then
+sums. Same grid, same tokens, same bound, except for ties and for rounding, which is finer here.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ GRID, MOST_SHRUNK, TOKENS, ROWS = 20, 0.5, 512, 256
 
 @contextmanager
 def used() -> Iterator[None]:
-    """GPTQModel's AWQ searches with this meanwhile."""
+    """Within it GPTQModel's AWQ uses this search."""
     from gptqmodel.looper.awq_processor import AWQProcessor
 
     original = AWQProcessor._compute_best_clip

@@ -25,7 +25,7 @@ from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Progress, Report
 from engine.worker.quantize import calibrate, folders, heldout
 from engine.worker.quantize.progress import peak_bytes
-from engine.worker.quantize.quantizers import Packing, Quantizer, Saving
+from engine.worker.quantize.quantizers import BitsAndBytesQuantizer, GptqModelQuantizer, Quantizer
 from engine.worker.texts import sets
 
 SPARE_BYTES = 64 << 20  # of disk beside the weights: configs, tokenizer, logs
@@ -51,7 +51,7 @@ class CheckpointBuild:
         self._require_room(build.path)
         samples = self._calibration(tell)
         quantizer = self._quantizer(samples)
-        with folders.of_source(self._source, build.path) as folder:
+        with folders.source_folder(self._source, build.path) as folder:
             source = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
             tell(Staged(stage="read", step="load source"))
             result = quantizer.make(source, build.path, self._perplexity(tell), tell)
@@ -92,9 +92,9 @@ class CheckpointBuild:
 
     def _quantizer(self, samples: calibrate.Samples | None) -> Quantizer:
         if isinstance(self._method, BitsAndBytes):
-            return Saving(self._method, self._placement)
+            return BitsAndBytesQuantizer(self._method, self._placement)
         token_ids = samples.token_ids if samples else []
-        return Packing(self._method, token_ids, self._placement)
+        return GptqModelQuantizer(self._method, token_ids, self._placement)
 
     def _verdict(self, quantizer: Quantizer, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""

@@ -1,4 +1,4 @@
-"""Calibration: texts cut, tokenized and packed into samples of equal length.
+"""Calibration: texts tokenized and joined into samples of equal length.
 
 Nothing longer than the model's window reaches the tokenizer in one piece, and nothing is skipped: what does
 not fill a sample is the last, shorter one. Knows tokenizers; knows neither models nor quantizers.
@@ -23,8 +23,8 @@ class Samples:
     """Token ids, in samples of `length` and maybe a shorter last one."""
 
     token_ids: list[list[int]]
-    asked: int
-    """Tokens that were wanted."""
+    requested: int
+    """Tokens that were requested."""
 
     @property
     def tokens(self) -> int:
@@ -41,31 +41,31 @@ class Samples:
 def samples(
     calibration: Calibration, texts: Texts, tokenizer: PreTrainedTokenizerBase, window: int
 ) -> Samples:
-    """As many samples as are asked for, or as the texts give; each begins as the tokenizer begins a text.
+    """As many samples as are requested, or as the texts give; each begins as the tokenizer begins a text.
 
-    `window` is the longest text the model takes, in tokens. LoadError where the length asked for is longer.
+    `window` is the longest text the model takes, in tokens. LoadError where the requested length is longer.
     """
     if window and calibration.length > window:
         raise LoadError(
-            f"calibration.length is {calibration.length}, and the model's window has {window} tokens",
+            f"calibration.length is {calibration.length}, but the model's context window has {window} tokens",
             f"`length: {min(window, 512)}` is plenty",
         )
     ids = token_stream(_in_order(texts.texts, calibration.seed), texts.between, tokenizer, window)
-    found = _packed(ids, beginning(tokenizer), calibration)
+    found = _samples(ids, beginning(tokenizer), calibration)
     if not found:
         raise LoadError(f"the calibration text ({calibration.name}) has no tokens")
     return Samples(found, calibration.samples * calibration.length)
 
 
 def note(found: Samples, calibration: Calibration, widest: int) -> str:
-    """How much was used; with a warning where that is too little to tell the widest layer's inputs apart."""
+    """How much was used; with a warning where that is fewer tokens than the widest layer has inputs."""
     used = f"calibrated with {found.tokens} tokens of {calibration.name}"
     if found.tokens < widest:
         return (
             f"{used}, fewer than the widest layer has inputs ({widest}): "
-            "the model will know this text and lose others"
+            "the result may fit this text and do worse on others"
         )
-    return f"{used}; {found.asked} were asked for" if found.tokens < found.asked else used
+    return f"{used}; {found.requested} were requested" if found.tokens < found.requested else used
 
 
 def _in_order(texts: Sequence[str], seed: int) -> list[str]:
@@ -74,7 +74,7 @@ def _in_order(texts: Sequence[str], seed: int) -> list[str]:
     return order
 
 
-def _packed(ids: Iterator[int], begin: list[int], calibration: Calibration) -> list[list[int]]:
+def _samples(ids: Iterator[int], begin: list[int], calibration: Calibration) -> list[list[int]]:
     found: list[list[int]] = []
     sample = list(begin)
     for token_id in ids:

@@ -1,7 +1,7 @@
 """The folders around a quantization: the source as a folder to read, the result as one that anyone can load.
 
-Owns which files come along. A quantizer writes weights and configs; tokenizer, chat template and generation
-settings are the source's own files, for a quantizer that saves them again changes them.
+Owns which files are copied. A quantizer writes weights and configs; tokenizer, chat template and generation
+settings are the source's own files, because a quantizer that saves them again changes them.
 """
 
 import shutil
@@ -33,8 +33,8 @@ COMPANIONS = (
 
 
 @contextmanager
-def of_source(source: Checkpoint, build: Path) -> Iterator[Path]:
-    """The source's folder; random weights are written into one for the time being, made on the CPU."""
+def source_folder(source: Checkpoint, build: Path) -> Iterator[Path]:
+    """The source's folder; random weights are made on the CPU and written into a temporary one."""
     if source.kind != "random":
         with foreign.readable(source) as view:
             yield view.path
@@ -50,7 +50,7 @@ def of_source(source: Checkpoint, build: Path) -> Iterator[Path]:
 
 
 def complete(result: Path, source: Path) -> None:
-    """Give the result the source's tokenizer, chat template and generation settings, in place of others."""
+    """Replace the result's tokenizer, chat template and generation settings with the source's."""
     for name in COMPANIONS:
         (result / name).unlink(missing_ok=True)
         if (source / name).is_file():
@@ -58,7 +58,7 @@ def complete(result: Path, source: Path) -> None:
 
 
 def weights_bytes(source: Checkpoint) -> int:
-    """Of the source's weights as they lie on disk; of random ones as they would."""
+    """Size of the source's weights on disk; of random ones, what it would be."""
     if source.kind != "random":
         return sum(file.stat().st_size for file in weight_files(source.path))
     from engine.worker.checkpoints import random_model

@@ -1,6 +1,6 @@
-"""GPTQModel at work: what a method's options are called there, its source, and the quantizing itself.
+"""Quantizing with GPTQModel: its names for a method's options, its source model, and the run itself.
 
-Knows what each call needs to stay quiet and within bounds; the package itself is `gptqmodel_api`'s.
+Knows what each call needs to stay quiet and within its folder; the package itself is `gptqmodel_api`'s.
 """
 
 import re
@@ -60,7 +60,7 @@ def quantize(
 ) -> tuple[ModuleError, ...]:
     """Quantize `source`'s model in place, with calibration samples of token ids; what each layer lost.
 
-    `logs` is a folder for GPTQModel's own log files, which otherwise lie in the folder the user is in.
+    `logs` is a folder for GPTQModel's own log files, which otherwise go to the current folder.
     """
     from gptqmodel.looper import loop_processor
 
@@ -71,9 +71,9 @@ def quantize(
     )  # keep short samples
     backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
     with awq_clip.used():
-        told = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
+        log = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
     package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
-    return tuple(error for rows in told.values() for row in rows if (error := _error(row)))
+    return tuple(error for rows in log.values() for row in rows if (error := _error(row)))
 
 
 def _error(row: dict[str, Any]) -> ModuleError | None:

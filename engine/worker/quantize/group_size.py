@@ -1,4 +1,4 @@
-"""Whether a group size divides a model's layers: told from its config alone, before any weight is read.
+"""Whether a group size divides a model's layers, from its config alone, before any weight is read.
 
 Owns that check. Builds the architecture without memory (torch's meta device) to see its matrices.
 """
@@ -26,14 +26,14 @@ def linear_widths(config: PreTrainedConfig, trust_remote_code: bool = False) -> 
 
 
 def require_divisible(group_size: int, widths: list[int], name: str) -> None:
-    """LoadError unless the group size divides every width; it names the sizes that do."""
+    """LoadError unless the group size divides every width; its hint lists the sizes that do."""
     wrong = [width for width in widths if group_size > 0 and width % group_size]
     if not wrong:
         return
     sizes = [size for size in get_args(GroupSize) if all(width % size == 0 for width in widths)]
     raise LoadError(
-        f"group_size {group_size} does not divide {name}'s layers, which are {_listed(wrong)} wide",
-        f"these do: {_listed(sorted(sizes, reverse=True))} (-1 is a whole row)",
+        f"group_size {group_size} does not divide the layers of {name}, which have {_listed(wrong)} inputs",
+        f"these do: {_listed(sorted(sizes, reverse=True))} (-1 is one group per row)",
     )
 
 

@@ -1,6 +1,7 @@
-"""A short check of a quantized model: its perplexity on text that was not calibrated with.
+"""A short check of a quantized model: its perplexity on text that calibration did not use.
 
-Owns the text, its cut and the verdict. Meant to catch what is broken; figures to compare by take longer runs.
+Owns the text, its windows and the verdict. Meant to catch broken results; figures to compare need longer
+runs.
 """
 
 import math
@@ -35,7 +36,7 @@ def perplexity(
 ) -> float:
     """exp of the mean negative log-likelihood (float32) of every token but a window's first.
 
-    `reach` hears how many windows are done.
+    `reach` is called with how many windows are done.
     """
     total, count = 0.0, 0
     for done, sample in enumerate(found, 1):
@@ -49,7 +50,7 @@ def perplexity(
 
 
 def check(found: Samples, source: float, result: float) -> Check:
-    """Both perplexities with what they were taken on."""
+    """Both perplexities with the text they were measured on."""
     tokens = sum(len(sample) - 1 for sample in found)
     text = f"{HELD_OUT_NAME}: {len(found)} windows of {len(found[0])} tokens"
     return Check(text=text, tokens=tokens, source_perplexity=source, perplexity=result)
@@ -57,15 +58,17 @@ def check(found: Samples, source: float, result: float) -> Check:
 
 def note(found: Check) -> str:
     """The figures in a line."""
-    return f"perplexity on held-out text {found.perplexity:.2f}, the source has {found.source_perplexity:.2f}"
+    return (
+        f"perplexity on held-out text {found.perplexity:.2f}; the source's is {found.source_perplexity:.2f}"
+    )
 
 
 def refuse_broken(found: Check, label: str) -> None:
-    """LoadError where the result is ten times worse than its source, or no number at all."""
+    """LoadError where the result is ten times worse than its source, or not finite."""
     if found.perplexity < BROKEN_RATIO * found.source_perplexity:
         return
     raise LoadError(
-        f"{label} came out broken: perplexity {found.perplexity:.4g} on held-out text, "
-        f"the source has {found.source_perplexity:.4g}",
-        "it is not kept; try more bits, a smaller group_size, or more calibration text",
+        f"the result of {label} is broken: perplexity {found.perplexity:.4g} on held-out text, "
+        f"the source's is {found.source_perplexity:.4g}",
+        "it was not kept; try more bits, a smaller group_size, or more calibration text",
     )

@@ -1,4 +1,4 @@
-"""How far a quantizer is, layer by layer, from the calls it makes on the way.
+"""A quantizer's progress, layer by layer, from the callbacks it makes.
 
 Owns a clock that ticks while a layer takes long. GPTQModel calls `subset_event` and `layer_complete` by name,
 from threads of its own too.
@@ -26,21 +26,21 @@ class LayerProgress:
         self._report, self._total, self._device = report, total, device
         self._reached = 0.0
         self._last_report_s = 0.0
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
         self._is_over = threading.Event()
         self._clock = threading.Thread(target=self._tick, name="layer progress", daemon=True)
 
     def __enter__(self) -> Self:
-        """Quantizing begins: the clock too."""
+        """Quantizing begins; starts the clock."""
         self._started_s = time.monotonic()
-        self._tell(0.0)
+        self._reach(0.0)
         self._clock.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """It is over; `seconds` stands still."""
+        """Quantizing ended; `seconds` is final."""
         self.seconds = time.monotonic() - self._started_s
         self._is_over.set()
         self._clock.join()
@@ -50,20 +50,20 @@ class LayerProgress:
     ) -> None:
         """A group of a layer's matrices has come this far."""
         part = (subset_index + PARTS.get(stage, 0.0)) / max(1, subset_total)
-        self._tell(min(layer_idx + part, layer_idx + 0.99))
+        self._reach(min(layer_idx + part, layer_idx + 0.99))
 
     def layer_complete(self, *, layer_idx: int, submodule_finalized: bool) -> None:
         """A layer is done; `submodule_finalized` when it is packed as well, maybe out of order."""
         if not submodule_finalized:
-            self._tell(layer_idx + 1.0)
+            self._reach(layer_idx + 1.0)
 
     def _tick(self) -> None:
         while not self._is_over.wait(TICK_S):
             if time.monotonic() - self._last_report_s >= TICK_S:
-                self._tell(self._reached)
+                self._reach(self._reached)
 
-    def _tell(self, layers: float) -> None:
-        with self._telling:
+    def _reach(self, layers: float) -> None:
+        with self._reporting:
             self._reached = max(self._reached, layers)
             self._last_report_s = time.monotonic()
             self._report(
@@ -79,7 +79,7 @@ class LayerProgress:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """The most memory this process held at once: a GPU's allocator says, or the kernel (resident set)."""
+    """The peak memory of this process, by a GPU's allocator or by the kernel (resident set)."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""How each quantizer makes a checkpoint out of a folder in full precision, and loads it to be checked.
+"""How each quantizer turns a folder in full precision into a checkpoint, and loads it to be checked.
 
 A quantizer knows one library. It writes weights and config; what else belongs to a checkpoint comes later.
 """
@@ -32,66 +32,66 @@ Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
 
 @dataclass(frozen=True, slots=True)
 class QuantizeResult:
-    """What quantizing told."""
+    """What quantizing reports."""
 
     source_perplexity: float
     seconds: float
     errors: tuple[ModuleError, ...] = ()
     notes: tuple[str, ...] = ()
-    """What the user should know of the source."""
+    """What the user should know about the source."""
 
 
 class Quantizer(Protocol):
     """One quantizer with its options."""
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
-        """Write the quantized weights; the source's perplexity is taken on the way, while it is loaded."""
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """Write the quantized weights; the source's perplexity is measured while it is loaded."""
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
-        """What was written, as it will be loaded."""
+        """The written checkpoint, as it will be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Packing:
+class GptqModelQuantizer:
     """RTN, GPTQ and AWQ through GPTQModel, with calibration samples of token ids."""
 
     method: Checkpointed
     samples: list[list[int]]
     placement: Placement
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
-        """Layer by layer; the model is on the CPU meanwhile, the layer at work on the device."""
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """Layer by layer; the model stays on the CPU, the current layer is on the device."""
         device, logs = self.placement.device, into / "logs"
         work = gptqmodel_run.source(source, self.method, self.placement)
         notes = completeness.notes(work.model)
         before = _where_it_fits(work.model, device, perplexity)
-        with LayerProgress(tell, group_size.layers(source.config), device) as progress:
+        with LayerProgress(report, group_size.layers(source.config), device) as progress:
             errors = gptqmodel_run.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
-        tell(Staged(stage="quantize", step="write checkpoint"))
+        report(Staged(stage="quantize", step="write checkpoint"))
         work.save(str(into))
         return QuantizeResult(before, progress.seconds, errors, notes)
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
-        return gptqmodel_api.load_packed(made, self.placement)
+        return gptqmodel_api.load_quantized(made, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
-class Saving:
+class BitsAndBytesQuantizer:
     """bitsandbytes through transformers: quantized while it is read, and saved before it is ever used.
 
-    On CPUs with AVX512_BF16 the first forward pass repacks 4-bit weights, and ruins them for saving.
+    On CPUs with AVX512_BF16 the first forward pass repacks 4-bit weights: they cannot be saved after that.
     """
 
     method: BitsAndBytes
     placement: Placement
 
-    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, tell: Report) -> QuantizeResult:
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
         """The source is loaded twice: in full precision to be measured, then quantized."""
         before = perplexity(source.model(self.placement), self.placement.device, "measure source")
         gc.collect()
-        tell(Staged(stage="quantize", step="quantize while reading"))
+        report(Staged(stage="quantize", step="quantize while reading"))
         started_s = time.monotonic()
         model = source.model(self.placement, bitsandbytes.config(self.method, self.placement))
         seconds = time.monotonic() - started_s
@@ -106,7 +106,7 @@ class Saving:
 def _where_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float:
     """The source's perplexity, on the device if there is memory for it, on the CPU otherwise.
 
-    The model is on the CPU afterwards, all of it, and the device has its memory back.
+    Afterwards all of the model is on the CPU, and the device's memory is free.
     """
     found = _if_it_fits(model, device, perplexity)
     model.to("cpu")

@@ -1,6 +1,6 @@
-"""One token through a model: four functions, and the two types that they give. See README.md.
+"""One token through a model: four functions, and the two types that they return. See README.md.
 
-Owns which kind of step runs a model, and its cache. Whoever stands outside knows no more than this face.
+Owns which kind of step runs a model, and its cache. Other packages import nothing but this.
 """
 
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
@@ -8,7 +8,7 @@ from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 from engine.config.runtime import StepKind
 from engine.worker.progress import Report
 from engine.worker.step import kv_cache, native
-from engine.worker.step.cpu import compiled_step, pack
+from engine.worker.step.cpu import compiled_step, repack
 from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
@@ -16,28 +16,28 @@ __all__ = ["GrowingCache", "Stepper", "begin", "kind", "new_cache", "prepare"]
 
 
 def prepare(model: PreTrainedModel, report: Report) -> bool:
-    """Pack the weights of a model that has run once, as its step reads them; whether there was any need.
+    """Repack the weights of a model that has run once, as its step reads them; whether anything was done.
 
-    It happens once a load, on a CPU, to the families that have a step of the engine's own.
+    Once per load, on a CPU, for the families that have a step of the engine's own.
     """
-    if model.device.type != "cpu" or not native.suits(model):
+    if model.device.type != "cpu" or not native.supports(model):
         return False
-    pack.pack(model, report)
+    repack.repack(model, report)
     return True
 
 
 def kind(model: PreTrainedModel) -> StepKind:
     """What decodes this model, as its layers are now."""
-    if compiled_step.of(model):
+    if compiled_step.step_for(model):
         return "compiled"
-    return "native" if native.suits(model) else "forward"
+    return "native" if native.supports(model) else "forward"
 
 
 def new_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
-    """An empty cache; on a GPU it has room for `expected_tokens` from the beginning."""
+    """An empty cache; on a GPU it has capacity for `expected_tokens` from the beginning."""
     return kv_cache.growing_cache(config, expected_tokens)
 
 
 def begin(model: PreTrainedModel, cache: DynamicCache) -> Stepper:
-    """Forward passes that go on from what the cache holds, and grow it; of transformers' own kind, too."""
+    """Forward passes that continue from what the cache holds, and extend it; any DynamicCache will do."""
     return Stepper(model, cache)

@@ -1,29 +1,29 @@
 """Whether a model's decode step can be a CUDA graph, known before it is tried.
 
-A graph holds kernels: whatever waits for the device to look at its numbers cannot be in it. Owns the reasons,
-in words. What no rule here knows is noticed before it is captured: see `cuda_graph`.
+A graph holds kernels: code that waits for the device to read its results cannot be in it. Owns the reasons,
+in words. What no rule here covers is noticed before the capture: see `cuda_graph`.
 """
 
 from transformers import PreTrainedModel
 
 from engine.worker.host import bandwidth
 
-_WAITLESS_EXPERTS = ("batched_mm", "grouped_mm")  # transformers' ways that count no tokens on the host
-_WAITING_ROPE = ("dynamic", "longrope")
+_SYNC_FREE_EXPERTS = ("batched_mm", "grouped_mm")  # transformers' ways that count no tokens on the host
+_SYNCING_ROPE = ("dynamic", "longrope")
 
 
 def obstacle(model: PreTrainedModel) -> str:
-    """Why no graph can hold the model's step; empty where nothing is known against it."""
+    """Why the model's step cannot be captured; empty where no reason is known."""
     if len({str(parameter.device) for parameter in model.parameters()}) > 1 or _is_split(model):
         return "the model is on several devices"
     if not type(model).__module__.startswith("transformers."):
-        return "the model comes with Python code of its own, which may wait for the GPU"
+        return "the model comes with its own Python code, which may wait for the GPU"
     if any(_looks_for_outliers(module) for module in model.modules()):
-        return "LLM.int8 looks for outliers in every layer, and waits for the GPU to tell"
+        return "LLM.int8 looks for outliers in every layer, and waits for the GPU each time"
     if any(_recomputes_rotations(module) for module in model.modules()):
-        return "its rotary embedding depends on the length, and waits for the GPU to tell"
+        return "its rotary embedding depends on the length, which has to be read from the GPU"
     if _picks_experts_on_the_host(model):
-        return "its experts are chosen on the host, which waits for the GPU to tell"
+        return "its experts are chosen on the host, which waits for the GPU"
     return ""
 
 
@@ -33,7 +33,7 @@ def _is_split(model: PreTrainedModel) -> bool:
 
 
 def _looks_for_outliers(module: object) -> bool:
-    """bitsandbytes' `Linear8bitLt` with a threshold: `outliers.any()` in every product."""
+    """bitsandbytes' `Linear8bitLt` with a threshold: `outliers.any()` in every matmul."""
     state = getattr(module, "state", None)
     return type(module).__name__ == "Linear8bitLt" and float(getattr(state, "threshold", 0) or 0) > 0
 
@@ -42,9 +42,9 @@ def _recomputes_rotations(module: object) -> bool:
     """transformers' RoPE of a kind that looks at the largest position; a layer type may have its own."""
     kinds = getattr(module, "rope_type", "")
     named = kinds.values() if isinstance(kinds, dict) else [kinds]
-    return any(waiting in str(kind) for kind in named for waiting in _WAITING_ROPE)
+    return any(waiting in str(kind) for kind in named for waiting in _SYNCING_ROPE)
 
 
 def _picks_experts_on_the_host(model: PreTrainedModel) -> bool:
     how = getattr(model.config.get_text_config(), "_experts_implementation", None)
-    return bandwidth.has_experts(model) and how not in _WAITLESS_EXPERTS
+    return bandwidth.has_experts(model) and how not in _SYNC_FREE_EXPERTS

@@ -1,7 +1,7 @@
-"""A decode step that always does the same to the same memory, a cache's rooms: what a CUDA graph can hold.
+"""A decode step that always runs the same kernels on the same buffers: what a CUDA graph can hold.
 
-Owns the step's inputs on the device, and the proof that a captured step computes what the step does. On a CPU
-the same step runs kernel after kernel, which is how it is tested. When it is used is `decode`'s.
+Owns the step's inputs on the device, and the check that a captured step computes what the step does. On a CPU
+the same step runs kernel after kernel, which is how it is tested. When it is used is `stepper`'s.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ CAPTURING = ("cuda",)  # devices on which a step is captured, which takes far lo
 TOLERANCE = 0.02  # of the largest logit: a replay may not differ more from the step itself
 
 failures: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
-"""Why a model's step cannot be replayed: it is not tried again."""
+"""Why a model's step could not be captured: it is not tried again."""
 
 _obstacles: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 
 Step = Callable[[Tensor, Tensor, Tensor, GrowingCache], Tensor]
-"""(token ids [batch, 1], place [1], mask [1, 1, 1, room], cache) to logits [batch, 1, vocab]."""
+"""(token ids [batch, 1], position [1], mask [1, 1, 1, capacity], cache) to logits [batch, 1, vocab]."""
 
 
-def suits(cache: GrowingCache) -> bool:
-    """Whether all layers keep all tokens, in rooms."""
+def supports(cache: GrowingCache) -> bool:
+    """Whether all layers keep all tokens, in buffers of their own."""
     return all(type(layer) is GrowingLayer for layer in cache.layers)
 
 
@@ -44,15 +44,15 @@ def obstacle(model: PreTrainedModel) -> str:
 @lru_cache(maxsize=1)
 def step_of(model: PreTrainedModel) -> Step:
     """The model's step: the engine's own, or its forward pass."""
-    own = native.of(model)
-    return own.at if own else _forward(model)
+    own = native.step_for(model)
+    return own.at_position if own else _forward(model)
 
 
 def _forward(model: PreTrainedModel) -> Step:
-    def step(token_ids: Tensor, place: Tensor, mask: Tensor, cache: GrowingCache) -> Tensor:
+    def step(token_ids: Tensor, position: Tensor, mask: Tensor, cache: GrowingCache) -> Tensor:
         logits: Tensor = model(
             input_ids=token_ids,
-            position_ids=place.expand(len(token_ids), 1),
+            position_ids=position.expand(len(token_ids), 1),
             attention_mask=mask.expand(len(token_ids), -1, -1, -1),
             past_key_values=cache,
             use_cache=True,
@@ -62,16 +62,16 @@ def _forward(model: PreTrainedModel) -> Step:
     return step
 
 
-def make_rooms(model: PreTrainedModel, cache: GrowingCache, token_ids: Tensor) -> None:
-    """Give an empty cache its rooms, whose shapes the model knows, by a step with `token_ids` [batch, 1]."""
+def allocate(model: PreTrainedModel, cache: GrowingCache, token_ids: Tensor) -> None:
+    """Have an empty cache allocate its buffers, by a step of the model with `token_ids` [batch, 1]."""
     if cache.get_seq_length() == 0 and not all(layer.is_initialized for layer in cache.layers):
         model(input_ids=token_ids, past_key_values=cache, use_cache=True)
         cache.crop(-1)
 
 
-class ReplayedStep:
-    """A step for one cache's present rooms. `held` is how many tokens the cache holds, which the rooms' views
-    learn with `settle` only.
+class CapturedStep:
+    """A step for one cache's present buffers. `held` is how many tokens the cache holds; its views are
+    updated by `sync_length` only.
     """
 
     logits: Tensor
@@ -80,27 +80,29 @@ class ReplayedStep:
         self._step, self._cache, self.held = step, ref(cache), cache.get_seq_length()
         self._layers = [layer for layer in cache.layers if isinstance(layer, GrowingLayer)]
         for layer in self._layers:
-            layer.make_room(self.held + 1)
-        self._rooms = [layer.key_room for layer in self._layers]
+            layer.reserve(self.held + 1)
+        self._buffers = [layer.key_buffer for layer in self._layers]
         self._token_ids = token_ids.clone()
-        self._place = torch.tensor([self.held], device=token_ids.device)
-        self._places = torch.arange(self._rooms[0].shape[-2], device=token_ids.device)
-        self._run = captured(self) if token_ids.device.type in CAPTURING else self.run
+        self._position = torch.tensor([self.held], device=token_ids.device)
+        self._positions = torch.arange(self._buffers[0].shape[-2], device=token_ids.device)
+        self._run = capture(self) if token_ids.device.type in CAPTURING else self.run
 
-    def lasts(self) -> bool:
-        """Whether the cache still has these rooms, and a place free in them."""
-        same = all(layer.key_room is room for layer, room in zip(self._layers, self._rooms, strict=True))
-        return same and self.held < self.room_tokens
+    def is_valid(self) -> bool:
+        """Whether the cache still has these buffers, and a free position in them."""
+        same = all(
+            layer.key_buffer is buffer for layer, buffer in zip(self._layers, self._buffers, strict=True)
+        )
+        return same and self.held < self.capacity_tokens
 
     @property
-    def room_tokens(self) -> int:
-        """How many tokens the rooms hold."""
-        return len(self._places)
+    def capacity_tokens(self) -> int:
+        """How many tokens the buffers hold."""
+        return len(self._positions)
 
-    def goes_on(self, step: Step) -> bool:
-        """Whether this is that step, and it can go on from what the cache holds now."""
+    def can_resume(self, step: Step) -> bool:
+        """Whether it runs that step, and can continue from what the cache holds now."""
         self.held = self._layers[0].get_seq_length()
-        return step is self._step and self.lasts()
+        return step is self._step and self.is_valid()
 
     def __call__(self, token_ids: Tensor) -> Tensor:
         """Append `token_ids` [batch, 1]; logits [batch, 1, vocab], overwritten by the next call."""
@@ -109,47 +111,47 @@ class ReplayedStep:
         self.held += 1
         return self.logits
 
-    def put(self, token_ids: Tensor, place: int) -> None:
-        """Have `token_ids` [batch, 1] as the step's input, and `place` as where it writes them."""
+    def put(self, token_ids: Tensor, position: int) -> None:
+        """Set the step's input: `token_ids` [batch, 1], and the position they are written to."""
         self._token_ids.copy_(token_ids)
-        self._place.fill_(place)
+        self._position.fill_(position)
 
     def run(self) -> None:
-        """The step itself, out of its inputs and into `logits`."""
+        """The step itself, from its inputs to `logits`."""
         for layer in self._layers:
-            layer.place = self._place
+            layer.position = self._position
         try:
-            mask = (self._places <= self._place)[None, None, None]
+            mask = (self._positions <= self._position)[None, None, None]
             cache = self._cache()
             if cache is not None:  # which it never is: the cache owns this
-                self.logits = self._step(self._token_ids, self._place, mask, cache)
+                self.logits = self._step(self._token_ids, self._position, mask, cache)
         finally:
             for layer in self._layers:
-                layer.place = None
+                layer.position = None
 
-    def settle(self) -> None:
-        """Let the cache know what it holds."""
+    def sync_length(self) -> None:
+        """Set the cache's length to the tokens it holds."""
         for layer in self._layers:
-            layer.hold(self.held)
+            layer.set_length(self.held)
 
 
-def captured(step: ReplayedStep) -> Callable[[], None]:
+def capture(step: CapturedStep) -> Callable[[], None]:
     """`step.run` as a CUDA graph. RuntimeError where it cannot be captured or gives other logits.
 
-    It is asked for two tokens at two places, which the cache does not hold yet; nothing of what a run left
+    It is checked with two tokens at two positions beyond the cache's length; nothing that an earlier run left
     can pass for a replay's logits.
     """
     tokens, device = step._token_ids.clone(), step._token_ids.device
-    asked, expected = [], []
-    for place in range(step.held, min(step.held + 2, step.room_tokens)):
-        step.put(tokens, place)
+    inputs, expected = [], []
+    for position in range(step.held, min(step.held + 2, step.capacity_tokens)):
+        step.put(tokens, position)
         step.run()
-        asked.append((tokens, place))
+        inputs.append((tokens, position))
         expected.append(step.logits.float().clone())
         tokens = step.logits[:, -1].argmax(dim=-1, keepdim=True)
-    replay = cuda_graph.captured(step.run, device)
-    for (tokens, place), logits in zip(asked, expected, strict=True):
-        step.put(tokens, place)
+    replay = cuda_graph.capture(step.run, device)
+    for (tokens, position), logits in zip(inputs, expected, strict=True):
+        step.put(tokens, position)
         step.logits.fill_(torch.nan)
         replay()
         _require_equal(step.logits.float(), logits)
@@ -160,4 +162,4 @@ def _require_equal(found: Tensor, expected: Tensor) -> None:
     """RuntimeError unless these logits are about the same. Waits for the device."""
     tolerance = TOLERANCE * float(expected.abs().max())
     if not torch.allclose(found, expected, rtol=0, atol=tolerance):
-        raise RuntimeError("the replayed step gives other logits")
+        raise RuntimeError("the captured step gives different logits")

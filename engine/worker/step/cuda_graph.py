@@ -1,4 +1,4 @@
-"""Some kernels as one CUDA graph, captured in such a way that a failure leaves nothing behind.
+"""Captures kernels as one CUDA graph, in such a way that a failure leaves nothing behind.
 
 Owns stream, memory pool and what a failed capture would leave in torch: a stream that stays current, an
 allocator that believes a capture is under way, a generator that waits for its end. Must not know models.
@@ -12,10 +12,10 @@ import torch
 WARM_UPS = 2  # before a capture: libraries choose kernels and allocate in their first calls
 
 
-def captured(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """`run` as a graph: its replay. RuntimeError where `run` waits for the device or cannot be captured.
+def capture(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """`run` as a graph: returns its replay. RuntimeError where `run` waits for the device or cannot be captured.
 
-    It is run several times before.
+    It is run several times first.
     """
     graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     with torch.cuda.device(device):
@@ -27,7 +27,7 @@ def captured(run: Callable[[], None], device: torch.device) -> Callable[[], None
             with _no_waiting():
                 run()
             torch.cuda.synchronize(device)
-            torch.cuda.empty_cache()  # no memory can be given back while a capture is under way
+            torch.cuda.empty_cache()  # no memory can be freed while a capture is under way
             _capture(graph, run, device, pool)
         torch.cuda.current_stream(device).wait_stream(side)
 
@@ -52,7 +52,7 @@ def _no_waiting() -> Iterator[None]:
 def _capture(
     graph: torch.cuda.CUDAGraph, run: Callable[[], None], device: torch.device, pool: tuple[int, int]
 ) -> None:
-    """On the current stream. Other threads' calls do not disturb it."""
+    """On the current stream. Calls of other threads do not disturb it."""
     try:
         graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
@@ -65,7 +65,7 @@ def _capture(
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, pool: tuple[int, int]) -> None:
-    """Undo what a capture began. What torch undid itself, its versions differ, it refuses to undo again."""
+    """Undo what a capture began. Versions of torch differ in what they undo, and raise if it is done twice."""
     index = torch.cuda.current_device() if device.index is None else device.index
     with suppress(RuntimeError):
         torch._C._cuda_endAllocateToPool(index, pool)

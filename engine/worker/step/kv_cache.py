@@ -1,7 +1,7 @@
-"""A KV cache with room ahead: a new token is written into place, and nothing is copied for it.
+"""A KV cache with spare capacity: a new token is written in place, and nothing is copied for it.
 
-Owns the room. transformers' own layer concatenates, which copies every key and value for every token. On a
-GPU rooms double, so that a step captured for one lasts; on a CPU they grow in small steps.
+Owns the capacity. transformers' own layer concatenates, which copies every key and value for every token. On
+a GPU capacity doubles, so that a captured step stays valid for long; on a CPU it grows in small steps.
 """
 
 import math
@@ -16,67 +16,67 @@ from engine.config import runtime
 
 
 class GrowingCache(DynamicCache):
-    """transformers' cache, and whatever was made for its rooms and lasts as long as they do."""
+    """transformers' cache, and the step captured for its buffers, which is valid as long as they are."""
 
-    made_for_rooms: object = None
-    steady_tokens: float = math.inf
-    """So many tokens have the keys they would have in any longer text; beyond, its length turns them."""
+    captured_step: object = None
+    stable_tokens: float = math.inf
+    """Up to this length keys do not depend on the length of the text; with dynamic and long RoPE they then do."""
 
     def can_be_cropped(self) -> bool:
-        """Whether what is left, without the last tokens, is as if those had never been read."""
+        """Whether a cache without its last tokens is as if those had never been read."""
         keeps_all = all(type(layer) is GrowingLayer for layer in self.layers)
-        return keeps_all and self.get_seq_length() <= self.steady_tokens
+        return keeps_all and self.get_seq_length() <= self.stable_tokens
 
     @property
     def capacity_tokens(self) -> int:
-        """How many tokens there is room for; 0 where there is none yet, or the layers have no rooms."""
-        return int(room.shape[-2]) if (room := self._first_room()) is not None else 0
+        """How many tokens the buffers hold; 0 where there are none yet, or the layers have no buffers."""
+        return int(buffer.shape[-2]) if (buffer := self._first_buffer()) is not None else 0
 
-    def serves(self, batch: int) -> bool:
-        """Whether it has rooms for so many sequences."""
-        return (room := self._first_room()) is not None and room.shape[0] == batch
+    def has_batch(self, batch: int) -> bool:
+        """Whether its buffers are allocated for `batch` sequences."""
+        return (buffer := self._first_buffer()) is not None and buffer.shape[0] == batch
 
-    def _first_room(self) -> Tensor | None:
+    def _first_buffer(self) -> Tensor | None:
         first = self.layers[0]
-        return first.key_room if isinstance(first, GrowingLayer) and first.is_initialized else None
+        return first.key_buffer if isinstance(first, GrowingLayer) and first.is_initialized else None
 
-    def moved(self, into: "GrowingCache") -> "GrowingCache":
-        """`into`, which is empty, with the keys and values that this one holds."""
-        for layer, target in zip(self.layers, into.layers, strict=True):
+    def copied_to(self, empty: "GrowingCache") -> "GrowingCache":
+        """`empty`, with the keys and values of this one."""
+        for layer, target in zip(self.layers, empty.layers, strict=True):
             target.update(layer.keys, layer.values)
-        return into
+        return empty
 
-    def pieces(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
-        """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once."""
-        return pieces(self, token_ids, length)
+    def chunks(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+        """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`."""
+        return chunks(self, token_ids, length)
 
-    def forget_beyond(self, tokens: int) -> None:
-        """Let no layer hold more: a pass that was left in the middle has filled some of them only.
+    def truncate(self, tokens: int) -> None:
+        """Drop everything after the first `tokens`: an interrupted pass has filled some layers only.
 
-        All have room for as many afterwards: the first layer's room is taken for everybody's.
+        Afterwards all have the same capacity: the first layer's stands for all of them.
         """
         layers = [layer for layer in self.layers if isinstance(layer, GrowingLayer) and layer.is_initialized]
-        most = max((layer.key_room.shape[-2] for layer in layers), default=0)
+        most = max((layer.key_buffer.shape[-2] for layer in layers), default=0)
         for layer in layers:
-            layer.hold(min(tokens, layer.get_seq_length()))
-            layer.make_room(most)
+            layer.set_length(min(tokens, layer.get_seq_length()))
+            layer.reserve(most)
 
 
 def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
-    """An empty cache; layers with a window or a state keep transformers' own way.
+    """An empty cache; layers with a window or a state stay transformers' own.
 
-    On a GPU it has room for `expected_tokens` from the beginning.
+    On a GPU it has capacity for `expected_tokens` from the beginning.
     """
     cache = GrowingCache(config=config)
-    cache.steady_tokens = _steady_tokens(config)
+    cache.stable_tokens = _stable_tokens(config)
     cache.layers = [
         GrowingLayer(expected_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
 
 
-def _steady_tokens(config: PreTrainedConfig) -> float:
-    """Up to where a text's length turns no keys, as it does with dynamic and long RoPE."""
+def _stable_tokens(config: PreTrainedConfig) -> float:
+    """The length up to which keys do not depend on it, as they do with dynamic and long RoPE."""
     text = config.get_text_config()
     stated = getattr(text, "rope_parameters", None) or {}
     for rope in (stated, *stated.values()):  # of the model, or of each type of layer
@@ -86,30 +86,30 @@ def _steady_tokens(config: PreTrainedConfig) -> float:
     return math.inf
 
 
-def pieces(cache: DynamicCache, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
-    """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once.
+def chunks(cache: DynamicCache, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+    """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`.
 
-    A state that a layer keeps instead of keys and values is made of a whole prompt and goes on by single
-    tokens, as in transformers' `generate`: some models would forget it between two chunks. A prompt whose
-    length turns its keys is read whole, too.
+    A state that a layer keeps instead of keys and values is computed from a whole prompt and then updated by
+    single tokens, as in transformers' `generate`: some models would forget it between two chunks. A prompt
+    whose keys depend on its length is read whole, too.
     """
     held = cache.get_seq_length()
     if not all(type(layer) in _KEYS_AND_VALUES for layer in cache.layers):
         length = 1 if held else token_ids.shape[1]
-    elif held + token_ids.shape[1] > getattr(cache, "steady_tokens", math.inf):
+    elif held + token_ids.shape[1] > getattr(cache, "stable_tokens", math.inf):
         length = token_ids.shape[1]
     return token_ids.split(max(1, length), dim=1)
 
 
 class GrowingLayer(DynamicLayer):
-    """Keys and values [batch, heads, n, size] of one layer: views of the first n places of their rooms."""
+    """Keys and values [batch, heads, n, size] of one layer: views of the first n positions of their buffers."""
 
     keys: Tensor
     values: Tensor
-    key_room: Tensor
-    value_room: Tensor
-    place: Tensor | None = None
-    """[1]: where a captured step writes its token. It then gets the whole room, masking what is not held."""
+    key_buffer: Tensor
+    value_buffer: Tensor
+    position: Tensor | None = None
+    """[1]: where a captured step writes its token. It then gets the whole buffers and masks the unused part."""
 
     def __init__(self, expected_tokens: int = 0) -> None:
         super().__init__()
@@ -119,45 +119,48 @@ class GrowingLayer(DynamicLayer):
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
         """Append [batch, heads, new, size]; all there is now."""
-        if self.place is not None:
-            self.key_room.index_copy_(-2, self.place, key_states)
-            self.value_room.index_copy_(-2, self.place, value_states)
-            return self.key_room, self.value_room
+        if self.position is not None:
+            self.key_buffer.index_copy_(-2, self.position, key_states)
+            self.value_buffer.index_copy_(-2, self.position, value_states)
+            return self.key_buffer, self.value_buffer
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
             tokens = runtime.capacity_tokens(end, key_states.device.type, self._expected_tokens)
-            self.key_room, self.value_room = _room(key_states, tokens), _room(value_states, tokens)
-        self.make_room(end)
-        self.key_room.narrow(-2, begin, end - begin).copy_(key_states)
-        self.value_room.narrow(-2, begin, end - begin).copy_(value_states)
-        self.hold(end)
+            self.key_buffer, self.value_buffer = _buffer(key_states, tokens), _buffer(value_states, tokens)
+        self.reserve(end)
+        self.key_buffer.narrow(-2, begin, end - begin).copy_(key_states)
+        self.value_buffer.narrow(-2, begin, end - begin).copy_(value_states)
+        self.set_length(end)
         return self.keys, self.values
 
-    def hold(self, tokens: int) -> None:
-        """So many places of the room are filled."""
-        self.keys, self.values = self.key_room.narrow(-2, 0, tokens), self.value_room.narrow(-2, 0, tokens)
+    def set_length(self, tokens: int) -> None:
+        """The first `tokens` positions are filled."""
+        self.keys, self.values = (
+            self.key_buffer.narrow(-2, 0, tokens),
+            self.value_buffer.narrow(-2, 0, tokens),
+        )
 
-    def make_room(self, tokens: int) -> None:
-        """Move to a larger room where this one has no place for so many."""
-        if tokens <= self.key_room.shape[-2]:
+    def reserve(self, tokens: int) -> None:
+        """Move to larger buffers where these are too small for `tokens`."""
+        if tokens <= self.key_buffer.shape[-2]:
             return
-        held, tokens = self.get_seq_length(), runtime.capacity_tokens(tokens, self.key_room.device.type)
-        self.key_room = _moved(self.keys, _room(self.keys, tokens))
-        self.value_room = _moved(self.values, _room(self.values, tokens))
-        self.hold(held)
+        held, tokens = self.get_seq_length(), runtime.capacity_tokens(tokens, self.key_buffer.device.type)
+        self.key_buffer = _copied(self.keys, _buffer(self.keys, tokens))
+        self.value_buffer = _copied(self.values, _buffer(self.values, tokens))
+        self.set_length(held)
 
 
-def _room(like: Tensor, tokens: int) -> Tensor:
-    """[batch, heads, tokens, size]; zeros, because masked places must be numbers all the same."""
+def _buffer(like: Tensor, tokens: int) -> Tensor:
+    """[batch, heads, tokens, size]; zeros, because masked positions must still be finite."""
     batch, heads, _, size = like.shape
     return torch.zeros((batch, heads, tokens, size), dtype=like.dtype, device=like.device)
 
 
-def _moved(held: Tensor, room: Tensor) -> Tensor:
-    room.narrow(-2, 0, held.shape[-2]).copy_(held)
-    return room
+def _copied(held: Tensor, into: Tensor) -> Tensor:
+    into.narrow(-2, 0, held.shape[-2]).copy_(held)
+    return into
 
 
 _KEYS_AND_VALUES = (GrowingLayer, DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)

@@ -1,4 +1,4 @@
-"""Llama-like models as transformers builds them: where their parts are, for whoever computes or packs them.
+"""Llama-like models as transformers builds them: where their parts are, for the steps and for repacking.
 
 The one place that knows these modules' names. Owns no arithmetic.
 """
@@ -83,7 +83,7 @@ def last_norm(model: PreTrainedModel) -> Norm:
 
 
 def rotary_of(model: PreTrainedModel) -> nn.Module:
-    """(x, places [batch, 1]) to cosine and sine [batch, 1, head size]."""
+    """(x, positions [batch, 1]) to cosine and sine [batch, 1, head size]."""
     found: nn.Module = model.model.rotary_emb
     return found
 
@@ -102,4 +102,4 @@ def sizes_of(model: PreTrainedModel) -> Sizes:
 
 
 def _norm(module: Any) -> Norm:
-    return Norm(module.weight.detach(), module.variance_epsilon)  # a parameter's memory may be given up
+    return Norm(module.weight.detach(), module.variance_epsilon)  # a parameter may get other memory

@@ -1,9 +1,9 @@
-"""One token through a Llama-like model on a CPU: the model's own weights, without its Python.
+"""One token through a Llama-like model: the model's own weights, without transformers' Python.
 
 Owns the arithmetic of a decode step, in transformers' order and with its roundings. The linear layers are
-modules, called without hooks: whatever packs or quantizes them works. A single token needs no mask, and the
-rotation has its sign in the sine, which changes no bit. Heads that share keys are rows of one attention: many
-times as fast, with sums in another order, so a bf16 result may differ in its last bit. Knows no requests.
+modules, called without hooks, so fused and quantized ones work. A single token needs no mask, and RoPE's
+sign is in the sine, which changes no bit. Heads that share keys are rows of one attention: many times as
+fast, with sums in another order, so a bf16 result may differ in its last bit. Knows no requests.
 """
 
 from collections.abc import Callable
@@ -29,17 +29,17 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in
 Linear = Callable[[Tensor], Tensor]
 
 
-def of(model: PreTrainedModel) -> "NativeStep | None":
-    """The model's native step, made once, with its layers as they are then; None where it does not suit."""
+def step_for(model: PreTrainedModel) -> "NativeStep | None":
+    """The model's native step, built once, with its layers as they are then; None where it is not supported."""
     if model not in _steps:
-        _steps[model] = NativeStep(model) if suits(model) else None
+        _steps[model] = NativeStep(model) if supports(model) else None
     return _steps[model]
 
 
-def suits(model: PreTrainedModel) -> bool:
-    """Whether this model is computed just as here: a known class on one device, without windows or hooks.
+def supports(model: PreTrainedModel) -> bool:
+    """Whether this model computes just what is done here: a known class on one device, no windows, no hooks.
 
-    A class of the same name that comes with a checkpoint is another one.
+    A class of the same name that comes with a checkpoint is a different one.
     """
     return (
         runtime.allows("native")
@@ -54,33 +54,35 @@ def suits(model: PreTrainedModel) -> bool:
 
 
 class NativeStep:
-    """A model that `suits`, as a function of the next token."""
+    """A supported model, as a function of the next token."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._embed, self._head = model.get_input_embeddings(), model.get_output_embeddings()
         self._rotary, sizes = llama.rotary_of(model), llama.sizes_of(model)
-        self._layers = [_Layer.of(layer, sizes) for layer in llama.layers_of(model)]
+        self._layers = [_Layer.build(layer, sizes) for layer in llama.layers_of(model)]
         self._norm = _Norm(llama.last_norm(model))
 
     def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next token."""
-        return self.at(
+        return self.at_position(
             token_ids, torch.tensor([cache.get_seq_length()], device=token_ids.device), None, cache
         )
 
-    def at(self, token_ids: Tensor, place: Tensor, mask: Tensor | None, cache: DynamicCache) -> Tensor:
-        """The same with the token's place [1] given, and a mask [1, 1, 1, n] of what the cache returns."""
+    def at_position(
+        self, token_ids: Tensor, position: Tensor, mask: Tensor | None, cache: DynamicCache
+    ) -> Tensor:
+        """The same with the token's position [1] given, and a mask [1, 1, 1, n] for what the cache returns."""
         x = self._embed(token_ids)  # [batch, 1, hidden]
-        turn = self._turn(x, place)
+        cos_sin = self._cos_sin(x, position)
         for layer, past in zip(self._layers, cache.layers, strict=True):
-            x.add_(layer.attend(layer.before_attention(x), turn, past, mask))
+            x.add_(layer.attend(layer.before_attention(x), cos_sin, past, mask))
             x.add_(layer.feed(layer.before_feed(x)))
         logits: Tensor = self._head(self._norm(x))
         return logits
 
-    def _turn(self, x: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this place."""
-        cosine, sine = self._rotary(x, place[None])  # [1, 1, size] each
+    def _cos_sin(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this position."""
+        cosine, sine = self._rotary(x, position[None])  # [1, 1, size] each
         first, second = sine.chunk(2, dim=-1)
         return cosine[None], torch.cat((-first, second), dim=-1)[None]
 
@@ -114,7 +116,7 @@ class _Layer:
     sizes: llama.Sizes
 
     @classmethod
-    def of(cls, layer: llama.Layer, sizes: llama.Sizes) -> "_Layer":
+    def build(cls, layer: llama.Layer, sizes: llama.Sizes) -> "_Layer":
         linear = layer.linear
         return cls(
             before_attention=_Norm(layer.attention_norm),
@@ -128,17 +130,17 @@ class _Layer:
         )
 
     def attend(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], past: CacheLayerMixin, mask: Tensor | None
+        self, x: Tensor, cos_sin: tuple[Tensor, Tensor], past: CacheLayerMixin, mask: Tensor | None
     ) -> Tensor:
-        """Attention of one token to itself and to all in `past`, which gets it."""
+        """Attention of one token to itself and to all in `past`, to which it is appended."""
         batch, heads, kv_heads, size = len(x), self.sizes.heads, self.sizes.kv_heads, self.sizes.head_size
         all_heads = self.query_key_value(x).view(batch, -1, 1, size)  # [batch, all heads, 1, size]
         query_key, value = all_heads.split((heads + kv_heads, kv_heads), dim=1)
-        query, key = rotated(query_key, turn).split((heads, kv_heads), dim=1)
+        query, key = rotated(query_key, cos_sin).split((heads, kv_heads), dim=1)
         keys, values = past.update(key, value)  # [batch, kv heads, n, size]
         rows = query.reshape(batch, kv_heads, -1, size)
-        attended = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.sizes.scale)
-        return self.out(attended.reshape(batch, 1, -1))
+        attn_out = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.sizes.scale)
+        return self.out(attn_out.reshape(batch, 1, -1))
 
     def feed(self, x: Tensor) -> Tensor:
         """SwiGLU."""
@@ -146,7 +148,7 @@ class _Layer:
         return self.down(self.activate(gate).mul_(up))
 
 
-def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+def rotated(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
     """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
-    cosine, sine = turn
+    cosine, sine = cos_sin
     return (x * cosine).add_(x.roll(x.shape[-1] // 2, -1).mul_(sine))

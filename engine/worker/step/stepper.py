@@ -1,4 +1,4 @@
-"""Forward passes that grow one cache: which kind of step runs, and what is done where one cannot.
+"""Forward passes that extend one cache: which kind of step runs, and what replaces one that cannot.
 
 Owns the choice between a captured step, the compiled one, the native one and the model's own pass. Knows a
 model and its cache; must not know requests, nor how tokens are chosen.
@@ -17,34 +17,36 @@ from engine.worker.failures import first_line
 from engine.worker.host import memory
 from engine.worker.interrupt import CancelledError, interruptible
 from engine.worker.step import captured_step, native
-from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.cpu import compiled_step
-from engine.worker.step.kv_cache import GrowingCache, pieces
+from engine.worker.step.kv_cache import GrowingCache, chunks
 
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
-NO_NUMBERS = "logits were infinite or no numbers at all: the model's arithmetic overflowed, its text is void"
-WINDOWS = "a CUDA graph needs layers that keep every token, and some of this model keep a window or a state"
+NOT_FINITE = "logits were infinite or NaN: the model's arithmetic overflowed, and its text means nothing"
+WINDOWS = (
+    "a CUDA graph needs layers that keep every token, and some layers of this model keep a window or a state"
+)
 
 
 class Stepper:
-    """Forward passes that grow one cache; `logits` [batch, vocab], float32, are those for the next token.
+    """Forward passes that extend one cache; `logits` [batch, vocab], float32, are those for the next token.
 
-    Where steps are replayed (`REPLAYING`) the cache knows what it holds after `settle` only.
+    Where steps are replayed (`REPLAYING`) the cache's length is right only after `sync_length`.
     """
 
     logits: Tensor
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
         self._model, self._cache = model, cache
-        has_rooms = isinstance(cache, GrowingCache) and captured_step.suits(cache)
-        self._compiled = compiled_step.of(model) if has_rooms else None
-        self._native = native.of(model)
+        has_buffers = isinstance(cache, GrowingCache) and captured_step.supports(cache)
+        self._compiled = compiled_step.step_for(model) if has_buffers else None
+        self._native = native.step_for(model)
         is_wanted = self.replays_on(model.device)
-        self._why_not = _why_not_replayed(model, cache) if is_wanted else ""
-        can = hasattr(cache, "made_for_rooms") and captured_step.suits(cache) and not self._why_not
-        self._can_replay = is_wanted and can
-        self._captures = self._can_replay and model.device.type in captured_step.CAPTURING
-        self._replayed: ReplayedStep | None = None
+        self._eager_reason = _reason_not_captured(model, cache) if is_wanted else ""
+        can = hasattr(cache, "captured_step") and captured_step.supports(cache) and not self._eager_reason
+        self._can_capture = is_wanted and can
+        self._captures = self._can_capture and model.device.type in captured_step.CAPTURING
+        self._running: CapturedStep | None = None
         self._largest: Tensor | None = None  # the sum over steps of their largest logits
 
     @staticmethod
@@ -54,55 +56,55 @@ class Stepper:
 
     @property
     def runs_ahead(self) -> bool:
-        """Whether the next step should be on its way before anybody looks at this one's token."""
+        """Whether the next step should be launched before this one's token is read."""
         is_ready = not self._captures or self._ready() is not None
-        return self._can_replay and is_ready
+        return self._can_capture and is_ready
 
     @property
     def mode(self) -> Decode:
         """How steps are run."""
-        return "graph" if self._can_replay else "eager"
+        return "graph" if self._can_capture else "eager"
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Why steps are not replayed, where that was wanted; whether logits were numbers. Waits."""
-        failure = f"decoded eagerly: {self._why_not}" if self._why_not else ""
+        """Why steps are not replayed where they should be; and whether logits were not finite. Waits."""
+        failure = f"decoded eagerly: {self._eager_reason}" if self._eager_reason else ""
         return tuple(note for note in (failure, self._unusable()) if note)
 
-    def pieces(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
-        """`token_ids` [batch, n] as they may be read one after the other: at most `length` at once."""
-        return pieces(self._cache, token_ids, length)
+    def chunks(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
+        """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`."""
+        return chunks(self._cache, token_ids, length)
 
     @torch.inference_mode()
     def prepare(self, token_ids: Tensor) -> bool:
-        """Have the step captured for the cache's rooms, by the way of any `token_ids` [batch, 1].
+        """Capture the step for the cache's buffers, with any `token_ids` [batch, 1].
 
-        Call it before the cache reads a prompt: between tokens nothing is captured. True where there was any
-        need. A failure is noted, and steps are then run eagerly.
+        Call it before the cache reads a prompt: between tokens nothing is captured. True where it was
+        needed. A failure is noted, and steps then run eagerly.
         """
         if not self._captures or self._ready() is not None:
             return False
         try:
-            captured_step.make_rooms(self._model, self._cache, token_ids)
+            captured_step.allocate(self._model, self._cache, token_ids)
             step = captured_step.step_of(self._model)
-            self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
+            self._cache.captured_step = CapturedStep(step, self._cache, token_ids)
         except Exception as error:
-            self._give_up_replaying(error)
+            self._give_up_capturing(error)
         return True
 
     @torch.inference_mode()
     def read(self, token_ids: Tensor) -> None:
-        """Go on by `token_ids` [batch, n]; on a GPU the logits may still be on their way."""
+        """Append `token_ids` [batch, n]; on a GPU the logits may still be in flight."""
         is_step = token_ids.shape[1] == 1 and self._cache.get_seq_length() > 0
         if not is_step:
-            self.settle()
-        logits = self._stepped(token_ids) if is_step else self._passed(token_ids)
+            self.sync_length()
+        logits = self._decoded(token_ids) if is_step else self._forward(token_ids)
         self.logits = logits[:, -1].float()
         largest = self.logits.amax()
         self._largest = largest if self._largest is None else self._largest.add_(largest)
 
     def read_unless(self, cancelled: Callable[[], bool], token_ids: Tensor) -> bool:
-        """Read and wait; False, and the cache as it was, where it was cancelled on the way."""
+        """Read and wait; False, and the cache as it was, where it was cancelled meanwhile."""
         if cancelled():
             return False
         held = self._cache.get_seq_length()
@@ -112,87 +114,87 @@ class Stepper:
                 self.wait()
         except CancelledError:
             if isinstance(self._cache, GrowingCache):
-                self._cache.forget_beyond(held)
+                self._cache.truncate(held)
             return False
         return True
 
     def wait(self) -> None:
-        """Until the logits are really there."""
+        """Until the logits are computed."""
         if self.logits.is_cuda:
             torch.cuda.synchronize(self.logits.device)
 
-    def settle(self) -> None:
-        """Let the cache know what it holds."""
-        if self._replayed is not None:
-            self._replayed.settle()
-            self._replayed = None
+    def sync_length(self) -> None:
+        """Set the cache's length to the tokens it holds."""
+        if self._running is not None:
+            self._running.sync_length()
+            self._running = None
 
-    def _passed(self, token_ids: Tensor) -> Tensor:
+    def _forward(self, token_ids: Tensor) -> Tensor:
         """The model's own forward pass; logits [batch, some, vocab]."""
         return forward.logits(self._model, token_ids, self._cache, kept=1)
 
-    def _stepped(self, token_ids: Tensor) -> Tensor:
+    def _decoded(self, token_ids: Tensor) -> Tensor:
         """One token: logits [batch, 1, vocab]."""
-        if self._can_replay:
+        if self._can_capture:
             try:
-                step = self._replayed_step(token_ids)
+                step = self._captured_step(token_ids)
                 if step is not None:
                     return step(token_ids)
-                self._outgrow()
+                self._leave_graph()
             except CancelledError:
                 raise
             except Exception as error:
-                self._give_up_replaying(error)
+                self._give_up_capturing(error)
         if self._compiled is not None and len(token_ids) <= self._compiled.most_sequences:
             return self._compiled(token_ids, self._cache)
-        return self._native(token_ids, self._cache) if self._native is not None else self._passed(token_ids)
+        return self._native(token_ids, self._cache) if self._native is not None else self._forward(token_ids)
 
-    def _replayed_step(self, token_ids: Tensor) -> ReplayedStep | None:
-        """The step under way, the cache's from before, or a new one; None where that would be captured."""
+    def _captured_step(self, token_ids: Tensor) -> CapturedStep | None:
+        """The running step, the cache's earlier one, or a new one; None where a new one would be captured."""
         found = self._ready()
         if found is None:
-            self.settle()
+            self.sync_length()
             if self._captures:
                 return None
             step = captured_step.step_of(self._model)
-            found = self._cache.made_for_rooms = ReplayedStep(step, self._cache, token_ids)
-        self._replayed = found
+            found = self._cache.captured_step = CapturedStep(step, self._cache, token_ids)
+        self._running = found
         return found
 
-    def _ready(self) -> ReplayedStep | None:
-        """The step under way, or the cache's from before, with a place for one more token."""
-        if self._replayed is not None:
-            return self._replayed if self._replayed.lasts() else None
-        kept = self._cache.made_for_rooms
+    def _ready(self) -> CapturedStep | None:
+        """The running step, or the cache's earlier one, with a position for one more token."""
+        if self._running is not None:
+            return self._running if self._running.is_valid() else None
+        kept = self._cache.captured_step
         step = captured_step.step_of(self._model)
-        return kept if isinstance(kept, ReplayedStep) and kept.goes_on(step) else None
+        return kept if isinstance(kept, CapturedStep) and kept.can_resume(step) else None
 
-    def _outgrow(self) -> None:
-        """Go on without a graph: to capture one now would stand between two tokens."""
+    def _leave_graph(self) -> None:
+        """Continue without a graph: capturing one now would delay the next token."""
         held = self._cache.get_seq_length()
-        outgrown = f"from {held} tokens on, more than a graph was made for"
-        self._stop_replaying(
-            outgrown if self._cache.made_for_rooms else "no CUDA graph was made for this answer"
+        outgrown = f"from {held} tokens on, beyond the capacity of the CUDA graph"
+        self._decode_eagerly(
+            outgrown if self._cache.captured_step else "no CUDA graph was captured for this answer"
         )
 
-    def _give_up_replaying(self, error: Exception) -> None:
+    def _give_up_capturing(self, error: Exception) -> None:
         traceback.print_exc()  # into the log
-        self.settle()
-        self._stop_replaying(f"a CUDA graph failed ({first_line(error)})")
-        if not memory.is_out_of_memory(error):  # there may be more the next time
-            captured_step.failures[self._model] = self._why_not
+        self.sync_length()
+        self._decode_eagerly(f"a CUDA graph failed ({first_line(error)})")
+        if not memory.is_out_of_memory(error):  # next time there may be enough
+            captured_step.failures[self._model] = self._eager_reason
 
-    def _stop_replaying(self, why: str) -> None:
-        self._can_replay = self._captures = False
-        self._cache.made_for_rooms, self._why_not = None, why
+    def _decode_eagerly(self, why: str) -> None:
+        self._can_capture = self._captures = False
+        self._cache.captured_step, self._eager_reason = None, why
 
     def _unusable(self) -> str:
-        """A sum that once was infinite or no number stays so."""
-        return NO_NUMBERS if self._largest is not None and not bool(self._largest.isfinite()) else ""
+        """A sum that was once infinite or NaN stays so."""
+        return NOT_FINITE if self._largest is not None and not bool(self._largest.isfinite()) else ""
 
 
-def _why_not_replayed(model: PreTrainedModel, cache: GrowingCache) -> str:
-    """Why steps that should be replayed cannot be; empty where they can, or where that is tried."""
-    if not captured_step.suits(cache):
+def _reason_not_captured(model: PreTrainedModel, cache: GrowingCache) -> str:
+    """Why steps that should be captured cannot be; empty where they can, or where that is tried."""
+    if not captured_step.supports(cache):
         return WINDOWS if model.device.type in captured_step.CAPTURING else ""
     return captured_step.failures.get(model) or captured_step.obstacle(model)

@@ -16,8 +16,8 @@ from engine.protocol import Tokenize, Tokenized
 from engine.worker.texts.sets import HUB, HubSet, hub_rows, python_docs
 from engine.worker.texts.tokens import beginning as beginning_of
 
-CHARACTERS_PER_TOKEN = 8  # a first guess at how much of a text is wanted
-MARGIN_TOKENS = 16  # where a text is cut its last tokens may be others than in the whole text
+CHARACTERS_PER_TOKEN = 8  # a first guess at how much text is needed
+MARGIN_TOKENS = 16  # where a text is cut, its last tokens may differ from those of the whole text
 
 HUB_TESTS = {
     "wikitext2": HubSet("Salesforce/wikitext", "text", "\n\n", config="wikitext-2-raw-v1", split="test"),
@@ -35,7 +35,7 @@ ROWS = {"c4": 1100}
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, command: Tokenize) -> Tokenized:
-    """The text a command names, tokenized in one piece; LoadError where it cannot be had."""
+    """The text a command names, tokenized in one piece; LoadError where it cannot be read."""
     ids = token_ids(tokenizer, whole(command.text), command.tokens)
     beginning = tuple(beginning_of(tokenizer))
     if len(ids) + len(beginning) < 2:

@@ -47,14 +47,14 @@ HUB = {  # as GPTQ's and AWQ's papers use them
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Texts in their own order, and what stands between two of them."""
+    """Texts in their own order, and the separator between two of them."""
 
     texts: Sequence[str]
     between: str = "\n\n"
 
 
 def texts(calibration: Calibration) -> Texts:
-    """The texts a calibration names, the empty ones left out; LoadError where they cannot be had."""
+    """The texts a calibration names, the empty ones left out; LoadError where they cannot be read."""
     if isinstance(calibration.dataset, tuple):
         return Texts(calibration.dataset)
     if calibration.dataset == PYTHON_DOCS:
@@ -75,7 +75,7 @@ def python_docs(*, held_out: bool) -> list[str]:
 
 
 def sha256(calibration: Calibration) -> str:
-    """Of the text that lies on this machine; empty for a hub set, whose name says it."""
+    """Of the text on this machine; empty for a hub set, which its name identifies."""
     if calibration.file is not None:
         with input_files.opened(calibration.file) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -85,7 +85,7 @@ def sha256(calibration: Calibration) -> str:
 
 
 def hub_rows(what: str, wanted: HubSet) -> Sequence[str]:
-    """A data set's texts, row by row; LoadError, which begins with `what`, where it cannot be had."""
+    """A data set's texts, row by row; LoadError, which begins with `what`, where it cannot be downloaded."""
     try:
         import datasets
     except ImportError:
@@ -95,7 +95,7 @@ def hub_rows(what: str, wanted: HubSet) -> Sequence[str]:
         rows = datasets.load_dataset(
             wanted.repo, wanted.config, data_files=wanted.files, revision=wanted.revision, split=wanted.split
         )
-    except Exception as error:  # whatever its many layers raise: the set is not to be had
+    except Exception as error:  # whatever its many layers raise
         raise LoadError(_unreachable(what, wanted, error), "`python-docs` needs no network") from error
     found: Sequence[str] = rows[wanted.field]
     return found
@@ -105,4 +105,4 @@ def _unreachable(what: str, wanted: HubSet, error: Exception) -> str:
     if paths.hub_is_offline():
         return f"{what} is not on this disk, and the model hub is switched off"
     reason = (str(error).splitlines() or [""])[0][:120]
-    return f"{what} ({wanted.repo}) cannot be had from {paths.hub_endpoint()}: {reason}"
+    return f"{what} ({wanted.repo}) cannot be downloaded from {paths.hub_endpoint()}: {reason}"

@@ -30,7 +30,7 @@ def token_stream(
 
 
 def pieces(text: str, longest: int) -> Iterator[str]:
-    """The text in pieces of at most `longest` characters, cut before white space where there is some."""
+    """The text in pieces of at most `longest` characters, cut before whitespace where there is any."""
     start = 0
     while len(text) - start > longest:
         end = start + longest

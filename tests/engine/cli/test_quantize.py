@@ -46,7 +46,7 @@ def test_a_checkpoint_is_made_shown_copied_and_used_in_a_duel(
     assert cli.run(["duel", str(out), "random:tiny", "-p", "Hi", "--json", "--max-new-tokens", "2"]) == 0
     side = json.loads(capsys.readouterr().out)["sides"][0]
     assert (side["label"], side["error"]) == ("nf4", None)
-    assert side["model"]["kernel"] in {"PackedNibbles", "Linear4bit"}  # by processor
+    assert side["model"]["kernel"] in {"Int4Linear", "Linear4bit"}  # by processor
 
 
 async def test_cancelling_leaves_nothing_behind(own_home: Path) -> None:

@@ -58,7 +58,7 @@ async def test_the_figures_are_the_engines(stage: Stager) -> None:
 
 
 async def test_what_slowed_an_answer_is_told_below_it(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow, recorded = "others kept cores busy: computed on 1 of 2 threads", replay.recording
+    slow, recorded = "other processes kept cores busy: computed on 1 of 2 threads", replay.recording
 
     def slowed(name: str) -> list[Event]:
         *events, last = recorded(name)

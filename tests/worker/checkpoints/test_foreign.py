@@ -96,7 +96,7 @@ def expected(make_profile: Callable[..., Profile], options: str) -> torch.Tensor
 
 def in_use(kernel: str) -> str:
     """The kernel that 4-bit layers come to which are loaded with this one."""
-    return "PackedNibbles" if compile.has_vectors() else kernel
+    return "Int4Linear" if compile.has_vectors() else kernel
 
 
 GPTQ = f"method: gptq, group_size: 64, {CALIBRATION}"

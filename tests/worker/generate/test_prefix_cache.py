@@ -140,4 +140,4 @@ def test_a_stopped_reading_leaves_every_layer_as_much_room(exact: LoadedModel) -
     for step in decode.generate(exact, longer, SHORT, lambda: bool(parts) and next(asked) >= 12, cache):
         parts.append(step)
     assert parts[-1] == decode.End("cancelled", "")
-    assert len({layer.key_room.shape for layer in cache.layers}) == 1
+    assert len({layer.key_buffer.shape for layer in cache.layers}) == 1

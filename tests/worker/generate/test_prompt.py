@@ -103,7 +103,7 @@ def test_an_eos_that_the_tokenizer_adds_is_noted() -> None:
     specials = [("<s>", 0), ("</s>", 1)]
     ending = processors.TemplateProcessing("<s> $A </s>", special_tokens=specials)
     tokenizer.backend_tokenizer.post_processor = ending
-    noted = ("the tokenizer ends a text with EOS: the model reads one behind the prompt",)
+    noted = ("the tokenizer ends a text with EOS: the model reads one after the prompt",)
     assert prompt.remarks(tokenizer, Prompt(), HELLO, *prompt.render(tokenizer, Prompt(), HELLO)) == noted
     said = (Message("user", "Hello</s>"),)
     tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing("$A", special_tokens=[])

@@ -189,7 +189,7 @@ def test_a_real_shortage_is_recognized_and_described() -> None:
         torch.empty(1 << 50, dtype=torch.uint8)
     assert memory.is_out_of_memory(caught.value)
     assert re.fullmatch(
-        r"out of memory: 1048576.00 GiB asked for, [\d.]+ [MG]iB free", memory.shortage(caught.value)
+        r"out of memory: 1048576.00 GiB requested, [\d.]+ [MG]iB free", memory.shortage(caught.value)
     )
 
 
@@ -200,7 +200,7 @@ def test_cudas_words_for_a_shortage() -> None:
     )
     error = torch.OutOfMemoryError(said)
     assert memory.is_out_of_memory(error)
-    assert memory.shortage(error) == "out of memory: 2.50 GiB asked for, 1.25 GiB free"
+    assert memory.shortage(error) == "out of memory: 2.50 GiB requested, 1.25 GiB free"
 
 
 def test_other_errors_are_no_shortage() -> None:

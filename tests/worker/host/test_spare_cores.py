@@ -62,7 +62,7 @@ def test_a_busy_core_costs_a_thread_until_it_is_free_again() -> None:
     machine = Machine()
     cores = machine.cores()
     assert adjusted(machine, cores, 1, 1, 0, 0.9, 0) == [1, 1, 2, 1, 2]
-    assert cores.notes() == ("others kept cores busy: computed on 1 of 2 threads",)
+    assert cores.notes() == ("other processes kept cores busy: computed on 1 of 2 threads",)
 
 
 def test_one_thread_remains_however_busy_the_machine_is() -> None:
@@ -103,4 +103,4 @@ def test_notes_name_the_fewest() -> None:
     machine = Machine()
     cores = machine.cores(4, 4)
     assert adjusted(machine, cores, 1, 3, 0) == [3, 1, 4]
-    assert cores.notes() == ("others kept cores busy: computed on 1 of 4 threads",)
+    assert cores.notes() == ("other processes kept cores busy: computed on 1 of 4 threads",)

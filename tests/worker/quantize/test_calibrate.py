@@ -42,12 +42,12 @@ def test_samples_are_packed_full_and_nothing_is_skipped(tokenizer: PreTrainedTok
     assert all(len(sample) == 64 for sample in found.token_ids[:-1])
     assert all(sample[: len(begin)] == begin for sample in found.token_ids)
     assert tokenizer.decode(body).rstrip() == text.rstrip()
-    assert found.tokens == sum(map(len, found.token_ids)) < found.asked == 6400
+    assert found.tokens == sum(map(len, found.token_ids)) < found.requested == 6400
 
 
 def test_no_more_than_asked_for(tokenizer: PreTrainedTokenizerBase) -> None:
     found = samples(tokenizer, "word " * 1000, samples=3, length=32)
-    assert [len(sample) for sample in found.token_ids] == [32, 32, 32] and found.tokens == found.asked
+    assert [len(sample) for sample in found.token_ids] == [32, 32, 32] and found.tokens == found.requested
 
 
 def test_the_tokenizer_never_sees_more_than_the_window(
@@ -93,7 +93,7 @@ def test_the_note_tells_the_tokens_and_warns_of_too_few(tokenizer: PreTrainedTok
         f"calibrated with {few.tokens} tokens of 1 text, fewer than the widest layer has inputs (1536): "
         "the model will know this text and lose others"
     )
-    assert calibrate.note(few, asked, widest=8).endswith(f"of 1 text; {few.asked} were asked for")
+    assert calibrate.note(few, asked, widest=8).endswith(f"of 1 text; {few.requested} were requested")
 
 
 def test_python_docs_are_there_and_the_held_out_part_is_kept_apart() -> None:

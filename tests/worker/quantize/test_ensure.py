@@ -105,7 +105,7 @@ def test_the_folder_loads_in_plain_transformers_and_in_gptqmodel_with_the_same_g
 ) -> None:
     for name in ("rtn4", "gptq4", "awq4"):
         path = ensure.ensure(tiny(METHODS[name]), ignore).path
-        ours = gptqmodel_api.load_packed(Checkpoint("demo", path, "folder"), BF16)
+        ours = gptqmodel_api.load_quantized(Checkpoint("demo", path, "folder"), BF16)
         theirs = AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16, device_map={"": "cpu"})
         automatic = gptqmodel_api.package().GPTQModel.load(str(path), device="cpu", dtype=torch.bfloat16)
         assert greedy(ours) == greedy(theirs) == greedy(automatic.model)
@@ -128,7 +128,7 @@ def test_int4_layers_packed_as_one_answer_as_gptqmodels_own(tiny: Callable[[str]
     wanted, ids = tiny(METHODS["rtn4"]), torch.arange(1, 9)[None]
     plain, packed = (load(wanted, 1, ignore, native_step=packs) for packs in (False, True))
     assert plain.info.kernel == KERNELS["rtn4"]
-    assert packed.info.kernel == ("PackedNibbles" if compile.has_vectors() else KERNELS["rtn4"])
+    assert packed.info.kernel == ("Int4Linear" if compile.has_vectors() else KERNELS["rtn4"])
     assert not any(type(module).__name__ == KERNELS["rtn4"] for module in packed.model.modules())
     assert packed.info.parameters == plain.info.parameters
     assert packed.info.weights.linear_bytes < plain.info.weights.linear_bytes  # nothing is held twice

@@ -44,7 +44,7 @@ def tiny() -> LoadedModel:
 
 @pytest.fixture
 def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Grows by a word whenever a step is captured; a CPU counts as a GPU, with a GPU's rooms."""
+    """Grows by a word whenever a step is captured; a CPU counts as a GPU, with a GPU's capacity."""
     made: list[str] = []
 
     def captured(run: Run, device: torch.device) -> Run:
@@ -55,7 +55,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     capacity = runtime.capacity_tokens
     monkeypatch.setattr(stepper, "REPLAYING", ("cpu",))
     monkeypatch.setattr(captured_step, "CAPTURING", ("cpu",))
-    monkeypatch.setattr(cuda_graph, "captured", captured)
+    monkeypatch.setattr(cuda_graph, "capture", captured)
     monkeypatch.setattr(
         runtime, "capacity_tokens", lambda held, device, expected=0: capacity(held, "cuda", expected)
     )
@@ -109,7 +109,7 @@ def test_a_load_ends_with_a_captured_step_and_the_first_answer_makes_none(
     kept, told = KeptCache(), list[Staged]()
     rehearsal.rehearsed(tiny, kept, told.append)
     assert [(stage.stage, stage.step) for stage in told] == [("warm up", "capture decode step")]
-    for _ in range(2):  # the second is cold too: it forgets tokens, and neither rooms nor graph
+    for _ in range(2):  # the second is cold too: it drops tokens, but keeps buffers and graph
         events = asked(tiny, kept)
         prompted = next(event for event in events if isinstance(event, Prompted))
         assert (prompted.ns, prompted.reused_tokens, prompted.notes) == (1_000, 0, ())
@@ -126,7 +126,7 @@ def test_what_is_captured_for_an_answer_stands_before_its_clock(
     )  # a second passes between two looks
     prompted = next(event for event in asked(tiny, KeptCache()) if isinstance(event, Prompted))
     assert prompted.ns == 1_000 + 10**9
-    assert prompted.notes == ("a CUDA graph for longer texts was made before this answer: 1.0 s",)
+    assert prompted.notes == ("a CUDA graph for longer texts was captured before this answer: 1.0 s",)
 
 
 def test_a_capture_comes_before_the_prompt_is_read(
@@ -140,7 +140,7 @@ def test_a_capture_comes_before_the_prompt_is_read(
     assert captures[:3] == ["captured", Prompted.__name__, Prefilled.__name__]
 
 
-def test_an_answer_that_outgrows_its_rooms_goes_on_eagerly_and_captures_nothing(
+def test_an_answer_that_outgrows_its_buffers_goes_on_eagerly_and_captures_nothing(
     tiny: LoadedModel, captures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.config.runtime.MOST_EXPECTED_TOKENS", 8)
@@ -148,12 +148,12 @@ def test_an_answer_that_outgrows_its_rooms_goes_on_eagerly_and_captures_nothing(
     found, end = answered(tiny, settings, kept)
     assert len(PROMPT) + len(found) > LEAST_GPU_CAPACITY
     assert captures == ["captured"]
-    assert end.notes == ("decoded eagerly: from 256 tokens on, more than a graph was made for",)
+    assert end.notes == ("decoded eagerly: from 256 tokens on, beyond the capacity of the CUDA graph",)
     monkeypatch.setattr(stepper, "REPLAYING", ())
     assert found == answered(tiny, settings, KeptCache())[0]
 
 
-def test_a_conversation_that_grows_moves_to_larger_rooms_between_two_answers(
+def test_a_conversation_that_grows_moves_to_larger_buffers_between_two_answers(
     tiny: LoadedModel, captures: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, ids, short = KeptCache(), list(PROMPT), Generation(max_new_tokens=20)
@@ -235,9 +235,9 @@ def test_a_replay_that_does_nothing_or_always_the_same_is_no_replay(
     captures: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cuda_graph, "captured", captured)
+    monkeypatch.setattr(cuda_graph, "capture", captured)
     found, end = answered(tiny, Generation(max_new_tokens=8), KeptCache())
-    told = "decoded eagerly: a CUDA graph failed (RuntimeError: the replayed step gives other logits)"
+    told = "decoded eagerly: a CUDA graph failed (RuntimeError: the captured step gives different logits)"
     assert (end.mode, end.notes) == ("eager", (told,))
     monkeypatch.setattr(stepper, "REPLAYING", ())
     assert found == answered(tiny, Generation(max_new_tokens=8), KeptCache())[0]
@@ -250,12 +250,12 @@ def test_a_capture_without_memory_is_told_and_tried_again_for_the_next_answer(
         captures.append("tried")
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    monkeypatch.setattr(cuda_graph, "captured", captured)
+    monkeypatch.setattr(cuda_graph, "capture", captured)
     for tries in (1, 2):
         _, end = answered(tiny, Generation(max_new_tokens=4), KeptCache())
         assert (end.mode, end.notes) == (
             "eager",
-            ("decoded eagerly: no CUDA graph was made for this answer",),
+            ("decoded eagerly: no CUDA graph was captured for this answer",),
         )
         assert len(captures) == tries
 
@@ -332,7 +332,7 @@ def test_what_is_known_to_wait_is_not_tried_and_the_note_says_why(captures: list
     assert captures == []
     assert end.mode == "eager"
     assert end.notes == (
-        "decoded eagerly: LLM.int8 looks for outliers in every layer, and waits for the GPU to tell",
+        "decoded eagerly: LLM.int8 looks for outliers in every layer, and waits for the GPU each time",
     )
 
 
@@ -352,8 +352,8 @@ def test_logits_that_are_no_numbers_are_told_with_the_answer() -> None:
 
     for spoil, notes in (
         (0.5, ()),
-        (float("nan"), (stepper.NO_NUMBERS,)),
-        (float("inf"), (stepper.NO_NUMBERS,)),
+        (float("nan"), (stepper.NOT_FINITE,)),
+        (float("inf"), (stepper.NOT_FINITE,)),
     ):
         _, end = answered(loaded_with(spoil), Generation(max_new_tokens=3), KeptCache())
         assert end.notes == notes

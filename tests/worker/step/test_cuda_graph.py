@@ -99,7 +99,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeCuda:
 
 def test_it_is_run_before_it_is_captured_and_the_replay_is_the_graphs(fake: FakeCuda) -> None:
     runs: list[tuple[str, bool, int | str]] = []
-    replay = cuda_graph.captured(
+    replay = cuda_graph.capture(
         lambda: runs.append((fake.streams[-1], fake.is_capturing, fake.sync_mode)), DEVICE
     )
     assert runs == [("side", False, 0)] * 2 + [("side", False, "error"), ("side", True, 0)]
@@ -113,7 +113,7 @@ def test_what_waits_for_the_device_is_noticed_before_a_capture_begins(fake: Fake
             raise RuntimeError("called a synchronizing CUDA operation")
 
     with pytest.raises(RuntimeError, match="synchronizing"):
-        cuda_graph.captured(waits, DEVICE)
+        cuda_graph.capture(waits, DEVICE)
     assert fake.pool_uses == 0
     assert (fake.sync_mode, fake.streams) == (0, ["main"])
 
@@ -128,7 +128,7 @@ def test_a_failed_capture_leaves_stream_pool_allocator_and_random_numbers_as_the
 
     fake.end_fails = end_fails
     with pytest.raises(RuntimeError):
-        cuda_graph.captured(breaks, DEVICE)
+        cuda_graph.capture(breaks, DEVICE)
     assert fake.streams == ["main"]
     assert not fake.is_capturing
     assert not fake.pool_is_open
@@ -144,6 +144,6 @@ def test_a_replay_is_on_the_graphs_own_device(fake: FakeCuda, monkeypatch: pytes
         return nullcontext()
 
     monkeypatch.setattr(torch.cuda, "device", on)
-    replay: Callable[[], None] = cuda_graph.captured(lambda: None, torch.device("cuda", 1))
+    replay: Callable[[], None] = cuda_graph.capture(lambda: None, torch.device("cuda", 1))
     replay()
     assert devices == [torch.device("cuda", 1)] * 2

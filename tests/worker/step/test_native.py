@@ -13,10 +13,10 @@ from engine.worker.generate.prefix_cache import KeptCache, common_prefix
 from engine.worker.host import bandwidth, memory
 from engine.worker.step import kv_cache as growing
 from engine.worker.step import native
-from engine.worker.step.cpu import bf16_table, compile, onednn, pack
-from engine.worker.step.cpu.bf16_table import PackedTable
+from engine.worker.step.cpu import bf16_table, compile, onednn
+from engine.worker.step.cpu.bf16_table import OneDnnEmbedding
 from engine.worker.step.kv_cache import growing_cache
-from engine.worker.step.linear import PackedLinear
+from engine.worker.step.linear import FusedLinear
 from tests.worker.llama_like import KINDS, SHAPE, logits_of, model_of, prompt
 
 packs_bf16 = pytest.mark.skipif(
@@ -34,7 +34,7 @@ def no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_are_those_of_the_models_forward_pass(kind: str, batch: int) -> None:
     model = model_of(kind)
-    assert native.suits(model)
+    assert native.supports(model)
     theirs = logits_of(model, batch, 30, is_native=False)
     ours = logits_of(model, batch, 30, is_native=True)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
@@ -55,8 +55,8 @@ def test_bf16_logits_differ_by_rounding_only(kind: str) -> None:
 def test_other_architectures_are_left_to_their_forward_pass() -> None:
     opt = OPTConfig(vocab_size=512, hidden_size=64, ffn_dim=64, num_hidden_layers=1, num_attention_heads=2)
     windowed = MistralForCausalLM(MistralConfig(**SHAPE, sliding_window=16))
-    assert not native.suits(OPTForCausalLM(opt))
-    assert not native.suits(windowed)
+    assert not native.supports(OPTForCausalLM(opt))
+    assert not native.supports(windowed)
 
 
 @packs_bf16
@@ -67,7 +67,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
     plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
     x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
     with torch.inference_mode():
-        ours, theirs = onednn.PackedBf16([plain]).product(x), F.linear(x, plain.weight, plain.bias)
+        ours, theirs = onednn.OneDnnWeights([plain]).matmul(x), F.linear(x, plain.weight, plain.bias)
     assert ours.shape == (1, rows, 200)
     torch.testing.assert_close(ours, theirs, rtol=2**-7, atol=1e-3)
 
@@ -76,10 +76,10 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
 @pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
 def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
     plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
-    pack.pack(packed, lambda staged: None)
+    repack.repack(packed, lambda staged: None)
     assert not any(type(m) in {nn.Linear, nn.Embedding} for m in packed.modules()) or not is_tied(plain)
-    assert isinstance(packed.get_output_embeddings(), PackedLinear)
-    assert isinstance(packed.get_input_embeddings(), PackedTable) is is_tied(plain)
+    assert isinstance(packed.get_output_embeddings(), FusedLinear)
+    assert isinstance(packed.get_input_embeddings(), OneDnnEmbedding) is is_tied(plain)
     assert memory.weights(packed) == memory.weights(plain)
     assert bandwidth.weights_read_bytes(packed, 1) == bandwidth.weights_read_bytes(plain, 1)
     assert describe.logical_parameters(packed) == describe.logical_parameters(plain)
@@ -100,7 +100,7 @@ def is_tied(model: PreTrainedModel) -> bool:
 @pytest.mark.parametrize("ids", [[[0]], [[63, 64, 511]], [[5, 5], [130, 7]]])
 def test_rows_of_a_packed_table_are_the_plain_ones(ids: list[list[int]]) -> None:
     head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
-    table = bf16_table.of(onednn.PackedBf16([head]), head.weight.detach())
+    table = bf16_table.embedding(onednn.OneDnnWeights([head]), head.weight.detach())
     assert table is not None and (table.num_embeddings, table.embedding_dim) == (512, 96)
     wanted = torch.tensor(ids)
     assert torch.equal(table(wanted), F.embedding(wanted, head.weight))
@@ -110,25 +110,25 @@ def test_rows_of_a_packed_table_are_the_plain_ones(ids: list[list[int]]) -> None
 def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
     """Rows that do not fill oneDNN's blocks, and a layout that holds something else."""
     odd = nn.Linear(96, 500, bias=False, dtype=torch.bfloat16)
-    assert bf16_table.of(onednn.PackedBf16([odd]), odd.weight.detach()) is None
+    assert bf16_table.embedding(onednn.OneDnnWeights([odd]), odd.weight.detach()) is None
     head = nn.Linear(96, 512, bias=False, dtype=torch.bfloat16)
-    packed = onednn.PackedBf16([head])
-    assert bf16_table.of(packed, head.weight.detach().flip(0)) is None
+    packed = onednn.OneDnnWeights([head])
+    assert bf16_table.embedding(packed, head.weight.detach().flip(0)) is None
 
 
 @packs_bf16
 def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
-    pack.pack(model, lambda staged: None)
+    repack.repack(model, lambda staged: None)
     logits_of(model, 1, 2, is_native=False)
-    wholes = {module.packed for module in model.modules() if isinstance(module, PackedLinear)}
+    wholes = {module.weights for module in model.modules() if isinstance(module, FusedLinear)}
     assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
 
 
 def test_float32_is_not_packed() -> None:
     model = model_of("llama")
-    pack.pack(model, lambda staged: None)
-    assert not any(isinstance(module, PackedLinear) for module in model.modules())
+    repack.repack(model, lambda staged: None)
+    assert not any(isinstance(module, FusedLinear) for module in model.modules())
 
 
 @pytest.mark.parametrize("prompt_tokens", [1, 5, CPU_CAPACITY_STEP - 1, CPU_CAPACITY_STEP + 1])

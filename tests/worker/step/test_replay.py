@@ -1,4 +1,4 @@
-"""Steps over a cache's rooms, as a CUDA graph replays them; on a CPU they run kernel after kernel."""
+"""Steps over a cache's buffers, as a CUDA graph replays them; on a CPU they run kernel after kernel."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
 from engine.worker.step import captured_step, kv_cache, native, stepper
-from engine.worker.step.captured_step import ReplayedStep
+from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
@@ -56,7 +56,7 @@ def forget_steps() -> Iterator[None]:
 def models() -> list[PreTrainedModel]:
     torch.manual_seed(0)
     found = [LlamaForCausalLM(LlamaConfig(**SHAPE)).eval(), Qwen3ForCausalLM(Qwen3Config(**SHAPE)).eval()]
-    assert [native.suits(model) for model in found] == [True, False]  # both kinds of step
+    assert [native.supports(model) for model in found] == [True, False]  # both kinds of step
     return found
 
 
@@ -80,17 +80,17 @@ def test_logits_are_those_of_the_models_forward_pass(batch: int) -> None:
     for model in models():
         cache = kv_cache.growing_cache(model.config)
         model(tokens[:, :20], past_key_values=cache)
-        step = ReplayedStep(captured_step.step_of(model), cache, tokens[:, :1])
+        step = CapturedStep(captured_step.step_of(model), cache, tokens[:, :1])
         ours = torch.cat([step(token).clone() for token in tokens[:, 20:].split(1, dim=1)], dim=1)
         theirs: Tensor = model(tokens).logits[:, 20:]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
         assert cache.get_seq_length() == 20
-        step.settle()
+        step.sync_length()
         assert cache.get_seq_length() == 50
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.9])
-def test_answers_are_the_eager_ones_across_several_rooms(
+def test_answers_are_the_eager_ones_across_several_capacities(
     tiny: LoadedModel, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace_struct(LONG, temperature=temperature, seed=3, repetition_penalty=1.1)
@@ -104,18 +104,18 @@ def test_answers_are_the_eager_ones_across_several_rooms(
 
 
 @pytest.mark.usefixtures("replaying")
-def test_a_conversation_goes_on_in_the_rooms_and_with_the_step_it_has(tiny: LoadedModel) -> None:
+def test_a_conversation_goes_on_with_the_buffers_and_the_step_it_has(tiny: LoadedModel) -> None:
     settings, kept, ids, made = Generation(max_new_tokens=5), KeptCache(), list(PROMPT), set[int]()
     for _ in range(3):
         new, _ = written(tiny, ids, settings, kept)
         assert new == written(tiny, ids, settings)[0]
         assert kept._caches
-        made.add(id(kept._caches[0].made_for_rooms))
+        made.add(id(kept._caches[0].captured_step))
         ids = [*ids, *new, 5]
     assert len(made) == 1
-    new, _ = written(tiny, list(range(30, 60)), settings, kept)  # another conversation, the same rooms
+    new, _ = written(tiny, list(range(30, 60)), settings, kept)  # another conversation, the same buffers
     assert new == written(tiny, list(range(30, 60)), settings)[0]
-    assert {id(kept._caches[0].made_for_rooms)} == made
+    assert {id(kept._caches[0].captured_step)} == made
 
 
 @pytest.mark.usefixtures("replaying")
@@ -125,11 +125,13 @@ def test_the_next_step_is_on_its_way_before_a_token_is_looked_at(tiny: LoadedMod
     model.read(torch.tensor([PROMPT]))
     chosen = decode.choices(model, lambda logits: logits.argmax(-1, keepdim=True), 3)
     next(chosen)
-    assert isinstance(cache.made_for_rooms, ReplayedStep)
-    assert cache.made_for_rooms.held == len(PROMPT) + 1
+    assert isinstance(cache.captured_step, CapturedStep)
+    assert cache.captured_step.held == len(PROMPT) + 1
     chosen.close()
     assert cache.get_seq_length() == len(PROMPT) + 1
-    assert not Stepper(tiny.model, GrowingCache(config=tiny.model.config)).runs_ahead  # layers without rooms
+    assert not Stepper(
+        tiny.model, GrowingCache(config=tiny.model.config)
+    ).runs_ahead  # layers without buffers
 
 
 @pytest.mark.usefixtures("replaying")
@@ -153,7 +155,7 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
 
 
 @pytest.mark.usefixtures("replaying")
-def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_counts(tiny: LoadedModel) -> None:
+def test_runs_of_a_bench_share_buffers_and_step_except_the_one_whose_memory_counts(tiny: LoadedModel) -> None:
     kept, made = KeptCache(), []
     for with_memory in (True, False, False, True):
         run = BenchRun(context=20, steps=6, batch=2, with_memory=with_memory)
@@ -161,18 +163,18 @@ def test_runs_of_a_bench_share_rooms_and_step_but_for_the_one_whose_memory_count
         assert isinstance(found, Measured)
         assert (found.decode, len(found.token_ns), found.cached_tokens) == ("graph", 6, 25)
         assert kept._caches
-        made.append(kept._caches[0].made_for_rooms)
+        made.append(kept._caches[0].captured_step)
     assert made[0] is made[1] is made[2]
     assert made[3] is not made[0]
 
 
-def test_rooms_hold_numbers_where_they_are_masked() -> None:
+def test_buffers_are_finite_where_they_are_masked() -> None:
     """What is masked is multiplied by zero, and zero times NaN is none."""
     layer = kv_cache.GrowingLayer()
     layer.update(torch.ones(1, 2, 3, 8), torch.ones(1, 2, 3, 8))
-    layer.make_room(CPU_CAPACITY_STEP + 1)
-    assert not layer.key_room[:, :, 3:].any()
-    assert not layer.value_room[:, :, 3:].any()
+    layer.reserve(CPU_CAPACITY_STEP + 1)
+    assert not layer.key_buffer[:, :, 3:].any()
+    assert not layer.value_buffer[:, :, 3:].any()
 
 
 def test_a_draw_is_that_of_torch_multinomial() -> None:
@@ -183,9 +185,9 @@ def test_a_draw_is_that_of_torch_multinomial() -> None:
         assert torch.equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("needed", "expected", "room"), [(1, 0, 256), (257, 0, 512), (40, 552, 1024)])
-def test_rooms_on_a_gpu_are_powers_of_two(needed: int, expected: int, room: int) -> None:
-    assert runtime.capacity_tokens(needed, "cuda", expected) == room
+@pytest.mark.parametrize(("needed", "expected", "capacity"), [(1, 0, 256), (257, 0, 512), (40, 552, 1024)])
+def test_capacity_on_a_gpu_is_a_power_of_two(needed: int, expected: int, capacity: int) -> None:
+    assert runtime.capacity_tokens(needed, "cuda", expected) == capacity
 
 
 @pytest.mark.usefixtures("replaying")

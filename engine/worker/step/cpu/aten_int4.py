@@ -1,6 +1,6 @@
-"""GPTQModel's 4-bit layers on ATen's int4 product: called without its module, or read out of ATen's layout.
+"""GPTQModel's 4-bit layers on ATen's int4 matmul: called without its module, or unpacked from ATen's layout.
 
-Owns the call and the layout. The module reorders its input for every product, even where the order is the
+Owns the call and the layout. The module reorders its input in every call, even where the order is the
 plain one. Knows nothing of models.
 """
 
@@ -11,43 +11,43 @@ import torch
 from torch import Tensor, nn
 
 from engine.config.runtime import fits_int4
-from engine.worker.step.cpu.int4 import Nibbles
-from engine.worker.step.linear import Packed
+from engine.worker.step.cpu.int4 import Int4Layers
+from engine.worker.step.linear import FusedWeights
 
 _NAMES = ("TorchAtenLinear", "TorchAtenAwqLinear")
-_BLOCK = 64  # rows that the layout interleaves: layers of other heights cannot be put together
+_BLOCK = 64  # rows that the layout interleaves: layers of other heights cannot be fused
 
-_multiply = torch.ops.aten._weight_int4pack_mm_for_cpu.default
+_int4_matmul = torch.ops.aten._weight_int4pack_mm_for_cpu.default
 
 
-def packed(layers: Sequence[nn.Module]) -> Packed | None:
-    """These layers as one, where all of them run on ATen's product, and have run once, which packs them."""
-    if not all(type(layer).__name__ in _NAMES and _is_suited(layer) for layer in layers):
+def fuse(layers: Sequence[nn.Module]) -> FusedWeights | None:
+    """These layers as one, where all of them run on ATen's matmul, and have run once, which packs them."""
+    if not all(type(layer).__name__ in _NAMES and _runs_on_aten(layer) for layer in layers):
         return None
     orders = [_order(layer) for layer in layers]
     if len(layers) > 1 and not all(_alike(orders[0], order) for order in orders):
         return None
-    return PackedInt4(layers, orders[0])
+    return AtenInt4Weights(layers, orders[0])
 
 
-def nibbles(layers: Sequence[nn.Module]) -> Nibbles | None:
-    """These layers as one, out of ATen's layout for processors with AVX512; None where not all suit."""
-    if not all(suits_nibbles(layer) for layer in layers):
+def unpack(layers: Sequence[nn.Module]) -> Int4Layers | None:
+    """These layers as one, out of ATen's layout for CPUs with AVX512; None where one is not supported."""
+    if not all(supports(layer) for layer in layers):
         return None
     scales_and_zeros = torch.cat([_column_groups(layer) for layer in layers])  # [rows, groups, 2]
     biases = [layer.bias.detach().to(torch.bfloat16) for layer in layers if layer.bias is not None]
-    return Nibbles(
-        nibbles=torch.cat([_nibbles(layer.qweight, layer.in_features) for layer in layers]),
+    return Int4Layers(
+        int4=torch.cat([_unpacked(layer.qweight, layer.in_features) for layer in layers]),
         scales=scales_and_zeros[..., 0],
         zeros=scales_and_zeros[..., 1],
-        codes=tuple(float(code) for code in range(-8, 8)),
+        code_book=tuple(float(code) for code in range(-8, 8)),
         bias=torch.cat(biases) if biases else None,
     )
 
 
-def suits_nibbles(layer: Any) -> bool:
-    """Whether it is GPTQModel's, on ATen's product, and has its inputs in the plain order."""
-    if type(layer).__name__ not in _NAMES or not _is_suited(layer) or _order(layer) is not None:
+def supports(layer: Any) -> bool:
+    """Whether it is GPTQModel's, on ATen's matmul, and has its inputs in the plain order."""
+    if type(layer).__name__ not in _NAMES or not _runs_on_aten(layer) or _order(layer) is not None:
         return False
     return fits_int4(layer.out_features, layer.in_features, layer.group_size)
 
@@ -57,14 +57,14 @@ def _column_groups(layer: Any) -> Tensor:
     return scales.transpose(0, 1)
 
 
-def _nibbles(packed: Tensor, columns: int) -> Tensor:
+def _unpacked(packed: Tensor, columns: int) -> Tensor:
     """uint8 [rows, columns]. Of 64 rows a byte has two weights 32 rows apart, and a column is 32 bytes."""
     blocks = packed.view(-1, columns, _BLOCK // 2)
     halves = torch.stack((blocks & 15, blocks >> 4), dim=1)  # [rows / 64, 2, columns, 32]
     return halves.transpose(2, 3).reshape(-1, columns)
 
 
-def _is_suited(layer: Any) -> bool:
+def _runs_on_aten(layer: Any) -> bool:
     return (
         getattr(layer, "linear_mode", None) == "inference"
         and not layer.adapter
@@ -84,8 +84,8 @@ def _alike(a: Tensor | None, b: Tensor | None) -> bool:
     return a is b if a is None or b is None else torch.equal(a, b)
 
 
-class PackedInt4(Packed):
-    """Packed nibbles [sum of out_features, in_features / 2]; scales and zeros [groups, …, 2]."""
+class AtenInt4Weights(FusedWeights):
+    """Packed int4 [sum of out_features, in_features / 2]; scales and zeros [groups, …, 2]."""
 
     def __init__(self, layers: Sequence[Any], order: Tensor | None) -> None:
         super().__init__(tuple(layer.out_features for layer in layers))
@@ -98,10 +98,10 @@ class PackedInt4(Packed):
         held = (self._weights, self._scales, self.bias, order)
         self.tensors = tuple(tensor for tensor in held if tensor is not None)
 
-    def product(self, x: Tensor) -> Tensor:
+    def matmul(self, x: Tensor) -> Tensor:
         """In bf16, as the module computes."""
         rows = x.reshape(-1, self._columns).to(torch.bfloat16)
         rows = rows.contiguous() if self._order is None else rows[:, self._order].contiguous()
-        y: Tensor = _multiply(rows, self._weights, self._group, self._scales)
+        y: Tensor = _int4_matmul(rows, self._weights, self._group, self._scales)
         y = y.to(x.dtype).view(*x.shape[:-1], -1)
         return y if self.bias is None else y.add_(self.bias)

@@ -1,6 +1,6 @@
-"""bitsandbytes' 4-bit layers, read out of the layout that it packs them in for a CPU.
+"""bitsandbytes' 4-bit layers, unpacked from the layout that it gives them on a CPU.
 
-Owns that layout, which is no public interface: whoever uses what is read compares its product with the
+Owns that layout, which is not a public interface: the caller compares the result's matmul with the
 layer's own. Knows nothing of models.
 """
 
@@ -11,30 +11,30 @@ import torch
 from torch import Tensor, nn
 
 from engine.config.runtime import fits_int4
-from engine.worker.step.cpu.int4 import Nibbles
+from engine.worker.step.cpu.int4 import Int4Layers
 
-_ROWS = 32  # that lie together
+_ROWS = 32  # in a block
 _HALF = _ROWS // 2
 
 
-def of(layers: Sequence[nn.Module]) -> Nibbles | None:
+def unpack(layers: Sequence[nn.Module]) -> Int4Layers | None:
     """These layers as one, where all are bitsandbytes' and have run once, which packs them for the CPU."""
-    if not all(suits(layer) for layer in layers):
+    if not all(supports(layer) for layer in layers):
         return None
     states: list[Any] = [layer.weight.quant_state for layer in layers]
     if len({(state.quant_type, state.blocksize, state.shape[1]) for state in states}) > 1:
         return None
     biases = [layer.bias.detach().to(torch.bfloat16) for layer in layers if layer.bias is not None]
-    return Nibbles(
-        nibbles=torch.cat([_nibbles(layer.weight) for layer in layers]),
+    return Int4Layers(
+        int4=torch.cat([_unpacked(layer.weight) for layer in layers]),
         scales=torch.cat([state.absmax.t() for state in states]),
         zeros=None,
-        codes=tuple(states[0].code.tolist()),
+        code_book=tuple(states[0].code.tolist()),
         bias=torch.cat(biases) if biases else None,
     )
 
 
-def suits(layer: Any) -> bool:
+def supports(layer: Any) -> bool:
     """Whether it is bitsandbytes', its weights are in the CPU's layout, and its arithmetic is bf16."""
     if type(layer).__name__ != "Linear4bit":
         return False
@@ -46,7 +46,7 @@ def suits(layer: Any) -> bool:
     return rows % _ROWS == 0 and fits_int4(rows, columns, state.blocksize)
 
 
-def _nibbles(weight: Any) -> Tensor:
+def _unpacked(weight: Any) -> Tensor:
     """uint8 [rows, columns]. In 32 rows a byte has two weights 16 rows apart; two columns are 32 bytes."""
     rows, columns = weight.quant_state.shape
     packed = weight.data.view(rows // _ROWS, columns // 2, _HALF, 2)

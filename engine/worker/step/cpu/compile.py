@@ -1,8 +1,8 @@
 """Functions that numba compiles for this processor, and the OpenMP threads of torch that run them.
 
-Owns whether there are such functions here, where compiled code is kept (nothing is run that
-others could have put there), and the call. Without a compiler, or
-where it fails, there are none, and whoever asks does without. Must not know models.
+Owns whether there are such functions here, where compiled code is kept (nothing is run that others could have
+put there), and the call. Without a compiler, or where it fails, there are none, and callers do without. Must
+not know models.
 """
 
 import ctypes
@@ -54,19 +54,19 @@ def kernels() -> ModuleType | None:
 
             team.link(library)
             from engine.worker.step.cpu.kernels import decoder
-    except Exception:  # another processor, a full disk: the answer comes all the same, only slower
+    except Exception:  # another processor, a full disk: answers still come, only slower
         traceback.print_exc()  # into the log
         return None
     return decoder
 
 
 def is_first_time() -> bool:
-    """Whether they would have to be compiled now, which takes some ten seconds."""
+    """Whether they would have to be compiled now, which takes about ten seconds."""
     return openmp() is not None and not any(_cache().rglob("*.nbc"))
 
 
 def has_vectors() -> bool:
-    """Whether there are compiled products with 4-bit and 8-bit weights: those need AVX512_BF16."""
+    """Whether there are compiled matmuls with 4-bit and 8-bit weights: those need AVX512_BF16."""
     if VECTOR_FLAG not in hardware.cpu()[1]:
         return False
     found = kernels()
@@ -82,7 +82,7 @@ def run(function_address: int, argument_address: int, threads: int) -> None:
 
 
 def _cache() -> Path:
-    """Of compiled code: a folder for each state of the sources, because numba looks at one file alone."""
+    """Of compiled code: a folder for each state of the sources, because numba checks one file only."""
     digest = hashlib.sha256()
     for file in sorted(_KERNELS.glob("*.py")):
         digest.update(file.read_bytes())

@@ -1,6 +1,6 @@
 """One token through a Llama-like model on a CPU: a single call of a compiled function, in all threads.
 
-Owns the description of a model to that function (`decoder`), and its memory. The weights are the
+Owns the tables that describe a model to that function (`decoder`), and its memory. The weights are the
 layers' own (`model_table`). The arithmetic has transformers' roundings; sums run in another order, so a
 bf16 result may differ in its last bit. Knows no requests.
 """
@@ -20,38 +20,33 @@ from engine.worker.step.cpu import compile, model_table
 from engine.worker.step.kv_cache import GrowingCache
 
 MOST_SEQUENCES = {True: 32, False: 4}
-"""With vector products and without. Each row of weights is read once and multiplied so often: with more,
-oneDNN's blocks are faster."""
+"""With AVX512_BF16 and without. Each row of weights is read once for all sequences: with more of them
+oneDNN's blocked matmul is faster."""
 
 GIVEN = ("x", "cos_sin", "logits")
-"""Arrays that a call brings along; all others stay from call to call."""
+"""Arrays that belong to a call; all others are kept from call to call."""
 
 _steps: WeakKeyDictionary[PreTrainedModel, "CompiledStep | None"] = WeakKeyDictionary()
 
 
-def of(model: PreTrainedModel) -> "CompiledStep | None":
-    """The model's compiled step, made once; None where it does not suit, or cannot be compiled here."""
+def step_for(model: PreTrainedModel) -> "CompiledStep | None":
+    """The model's compiled step, built once; None where it is not supported, or cannot be compiled here."""
     if model not in _steps:
-        _steps[model] = CompiledStep(model) if is_possible(model) else None
+        _steps[model] = CompiledStep(model) if supports(model) and compile.kernels() is not None else None
     return _steps[model]
 
 
-def is_possible(model: PreTrainedModel) -> bool:
-    """Whether there can be one, as the model's layers are now."""
-    return suits(model) and compile.kernels() is not None
-
-
-def suits(model: PreTrainedModel) -> bool:
-    """Whether the function computes just this, and reads all layers."""
+def supports(model: PreTrainedModel) -> bool:
+    """Whether the function computes just what this model does, and reads its layers as they are now."""
     layers = (module for module in model.modules() if hasattr(module, "in_features"))
-    return computes(model) and all(model_table.is_readable(layer) for layer in layers)
+    return supports_arithmetic(model) and all(model_table.supports(layer) for layer in layers)
 
 
-def computes(model: PreTrainedModel) -> bool:
-    """Whether the function computes just this, in bf16, where torch's OpenMP can be called."""
+def supports_arithmetic(model: PreTrainedModel) -> bool:
+    """The same but for how weights are stored: in bf16, where torch's OpenMP can be called."""
     return (
         runtime.allows("compiled")
-        and native.suits(model)
+        and native.supports(model)
         and model.device.type == "cpu"
         and model.config.hidden_act == runtime.COMPILED_ACTIVATION
         and type(model.get_input_embeddings()) is nn.Embedding
@@ -61,7 +56,7 @@ def computes(model: PreTrainedModel) -> bool:
 
 
 class CompiledStep:
-    """A model that `suits`, as a function of the next token."""
+    """A supported model, as a function of the next token."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         kernel: Any = compile.kernels()
@@ -69,7 +64,7 @@ class CompiledStep:
         self._kernel, self._run = kernel, kernel.run.address
         self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
         self._embed, self._rotary = model.get_input_embeddings(), llama.rotary_of(model)
-        self._pointed_at: list[Tensor] = []
+        self._kept_alive: list[Tensor] = []
         self._layers = np.zeros(len(layers), kernel.LAYER)
         for row, layer in zip(self._layers, layers, strict=True):
             self._describe_layer(row, layer)
@@ -77,7 +72,7 @@ class CompiledStep:
         self._step: Any = self._table[0]
         self._describe(model)
         self._workspace: _Workspace | None = None
-        self._room: ref[Tensor] | None = None  # the cache's first one, when rooms were last looked at
+        self._key_buffer: ref[Tensor] | None = None  # the cache's first one, when addresses were last written
 
     def __call__(self, token_ids: Tensor, cache: GrowingCache) -> Tensor:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next, float32."""
@@ -87,30 +82,30 @@ class CompiledStep:
         cos_sin = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
         logits = torch.empty((batch, 1, int(step["vocabulary"])))
         layers: Any = cache.layers
-        capacity, threads = self._write_to(layers, held + 1), torch.get_num_threads()
-        self._work_in(batch, capacity, threads)
+        capacity, threads = self._reserve(layers, held + 1), torch.get_num_threads()
+        self._set_workspace(batch, capacity, threads)
         step["held"] = held
         for name, given in zip(GIVEN, (x, cos_sin, logits), strict=True):
             step[name] = given.data_ptr()
         compile.run(self._run, self._table.ctypes.data, threads)
         for layer in layers:
-            layer.hold(held + 1)
+            layer.set_length(held + 1)
         return logits
 
-    def _write_to(self, layers: Any, tokens: int) -> int:
-        """Have a place for so many tokens in the cache's rooms, and know those; how many each has."""
-        room: Tensor = layers[0].key_room
-        is_known = self._room is not None and self._room() is room
-        if not is_known or room.shape[-2] < tokens:
+    def _reserve(self, layers: Any, tokens: int) -> int:
+        """Reserve `tokens` positions in the cache and put its addresses in the table; the capacity."""
+        buffer: Tensor = layers[0].key_buffer
+        is_known = self._key_buffer is not None and self._key_buffer() is buffer
+        if not is_known or buffer.shape[-2] < tokens:
             for row, layer in zip(self._layers, layers, strict=True):
-                layer.make_room(tokens)
-                row["keys"], row["values"] = layer.key_room.data_ptr(), layer.value_room.data_ptr()
-            room = layers[0].key_room
-            self._room = ref(room)
-        return int(room.shape[-2])
+                layer.reserve(tokens)
+                row["keys"], row["values"] = layer.key_buffer.data_ptr(), layer.value_buffer.data_ptr()
+            buffer = layers[0].key_buffer
+            self._key_buffer = ref(buffer)
+        return int(buffer.shape[-2])
 
-    def _work_in(self, batch: int, capacity: int, threads: int) -> None:
-        """Have what a step of this size writes to on its way."""
+    def _set_workspace(self, batch: int, capacity: int, threads: int) -> None:
+        """Allocate what a step of this size writes its intermediate values to."""
         size = (batch, capacity, threads)
         if self._workspace is not None and self._workspace.size == size:
             return
@@ -135,19 +130,19 @@ class CompiledStep:
             self._describe_matrix(row[name], matrix)
 
     def _describe_matrix(self, row: Any, layer: nn.Module) -> None:
-        self._pointed_at.extend(model_table.describe(layer, row))
+        self._kept_alive.extend(model_table.describe(layer, row))
 
     def _address(self, tensor: Tensor) -> int:
-        self._pointed_at.append(tensor)
+        self._kept_alive.append(tensor)
         return tensor.data_ptr()
 
 
 class _Workspace:
-    """Memory for what a step computes on its way, told to the table."""
+    """Memory for a step's intermediate values, with its addresses in the table."""
 
     def __init__(self, size: tuple[int, int, int], kernel: Any, step: Any) -> None:
         self.size = size
-        self._set_counts(kernel.SPARE, step)
+        self._set_counts(kernel.MATMUL_SCRATCH, step)
         self._memory = {
             name: torch.empty(kernel.shape(name, step)) for name in kernel.ARRAYS if name not in GIVEN
         }
@@ -155,10 +150,10 @@ class _Workspace:
             step[name] = memory.data_ptr()
 
     def _set_counts(self, matmul_scratch: int, step: Any) -> None:
-        """Where things are in a thread's scratch; a matmul takes so many floats a column and sequence."""
+        """Offsets in a thread's scratch; a matmul takes `matmul_scratch` floats per column and sequence."""
         step["batch"], step["capacity"], step["threads"] = self.size
         batch, hidden = int(step["batch"]), int(step["hidden"])
         widest = max(hidden, int(step["inner"]), int(step["queries"]))
-        step["x_at"], step["matmul_at"] = batch * hidden, batch * (hidden + widest)
+        step["x_offset"], step["matmul_offset"] = batch * hidden, batch * (hidden + widest)
         for_matmuls = batch * (hidden + (1 + matmul_scratch) * widest)
         step["scratch_size"] = max(for_matmuls, 2 * int(step["head_size"]) + int(step["capacity"]))

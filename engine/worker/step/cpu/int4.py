@@ -1,8 +1,8 @@
-"""4-bit linear layers in the layout of the engine's own products, which `avx512` describes.
+"""4-bit linear layers in the layout of the engine's own kernels, which `avx512` describes.
 
-Owns that layout, and products outside of a compiled step, a prompt's above all: weights are widened to bf16 a
-matrix at a time, into memory that all matrices share, and multiplied from there while the processor's caches
-have them. Knows neither who quantized nor models.
+Owns that layout, and matmuls outside of a compiled step, above all a prompt's: weights are dequantized to
+bf16 a matrix at a time, into memory that all matrices share, and multiplied from there while the processor's
+caches have them. Knows neither quantizers nor models.
 """
 
 from collections.abc import Sequence
@@ -16,36 +16,36 @@ from torch import Tensor
 
 from engine.config.runtime import BLOCK, WORD
 from engine.worker.step.cpu import compile
-from engine.worker.step.linear import Packed
+from engine.worker.step.linear import FusedWeights
 
 _ALIGNMENT = 64  # bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Nibbles:
-    """4-bit layers with the same input, one below the other: weight = code[nibble] · scale + zero."""
+class Int4Layers:
+    """4-bit layers with the same input, stacked by rows: weight = code_book[int4] · scale + zero."""
 
-    nibbles: Tensor
+    int4: Tensor
     """uint8 [rows, columns]."""
     scales: Tensor
-    """bf16 [rows, groups]: groups of columns, one behind the other."""
+    """bf16 [rows, groups], a group being consecutive columns."""
     zeros: Tensor | None
     """The same, or none."""
-    codes: tuple[float, ...]
-    """What 0 to 15 stand for."""
+    code_book: tuple[float, ...]
+    """The values of 0 to 15."""
     bias: Tensor | None
     """bf16 [rows]."""
 
 
-class PackedNibbles(Packed):
+class Int4Weights(FusedWeights):
     """Words [rows / 16, columns / 8, 16]; scales and zeros [rows / 16, groups, 16]."""
 
-    kernel = "PackedNibbles"
+    kernel = "Int4Linear"
 
-    def __init__(self, widths: tuple[int, ...], given: Nibbles) -> None:
+    def __init__(self, widths: tuple[int, ...], given: Int4Layers) -> None:
         super().__init__(widths)
-        self.rows, self.columns = given.nibbles.shape
-        self._words, self._codes = words(given.nibbles), _table(given.codes)
+        self.rows, self.columns = given.int4.shape
+        self._words, self._code_book = words(given.int4), _table(given.code_book)
         self._scales, self._zeros = _in_blocks(given.scales), None
         if given.zeros is not None:
             self._zeros = _in_blocks(given.zeros)
@@ -54,38 +54,38 @@ class PackedNibbles(Packed):
         self.tensors = tuple(tensor for tensor in held if tensor is not None)
 
     def describe(self, matrix: Any, first: int, rows: int) -> None:
-        """Tell compiled code of these rows: fill a record of `products.MATRIX`."""
+        """Fill a record of `matmul.MATRIX` with these rows."""
         kernel: Any = compile.kernels()
         groups = self.columns // self._group
-        matrix["kind"], matrix["rows"], matrix["columns"] = kernel.NIBBLES, rows, self.columns
+        matrix["kind"], matrix["rows"], matrix["columns"] = kernel.INT4, rows, self.columns
         matrix["group"] = self._group
         matrix["weights"] = self._words.data_ptr() + first * self.columns // 2
         matrix["scales"] = self._scales.data_ptr() + 2 * first * groups
         matrix["zeros"] = 0 if self._zeros is None else self._zeros.data_ptr() + 2 * first * groups
         matrix["bias"] = 0 if self.bias is None else self.bias.data_ptr() + 2 * first
-        matrix["codes"] = self._codes.data_ptr()
+        matrix["code_book"] = self._code_book.data_ptr()
 
-    def product(self, x: Tensor) -> Tensor:
-        """In bf16, by way of bf16 weights."""
+    def matmul(self, x: Tensor) -> Tensor:
+        """In bf16, with dequantized weights."""
         rows = x.reshape(-1, self.columns).to(torch.bfloat16)
-        y = (rows @ self._widened()).to(x.dtype).view(*x.shape[:-1], self.rows)
+        y = (rows @ self._dequantized()).to(x.dtype).view(*x.shape[:-1], self.rows)
         return y if self.bias is None else y.add_(self.bias)
 
-    def _widened(self) -> Tensor:
-        """Weights, bf16 [columns, rows]: there until any other is widened."""
+    def _dequantized(self) -> Tensor:
+        """Weights, bf16 [columns, rows]: valid until any other matrix is dequantized."""
         kernel: Any = compile.kernels()
-        out = _shared_room(self.rows * self.columns).view(self.columns, self.rows)
-        wanted = np.zeros(1, kernel.WIDENING)
+        out = _shared_buffer(self.rows * self.columns).view(self.columns, self.rows)
+        wanted = np.zeros(1, kernel.DEQUANTIZE)
         self.describe(wanted[0]["matrix"], 0, self.rows)
         wanted[0]["out"] = out.data_ptr()
-        compile.run(kernel.widen.address, wanted.ctypes.data, torch.get_num_threads())
+        compile.run(kernel.dequantize.address, wanted.ctypes.data, torch.get_num_threads())
         return out
 
 
-def words(nibbles: Tensor) -> Tensor:
+def words(int4: Tensor) -> Tensor:
     """uint8 [rows, columns] to int32 [rows / 16, columns / 8, 16]."""
-    rows, columns = nibbles.shape
-    parts = nibbles.view(rows // BLOCK, BLOCK, columns // WORD, WORD // 2, 2).int()
+    rows, columns = int4.shape
+    parts = int4.view(rows // BLOCK, BLOCK, columns // WORD, WORD // 2, 2).int()
     word = torch.zeros(parts.shape[:3], dtype=torch.int32)
     for pair in range(WORD // 2):
         for half in range(2):
@@ -100,19 +100,19 @@ def _in_blocks(values: Tensor) -> Tensor:
 
 
 @cache
-def _table(codes: Sequence[float]) -> Tensor:
+def _table(code_book: Sequence[float]) -> Tensor:
     """bf16 [2, 16], the same twice, at a multiple of a vector's size; one for all matrices."""
-    room = torch.empty(2 * len(codes) + _ALIGNMENT, dtype=torch.bfloat16)
-    first = -room.data_ptr() % _ALIGNMENT // room.element_size()
-    table = room[first : first + 2 * len(codes)].view(2, len(codes))
-    return table.copy_(torch.tensor(codes))
+    buffer = torch.empty(2 * len(code_book) + _ALIGNMENT, dtype=torch.bfloat16)
+    first = -buffer.data_ptr() % _ALIGNMENT // buffer.element_size()
+    table = buffer[first : first + 2 * len(code_book)].view(2, len(code_book))
+    return table.copy_(torch.tensor(code_book))
 
 
-_rooms: list[Tensor] = []  # one, as large as the largest matrix was
+_buffers: list[Tensor] = []  # one, as large as the largest matrix was
 
 
-def _shared_room(count: int) -> Tensor:
-    """Memory for `count` bf16, which whoever asks next gets too."""
-    if not _rooms or len(_rooms[0]) < count:
-        _rooms[:] = [torch.empty(count, dtype=torch.bfloat16)]
-    return _rooms[0][:count]
+def _shared_buffer(count: int) -> Tensor:
+    """Memory for `count` bf16, shared by all callers."""
+    if not _buffers or len(_buffers[0]) < count:
+        _buffers[:] = [torch.empty(count, dtype=torch.bfloat16)]
+    return _buffers[0][:count]

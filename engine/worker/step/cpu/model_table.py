@@ -1,4 +1,4 @@
-"""Linear layers as compiled code reads them: plain, packed, or a quantizer's own, where their weights lie.
+"""Linear layers as compiled code reads them: plain, repacked, or a quantizer's own, with their weights in place.
 
 Owns what is known of other packages' 8-bit layers, which are read as they are and must have run once. Nothing
 is copied. Knows nothing of models.
@@ -11,28 +11,28 @@ from torch import Tensor, nn
 
 from engine.config.runtime import VECTOR
 from engine.worker.step.cpu import compile
-from engine.worker.step.cpu.int4 import PackedNibbles
-from engine.worker.step.linear import PackedLinear
+from engine.worker.step.cpu.int4 import Int4Weights
+from engine.worker.step.linear import FusedLinear
 
 _STATIC = ("TorchInt8Linear", "TorchInt8AwqLinear")
 
 
-def is_readable(layer: Any) -> bool:
-    """Whether compiled code knows this layer."""
+def supports(layer: Any) -> bool:
+    """Whether compiled code reads this layer."""
     if layer.in_features % VECTOR:
         return False
-    if isinstance(layer, PackedLinear):
-        return isinstance(layer.packed, PackedNibbles)
+    if isinstance(layer, FusedLinear):
+        return isinstance(layer.weights, Int4Weights)
     if type(layer) is nn.Linear:
         return _is_plain(layer.weight)
     return (_is_dynamic(layer) or _is_static(layer)) and compile.has_vectors()
 
 
 def describe(layer: Any, matrix: Any) -> list[Tensor]:
-    """Fill a record of `products.MATRIX`; returns what must outlive it."""
-    if isinstance(layer, PackedLinear) and isinstance(layer.packed, PackedNibbles):
-        layer.packed.describe(matrix, layer.first, layer.out_features)
-        return list(layer.packed.tensors)
+    """Fill a record of `matmul.MATRIX`; returns what must outlive it."""
+    if isinstance(layer, FusedLinear) and isinstance(layer.weights, Int4Weights):
+        layer.weights.describe(matrix, layer.first, layer.out_features)
+        return list(layer.weights.tensors)
     weights, scales = _held(layer)
     bias = None if layer.bias is None else layer.bias.detach()
     matrix["kind"], matrix["weights"] = _kind(layer), weights.data_ptr()
@@ -46,13 +46,13 @@ def _kind(layer: Any) -> int:
     kernel: Any = compile.kernels()
     if type(layer) is nn.Linear:
         return int(kernel.BF16)
-    return int(kernel.DYNAMIC_BYTES if _is_dynamic(layer) else kernel.BYTES)
+    return int(kernel.INT8_DYNAMIC if _is_dynamic(layer) else kernel.INT8)
 
 
 def _held(layer: Any) -> tuple[Tensor, Tensor | None]:
     """Weights [rows, columns], and the scale of each row where there is one."""
     if type(layer) is nn.Linear:
-        return layer.weight.detach(), None  # a parameter's memory may be given up for other
+        return layer.weight.detach(), None  # a parameter may get other memory
     if _is_dynamic(layer):
         return layer.state.CB, layer.state.SCB
     return layer.int8_module.int8_weight_nk, layer.int8_module.int8_channel_scale

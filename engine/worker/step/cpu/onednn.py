@@ -1,7 +1,7 @@
-"""Plain bf16 weights in the layout that oneDNN wants: packed once, about twice as fast for one row.
+"""Plain bf16 weights in oneDNN's own layout: reordered once, about twice as fast for one row.
 
-Owns the product. Its results had the bits of the plain layers' wherever they were compared. Only bf16: in
-float32 it was measured and gains little. Knows nothing of models.
+Owns the call. Its results were bit for bit those of the plain layers wherever they were compared. Only bf16:
+in float32 it was measured and gains little. Knows nothing of models.
 """
 
 from collections.abc import Sequence
@@ -9,26 +9,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.worker.step.linear import Packed
+from engine.worker.step.linear import FusedWeights
 
-_multiply = torch.ops.mkldnn._linear_pointwise.default
+_linear = torch.ops.mkldnn._linear_pointwise.default
 
 
-def is_available() -> bool:
+def _is_supported() -> bool:
     """Whether this processor multiplies bf16 that way."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def packed(layers: Sequence[nn.Module]) -> Packed | None:
+def fuse(layers: Sequence[nn.Module]) -> FusedWeights | None:
     """These layers as one, where all of them are plain and bf16."""
     plain = [layer for layer in layers if type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16]
-    return PackedBf16(plain) if is_available() and len(plain) == len(layers) else None
+    return OneDnnWeights(plain) if _is_supported() and len(plain) == len(layers) else None
 
 
-class PackedBf16(Packed):
+class OneDnnWeights(FusedWeights):
     """One opaque tensor."""
 
-    kernel = "PackedLinear"
+    kernel = "OneDnnLinear"
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         super().__init__(tuple(layer.out_features for layer in layers))
@@ -39,10 +39,10 @@ class PackedBf16(Packed):
         self.bias = torch.cat(biases) if biases else None
         self.tensors = (self.tensor,) if self.bias is None else (self.tensor, self.bias)
 
-    def product(self, x: Tensor) -> Tensor:
+    def matmul(self, x: Tensor) -> Tensor:
         """oneDNN's inner product."""
-        product: Tensor = _multiply(x, self.tensor, self.bias, "none", [], "")
-        return product
+        y: Tensor = _linear(x, self.tensor, self.bias, "none", [], "")
+        return y
 
     def plain(self, first: int, count: int) -> dict[str, Tensor]:
         """Weight [count, in_features] and bias [count] as they were."""

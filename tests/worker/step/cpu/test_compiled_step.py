@@ -1,4 +1,4 @@
-"""The compiled decode step: its products and its logits, for every kind of weights, against other ways."""
+"""The compiled decode step: its matmuls and its logits, for every kind of weights, against references."""
 
 import os
 import subprocess
@@ -20,9 +20,9 @@ from engine.config.profile import Model, Profile
 from engine.worker import step as steps
 from engine.worker.load import LoadedModel, load
 from engine.worker.step.cpu import compile, compiled_step, model_table
-from engine.worker.step.cpu.int4 import Nibbles, PackedNibbles
+from engine.worker.step.cpu.int4 import Int4Layers, Int4Weights
 from engine.worker.step.kv_cache import growing_cache
-from engine.worker.step.linear import PackedLinear
+from engine.worker.step.linear import FusedLinear
 from engine.worker.step.stepper import Stepper
 from tests.worker.llama_like import KINDS, logits_of, model_of, prompt
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(compile.openmp() is None, reason="no compiler, o
 
 @pytest.fixture
 def vectors() -> None:
-    """Skips where the processor has not what quantized weights are multiplied with."""
+    """Skips where the processor has not the instructions for quantized weights."""
     if not compile.has_vectors():
         pytest.skip("this CPU has no AVX512_BF16")
 
@@ -40,28 +40,28 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
 
 
-def nibbles(rows: int, columns: int, group: int, *, zeros: bool, bias: bool = False) -> Nibbles:
-    """Random ones, with the codes of whole numbers."""
+def int4_layers(rows: int, columns: int, group: int, *, zeros: bool, bias: bool = False) -> Int4Layers:
+    """Random ones, with integers as code book."""
     generator = torch.Generator().manual_seed(1)
     groups = columns // group
-    return Nibbles(
-        nibbles=torch.randint(0, 16, (rows, columns), generator=generator, dtype=torch.uint8),
+    return Int4Layers(
+        int4=torch.randint(0, 16, (rows, columns), generator=generator, dtype=torch.uint8),
         scales=(torch.rand(rows, groups, generator=generator) + 0.1).bfloat16(),
         zeros=random(rows, groups, seed=2) if zeros else None,
-        codes=tuple(float(code) for code in range(-8, 8)),
+        code_book=tuple(float(code) for code in range(-8, 8)),
         bias=random(rows, seed=3) if bias else None,
     )
 
 
-def exact(given: Nibbles) -> Tensor:
+def exact(given: Int4Layers) -> Tensor:
     """The weights that they stand for, float64 [rows, columns]."""
-    group = given.nibbles.shape[1] // given.scales.shape[1]
+    group = given.int4.shape[1] // given.scales.shape[1]
     spread = [
         values.double().repeat_interleave(group, 1)
         for values in (given.scales, given.zeros)
         if values is not None
     ]
-    weights = torch.tensor(given.codes, dtype=torch.float64)[given.nibbles.long()] * spread[0]
+    weights = torch.tensor(given.code_book, dtype=torch.float64)[given.int4.long()] * spread[0]
     return weights + spread[1] if given.zeros is not None else weights
 
 
@@ -71,28 +71,28 @@ def multiplier() -> Callable[..., None]:
     compile.kernels()
     from numba import njit
 
-    from engine.worker.step.cpu.kernels import products
+    from engine.worker.step.cpu.kernels import matmul
 
     @njit(cache=True)
-    def run(matrix: Any, x: Any, at: Any, spare: Any, out: Any) -> None:
-        products.lay_out(x, np.uint64(at))
+    def run(matrix: Any, x: Any, x_addr: Any, scratch: Any, out: Any) -> None:
+        matmul.lay_out(x, np.uint64(x_addr))
         for thread in range(2):
-            products.multiply(matrix[0], np.uint64(at), np.uint64(spare), out, 2, thread, 2)
+            matmul.matmul(matrix[0], np.uint64(x_addr), np.uint64(scratch), out, 2, thread, 2)
 
     return run
 
 
 def product(layer: nn.Module, x: Tensor) -> Tensor:
-    """x [batch, columns] through compiled code, as two threads share it."""
-    from engine.worker.step.cpu.kernels import products
+    """x [batch, columns] through compiled code, divided between two threads."""
+    from engine.worker.step.cpu.kernels import matmul
 
     rows, batch = layer.out_features, len(x)
-    matrix, out = np.zeros(1, products.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
+    matrix, out = np.zeros(1, matmul.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
     held = model_table.describe(layer, matrix[0])
-    inputs, spare = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
+    inputs, scratch = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
 
-    multiplier()(matrix, x.float().numpy(), inputs.ctypes.data, spare.ctypes.data, out)
-    assert held and np.isnan(out[:, [0, 1, -1]]).all()  # nothing is written beside
+    multiplier()(matrix, x.float().numpy(), inputs.ctypes.data, scratch.ctypes.data, out)
+    assert held and np.isnan(out[:, [0, 1, -1]]).all()  # nothing else is written
     return torch.from_numpy(out[:, 2:-1].copy())
 
 
@@ -104,7 +104,7 @@ def assert_rounded(found: Tensor, exact: Tensor) -> None:
 @pytest.mark.parametrize("batch", [1, 3, 4, 6])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("rows", "columns"), [(48, 96), (37, 64)])
-def test_products_with_plain_weights(rows: int, columns: int, bias: bool, batch: int) -> None:
+def test_matmul_with_plain_weights(rows: int, columns: int, bias: bool, batch: int) -> None:
     layer = nn.Linear(columns, rows, bias=bias, dtype=torch.bfloat16)
     x = random(batch, columns)
     wanted = x.double() @ layer.weight.detach().double().t()
@@ -115,25 +115,25 @@ def test_products_with_plain_weights(rows: int, columns: int, bias: bool, batch:
 @pytest.mark.parametrize("batch", [1, 3, 4, 6])
 @pytest.mark.parametrize("group", [32, 64, 128])
 @pytest.mark.parametrize("zeros", [False, True])
-def test_products_with_4_bit_weights(zeros: bool, group: int, batch: int) -> None:
-    given = nibbles(80, 128, group, zeros=zeros, bias=True)
-    packed, x = PackedNibbles((48, 32), given), random(batch, 128)
+def test_matmul_with_4_bit_weights(zeros: bool, group: int, batch: int) -> None:
+    given = int4_layers(80, 128, group, zeros=zeros, bias=True)
+    fused, x = Int4Weights((48, 32), given), random(batch, 128)
     assert given.bias is not None
     wanted = x.double() @ exact(given).t() + given.bias.double()
-    parts = [PackedLinear(packed, 0, 128, 48), PackedLinear(packed, 48, 128, 32)]
+    parts = [FusedLinear(fused, 0, 128, 48), FusedLinear(fused, 48, 128, 32)]
     assert_rounded(torch.cat([product(part, x) for part in parts], dim=1), wanted)
-    widened = packed.product(x[None])[0]  # weights, too, are rounded to bf16
-    torch.testing.assert_close(widened.double(), wanted, rtol=2**-6, atol=2**-7 * float(wanted.abs().max()))
+    dequantized = fused.matmul(x[None])[0]  # weights, too, are rounded to bf16
+    torch.testing.assert_close(
+        dequantized.double(), wanted, rtol=2**-6, atol=2**-7 * float(wanted.abs().max())
+    )
 
 
 @pytest.mark.usefixtures("vectors")
-def test_widened_weights_are_the_nearest_bf16() -> None:
-    given = nibbles(48, 96, 32, zeros=True)
-    widened = PackedNibbles((48,), given)._widened()
-    assert torch.equal(widened.t(), exact(given).float().bfloat16())
-    assert (
-        sum(tensor.nbytes for tensor in PackedNibbles((48,), given).tensors) == 48 * 96 // 2 + 2 * 2 * 48 * 3
-    )
+def test_dequantized_weights_are_the_nearest_bf16() -> None:
+    given = int4_layers(48, 96, 32, zeros=True)
+    dequantized = Int4Weights((48,), given)._dequantized()
+    assert torch.equal(dequantized.t(), exact(given).float().bfloat16())
+    assert sum(tensor.nbytes for tensor in Int4Weights((48,), given).tensors) == 48 * 96 // 2 + 2 * 2 * 48 * 3
 
 
 def int8_layer(name: str, weights: Tensor, **state: Any) -> Any:
@@ -144,13 +144,13 @@ def int8_layer(name: str, weights: Tensor, **state: Any) -> Any:
     layer.bias, layer.adapter = None, None
     for key, value in state.items():
         setattr(layer, key, value)
-    assert model_table.is_readable(layer)
+    assert model_table.supports(layer)
     return layer
 
 
 @pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("batch", [1, 4])
-def test_products_with_8_bit_weights(batch: int) -> None:
+def test_matmul_with_8_bit_weights(batch: int) -> None:
     weights = torch.randint(-128, 128, (50, 96), dtype=torch.int8, generator=torch.Generator().manual_seed(4))
     scales, x = random(50).abs() / 100, random(batch, 96, seed=5)
     held = SimpleNamespace(int8_weight_nk=weights, int8_channel_scale=scales)
@@ -160,7 +160,7 @@ def test_products_with_8_bit_weights(batch: int) -> None:
 
 @pytest.mark.usefixtures("vectors")
 @pytest.mark.parametrize("threshold", [0.0, 1.5, 6.0])
-def test_products_of_llm_int8_are_bitsandbytes_own(threshold: float) -> None:
+def test_matmul_of_llm_int8_are_bitsandbytes_own(threshold: float) -> None:
     from bitsandbytes import MatmulLtState, matmul
 
     weights = torch.randint(-127, 128, (50, 96), dtype=torch.int8, generator=torch.Generator().manual_seed(4))
@@ -185,18 +185,18 @@ def test_products_of_llm_int8_are_bitsandbytes_own(threshold: float) -> None:
 def test_logits_differ_by_rounding_only(kind: str, batch: int) -> None:
     model, reference = model_of(kind, torch.bfloat16), model_of(kind)
     reference.load_state_dict({name: value.float() for name, value in model.state_dict().items()})
-    assert compiled_step.suits(model) and not compiled_step.suits(reference)
+    assert compiled_step.supports(model) and not compiled_step.supports(reference)
     wanted = logits_of(reference, batch, 70, is_native=False)
     theirs = logits_of(model, batch, 70, is_native=False).float()
-    ours = compiled_logits(model, batch, 70)  # more than a room holds
+    ours = compiled_logits(model, batch, 70)  # more than the first capacity
     assert ours.shape == theirs.shape
     assert 0 < (ours - wanted).abs().mean() < 1.1 * (theirs - wanted).abs().mean()
 
 
 @torch.inference_mode()
 def compiled_logits(model: PreTrainedModel, batch: int, steps: int) -> Tensor:
-    """Of given tokens behind a prompt, as `logits_of` has it."""
-    cache, step = growing_cache(model.config), compiled_step.of(model)
+    """Of given tokens after a prompt, as `logits_of` has it."""
+    cache, step = growing_cache(model.config), compiled_step.step_for(model)
     assert step is not None
     model(prompt(batch), past_key_values=cache)
     found = torch.cat([step(token, cache) for token in prompt(batch, steps).split(1, dim=1)], dim=1)
@@ -235,7 +235,7 @@ def test_a_model_of_bitsandbytes_says_the_same(method: Method, batch: int) -> No
 
 
 @pytest.mark.usefixtures("vectors")
-@pytest.mark.parametrize(("bits", "kernel"), [(4, "PackedNibbles"), (8, "TorchInt8Linear")])
+@pytest.mark.parametrize(("bits", "kernel"), [(4, "Int4Linear"), (8, "TorchInt8Linear")])
 def test_a_model_of_gptqmodel_says_the_same(made: Callable[..., LoadedModel], bits: int, kernel: str) -> None:
     pytest.importorskip("gptqmodel")
     method = Rtn(bits=bits, group_size=64, sym=False)  # type: ignore[arg-type]
@@ -276,7 +276,11 @@ def test_what_cannot_be_compiled_decodes_otherwise(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     try:
         model = model_of("llama", torch.bfloat16)
-        assert compiled_step.suits(model) and compiled_step.of(model) is None and not compile.has_vectors()
+        assert (
+            compiled_step.supports(model)
+            and compiled_step.step_for(model) is None
+            and not compile.has_vectors()
+        )
         cache = growing_cache(model.config)
         stepper = Stepper(model, cache)
         stepper.read(prompt(1))

@@ -1,10 +1,9 @@
 # ruff: noqa: PLR0913, PLR0917  # compiled functions are given arrays, not objects
 """A whole decode step of a Llama-like model as one compiled function, for every OpenMP thread of a team.
 
-Between two products the threads meet at a barrier, and nothing else stands there: no Python, no allocation,
-no start of a team. Sums are float32; what transformers rounds to bf16 is rounded here, at the same places.
-Compiled by numba once a machine, and cached. Owns the arithmetic; `fields` says what it is told. Knows
-neither torch nor transformers.
+Between two matmuls there is a barrier and nothing else: no Python, no allocation, no start of a team. Sums
+are float32; what transformers rounds to bf16 is rounded here, at the same points. Compiled by numba once per
+machine, and cached. Owns the arithmetic; `fields` defines its input. Knows neither torch nor transformers.
 """
 
 from typing import Any
@@ -17,73 +16,73 @@ from engine.worker.step.cpu.kernels.fields import (
     LAYER,
     STEP,
     attn_out_of,
-    cached,
+    cache_view,
     cos_sin_of,
     gate_of,
     heads_out_of,
     layers_of,
     logits_of,
+    matmul_out_of,
     matmul_scratch,
-    product_of,
     scratch_at,
     shape,
     up_of,
     x_address,
     x_of,
 )
-from engine.worker.step.cpu.kernels.int8 import SPARE
-from engine.worker.step.cpu.kernels.products import (
+from engine.worker.step.cpu.kernels.int8 import MATMUL_SCRATCH
+from engine.worker.step.cpu.kernels.matmul import (
     BF16,
-    BYTES,
-    DYNAMIC_BYTES,
+    DEQUANTIZE,
     HAS_VECTORS,
-    NIBBLES,
-    WIDENING,
+    INT4,
+    INT8,
+    INT8_DYNAMIC,
+    dequantize,
     dots,
     lay_out,
-    multiply,
-    widen,
+    matmul,
 )
 from engine.worker.step.cpu.kernels.team import barrier, thread_count, thread_number
 from engine.worker.step.cpu.kernels.values import (
     SUMS,
     bf16_at,
-    floats_at,
-    narrow,
-    rounded,
-    share,
-    wide,
+    float32_at,
+    round_bf16,
+    row_range,
+    to_bf16,
+    to_float32,
 )
 
 __all__ = [
     "ARRAYS",
     "BF16",
-    "BYTES",
-    "DYNAMIC_BYTES",
+    "DEQUANTIZE",
     "HAS_VECTORS",
+    "INT4",
+    "INT8",
+    "INT8_DYNAMIC",
     "LAYER",
-    "NIBBLES",
-    "SPARE",
+    "MATMUL_SCRATCH",
     "STEP",
-    "WIDENING",
+    "dequantize",
     "run",
     "shape",
-    "widen",
 ]
 
 
 @njit(inline="always")
-def _part(count: Any, thread: Any, threads: Any) -> Any:
-    """First and behind the last of the heads that one thread of many does."""
+def _head_range(count: Any, thread: Any, threads: Any) -> Any:
+    """The range [begin, end) of the heads that one thread computes."""
     return count * thread // threads, count * (thread + 1) // threads
 
 
 @njit(inline="always")
 def _exp(x: Any) -> Any:
-    """e to the x, where float32 has it: 2 to a whole number, times a polynomial.
+    """e to the x, within float32's range: 2 to an integer, times a polynomial.
 
-    In steps that a compiler can take for many values at once, as it cannot a call of the C library. The
-    coefficients are those of Cephes' expf, which is within 2 units in the last place.
+    A compiler can vectorize this, but not a call of the C library. The coefficients are those of Cephes'
+    expf, which is within 2 units in the last place.
     """
     x = min(max(x, np.float32(-87.3)), np.float32(88.7))
     whole = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
@@ -100,25 +99,25 @@ def _exp(x: Any) -> Any:
 @njit
 def _add(x: Any, y: Any, thread: Any, threads: Any) -> None:
     """This thread's columns of x += y, rounded."""
-    begin, end = share(x.shape[1], thread, threads)
-    for of in range(x.shape[0]):
+    begin, end = row_range(x.shape[1], thread, threads)
+    for seq in range(x.shape[0]):
         for i in range(begin, end):
-            x[of, i] = rounded(x[of, i] + y[of, i])
+            x[seq, i] = round_bf16(x[seq, i] + y[seq, i])
 
 
 @njit(fastmath=SUMS, error_model="numpy")
-def _norm(x: Any, weight_address: Any, epsilon: Any, normed: Any, at: Any) -> None:
+def _norm(x: Any, weight_address: Any, epsilon: Any, normed: Any, x_addr: Any) -> None:
     """RMS norm of every sequence: in float32, rounded, and then scaled; laid out at an address."""
     batch, size = x.shape
     weight = carray(bf16_at(weight_address), size)
-    for of in range(batch):
+    for seq in range(batch):
         squares = np.float32(0)
         for i in range(size):
-            squares += x[of, i] * x[of, i]
+            squares += x[seq, i] * x[seq, i]
         scale = np.float32(1) / np.sqrt(squares / np.float32(size) + epsilon)
         for i in range(size):
-            normed[of, i] = rounded(wide(weight[i]) * rounded(x[of, i] * scale))
-    lay_out(normed, at)
+            normed[seq, i] = round_bf16(to_float32(weight[i]) * round_bf16(x[seq, i] * scale))
+    lay_out(normed, x_addr)
 
 
 @njit
@@ -127,29 +126,31 @@ def _rotated(x: Any, seq: Any, first: Any, cos_sin: Any, out: Any) -> None:
     half = out.shape[0] // 2
     for i in range(half):
         a, b = x[seq, first + i], x[seq, first + half + i]
-        out[i] = rounded(rounded(a * cos_sin[0, i]) - rounded(b * cos_sin[1, i]))
-        out[half + i] = rounded(rounded(b * cos_sin[0, half + i]) + rounded(a * cos_sin[1, half + i]))
+        out[i] = round_bf16(round_bf16(a * cos_sin[0, i]) - round_bf16(b * cos_sin[1, i]))
+        out[half + i] = round_bf16(
+            round_bf16(b * cos_sin[0, half + i]) + round_bf16(a * cos_sin[1, half + i])
+        )
 
 
 @njit
-def _remember(step: Any, layer: Any, thread: Any, threads: Any) -> None:
-    """This thread's share of the new token's keys and values, into their places."""
+def _append_kv(step: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """Write this thread's share of the new token's keys and values to the cache."""
     size, heads_out, cos_sin = step.head_size, heads_out_of(step), cos_sin_of(step)
-    keys, values = cached(step, layer.keys), cached(step, layer.values)
-    key = carray(floats_at(scratch_at(step, thread)), size)
-    begin, end = _part(step.batch * step.kv_heads, thread, threads)
+    keys, values = cache_view(step, layer.keys), cache_view(step, layer.values)
+    key = carray(float32_at(scratch_at(step, thread)), size)
+    begin, end = _head_range(step.batch * step.kv_heads, thread, threads)
     for number in range(begin, end):
         seq, head = number // step.kv_heads, number % step.kv_heads
         _rotated(heads_out, seq, (step.heads + head) * size, cos_sin, key)
         first = (step.heads + step.kv_heads + head) * size
         for i in range(size):
-            keys[seq, head, step.held, i] = narrow(key[i])
-            values[seq, head, step.held, i] = narrow(heads_out[seq, first + i])
+            keys[seq, head, step.held, i] = to_bf16(key[i])
+            values[seq, head, step.held, i] = to_bf16(heads_out[seq, first + i])
 
 
 @njit(fastmath=SUMS, error_model="numpy")
 def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, out: Any) -> None:
-    """Softmax attention of one head's query [size] to keys and values [n, size]; `weights` has n places."""
+    """Softmax attention of one head's query [size] to keys and values [n, size]; `weights` [n]."""
     count = keys.shape[0]
     dots(query, keys, out, weights)
     most = np.float32(-np.inf)
@@ -167,99 +168,104 @@ def _attend(query: Any, keys: Any, values: Any, scale: Any, weights: Any, out: A
 
 @njit(fastmath=SUMS)
 def _sum_up(weights: Any, values: Any, out: Any) -> None:
-    """The sum of weighted values [n, size], four tokens at a time: sums are fetched and stored less often."""
+    """The weighted sum of values [n, size], four tokens at a time: sums are loaded and stored less often."""
     count, size = values.shape
     together = count - count % 4
     out[:] = np.float32(0)
     for token in range(0, together, 4):
         a, b, c, d = weights[token], weights[token + 1], weights[token + 2], weights[token + 3]
         for i in range(size):
-            out[i] += (a * wide(values[token, i]) + b * wide(values[token + 1, i])) + (
-                c * wide(values[token + 2, i]) + d * wide(values[token + 3, i])
+            out[i] += (a * to_float32(values[token, i]) + b * to_float32(values[token + 1, i])) + (
+                c * to_float32(values[token + 2, i]) + d * to_float32(values[token + 3, i])
             )
     for token in range(together, count):
         for i in range(size):
-            out[i] += weights[token] * wide(values[token, i])
+            out[i] += weights[token] * to_float32(values[token, i])
 
 
 @njit
-def _mix(step: Any, layer: Any, thread: Any, threads: Any) -> None:
-    """This thread's heads' attention, to [batch, heads · size]; its scratch has room for it."""
+def _attend_heads(step: Any, layer: Any, thread: Any, threads: Any) -> None:
+    """Attention of this thread's heads, to [batch, heads · size]; intermediate values are in its scratch."""
     size, tokens, heads_out, cos_sin = step.head_size, step.held + 1, heads_out_of(step), cos_sin_of(step)
-    scratch, attn_out = carray(floats_at(scratch_at(step, thread)), step.scratch_size), attn_out_of(step)
+    scratch, attn_out = carray(float32_at(scratch_at(step, thread)), step.scratch_size), attn_out_of(step)
     query, sums, weights = scratch[:size], scratch[size : 2 * size], scratch[2 * size :]
-    keys, values = cached(step, layer.keys), cached(step, layer.values)
-    begin, end = _part(step.batch * step.heads, thread, threads)
+    keys, values = cache_view(step, layer.keys), cache_view(step, layer.values)
+    begin, end = _head_range(step.batch * step.heads, thread, threads)
     for number in range(begin, end):
         seq, head = number // step.heads, number % step.heads
         shared = head // (step.heads // step.kv_heads)
         _rotated(heads_out, seq, head * size, cos_sin, query)
         _attend(query, keys[seq, shared, :tokens], values[seq, shared, :tokens], step.scale, weights, sums)
         for i in range(size):
-            attn_out[seq, head * size + i] = rounded(sums[i])
+            attn_out[seq, head * size + i] = round_bf16(sums[i])
 
 
-@njit(error_model="numpy")  # a division that may raise is not done for many at once
+@njit(error_model="numpy")  # a division that may raise is not vectorized
 def _activate(gate: Any, up: Any, thread: Any, threads: Any) -> None:
     """This thread's columns of gate = silu(gate) · up."""
-    begin, end = share(gate.shape[1], thread, threads)
-    for of in range(gate.shape[0]):
+    begin, end = row_range(gate.shape[1], thread, threads)
+    for seq in range(gate.shape[0]):
         for i in range(begin, end):
-            x = gate[of, i]
-            gate[of, i] = rounded(rounded(x / (np.float32(1) + _exp(-x))) * up[of, i])
+            x = gate[seq, i]
+            gate[seq, i] = round_bf16(round_bf16(x / (np.float32(1) + _exp(-x))) * up[seq, i])
 
 
 @njit
 def _attention(step: Any, layer: Any, thread: Any, threads: Any) -> None:
-    """x += attention(norm(x)); all threads have met at its end."""
-    x, heads_out, attn_out, product = x_of(step), heads_out_of(step), attn_out_of(step), product_of(step)
-    at, scratch = x_address(step, thread), matmul_scratch(step, thread)
+    """x += attention(norm(x)); ends with a barrier."""
+    x, heads_out, attn_out, matmul_out = (
+        x_of(step),
+        heads_out_of(step),
+        attn_out_of(step),
+        matmul_out_of(step),
+    )
+    x_addr, scratch = x_address(step, thread), matmul_scratch(step, thread)
     keys_from, values_from = step.queries, step.queries + step.kv_heads * step.head_size
-    _norm(x, layer.attention_norm, step.epsilon, _normed(step, thread), at)
-    multiply(layer.query, at, scratch, heads_out, 0, thread, threads)
-    multiply(layer.key, at, scratch, heads_out, keys_from, thread, threads)
-    multiply(layer.value, at, scratch, heads_out, values_from, thread, threads)
+    _norm(x, layer.attention_norm, step.epsilon, _normed(step, thread), x_addr)
+    matmul(layer.query, x_addr, scratch, heads_out, 0, thread, threads)
+    matmul(layer.key, x_addr, scratch, heads_out, keys_from, thread, threads)
+    matmul(layer.value, x_addr, scratch, heads_out, values_from, thread, threads)
     barrier()
-    _remember(step, layer, thread, threads)
+    _append_kv(step, layer, thread, threads)
     barrier()
-    _mix(step, layer, thread, threads)
+    _attend_heads(step, layer, thread, threads)
     barrier()
-    lay_out(attn_out, at)
-    multiply(layer.out, at, scratch, product, 0, thread, threads)
-    _add(x, product, thread, threads)
+    lay_out(attn_out, x_addr)
+    matmul(layer.out, x_addr, scratch, matmul_out, 0, thread, threads)
+    _add(x, matmul_out, thread, threads)
     barrier()
 
 
 @njit
 def _feed(step: Any, layer: Any, thread: Any, threads: Any) -> None:
-    """x += SwiGLU(norm(x)); all threads have met at its end."""
-    x, gate, up, product = x_of(step), gate_of(step), up_of(step), product_of(step)
-    at, scratch = x_address(step, thread), matmul_scratch(step, thread)
-    _norm(x, layer.feed_norm, step.epsilon, _normed(step, thread), at)
-    multiply(layer.gate, at, scratch, gate, 0, thread, threads)
-    multiply(layer.up, at, scratch, up, 0, thread, threads)
+    """x += SwiGLU(norm(x)); ends with a barrier."""
+    x, gate, up, matmul_out = x_of(step), gate_of(step), up_of(step), matmul_out_of(step)
+    x_addr, scratch = x_address(step, thread), matmul_scratch(step, thread)
+    _norm(x, layer.feed_norm, step.epsilon, _normed(step, thread), x_addr)
+    matmul(layer.gate, x_addr, scratch, gate, 0, thread, threads)
+    matmul(layer.up, x_addr, scratch, up, 0, thread, threads)
     _activate(gate, up, thread, threads)
     barrier()
-    lay_out(gate, at)
-    multiply(layer.down, at, scratch, product, 0, thread, threads)
-    _add(x, product, thread, threads)
+    lay_out(gate, x_addr)
+    matmul(layer.down, x_addr, scratch, matmul_out, 0, thread, threads)
+    _add(x, matmul_out, thread, threads)
     barrier()
 
 
 @njit(inline="always")
 def _normed(step: Any, thread: Any) -> Any:
-    """Where this thread has normed values [batch, hidden]."""
-    return carray(floats_at(scratch_at(step, thread)), (step.batch, step.hidden))
+    """This thread's normed values [batch, hidden]."""
+    return carray(float32_at(scratch_at(step, thread)), (step.batch, step.hidden))
 
 
 @cfunc(types.void(types.CPointer(from_dtype(STEP))), cache=True)
 def run(address: Any) -> None:
     """One thread's part of a step; OpenMP calls it in every thread of a team."""
     step, thread, threads = carray(address, 1)[0], thread_number(), thread_count()
-    layers, at = layers_of(step), x_address(step, thread)
+    layers, x_addr = layers_of(step), x_address(step, thread)
     for number in range(step.layer_count):
         layer = layers[number]
         _attention(step, layer, thread, threads)
         _feed(step, layer, thread, threads)
-    _norm(x_of(step), step.norm, step.epsilon, _normed(step, thread), at)
-    multiply(step.head, at, matmul_scratch(step, thread), logits_of(step), 0, thread, threads)
+    _norm(x_of(step), step.norm, step.epsilon, _normed(step, thread), x_addr)
+    matmul(step.head, x_addr, matmul_scratch(step, thread), logits_of(step), 0, thread, threads)

@@ -1,4 +1,4 @@
-"""What a compiled step is told: every field once, with its dtype, its shape and its view in compiled code.
+"""The input of a compiled step: every field once, with its dtype, its shape and its view in compiled code.
 
 Owns the two records, `STEP` and `LAYER`. Knows neither torch nor what is computed with them.
 """
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numba import carray, from_dtype, njit
 
-from engine.worker.step.cpu.kernels.products import MATRIX
-from engine.worker.step.cpu.kernels.values import ADDRESS, COUNT, bf16_at, floats_at, pointer
+from engine.worker.step.cpu.kernels.matmul import MATRIX
+from engine.worker.step.cpu.kernels.values import ADDRESS, COUNT, bf16_at, float32_at, pointer
 
 LAYER = np.dtype(
     [
@@ -30,8 +30,8 @@ COUNTS = (
     "capacity",  # of the cache, in tokens
     "held",  # tokens in it, without this step's
     *("threads", "scratch_size"),
-    "x_at",  # where in a thread's scratch matmuls' inputs are, behind [batch, hidden] normed values
-    "matmul_at",  # where in it matmuls have scratch of their own
+    "x_offset",  # of matmul inputs in a thread's scratch, after [batch, hidden] normed values
+    "matmul_offset",  # of the matmuls' own scratch in it
 )
 
 ARRAYS: dict[str, tuple[int | str, str]] = {
@@ -41,9 +41,9 @@ ARRAYS: dict[str, tuple[int | str, str]] = {
     "attn_out": ("batch", "queries"),
     "gate": ("batch", "inner"),
     "up": ("batch", "inner"),
-    "product": ("batch", "hidden"),
+    "matmul_out": ("batch", "hidden"),
     "logits": ("batch", "vocabulary"),
-    "scratch": ("threads", "scratch_size"),  # each thread's own
+    "scratch": ("threads", "scratch_size"),  # one row per thread
 }
 """Arrays of float32 by name, with their shape: a number, or one of COUNTS."""
 
@@ -75,19 +75,19 @@ def _view(name: str) -> Any:
 
         @njit(inline="always")
         def fixed(step: Any) -> Any:
-            return carray(floats_at(step[name]), (rows, step[columns]))
+            return carray(float32_at(step[name]), (rows, step[columns]))
 
         return fixed
 
     @njit(inline="always")
     def view(step: Any) -> Any:
-        return carray(floats_at(step[name]), (step[rows], step[columns]))
+        return carray(float32_at(step[name]), (step[rows], step[columns]))
 
     return view
 
 
 x_of, cos_sin_of, heads_out_of, attn_out_of = map(_view, ("x", "cos_sin", "heads_out", "attn_out"))
-gate_of, up_of, product_of, logits_of = map(_view, ("gate", "up", "product", "logits"))
+gate_of, up_of, matmul_out_of, logits_of = map(_view, ("gate", "up", "matmul_out", "logits"))
 
 
 @njit(inline="always")
@@ -97,8 +97,8 @@ def layers_of(step: Any) -> Any:
 
 
 @njit(inline="always")
-def cached(step: Any, address: Any) -> Any:
-    """A layer's keys or values, bf16."""
+def cache_view(step: Any, address: Any) -> Any:
+    """A layer's cached keys or values, bf16."""
     return carray(bf16_at(address), (step.batch, step.kv_heads, step.capacity, step.head_size))
 
 
@@ -110,11 +110,11 @@ def scratch_at(step: Any, thread: Any) -> Any:
 
 @njit(inline="always")
 def x_address(step: Any, thread: Any) -> Any:
-    """Where in it the inputs of matmuls are laid out."""
-    return scratch_at(step, thread) + np.uint64(4 * step.x_at)
+    """The address of matmul inputs in it."""
+    return scratch_at(step, thread) + np.uint64(4 * step.x_offset)
 
 
 @njit(inline="always")
 def matmul_scratch(step: Any, thread: Any) -> Any:
-    """Where in it matmuls have scratch of their own."""
-    return scratch_at(step, thread) + np.uint64(4 * step.matmul_at)
+    """The address of the matmuls' own scratch in it."""
+    return scratch_at(step, thread) + np.uint64(4 * step.matmul_offset)

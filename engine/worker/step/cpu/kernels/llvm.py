@@ -1,4 +1,4 @@
-"""LLVM's builder, with the few things that are done to vectors of 512 bits here.
+"""LLVM's builder, with the few operations on vectors of 512 bits that the kernels use.
 
 Owns the names of instructions. Must not know what is computed with them.
 """
@@ -21,7 +21,7 @@ Values = Sequence[Any]
 
 
 class Code:
-    """LLVM's builder, with the few things that are done to vectors here. Addresses and counts are 64-bit."""
+    """LLVM's builder, with the vector operations that the kernels use. Addresses and counts are 64-bit."""
 
     def __init__(self, builder: Any) -> None:
         self._builder = builder
@@ -40,21 +40,21 @@ class Code:
         return self._builder.add(row, self.number(offset) if isinstance(offset, int) else offset)
 
     def load(self, kind: Any, address: Any, alignment: int) -> Any:
-        """What lies there."""
+        """The value at an address."""
         loaded = self._builder.load(self._builder.inttoptr(address, kind.as_pointer()))
         loaded.align = alignment
         return loaded
 
     def store(self, value: Any, address: Any) -> None:
-        """One or more numbers, at whatever address."""
+        """Store one or more numbers at an address."""
         self._builder.store(value, self._builder.inttoptr(address, value.type.as_pointer())).align = 2
 
     def variable(self) -> Any:
-        """16 sums, at 0."""
+        """16 sums, initialized to 0."""
         return cgutils.alloca_once_value(self._builder, ZERO)
 
     def clear(self, variables: Values) -> None:
-        """To 0 again."""
+        """Reset to 0."""
         for variable in variables:
             self._builder.store(ZERO, variable)
 
@@ -66,51 +66,51 @@ class Code:
             inserted, nothing, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count)
         )
 
-    def widened(self, address: Any) -> Any:
-        """16 bf16 as float32."""
+    def load_bf16(self, address: Any) -> Any:
+        """16 bf16 at an address, as float32."""
         halves = self._builder.zext(self.load(HALF_OF_THEM, address, 2), WORDS)
         return self._builder.bitcast(self._builder.shl(halves, ir.Constant(WORDS, [16] * LANES)), FLOATS)
 
-    def floats_of_pairs(self, pairs: Any) -> tuple[Any, Any]:
+    def pairs_to_float32(self, pairs: Any) -> tuple[Any, Any]:
         """The lower and the upper bf16 of each word, as float32."""
         lower = self._builder.shl(pairs, ir.Constant(WORDS, [16] * LANES))
         upper = self._builder.and_(pairs, ir.Constant(WORDS, [0xFFFF0000] * LANES))
         return self._builder.bitcast(lower, FLOATS), self._builder.bitcast(upper, FLOATS)
 
-    def rounded(self, floats: Any) -> Any:
+    def to_bf16(self, floats: Any) -> Any:
         """16 float32 as bf16, ties to even."""
         bits, sixteen = self._builder.bitcast(floats, WORDS), ir.Constant(WORDS, [16] * LANES)
         odd = self._builder.and_(self._builder.lshr(bits, sixteen), ir.Constant(WORDS, [1] * LANES))
         bits = self._builder.add(self._builder.add(bits, ir.Constant(WORDS, [0x7FFF] * LANES)), odd)
         return self._builder.trunc(self._builder.lshr(bits, sixteen), HALF_OF_THEM)
 
-    def looked_up(self, table: Any, packed: Any, bits: int) -> Any:
-        """Of each half word the four bits from `bits` on, as the bf16 that the table has for them.
+    def lookup(self, table: Any, packed: Any, bits: int) -> Any:
+        """The four bits from `bits` on of each half word, as the bf16 that the table has for them.
 
-        VPERMW takes five bits; the table is there twice, so the fifth is of no account.
+        VPERMW takes five bits; the table is repeated, so the fifth does not matter.
         """
         shifted = self._builder.lshr(packed, ir.Constant(WORDS, [bits] * LANES)) if bits else packed
-        places = self._builder.bitcast(shifted, HALVES)
+        indices = self._builder.bitcast(shifted, HALVES)
         permute = self._function("llvm.x86.avx512.permvar.hi.512", HALVES, HALVES, HALVES)
-        return self._builder.bitcast(self._builder.call(permute, [table, places]), WORDS)
+        return self._builder.bitcast(self._builder.call(permute, [table, indices]), WORDS)
 
     def table(self, values: Iterable[int]) -> Any:
-        """16 small whole numbers as bf16, twice, for `looked_up`."""
+        """16 small integers as bf16, twice, for `lookup`."""
         bits = [struct.unpack("<I", struct.pack("<f", value))[0] >> 16 for value in values]
         return ir.Constant(HALVES, [*bits, *bits])
 
-    def products_in_pairs(self, a: Any, b: Any) -> Any:
-        """Of 32 int16 each, neighbours added: 16 int32."""
+    def int16_dots(self, a: Any, b: Any) -> Any:
+        """Products of 32 int16 each, with neighbours added: 16 int32."""
         multiply = self._function("llvm.x86.avx512.pmaddw.d.512", WORDS, HALVES, HALVES)
         return self._builder.call(multiply, [a, b])
 
-    def integer_sum_of(self, integers: Any) -> Any:
-        """Of the 16 lanes."""
+    def reduce_add_int32(self, integers: Any) -> Any:
+        """The sum of 16 int32 lanes."""
         add = self._function("llvm.vector.reduce.add.v16i32", I32, WORDS)
         return self._builder.call(add, [integers])
 
-    def add_products(self, total: Any, a: Any, b: Any) -> None:
-        """total += a · b, pair by pair of bf16."""
+    def add_bf16_dots(self, total: Any, a: Any, b: Any) -> None:
+        """total += a · b of bf16, pairs added (VDPBF16PS)."""
         multiply = self._function("llvm.x86.avx512bf16.dpbf16ps.512", FLOATS, FLOATS, WORDS, WORDS)
         self._builder.store(self._builder.call(multiply, [self._builder.load(total), a, b]), total)
 
@@ -119,15 +119,15 @@ class Code:
         product = self._builder.fmul(a, b, flags=["contract"])
         self._builder.store(self._builder.fadd(self._builder.load(total), product, flags=["contract"]), total)
 
-    def together(self, variables: Values) -> Any:
-        """All of them added, lane by lane."""
+    def sum_lanewise(self, variables: Values) -> Any:
+        """The sum of all of them, lane by lane."""
         total = self._builder.load(variables[0])
         for variable in variables[1:]:
             total = self._builder.fadd(total, self._builder.load(variable))
         return total
 
-    def sum_of(self, floats: Any) -> Any:
-        """Of the 16 lanes."""
+    def reduce_add(self, floats: Any) -> Any:
+        """The sum of 16 float32 lanes."""
         add = self._function("llvm.vector.reduce.fadd.v16f32", F32, F32, FLOATS)
         return self._builder.call(add, [ir.Constant(F32, 0.0), floats], fastmath=["reassoc"])
 

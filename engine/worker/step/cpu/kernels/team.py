@@ -1,4 +1,4 @@
-"""A team of OpenMP threads, as compiled code sees it: who it is among how many, and where they wait.
+"""A team of OpenMP threads, as compiled code sees it: thread number, thread count, and the barrier.
 
 Owns the link to the library whose teams run compiled functions; must not know what those compute.
 """
