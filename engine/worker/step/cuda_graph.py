@@ -13,7 +13,7 @@ WARM_UPS = 2  # before a capture: libraries choose kernels and allocate in their
 
 
 def capture(run: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """`run` as a graph: returns its replay. RuntimeError where `run` waits for the device or cannot be captured.
+    """`run` as a graph: its replay. RuntimeError where `run` waits for the device or cannot be captured.
 
     It is run several times first.
     """
@@ -65,7 +65,7 @@ def _capture(
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, pool: tuple[int, int]) -> None:
-    """Undo what a capture began. Versions of torch differ in what they undo, and raise if it is done twice."""
+    """Undo what a capture began. torch's versions differ in what they undo, and raise if it is done twice."""
     index = torch.cuda.current_device() if device.index is None else device.index
     with suppress(RuntimeError):
         torch._C._cuda_endAllocateToPool(index, pool)

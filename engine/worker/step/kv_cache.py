@@ -20,7 +20,7 @@ class GrowingCache(DynamicCache):
 
     captured_step: object = None
     stable_tokens: float = math.inf
-    """Up to this length keys do not depend on the length of the text; with dynamic and long RoPE they then do."""
+    """Up to here keys do not depend on the text's length; beyond, with dynamic and long RoPE, they do."""
 
     def can_be_cropped(self) -> bool:
         """Whether a cache without its last tokens is as if those had never been read."""
@@ -102,14 +102,14 @@ def chunks(cache: DynamicCache, token_ids: Tensor, length: int) -> tuple[Tensor,
 
 
 class GrowingLayer(DynamicLayer):
-    """Keys and values [batch, heads, n, size] of one layer: views of the first n positions of their buffers."""
+    """Keys and values [batch, heads, n, size] of one layer: views of the beginning of their buffers."""
 
     keys: Tensor
     values: Tensor
     key_buffer: Tensor
     value_buffer: Tensor
     position: Tensor | None = None
-    """[1]: where a captured step writes its token. It then gets the whole buffers and masks the unused part."""
+    """[1]: where a captured step writes its token. It gets the whole buffers and masks the unused part."""
 
     def __init__(self, expected_tokens: int = 0) -> None:
         super().__init__()

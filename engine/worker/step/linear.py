@@ -47,7 +47,7 @@ class FusedWeights(ABC):
 
 
 class FusedLinear(nn.Module):
-    """y = x Wᵀ + b for x [..., in_features]: some rows of `FusedWeights`. Has no `weight`, but may save one."""
+    """y = x Wᵀ + b for x [..., in_features]: rows of `FusedWeights`. Has no `weight`, but may save one."""
 
     def __init__(self, weights: FusedWeights, first: int, in_features: int, out_features: int) -> None:
         super().__init__()

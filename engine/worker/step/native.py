@@ -30,7 +30,7 @@ Linear = Callable[[Tensor], Tensor]
 
 
 def step_for(model: PreTrainedModel) -> "NativeStep | None":
-    """The model's native step, built once, with its layers as they are then; None where it is not supported."""
+    """The model's native step, built once, with its layers as they are then; None where there is none."""
     if model not in _steps:
         _steps[model] = NativeStep(model) if supports(model) else None
     return _steps[model]
@@ -71,7 +71,7 @@ class NativeStep:
     def at_position(
         self, token_ids: Tensor, position: Tensor, mask: Tensor | None, cache: DynamicCache
     ) -> Tensor:
-        """The same with the token's position [1] given, and a mask [1, 1, 1, n] for what the cache returns."""
+        """The same with the token's position [1] given, and a mask [1, 1, 1, n] of what the cache returns."""
         x = self._embed(token_ids)  # [batch, 1, hidden]
         cos_sin = self._cos_sin(x, position)
         for layer, past in zip(self._layers, cache.layers, strict=True):

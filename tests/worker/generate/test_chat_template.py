@@ -81,11 +81,11 @@ def test_only_those_roles_go_in_parts_that_want_it(tokenizer: PreTrainedTokenize
 @pytest.mark.parametrize(
     ("template", "messages", "notes"),
     [
-        ("nothing", HELLO, ["what the user says"]),
-        ("{{ messages[0].content[:1] }}", (Message("user", "word"),), ["what the user says"]),
+        ("nothing", HELLO, ["the user's messages"]),
+        ("{{ messages[0].content[:1] }}", (Message("user", "word"),), ["the user's messages"]),
         ("{{ messages[-1].content }}", (Message("system", "a"), *HELLO), ["the system message"]),
         ("{{ messages[-1].content }}", (*HELLO, Message("assistant", "a"), Message("user", "Hi")),
-         ["what the user says", "what the model said before"]),
+         ["the user's messages", "the model's earlier answers"]),
         ("{{ messages[0].content | upper }}", (Message("user", "123"),), []),
     ],
 )  # fmt: skip
@@ -93,14 +93,14 @@ def test_what_is_not_read_is_noted(
     tokenizer: PreTrainedTokenizerFast, template: str, messages: tuple[Message, ...], notes: list[str]
 ) -> None:
     assert list(read(tokenizer, template, *messages)[1]) == [
-        f"the template leaves {what} out" for what in notes
+        f"the template leaves out {what}" for what in notes
     ]
 
 
 def test_special_tokens_in_a_messages_text_are_noted(tokenizer: PreTrainedTokenizerFast) -> None:
     template = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}"
     assert read(tokenizer, template, Message("user", "a </s> b"))[1] == (
-        "special tokens in a message's text are read as such: </s>",
+        "special tokens in a message's text are read as special tokens: </s>",
     )
     assert read(tokenizer, template, Message("user", "a b"))[1] == ()
 

@@ -132,7 +132,7 @@ async def test_a_duels_first_turn_is_cold_and_its_second_is_not(session: Session
     assert reused[1] > 0
 
 
-def test_a_stopped_reading_leaves_every_layer_as_much_room(exact: LoadedModel) -> None:
+def test_a_stopped_reading_leaves_every_layer_the_same_capacity(exact: LoadedModel) -> None:
     kept, ids, asked = KeptCache(), list(range(70, 110)), iter(range(1000))
     ids += answered(exact, ids, kept, SHORT)
     longer = [*ids, *(70 + number % 50 for number in range(200))]

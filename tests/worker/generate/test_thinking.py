@@ -58,4 +58,4 @@ def test_the_profile_s_choice_goes_to_the_template(
 def test_a_template_without_a_switch_is_noted(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.chat_template = "{{ messages[0].content }}"
     (note,) = prompt.remarks(tokenizer, Prompt(thinking="off"), HELLO, "Hi", [])
-    assert note == "the template has no switch for thinking: `thinking: off` changes nothing"
+    assert note == "the template has no switch for thinking: `thinking: off` has no effect"

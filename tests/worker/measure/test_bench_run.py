@@ -58,7 +58,7 @@ def test_a_run_gives_threads_back_to_others(generator: str, monkeypatch: pytest.
     seconds = iter(range(1000)).__next__
     crowded = spare_cores.SpareCores(2, cores=2, clock_s=seconds, others_s=seconds)
     threads_before = torch.get_num_threads()
-    monkeypatch.setattr(spare_cores.SpareCores, "of", lambda threads, device, given: crowded)
+    monkeypatch.setattr(spare_cores.SpareCores, "for_model", lambda threads, device, given: crowded)
     try:
         assert run(context=8, steps=6, generator=generator).threads == 1
         assert torch.get_num_threads() == 1

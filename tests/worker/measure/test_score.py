@@ -167,7 +167,7 @@ def test_perplexity_is_that_of_a_plain_loop() -> None:
     assert figures.perplexity == pytest.approx(math.exp(total / count), rel=1e-4)
 
 
-def test_what_cannot_be_scored_is_told(shared: SharedFile) -> None:
+def test_what_cannot_be_scored_is_reported(shared: SharedFile) -> None:
     for first in (0, len(TOKENS)):
         with pytest.raises(InputError, match="nothing to score"):
             scored(tiny(), Passage(token_ids=TOKENS, first=first))
@@ -180,7 +180,7 @@ def test_what_cannot_be_scored_is_told(shared: SharedFile) -> None:
         again = Passage(token_ids=TOKENS, first=1, continues=True)
         scorer.scored(tiny(), Score(request=1, passage=again), lambda: False)
     short = Logits(place=shared.place(4 << 20), positions=95, vocabulary=512, dtype="float32")
-    with pytest.raises(InputError, match="end too early"):
+    with pytest.raises(InputError, match="is too short"):
         scored(tiny(), Passage(token_ids=TOKENS, first=1), reference=short)
 
 
@@ -205,7 +205,7 @@ def test_logits_that_are_no_numbers_are_a_failure(monkeypatch: pytest.MonkeyPatc
         scored(tiny(), Passage(token_ids=TOKENS, first=1))
 
 
-def test_a_shared_file_has_no_name_and_gives_back_its_room() -> None:
+def test_a_shared_file_has_no_name_and_frees_its_disk_space() -> None:
     with SharedFile.in_memory(1 << 16) as file:
         path = file.place().path
         assert (

@@ -312,7 +312,7 @@ LONG = {"long_factor": [2.0] * 8, "short_factor": [1.0] * 8, "original_max_posit
         (lambda: experts("grouped_mm"), ""),
         (on_two_devices, "several devices"),
         (hooked_over_two, "several devices"),
-        (with_own_code, "Python code of its own"),
+        (with_own_code, "its own Python code"),
     ],
 )
 def test_what_waits_for_the_device_is_known_beforehand(

@@ -13,14 +13,14 @@ from engine.worker.generate.prefix_cache import KeptCache, common_prefix
 from engine.worker.host import bandwidth, memory
 from engine.worker.step import kv_cache as growing
 from engine.worker.step import native
-from engine.worker.step.cpu import bf16_table, compile, onednn
+from engine.worker.step.cpu import bf16_table, compile, onednn, repack
 from engine.worker.step.cpu.bf16_table import OneDnnEmbedding
 from engine.worker.step.kv_cache import growing_cache
 from engine.worker.step.linear import FusedLinear
 from tests.worker.llama_like import KINDS, SHAPE, logits_of, model_of, prompt
 
 packs_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16 products"
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bf16 matmul"
 )
 
 
@@ -62,7 +62,7 @@ def test_other_architectures_are_left_to_their_forward_pass() -> None:
 @packs_bf16
 @pytest.mark.parametrize("rows", [1, 2, 40])
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) -> None:
+def test_a_repacked_layer_computes_what_the_plain_one_does(rows: int, bias: bool) -> None:
     torch.manual_seed(0)
     plain = nn.Linear(96, 200, bias=bias, dtype=torch.bfloat16)
     x = torch.randn(1, rows, 96, dtype=torch.bfloat16)
@@ -74,7 +74,7 @@ def test_a_packed_layer_computes_the_plain_ones_products(rows: int, bias: bool) 
 
 @packs_bf16
 @pytest.mark.parametrize("kind", ["qwen2", "llama, biases, untied"])
-def test_packing_keeps_weights_sizes_and_answers(kind: str) -> None:
+def test_repacking_keeps_weights_sizes_and_answers(kind: str) -> None:
     plain, packed = model_of(kind, torch.bfloat16), model_of(kind, torch.bfloat16)
     repack.repack(packed, lambda staged: None)
     assert not any(type(m) in {nn.Linear, nn.Embedding} for m in packed.modules()) or not is_tied(plain)
@@ -117,7 +117,7 @@ def test_a_table_that_is_packed_otherwise_is_not_read() -> None:
 
 
 @packs_bf16
-def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
+def test_fused_layers_keep_nothing_of_an_input() -> None:
     model = model_of("llama", torch.bfloat16)
     repack.repack(model, lambda staged: None)
     logits_of(model, 1, 2, is_native=False)
@@ -125,7 +125,7 @@ def test_layers_packed_as_one_keep_nothing_of_an_input() -> None:
     assert len(wholes) == 2 * 4 + 1 and all(whole._output is None for whole in wholes)
 
 
-def test_float32_is_not_packed() -> None:
+def test_float32_is_not_repacked() -> None:
     model = model_of("llama")
     repack.repack(model, lambda staged: None)
     assert not any(isinstance(module, FusedLinear) for module in model.modules())

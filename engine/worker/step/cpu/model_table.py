@@ -1,4 +1,4 @@
-"""Linear layers as compiled code reads them: plain, repacked, or a quantizer's own, with their weights in place.
+"""Linear layers as compiled code reads them: plain, repacked, or a quantizer's own, in place.
 
 Owns what is known of other packages' 8-bit layers, which are read as they are and must have run once. Nothing
 is copied. Knows nothing of models.

@@ -102,7 +102,7 @@ def _for_native_step(layers: Sequence[nn.Module]) -> FusedWeights | None:
 
 
 def _difference(fused: FusedWeights, layers: Sequence[nn.Module]) -> float:
-    """The largest difference to what the layers compute, as a share of the largest result; for 1 and 3 rows."""
+    """The largest difference from the layers' own results, as a share of the largest; for 1 and 3 rows."""
     found = 0.0
     for rows in (1, 3):
         x = torch.randn((1, rows, int(layers[0].in_features)), dtype=torch.bfloat16)

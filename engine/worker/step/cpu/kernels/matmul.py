@@ -36,7 +36,7 @@ from engine.worker.step.cpu.kernels.values import (
 )
 
 BF16, INT4, INT8, INT8_DYNAMIC = range(4)
-"""Kinds of weights. Dynamic: inputs are quantized to int8, too (LLM.int8, Dettmers et al. 2022, section 3)."""
+"""Kinds of weights. Dynamic: inputs are quantized to int8, too (LLM.int8, Dettmers et al. 2022)."""
 
 MATRIX = np.dtype(
     [
