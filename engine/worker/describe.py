@@ -36,7 +36,7 @@ def describe(
     checkpoint: Checkpoint,
     placement: Placement,
 ) -> ModelInfo:
-    """Everything the user is told of the model beside speeds."""
+    """Everything the user sees about the model except speeds."""
     return ModelInfo(
         label=label(profile, checkpoint, placement.dtype),
         kernel=kernel(model),
@@ -57,7 +57,7 @@ def describe(
 
 
 def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
-    """The badge: the profile's method, or for `stored` what the checkpoint says of itself."""
+    """The badge: the profile's method, or for `stored` the checkpoint's own."""
     name = str(dtype).removeprefix("torch.")
     if not isinstance(profile.quantization, Stored):
         return profile.quantization.label(name)
@@ -85,14 +85,14 @@ def _bitsandbytes_label(stored: dict[str, object]) -> str:
 
 
 def kernel(model: PreTrainedModel) -> str:
-    """The class that does most matrix products, the output head aside."""
+    """The class that runs most linear layers, the output head aside."""
     head = model.get_output_embeddings()
     names = Counter(_kernel(module) for module in _linear_like(model) if module is not head)
     return names.most_common(1)[0][0] if names else "Linear"
 
 
 def _kernel(module: nn.Module) -> str:
-    """In the user's words: its class, or what a module says that stands for packed layers."""
+    """As the user sees it: its class, or the kernel of a fused layer."""
     return str(getattr(module, "kernel_name", type(module).__name__))
 
 
@@ -103,7 +103,7 @@ def _linear_like(model: PreTrainedModel) -> Iterator[nn.Module]:
 
 
 def logical_parameters(model: PreTrainedModel) -> int:
-    """Weights as the architecture counts them: a packed one counts as many as it holds, a shared one once."""
+    """Weights as the architecture counts them: a quantized one by its logical shape, a shared one once."""
     packed = [module for module in _linear_like(model) if _is_packed(module)]
     counted = {id(getattr(module, "weight", None)) for module in packed}
     plain = sum(tensor.numel() for tensor in model.parameters() if id(tensor) not in counted)
@@ -113,7 +113,7 @@ def logical_parameters(model: PreTrainedModel) -> int:
 
 
 def _biases(module: nn.Module) -> int:
-    """Those that are no parameters of their own."""
+    """Those that are not parameters."""
     return int(getattr(module, "fused_biases", 0))
 
 
@@ -124,12 +124,12 @@ def _is_packed(module: nn.Module) -> bool:
 
 
 def context_length(config: PreTrainedConfig) -> int:
-    """Tokens the model was made for; 0 where its config sets no limit."""
+    """The model's context window in tokens; 0 where its config sets no limit."""
     return context_window.of(config.get_text_config().to_dict())
 
 
 def device_name(device: torch.device) -> str:
-    """What the maker calls it."""
+    """The vendor's name for it."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     listing = Path("/proc/cpuinfo")
@@ -147,7 +147,7 @@ def vocabulary_sha256(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that make the result."""
+    """Of Python and of the packages that influence the result."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,7 +1,7 @@
 """Keeps libraries quiet: no progress bars, no advice; errors alone reach the log.
 
-Owns the environment variables and log levels of torch's and transformers' kin, and where torch keeps code.
-Knows nothing of models.
+Owns the environment variables and log levels of torch's and transformers' kin, and where torch keeps compiled
+code. Knows nothing of models.
 """
 
 import logging
@@ -12,10 +12,10 @@ from pathlib import Path
 from engine import paths, private
 
 ENVIRONMENT = {
-    "GOMP_SPINCOUNT": "20000",  # some 0.2 ms of waiting busily, longer than between two products
+    "GOMP_SPINCOUNT": "20000",  # about 0.2 ms of spinning, longer than the gap between two matmuls
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for long crawl where anything else wants a core
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin for long slow everything down where others need a core
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
@@ -44,9 +44,9 @@ def set_environment() -> None:
 
 
 def _code_folders() -> dict[str, Path]:
-    """Where torch and Triton keep what they compile: in our cache, no temporary folder that others can make.
+    """Where torch and Triton keep what they compile: in our cache, not in a temporary folder that others can create.
 
-    Where ours cannot be trusted there is none, and whatever is to be compiled fails and runs as it is.
+    Where ours cannot be trusted there is none, and code that would be compiled runs uncompiled.
     """
     try:
         folder = private.code_folder(paths.cache() / "inductor", paths.cache())

@@ -14,19 +14,21 @@ _INSTALL = re.compile(r"pip install (?:-\S+ )*['\"]?([A-Za-z][\w.-]*)")
 
 
 def explained(error: Exception, profile: Profile) -> QuantDuelError:
-    """The error as a LoadError; one that speaks to the user already stays."""
+    """The error as a LoadError; one that is already written for the user stays."""
     if isinstance(error, QuantDuelError):
         return error
     source, said = profile.model.source, first_line(error)
     if memory.is_out_of_memory(error):
-        hint = "a smaller model or fewer bits, or `device: split` over several GPUs, or `device: cpu`"
+        hint = "try a smaller model or fewer bits, `device: split` over several GPUs, or `device: cpu`"
         short = memory.shortage(error)
         return OutOfMemoryError(f"{source} does not fit in memory ({profile.label}): {short}", hint)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return LoadError("the disk is full", "make room, or set QUANTDUEL_HOME or HF_HOME to another disk")
+        return LoadError(
+            "the disk is full", "free some space, or set QUANTDUEL_HOME or HF_HOME to another disk"
+        )
     if "trust_remote_code" in str(error) or "custom code" in str(error):
         return LoadError(
-            f"{source} needs Python code out of its repository",
+            f"{source} needs Python code from its repository",
             "read that code, then `trust_remote_code: true`",
         )
     if isinstance(error, ImportError):
@@ -41,7 +43,7 @@ def _missing_package(error: ImportError, source: str) -> LoadError:
 
 
 def first_line(error: Exception) -> str:
-    """What was raised and what it says first; with the line after a heading, which says nothing itself."""
+    """The error's type and its first line; after a heading, which ends with a colon, the next line too."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = " ".join(lines[:2]) if lines and lines[0].endswith(":") else "".join(lines[:1])
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__

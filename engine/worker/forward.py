@@ -1,7 +1,7 @@
-"""A model's own forward pass over tokens that follow others, called as transformers' `generate` calls it.
+"""A model's own forward pass over tokens that continue a cache, called as transformers' `generate` calls it.
 
-Owns what is passed beside the tokens: their places are always said, because some models do not count what a
-cache holds. Knows neither chunks nor requests.
+Owns what is passed besides the tokens: their positions are always given, because some models do not use the
+cache's length. Knows neither chunks nor requests.
 """
 
 import inspect
@@ -30,5 +30,5 @@ def logits(model: PreTrainedModel, token_ids: Tensor, cache: DynamicCache, kept:
 
 @lru_cache
 def _taken(passed: Callable[..., object]) -> frozenset[str]:
-    """What a forward pass can be told."""
+    """The names of a forward pass's parameters."""
     return frozenset(inspect.signature(passed).parameters)

@@ -1,6 +1,6 @@
-"""Leaving a forward pass in the middle, so that a cancel need not wait for its end.
+"""Leaves a forward pass in the middle, so that a cancel need not wait for its end.
 
-Owns the hook that asks. Must not know requests, nor what becomes of a cache that some layers have filled.
+Owns the hook that checks. Must not know requests, nor what happens to a cache that some layers have filled.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,14 +11,14 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 class CancelledError(Exception):
-    """The pass was cancelled on the way."""
+    """The pass was cancelled meanwhile."""
 
 
 @contextmanager
 def interruptible(cancelled: Callable[[], bool], device: torch.device) -> Iterator[None]:
     """Once it is cancelled, a forward pass within raises CancelledError before the model's next module.
 
-    On a CPU alone: a GPU is done with a pass before anybody has waited, and is given its work well ahead.
+    On a CPU only: a GPU finishes a pass before anybody has waited, and gets its work well ahead.
     """
     if device.type != "cpu":
         yield

@@ -1,6 +1,6 @@
 """From a profile to a model in memory: fetch, read or quantize, warm up, with progress.
 
-Owns the order of the stages. The source's, the method's and the device's part are in modules of their own.
+Owns the order of the stages. Source, method and device have modules of their own.
 """
 
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ class LoadedModel:
 
 @dataclass(slots=True, frozen=True)
 class _Wish:
-    """What a load is told."""
+    """The arguments of a load."""
 
     profile: Profile
     threads: int | None
@@ -82,7 +82,7 @@ def load(profile: Profile, threads: int | None, report: Report, *, native_step: 
 
 @contextmanager
 def _checkpoint(profile: Profile, report: Report) -> Iterator[tuple[Checkpoint, Placement | None]]:
-    """What the method reads: the source, or a checkpoint made of it once, for this placement."""
+    """What the method reads: the source, or a checkpoint built from it, for this placement."""
     if isinstance(profile.quantization, Checkpointed):
         from engine.worker.quantize import ensure
 
@@ -101,11 +101,11 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[tuple[Checkpoint, 
 
 
 def _require_reader(profile: Profile) -> None:
-    """LoadError where the package that reads the checkpoint's format is missing: told before the download."""
+    """LoadError where the package that reads the checkpoint's format is missing: reported before the download."""
     stored = getattr(early_config(profile), "quantization_config", None) or {}
     how = str(dict(stored).get("quant_method", "")).lower()
     if how in READERS and (lacking := packages.missing(READERS[how])):
-        raise LoadError(f"{profile.model.source} is packed with {how} and {lacking.message}", lacking.hint)
+        raise LoadError(f"{profile.model.source} is quantized with {how} and {lacking.message}", lacking.hint)
 
 
 def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> LoadedModel:
@@ -115,7 +115,7 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     readable.require_dtype(placement.dtype, checkpoint.name)
     kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
-    # On a GPU the copy's buffers would stand in the model's way, and in its figures.
+    # On a GPU the copy's buffers would take the model's memory, and count in its figures.
     on_gpu = placement.device.type == "cuda"
     copy_bytes_s = bandwidth.quick_copy_speed(placement.device) if on_gpu else None
     method = methods.loader(profile.quantization)
@@ -140,7 +140,7 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
 
 
 def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> tuple[str, ...]:
-    """What the user should know of how it was read."""
+    """What the user should know about how it was read."""
     is_gguf = checkpoint.kind == "gguf"
     return (
         *gptqmodel_api.notes(model),
@@ -151,7 +151,7 @@ def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> 
 
 
 def warm_up(model: PreTrainedModel, name: str) -> Tensor:
-    """A few tokens, and their logits: kernels are chosen, packed and compiled now, not in an answer.
+    """A few tokens, and their logits: kernels are chosen, weights repacked and code compiled now, not in an answer.
 
     On CPUs with AVX512_BF16 it repacks bitsandbytes' 4-bit weights for good: they cannot be saved afterwards.
     """

@@ -27,7 +27,7 @@ class Progress:
         self._total, self._done, self._reported_s = staged.total, -1, 0.0
 
     def reach(self, done: int, total: int | None = None) -> None:
-        """So much is done now; a `total` that was learnt late replaces the first one."""
+        """`done` is done now; a `total` that becomes known later replaces the first one."""
         total = self._total if total is None else total
         now_s = time.monotonic()
         is_due = now_s - self._reported_s >= SHORTEST_GAP_S or done >= total or self._done < 0

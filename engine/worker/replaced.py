@@ -1,4 +1,4 @@
-"""A function of another package, replaced for a while. Whoever patches says which, and why."""
+"""Replaces a function of another package for a while. Callers document which, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

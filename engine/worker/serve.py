@@ -108,11 +108,11 @@ def _limit_memory(command: Load) -> None:
 
 
 def _require_host(command: Load) -> None:
-    """LoadError where the model goes to a GPU: its driver maps far more host memory than it takes."""
+    """LoadError where the model goes to a GPU: its driver maps far more host memory than it uses."""
     device = command.profile.model.device
     if device != "cpu" and torch.cuda.is_available():
-        message = "a memory limit is about the host's memory, and this model goes to a GPU"
-        raise LoadError(message, "leave --memory-limit out, or `device: cpu`")
+        message = "--memory-limit limits the host's memory, and this model goes to a GPU"
+        raise LoadError(message, "leave out --memory-limit, or use `device: cpu`")
 
 
 def _quantize(wire: Wire, command: Quantize) -> None:
@@ -124,7 +124,7 @@ def _quantize(wire: Wire, command: Quantize) -> None:
 
 def _keep(wire: Wire, loaded: LoadedModel) -> LoadedModel:
     hint = "start another worker for another model"
-    wire.emit(Failed(kind="bad_input", message="a model is loaded already", hint=hint))
+    wire.emit(Failed(kind="bad_input", message="a model is already loaded", hint=hint))
     return loaded
 
 
@@ -156,7 +156,7 @@ def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy, ke
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """One Generate command under way."""
+    """One running Generate command."""
 
     wire: Wire
     loaded: LoadedModel
@@ -181,8 +181,8 @@ class _Request:
             prompt_tokens = len(token_ids)
             remarks = (*prompt.remarks(*asked, text, prompt_ids), *_preparation(preparing_ns))
             think = thinking.of_prompt(thinking.marks(asked[0], prompt.template(*asked[:2])), text)
-            told = self._told(token_ids, cache.get_seq_length(), remarks, think)
-            self.wire.emit(replace(told, ns=self.received_ns + preparing_ns))
+            event = self._prompted(token_ids, cache.get_seq_length(), remarks, think)
+            self.wire.emit(replace(event, ns=self.received_ns + preparing_ns))
             cancelled = cores.between_steps(self._cancelled)
             steps = decode.generate(
                 self.loaded,
@@ -195,13 +195,13 @@ class _Request:
             for step in steps:
                 if isinstance(step, decode.Token):
                     token_ids.append(step.id)
-                self._tell(step, cache, prompt_tokens, cores)
+                self._emit(step, cache, prompt_tokens, cores)
             self.kept.keep(cache, token_ids)
 
     def _cache(self, token_ids: list[int]) -> tuple[GrowingCache, int]:
-        """What is still held of the prompt, nothing for a cold request; and the ns that preparing it took.
+        """A cache with the prompt's cached prefix, empty for a cold request; and the ns that preparing it took.
 
-        That comes once for all answers of this size: it counts for none.
+        That happens once for all answers of this size: it counts towards none.
         """
         window, config = self.loaded.info.context_length, self.loaded.model.config
         new_tokens, left = self.command.generation.max_new_tokens, window - len(token_ids)
@@ -209,7 +209,7 @@ class _Request:
         cache = self.kept.take(token_ids, config, expected, cold=self.command.cold)
         return cache, decode.prepare(self.loaded, cache) if expected else 0
 
-    def _told(
+    def _prompted(
         self, token_ids: list[int], reused: int, notes: tuple[str, ...], think: ThinkMarks | None
     ) -> Prompted:
         return Prompted(
@@ -224,7 +224,7 @@ class _Request:
     def _cancelled(self) -> bool:
         return self.wire.is_cancelled(self.command.request)
 
-    def _tell(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int, cores: SpareCores) -> None:
+    def _emit(self, step: decode.Step, cache: DynamicCache, prompt_tokens: int, cores: SpareCores) -> None:
         number, emit = self.command.request, self.wire.emit
         match step:
             case decode.Resumption(ids, pieces):
@@ -256,7 +256,7 @@ class _Request:
 
 
 def _preparation(ns: int) -> tuple[str, ...]:
-    """What was done once before an answer's clock began."""
+    """What was done once before an answer's clock started."""
     return (f"a CUDA graph for longer texts was captured before this answer: {ns / 1e9:.1f} s",) if ns else ()
 
 
@@ -277,19 +277,19 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
 
 
 def failure(error: BaseException, kind: FailureKind, request: int | None = None) -> Failed:
-    """What to tell the user about an exception; `kind` where the exception does not say it better."""
-    message, hint = _told(error)
+    """What to show the user of an exception; `kind` unless the exception implies a better one."""
+    message, hint = _described(error)
     if isinstance(error, OutOfMemoryError) or memory.is_out_of_memory(error):
         kind = "out_of_memory"
     elif isinstance(error, InputError):
         kind = "bad_input"
-    return Failed(kind=kind, message=_sayable(message), hint=_sayable(hint), request=request)
+    return Failed(kind=kind, message=_printable(message), hint=_printable(hint), request=request)
 
 
-def _told(error: BaseException) -> tuple[str, str]:
+def _described(error: BaseException) -> tuple[str, str]:
     """Message and hint."""
     if memory.is_out_of_memory(error) and not isinstance(error, OutOfMemoryError):
-        return memory.shortage(error), "a shorter context or a smaller batch"
+        return memory.shortage(error), "try a shorter context or a smaller batch"
     if isinstance(error, QuantDuelError):
         return error.message, error.hint
     if gpu_fault.is_lost(error):
@@ -297,15 +297,15 @@ def _told(error: BaseException) -> tuple[str, str]:
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}", ""
 
 
-def _sayable(text: str) -> str:
-    """The text as it may go over the wire: in UTF-8, bounded, without anybody's password."""
+def _printable(text: str) -> str:
+    """The text as it may go over the wire: in UTF-8, truncated, without passwords."""
     return without_userinfo(text).encode(errors="replace").decode()[:LONGEST_TEXT]
 
 
 def _release(command: Command) -> None:
-    """Give unused blocks back to the driver, for the other side; where that fails, no request does.
+    """Return unused blocks to the driver, for the other side; a failure here fails no request.
 
-    After an answer, whose next prompt would have to ask for them again, only where little is free for others.
+    After an answer, whose next prompt would allocate them again, only where little is free for others.
     """
     if not torch.cuda.is_initialized():
         return

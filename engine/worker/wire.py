@@ -1,6 +1,6 @@
 """The worker's end of the wire: commands in on stdin, events out on stdout; the process outlives neither.
 
-Owns the two file descriptors. Libraries print, ask and read as they like: what they see as stdout is
+Owns the two file descriptors. Libraries may print and read: what they see as stdout is
 stderr, and their stdin is empty. Must not know torch: it is up before torch is.
 """
 
@@ -35,10 +35,13 @@ class Wire:
         threading.Thread(target=self._read, name="wire", daemon=True).start()
 
     def emit(self, event: Event) -> None:
-        """Write one event; GenerationError if it is too long. Where nobody reads, the process ends."""
+        """Write one event; GenerationError if it is too long. Where nobody reads, the process exits."""
         line = memoryview(protocol.encode(event) + b"\n")
         if len(line) > protocol.LONGEST_LINE_BYTES:
-            raise GenerationError(f"the result has {len(line) >> 20} MiB, too much at once", "ask for less")
+            raise GenerationError(
+                f"the result has {len(line) >> 20} MiB, too much for one message",
+                "ask for fewer tokens at once",
+            )
         with self._writing:
             try:
                 while line:
@@ -47,11 +50,11 @@ class Wire:
                 os._exit(0)
 
     def next_command(self) -> tuple[int, Task]:
-        """Wait for a command; with it the monotonic nanosecond at which it came."""
+        """Wait for a command; with it the monotonic time in ns at which it came."""
         return self._waiting.get()
 
     def is_cancelled(self, request: int) -> bool:
-        """Whether a Cancel came for this request, however busy the main thread is."""
+        """Whether a Cancel came for this request; true even while the main thread is busy."""
         return request in self._cancelled
 
     def _read(self) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint that lies on this machine: reading its config, tokenizer and weights through transformers.
+"""A checkpoint on this machine: reads its config, tokenizer and weights through transformers.
 
 Owns every call of `from_pretrained`. Knows nothing of where a checkpoint came from, nor of quantization
 methods. Imports torch and transformers late, so that fetching needs neither.
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.worker.checkpoints.placement import Placement
 
 FIRST_TENSOR_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}  # safetensors' names: torch's
-TOKENIZER_HINT = "a checkpoint needs tokenizer.json beside its weights: copy it from the model it was made of"
+TOKENIZER_HINT = "a checkpoint needs tokenizer.json next to its weights: copy it from the original model"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Checkpoint:
     kind: Literal["folder", "gguf", "random"]
     trust_remote_code: bool = False
     notes: tuple[str, ...] = ()
-    """What the user should know of these weights."""
+    """What the user should know about these weights."""
 
     @cached_property
     def config(self) -> PreTrainedConfig:
@@ -58,7 +58,7 @@ class Checkpoint:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are stored in; bf16 for a GGUF file, whose blocks are unpacked."""
+        """What the weights are stored in; bf16 for a GGUF file, whose blocks are dequantized."""
         import torch
 
         if self.kind == "gguf":
@@ -72,7 +72,7 @@ class Checkpoint:
 
         from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
-        config = self.config  # first: a file of an unknown architecture lacks no tokenizer
+        config = self.config  # first: an unknown architecture is not a missing tokenizer
         if self.kind == "random":
             return random_tokenizer(config.vocab_size, config.max_position_embeddings)
         try:
@@ -81,10 +81,10 @@ class Checkpoint:
             if "custom code" in str(error):
                 raise
             self._require_sound_tokenizer()
-            raise LoadError(f"{self.name} has no tokenizer that can be read", TOKENIZER_HINT) from error
+            raise LoadError(f"{self.name} has no readable tokenizer", TOKENIZER_HINT) from error
 
     def model(self, placement: Placement, quantization: object = None) -> PreTrainedModel:
-        """The model with its weights; `quantization`, a config of transformers, acts while they are read.
+        """The model with its weights; `quantization`, a config of transformers, is applied while they are read.
 
         LoadError where its files leave a part of it empty.
         """
@@ -114,7 +114,7 @@ class Checkpoint:
         if stored := self.stored_quantization:
             how = stored.get("quant_method", "an unnamed method")
             hint = "load it with `quantization: {method: stored}`"
-            raise LoadError(f"{self.name} is quantized already, with {how}", hint)
+            raise LoadError(f"{self.name} is already quantized, with {how}", hint)
 
     @property
     def _location(self) -> Path:
@@ -122,12 +122,12 @@ class Checkpoint:
 
     @property
     def _options(self) -> dict[str, Any]:
-        """False is said aloud: where nothing is said, transformers asks on the terminal."""
+        """False is explicit: without it transformers asks on the terminal."""
         trust: dict[str, Any] = {"trust_remote_code": self.trust_remote_code}
         return trust | ({"gguf_file": self.path.name} if self.kind == "gguf" else {})
 
     def _require_sound_tokenizer(self) -> None:
-        """LoadError where the tokenizer is there and broken."""
+        """LoadError where there is a tokenizer and it is broken."""
         file = self.path / "tokenizer.json"
         if self.kind == "folder" and file.is_file():
             settings(file)

@@ -1,8 +1,8 @@
-"""Whether a model got every tensor it needs, and which tensors of its checkpoint nobody read.
+"""Whether a model got every tensor it needs, and which tensors of its checkpoint were not read.
 
-Owns the verdict: a model with a tensor missing, or of another shape, is refused; what was not read is kept
-for a note. Where transformers reads, its own report is the judge, which knows tied weights and what a model's
-class lets go. Where accelerate reads, which tells nothing, names are compared: the files' with the model's.
+Owns the verdict: a model with a missing tensor, or one of another shape, is refused; what was not read is
+kept for a note. Where transformers reads, its own report decides, which knows tied weights and what a model's
+class ignores. Where accelerate reads, which reports nothing, the files' names are compared with the model's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,16 +18,16 @@ from engine.shape.weight_files import listed
 from engine.worker.checkpoints import stored_tensors
 from engine.worker.replaced import replaced
 
-_ALWAYS_STORED = {"weight", "bias", "qweight", "qzeros", "scales"}  # other buffers may be a kernel's own
-_NO_HEAD = "it has no output head: embedding, reward and base models continue no text"
-_OTHER_MODEL = "either its files are not whole, or its config.json describes another model"
+_ALWAYS_STORED = {"weight", "bias", "qweight", "qzeros", "scales"}  # other buffers may belong to a kernel
+_NO_HEAD = "it has no output head: embedding, reward and base models do not generate text"
+_OTHER_MODEL = "either its files are incomplete, or its config.json describes another model"
 
 
 @contextmanager
 def required(name: str) -> Iterator[None]:
     """Within it `from_pretrained` raises LoadError for a model that its checkpoint does not fill.
 
-    Owns a temporary patch of the function that transformers gives its report to.
+    Owns a temporary patch of the function that transformers passes its report to.
     """
     from transformers import modeling_utils
 
@@ -40,12 +40,12 @@ def required(name: str) -> Iterator[None]:
     with replaced(modeling_utils, "log_state_dict_report", judge):
         yield
     if not judged:
-        raise LoadError(f"{name}: this version of transformers does not tell what it has read")
+        raise LoadError(f"{name}: this version of transformers does not report what it has read")
 
 
 @contextmanager
 def required_of_accelerate(name: str, folder: Path) -> Iterator[None]:
-    """The same within accelerate's loader, which leaves what is missing as it was made, and says nothing."""
+    """The same within accelerate's loader, which leaves missing tensors uninitialized and reports nothing."""
     import accelerate
 
     original = accelerate.load_checkpoint_in_model
@@ -59,38 +59,38 @@ def required_of_accelerate(name: str, folder: Path) -> Iterator[None]:
         yield
 
 
-def require(name: str, model: PreTrainedModel, told: LoadStateDictInfo) -> None:
-    """LoadError where the model lacks something; what nobody read is remembered."""
+def require(name: str, model: PreTrainedModel, report: LoadStateDictInfo) -> None:
+    """LoadError where the model lacks a tensor; what was not read is remembered."""
     kind = type(model).__name__
-    if told.error_msgs or told.conversion_errors:
-        wrong = [*told.conversion_errors, *told.error_msgs]
+    if report.error_msgs or report.conversion_errors:
+        wrong = [*report.conversion_errors, *report.error_msgs]
         raise LoadError(f"{name} does not fit a {kind}: {listed(wrong)}", _OTHER_MODEL)
-    if told.missing_keys:
-        what = f"{len(told.missing_keys)} of the {len(model.state_dict())} tensors of a {kind}"
+    if report.missing_keys:
+        what = f"{len(report.missing_keys)} of the {len(model.state_dict())} tensors of a {kind}"
         raise LoadError(
-            f"{name} lacks {what}: {listed(_merged(told.missing_keys))}", _hint(model, told.missing_keys)
+            f"{name} lacks {what}: {listed(_merged(report.missing_keys))}", _hint(model, report.missing_keys)
         )
-    if mismatched := [*told.mismatched_keys, *_mismatched(model)]:
+    if mismatched := [*report.mismatched_keys, *_mismatched(model)]:
         wrong = [
             f"{key} ({_shape(stored)}, not {_shape(wanted)})" for key, stored, wanted in sorted(mismatched)
         ]
-        raise LoadError(f"{name} has tensors of another shape than its config says: {listed(wrong)}")
-    remember(model, told.unexpected_keys)
+        raise LoadError(f"{name} has tensors whose shape does not match its config: {listed(wrong)}")
+    remember(model, report.unexpected_keys)
 
 
 def remember(model: PreTrainedModel, unread: Iterable[str]) -> None:
-    """Keep the names of tensors that nobody read, for the note."""
+    """Keep the names of tensors that were not read, for the note."""
     model.unread_tensors = [*getattr(model, "unread_tensors", ()), *unread]
 
 
 def notes(model: PreTrainedModel) -> tuple[str, ...]:
-    """What the user should know of a checkpoint's tensors that the model has no place for."""
+    """What the user should know about tensors of the checkpoint that the model does not have."""
     unread = _merged(getattr(model, "unread_tensors", ()))
-    return (f"in the checkpoint and not in the model: {listed(unread)}",) if unread else ()
+    return (f"tensors of the checkpoint that the model does not use: {listed(unread)}",) if unread else ()
 
 
 def _mismatched(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
-    """Weights that bitsandbytes packed, which transformers does not compare: name, shape, expected shape."""
+    """Weights of bitsandbytes, which transformers does not compare: name, shape, expected shape."""
     for name, module in model.named_modules():
         weight = getattr(module, "weight", None)
         state = getattr(weight, "quant_state", None)
@@ -102,7 +102,7 @@ def _mismatched(model: PreTrainedModel) -> Iterator[tuple[str, Sequence[int], Se
 
 
 def _merged(names: Iterable[str]) -> list[str]:
-    """In order, what layers have in common said once: `layers.{0, 1}.mlp`."""
+    """In order, with layers merged: `layers.{0, 1}.mlp`."""
     return list(update_key_name(sorted(names)))
 
 
@@ -112,7 +112,7 @@ def _compared(model: PreTrainedModel, stored: Mapping[str, tuple[int, ...]]) -> 
     known = set(wanted)
     usual = {key.rpartition(".")[2] for key in stored} | _ALWAYS_STORED
     missing = {key for key in known - set(stored) if key.rpartition(".")[2] in usual}
-    told = LoadStateDictInfo(
+    report = LoadStateDictInfo(
         missing_keys=_untied(model, missing, known),
         unexpected_keys=set(stored) - known,
         mismatched_keys={
@@ -122,12 +122,12 @@ def _compared(model: PreTrainedModel, stored: Mapping[str, tuple[int, ...]]) -> 
         conversion_errors={},
         skipped_pp_keys=set(),
     )
-    model._adjust_missing_and_unexpected_keys(told)
-    return told
+    model._adjust_missing_and_unexpected_keys(report)
+    return report
 
 
 def _untied(model: PreTrainedModel, missing: set[str], known: set[str]) -> set[str]:
-    """Those that are not another name of a tensor which is there."""
+    """Those that are not tied to a tensor that exists."""
     tied: dict[str, str] = model.all_tied_weights_keys
     there = known - missing
     filled = {source for target, source in tied.items() if target in there} | {

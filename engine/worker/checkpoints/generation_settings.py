@@ -1,7 +1,7 @@
-"""What a checkpoint's generation_config.json asks of an answer, and the engine does not do.
+"""Settings of a checkpoint's generation_config.json that the engine ignores.
 
-Owns which settings change the tokens that `generate` chooses greedily, and the refusal of ends that are none.
-What a profile says itself is the profile's.
+Owns which settings change the tokens that `generate` chooses greedily, and the refusal of invalid end tokens.
+What a profile sets itself is the profile's.
 """
 
 from typing import Any
@@ -33,26 +33,26 @@ LONGEST_VALUE = 40  # characters of a setting in the note
 
 
 def notes(model: PreTrainedModel, generation: Generation) -> tuple[str, ...]:
-    """What the user should know of settings that are not heeded."""
-    unheeded = [f"{name} {_short(value)}" for name, value in _asked(model, generation).items()]
-    return (f"generation_config.json asks for what is not done: {', '.join(unheeded)}",) if unheeded else ()
+    """What the user should know about settings that are ignored."""
+    ignored = [f"{name} {_short(value)}" for name, value in _asked(model, generation).items()]
+    return (f"settings of generation_config.json that are ignored: {', '.join(ignored)}",) if ignored else ()
 
 
 def require_ends(model: PreTrainedModel, name: str) -> None:
-    """LoadError where what should end an answer is no token id."""
+    """LoadError where an end token is not a token id."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     listed = ends if isinstance(ends, list | tuple) else [ends]
     if wrong := [
         end for end in listed if end is not None and (isinstance(end, bool) or not isinstance(end, int))
     ]:
         raise LoadError(
-            f"{name} has an eos_token_id that is no number: {_short(wrong[0])}",
+            f"{name} has an eos_token_id that is not a number: {_short(wrong[0])}",
             "see its generation_config.json and config.json",
         )
 
 
 def _asked(model: PreTrainedModel, generation: Generation) -> dict[str, Any]:
-    """Those that are on, and not as the profile has them."""
+    """Those that are on, and differ from the profile's."""
     said = getattr(model, "generation_config", None)
     found = {name: getattr(said, name, None) for name in _CHANGING}
     held = {"repetition_penalty": generation.repetition_penalty, "stop_strings": list(generation.stop)}

@@ -1,8 +1,8 @@
-"""Makes transformers' reading of GGUF files bearable: each is parsed once, not three times, with progress.
+"""Speeds up transformers' reading of GGUF files: each is parsed once, not three times, with progress.
 
-Owns a temporary patch of three functions: the file parser (asked anew for config, tokenizer and weights), the
-table of tensor names (asked anew for every module, most of the time a load takes), and the progress bar. And
-one of where tensors belong, to learn which of them are passed over.
+Owns a temporary patch of three functions: the file parser (called again for config, tokenizer and weights),
+the table of tensor names (built again for every module, most of the time of a load), and the progress bar.
+And a patch of the map from tensors to modules, to learn which tensors are skipped.
 """
 
 import functools
@@ -16,7 +16,7 @@ from engine.worker.replaced import replaced
 
 
 class _Places(dict[str, str]):
-    """Where a file's tensors belong in a model, noting the names that are asked for in vain."""
+    """The modules that a file's tensors belong to; notes the names that are looked up and not found."""
 
     def __init__(self, found: dict[str, str], unplaced: list[str]) -> None:
         super().__init__(found)
@@ -31,7 +31,7 @@ class _Places(dict[str, str]):
 
 @contextmanager
 def unplaced() -> Iterator[list[str]]:
-    """The tensors that transformers passes over while it reads a file, for its older reader does not tell."""
+    """The tensors that transformers skips while it reads a file, which its older reader does not report."""
     from transformers import modeling_gguf_pytorch_utils
 
     names: list[str] = []
@@ -46,7 +46,7 @@ def unplaced() -> Iterator[list[str]]:
 
 @contextmanager
 def parsed_once(report: Report, step: Step = "parse GGUF") -> Iterator[None]:
-    """Within it a GGUF file must not change. Outside everything is as before."""
+    """Within it a GGUF file must not change."""
     import gguf
     from transformers import modeling_gguf_pytorch_utils
 

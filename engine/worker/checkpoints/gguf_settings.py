@@ -1,6 +1,6 @@
-"""What a GGUF file says of its model's arithmetic, held against the config that transformers made of it.
+"""A GGUF file's settings for its model's arithmetic, compared with the config that transformers made of it.
 
-Owns which of the file's settings matter, and what a config calls them. Judges by values: it need not know
+Owns which of the file's settings matter, and a config's names for them. Compares values, so it need not know
 which settings transformers reads. Sizes are left out: tensors of another shape are refused elsewhere.
 """
 
@@ -38,7 +38,7 @@ _SIZES = {
     "tensor_data_layout",
     "vocab_size",
 }
-"""Settings that the tensors' shapes bear out, that a kind implies, or that mean nothing alone."""
+"""Settings that the tensors' shapes confirm, that a kind implies, or that mean nothing alone."""
 _EPSILON = ("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps")
 _IN_CONFIG = {
     "attention.layer_norm_epsilon": _EPSILON,
@@ -62,9 +62,9 @@ _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 
 
 def notes(file: Path, config: PreTrainedConfig) -> tuple[str, ...]:
-    """What the user should know of settings that are not as the file says."""
+    """What the user should know about settings that differ from the file's."""
     unread = [f"{key} {_said(value)}" for key, value in _unread(gguf_header.read(file).metadata, config)]
-    return (f"the file's settings that are not read: {listed(unread)}",) if unread else ()
+    return (f"settings of the file that are ignored: {listed(unread)}",) if unread else ()
 
 
 def _unread(metadata: Mapping[str, Value], config: PreTrainedConfig) -> Iterator[tuple[str, Value]]:
@@ -80,7 +80,7 @@ def _unread(metadata: Mapping[str, Value], config: PreTrainedConfig) -> Iterator
 
 
 def _leaves(config: PreTrainedConfig) -> list[tuple[str, Any]]:
-    """Every setting of the config, those in mappings too, and how much of a head is turned by positions."""
+    """Every setting of the config, nested ones too, and how many dimensions of a head are rotated."""
     text = config.get_text_config()
     found = list(_flat(text.to_dict()))
     heads = getattr(text, "num_attention_heads", None) or 1

@@ -1,6 +1,6 @@
 """A repository on the model hub, downloaded into huggingface_hub's own cache: safetensors, never pickles.
 
-Owns the choice of files and what the hub's refusals mean. Knows nothing of models.
+Owns the choice of files and the meaning of the hub's errors. Knows nothing of models.
 """
 
 import shutil
@@ -63,13 +63,13 @@ def snapshot(repository: Repository, report: Report) -> Path:
 
 
 def commit(repository: Repository) -> str | None:
-    """What the revision is now: the hub says, or the last download; None where neither does."""
+    """The revision's current commit, from the hub or the last download; None where neither knows."""
     if not paths.hub_is_offline():
         try:
             return _api().model_info(repository.name, revision=repository.revision, timeout=TIMEOUT_S).sha
         except Exception as error:
             if not _is_unreachable(error):
-                return None  # why is told by the download, which follows
+                return None  # the download, which follows, reports why
     config = try_to_load_from_cache(repository.name, "config.json", revision=repository.revision)
     return Path(config).parent.name if isinstance(config, str) else None
 
@@ -78,7 +78,7 @@ def _online(repository: Repository, report: Report) -> Path:
     sizes = _listing(repository)
     wanted = _wanted(sizes, repository)
     missing_bytes = sum(sizes[name] for name in wanted if not _is_cached(repository, name))
-    _require_room(missing_bytes)
+    _require_disk_space(missing_bytes)
     progress = Progress(
         report, Staged(stage="download", subject=repository.name, total=missing_bytes, unit="bytes")
     )
@@ -94,11 +94,11 @@ def _online(repository: Repository, report: Report) -> Path:
 
 
 def _ignore(done: int, total: int) -> None:
-    """Nothing is downloaded: nothing is told."""
+    """Nothing is downloaded: nothing is reported."""
 
 
 def _byte_bar(show: Callable[[int, int], None]) -> type[ReportedBar]:
-    """A class of bars for huggingface_hub, of which those that count written bytes tell `show`."""
+    """A class of bars for huggingface_hub; those that count written bytes call `show`."""
 
     class ByteBar(ReportedBar):
         def __init__(self, *args: Any, **options: Any) -> None:
@@ -122,7 +122,7 @@ def _api() -> HfApi:
 
 
 def _wanted(names: Iterable[str], repository: Repository) -> list[str]:
-    """The files a model needs; LoadError where the weights are in no format that is read here."""
+    """The files a model needs; LoadError where the weights are in no supported format."""
     weights = _matching(names, _WEIGHTS)
     if not weights:
         raise LoadError(f"{repository.name} has no safetensors weights", _other_weights(names, repository))
@@ -136,11 +136,11 @@ def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
 
 def _other_weights(names: Iterable[str], repository: Repository) -> str:
     if others := [name for name in names if name.endswith(".safetensors")]:
-        return f"it has {others[0]}, a name that transformers does not look for"
+        return f"it has {others[0]}, a file name that transformers does not look for"
     if any(name.endswith(".gguf") for name in names):
         return "it has GGUF files: download one and give its path as model.source"
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
-        return "it has pickles only, which can run code and are never read: look for a safetensors conversion"
+        return "it has only pickles, which can run code and are never read: look for a safetensors conversion"
     return f"see {repository.url}/tree/{repository.revision}"
 
 
@@ -148,13 +148,15 @@ def _is_cached(repository: Repository, name: str) -> bool:
     return isinstance(try_to_load_from_cache(repository.name, name, revision=repository.revision), str)
 
 
-def _require_room(needed_bytes: int) -> None:
+def _require_disk_space(needed_bytes: int) -> None:
     cache = paths.hub_cache()
     cache.mkdir(parents=True, exist_ok=True)
     free_bytes = shutil.disk_usage(cache).free
     if free_bytes < needed_bytes:
         need = f"{needed_bytes / 2**30:.1f} GiB to download, {free_bytes / 2**30:.1f} GiB free"
-        raise LoadError(f"not enough disk in {cache}: {need}", "make room, or set HF_HOME to another disk")
+        raise LoadError(
+            f"not enough disk space in {cache}: {need}", "free some space, or set HF_HOME to another disk"
+        )
 
 
 def _cached(repository: Repository) -> Path | None:
@@ -181,7 +183,7 @@ def _refuse_offline(repository: Repository) -> NoReturn:
 
 
 def _is_unreachable(error: BaseException | None) -> bool:
-    """Whether the hub could not be asked. Classes go by name: huggingface_hub changed its HTTP library."""
+    """Whether the hub could not be reached. Classes are matched by name: huggingface_hub changed its HTTP library."""
     if error is None or isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return False
     if isinstance(error, HfHubHTTPError):
@@ -194,7 +196,7 @@ def _is_unreachable(error: BaseException | None) -> bool:
 
 
 def _explained(error: BaseException, repository: Repository) -> LoadError:
-    """The hub's refusal as one line, with what to do."""
+    """The hub's error as one line, with what to do."""
     if isinstance(error, LocalEntryNotFoundError) and error.__cause__:
         return _explained(error.__cause__, repository)
     for kind, message, hint in _refusals(repository):
@@ -207,7 +209,7 @@ def _explained(error: BaseException, repository: Repository) -> LoadError:
         return LoadError(f"the model hub at {paths.hub_endpoint()} cannot be reached", hint)
     said = (str(error) or type(error).__name__).splitlines()[0]
     return LoadError(
-        f"{repository.name} could not be downloaded: {said}", f"its place is {paths.hub_cache()}"
+        f"{repository.name} could not be downloaded: {said}", f"the cache is {paths.hub_cache()}"
     )
 
 
@@ -219,7 +221,7 @@ def _refusals(repository: Repository) -> tuple[tuple[type[Exception], str, str],
         (GatedRepoError, f"{name} is gated", f"accept its licence at {url}, then {_LOG_IN}"),
         (RepositoryNotFoundError, f"the model hub has no {name}, or it is private", spelling),
         (RevisionNotFoundError, f"{name} has no revision {revision!r}", f"see {url}/tree/main"),
-        (HFValidationError, f"{name!r} cannot be a name on the model hub", "those look like org/name"),
+        (HFValidationError, f"{name!r} is not a valid name on the model hub", "names look like org/name"),
     )
 
 

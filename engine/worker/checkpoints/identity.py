@@ -1,4 +1,4 @@
-"""What a source's content is, in one line: the part of a recipe that says which model was quantized.
+"""A source's content in one line: the part of a recipe that says which model was quantized.
 
 Owns the hashes of local folders. A hub snapshot has its commit, the demo its file's checksum, random weights
 their shape's name.
@@ -35,7 +35,7 @@ def early(profile: Profile) -> str | None:
 
 
 def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:
-    """The source's name with what its content is."""
+    """The source's name with a hash or revision of its content."""
     match profile.source:
         case Demo():
             return f"demo@{demo.GGUF_SHA256[:16]}"
@@ -50,7 +50,7 @@ def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:
 
 
 def _folder_sha256(folder: Path, report: Report) -> str:
-    """Of what a quantizer reads there; remembered for as long as sizes and times stay."""
+    """Of the files that a quantizer reads; cached for as long as sizes and times stay the same."""
     files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()})
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = hashlib.sha256(msgspec.json.encode(stats)).hexdigest()

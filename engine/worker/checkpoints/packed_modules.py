@@ -1,7 +1,7 @@
-"""Whether the tensors that make one packed matrix are all there: blocks without their scales are no weights.
+"""Whether all tensors of a packed matrix are there: packed integers without their scales are not weights.
 
-Owns that check of a quantized folder, by its headers alone: a reader that finds no scale takes the packed
-numbers as they are. Knows of formats only how their main tensor is called.
+Owns that check of a quantized folder, by its headers alone: a reader that finds no scale uses the packed
+numbers as they are. Of a format it knows only the name of the main tensor.
 """
 
 import re
@@ -22,16 +22,16 @@ _Module = dict[str, Stored]  # by what the tensor is to the module: weight, weig
 
 
 def require_whole(name: str, folder: Path, method: str) -> None:
-    """LoadError where a packed matrix lacks a part that its like in another layer has, or every scale."""
+    """LoadError where a packed matrix lacks a part that the same matrix of another layer has, or all scales."""
     packed = {module: parts for module, parts in _modules(folder).items() if _is_packed(parts)}
     if not packed and method in _ALWAYS_PACKED:
-        raise LoadError(f"{name} says that it is packed with {method}, and its weights are not")
+        raise LoadError(f"{name} claims to be quantized with {method}, but its weights are not")
     alike: dict[object, list[str]] = defaultdict(list)
     for module, parts in packed.items():
         alike[re.sub(r"\.\d+(?=\.)", ".*", module), _main(parts)].append(module)
     lacking = [lack for modules in alike.values() for lack in _lacking({m: packed[m] for m in modules})]
     if lacking:
-        raise LoadError(f"{name} lacks parts of its packed weights: {listed(lacking)}", "copy it anew")
+        raise LoadError(f"{name} lacks parts of its packed weights: {listed(lacking)}", "copy it again")
 
 
 def _modules(folder: Path) -> dict[str, _Module]:
@@ -52,7 +52,7 @@ def _is_packed(parts: _Module) -> bool:
 
 
 def _lacking(modules: dict[str, _Module]) -> list[str]:
-    usual = {part for parts in modules.values() for part in parts} - {"bias"}  # which the loader misses
+    usual = {part for parts in modules.values() for part in parts} - {"bias"}  # which the loader checks
     if not any(scale in part.lower() for part in usual for scale in _SCALES):
         return [f"the scales of {module}" for module in modules]
     return [f"{module}.{part}" for module, parts in modules.items() for part in sorted(usual - set(parts))]

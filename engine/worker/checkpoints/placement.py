@@ -1,4 +1,4 @@
-"""Where a model goes and in which dtype: a profile's wishes against what this machine has.
+"""Where a model goes and in which dtype: a profile's wishes, and what this machine has.
 
 Owns the choice of device and dtype. Loads nothing.
 """
@@ -16,7 +16,7 @@ from engine.errors import LoadError
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A device, a dtype, and what `from_pretrained` must hear of them."""
+    """A device, a dtype, and the options of `from_pretrained` for them."""
 
     device: torch.device
     """Where token ids go; with several GPUs the first."""
@@ -44,7 +44,7 @@ def place(wish: Model, stored: torch.dtype) -> Placement:
 def _device(wish: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if runtime.needs_gpu(wish) and not has_gpu:
-        raise LoadError(f"device {wish}: torch finds no GPU here", _why_no_gpu())
+        raise LoadError(f"device {wish}: torch finds no GPU on this machine", _why_no_gpu())
     if wish.startswith("cuda") and paths.worker_gpu() is not None:
         return torch.device("cuda:0")  # the one that this process sees
     found = runtime.device(wish, torch.cuda.device_count() if has_gpu else 0)
@@ -62,12 +62,12 @@ def _dtype(wish: str, stored: torch.dtype, device: torch.device) -> tuple[torch.
         return getattr(torch, wish), ()
     name = str(stored).removeprefix("torch.")
     found = runtime.own_dtype(name, has_bfloat16=name != "bfloat16" or has_bfloat16(device))
-    notes = () if found == name else ("float16 instead of bfloat16, which this GPU lacks",)
+    notes = () if found == name else ("float16 instead of bfloat16, which this GPU does not support",)
     return getattr(torch, found), notes
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 by itself; every CPU does, fast or slow."""
+    """Whether the device supports bfloat16 natively; every CPU does, fast or slow."""
     if device.type == "cpu":
         return True
     return torch.cuda.get_device_capability(device) >= (8, 0) or torch.version.hip is not None

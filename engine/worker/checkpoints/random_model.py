@@ -40,7 +40,7 @@ class RandomTensor:
 
 
 def model(options: dict[str, Any], device: torch.device) -> PreTrainedModel:
-    """What `from_pretrained` makes of random weights with these options, its `config` among them."""
+    """The model that `from_pretrained` builds from random weights with these options, which include `config`."""
     config = options["config"]
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     loaded = model_class.from_pretrained(None, state_dict=tensors(config, device), **options)
@@ -49,7 +49,7 @@ def model(options: dict[str, Any], device: torch.device) -> PreTrainedModel:
 
 
 def tensors(config: PreTrainedConfig, device: torch.device) -> dict[str, RandomTensor]:
-    """Every tensor of the shape, unmade; tied ones once."""
+    """Every tensor of the shape, not yet allocated; tied ones once."""
     with torch.device("meta"):
         skeleton = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)](config)
     tied = set(skeleton.all_tied_weights_keys)

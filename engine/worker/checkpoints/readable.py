@@ -1,7 +1,7 @@
-"""Whether a model can be read as the engine reads it, token after token into transformers' cache; and a text.
+"""Whether a model, or a text, can be run as the engine runs it: token by token, with transformers' cache.
 
-Owns these refusals: told from a config before weights are read, from a model's first tokens, and from a
-request's. Decides by what a model takes and keeps, never by its name.
+Owns these refusals: from a config before weights are read, from a model's first tokens, and from a request's
+tokens. Decides by what a model accepts and caches, never by its name.
 """
 
 import inspect
@@ -18,36 +18,38 @@ from engine.worker.host import memory
 
 COMPUTED = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 CAUSAL = {torch.float32: 1e-4, torch.float64: 1e-4}
-"""Of the largest logit: so little a later token may change an earlier one's logits; 0.02 in other dtypes."""
-HINT = "a model that only decodes text is wanted, such as a Llama, a Mistral or a Qwen"
-HINT_FAILED = "another method may do, or another kind of model; the worker's log has the details"
+"""By how much of the largest logit a later token may change an earlier one's; 0.02 in other dtypes."""
+HINT = "use a decoder-only text model, such as a Llama, a Mistral or a Qwen"
+HINT_FAILED = "try another method or another model; the worker's log has the details"
 
-HINT_NO_NUMBERS = (
-    "a weight is infinite or NaN (copy it anew), or `model.dtype: float32` has the range it needs"
+HINT_NOT_FINITE = (
+    "a weight is infinite or NaN (copy it again), or the model needs the range of `model.dtype: float32`"
 )
 
 
 def require_kind(config: PreTrainedConfig, name: str) -> None:
-    """LoadError unless this kind of model writes text, alone, with a cache for what it has read."""
-    kind = f"{name} is of the kind {config.model_type}"
+    """LoadError unless this kind of model generates text as a decoder, with a cache."""
+    kind = f"{name} is a model of type {config.model_type}"
     if getattr(config, "is_encoder_decoder", False):
-        raise LoadError(f"{kind}, an encoder and a decoder: only decoders are run", HINT)
+        raise LoadError(f"{kind}, an encoder-decoder: only decoders are supported", HINT)
     is_known = type(config) in AutoModelForCausalLM._model_mapping
     if not is_known and "AutoModelForCausalLM" not in (getattr(config, "auto_map", None) or {}):
-        raise LoadError(f"{name} is no text-generating model: its type is {config.model_type}", HINT)
+        raise LoadError(f"{name} is not a text-generating model: its type is {config.model_type}", HINT)
     if is_known and not _takes_a_cache(AutoModelForCausalLM._model_mapping[type(config)]):
-        raise LoadError(f"{kind}, which keeps another state than keys and values: it cannot be run", HINT)
+        raise LoadError(f"{kind}, which has no key-value cache: it is not supported", HINT)
 
 
 def require_dtype(dtype: torch.dtype, name: str) -> None:
-    """LoadError for weights in numbers that no model computes in."""
+    """LoadError for weights in a dtype that no model computes in."""
     if dtype not in COMPUTED:
         said = str(dtype).removeprefix("torch.")
-        raise LoadError(f"{name} is to be run in {said}, which models do not compute in", "`dtype: bfloat16`")
+        raise LoadError(
+            f"{name} has weights in {said}, a dtype that models do not compute in", "`dtype: bfloat16`"
+        )
 
 
 def require_reading(model: PreTrainedModel, name: str) -> Tensor:
-    """The logits of first tokens; LoadError unless each is read once, in order, and the cache has it then."""
+    """The logits of first tokens; LoadError unless each is read once, in order, and then cached."""
     tokens = _first_tokens(model)
     cache = step.new_cache(model.config)
     try:
@@ -60,25 +62,27 @@ def require_reading(model: PreTrainedModel, name: str) -> Tensor:
         raise LoadError(f"{_kind(model, name)}, which cannot be run: {_line(error)}", HINT_FAILED) from error
     if not bool(logits.amax(dim=-1).isfinite().all()):
         said = str(logits.dtype).removeprefix("torch.")
-        raise LoadError(f"{name} makes no numbers of its first tokens, in {said}", HINT_NO_NUMBERS)
+        raise LoadError(
+            f"{name} computes infinite or NaN logits for its first tokens, in {said}", HINT_NOT_FINITE
+        )
     if held != tokens.shape[1] + 1:
         raise LoadError(f"{_kind(model, name)}, which does not keep what it reads in a cache", HINT)
     if not _is_causal(logits):
-        raise LoadError(f"{_kind(model, name)}, made to read both ways: it is an encoder", HINT)
+        raise LoadError(f"{_kind(model, name)}, which attends in both directions: it is an encoder", HINT)
     return logits
 
 
 def require_embedded(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int]
 ) -> None:
-    """InputError where the model has nothing for a token: it was added to the tokenizer alone."""
+    """InputError where a token has no row in the embedding: it was added to the tokenizer only."""
     rows = _rows(model)
     unknown = next((id for id in token_ids if not 0 <= id < rows), None)
     if unknown is not None:
         spelling = tokenizer.decode([unknown]) if unknown >= 0 else ""
         raise InputError(
-            f"the token {spelling!r} has the id {unknown}, but the model has a row for none above {rows - 1}",
-            "tokenizer and model do not belong together: take both from one checkpoint",
+            f"the token {spelling!r} has the id {unknown}, but the model's last id is {rows - 1}",
+            "tokenizer and model do not match: take both from one checkpoint",
         )
 
 
@@ -89,12 +93,12 @@ def _rows(model: PreTrainedModel) -> int:
 
 
 def _takes_a_cache(model_class: Any) -> bool:
-    """As attention does; a recurrent model's cache has another name, or there is none."""
+    """As attention does; a recurrent model's cache has another name, or it has none."""
     return "past_key_values" in inspect.signature(model_class.forward).parameters
 
 
 def _kind(model: PreTrainedModel, name: str) -> str:
-    return f"{name} is of the kind {model.config.model_type}"
+    return f"{name} is a model of type {model.config.model_type}"
 
 
 def _line(error: Exception) -> str:
@@ -110,6 +114,6 @@ def _first_tokens(model: PreTrainedModel) -> Tensor:
 
 def _is_causal(logits: Tensor) -> bool:
     """Whether two texts that differ in their last token have the same logits before it."""
-    one, other = logits[:, :-1].float().nan_to_num(neginf=0)  # a head may rule tokens out by -inf
+    one, other = logits[:, :-1].float().nan_to_num(neginf=0)  # a head may mask tokens with -inf
     limit = CAUSAL.get(logits.dtype, 0.02) * float(one.abs().max())
     return float((one - other).abs().max()) <= limit

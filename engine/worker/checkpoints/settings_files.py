@@ -18,7 +18,7 @@ def settings(file: Path) -> Settings:
     except FileError as error:
         raise LoadError(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise LoadError(f"{file} cannot be read as JSON", "copy or download it anew") from error
+        raise LoadError(f"{file} cannot be read as JSON", "copy or download it again") from error
     if not isinstance(found, dict):
-        raise LoadError(f"{file} is no mapping of keys", "copy or download it anew")
+        raise LoadError(f"{file} is not a JSON object", "copy or download it again")
     return found

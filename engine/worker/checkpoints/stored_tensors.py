@@ -1,6 +1,6 @@
-"""What a folder's weight files hold, out of their headers, by the format's own reader.
+"""What a folder's weight files contain, from their headers, by the format's own reader.
 
-Owns the check that the files are whole and agree with their index. Needs no torch, and reads no weights.
+Owns the check that the files are complete and agree with their index. Needs no torch, and reads no weights.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX_SUFFIX, entry, listed, weight_files, weight_map
 
-_COPY_ANEW = "copy or download it anew"
+_COPY_AGAIN = "copy or download it again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ def require_whole(folder: Path) -> None:
     files = {name: stored.file for name, stored in found.items()}
     wrong = [f"{name} in {file}" for name, file in weight_map(start).items() if files.get(name) != file]
     if wrong:
-        raise LoadError(f"{start} and its files do not agree on {listed(wrong)}", _COPY_ANEW)
+        raise LoadError(f"{start} and its files do not agree on {listed(wrong)}", _COPY_AGAIN)
 
 
 def require_plain(folder: Path) -> None:
-    """LoadError where weights are integers: cast to a float they would be what no scale has been put to."""
+    """LoadError where weights are integers, which without scales are not weights."""
     packed = [
         f"{name} ({stored.dtype})"
         for name, stored in tensors(folder).items()
@@ -52,8 +52,8 @@ def require_plain(folder: Path) -> None:
     ]
     if packed:
         raise LoadError(
-            f"{folder} has weights in integers, and nothing says how they are packed: {listed(packed)}",
-            "its config.json lacks quantization_config: copy it anew",
+            f"{folder} has integer weights and no quantization settings for them: {listed(packed)}",
+            "its config.json lacks quantization_config: copy it again",
         )
 
 
@@ -67,4 +67,4 @@ def _of_file(file: Path) -> dict[str, Stored]:
             }
     except (SafetensorError, OSError) as error:
         said = str(error).removeprefix("Error while deserializing header: ")
-        raise LoadError(f"{file} is no whole safetensors file: {said}", _COPY_ANEW) from error
+        raise LoadError(f"{file} is not a complete safetensors file: {said}", _COPY_AGAIN) from error

@@ -1,4 +1,4 @@
-"""Making a quantized checkpoint: calibrate, quantize, save, load it again, and compare with the source.
+"""Builds a quantized checkpoint: calibrate, quantize, save, load it again, and compare with the source.
 
 Owns what happens between the store's lock and its publishing. A record is returned only for a checkpoint that
 was loaded and predicts held-out text about as well as its source.
@@ -18,7 +18,7 @@ from engine.config.record import Check, Recipe, Record
 from engine.protocol import Staged, Step
 from engine.worker import describe
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.demo import require_room
+from engine.worker.checkpoints.demo import require_disk_space
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
 from engine.worker.methods import gptqmodel_api, kernels
@@ -28,11 +28,11 @@ from engine.worker.quantize.progress import peak_bytes
 from engine.worker.quantize.quantizers import BitsAndBytesQuantizer, GptqModelQuantizer, Quantizer
 from engine.worker.texts import sets
 
-SPARE_BYTES = 64 << 20  # of disk beside the weights: configs, tokenizer, logs
+SPARE_BYTES = 64 << 20  # of disk space besides the weights: configs, tokenizer, logs
 
 
 class CheckpointBuild:
-    """One checkpoint in the making."""
+    """The build of one checkpoint."""
 
     def __init__(
         self, profile: Profile, method: Savable, source: Checkpoint, placement: Placement, widths: list[int]
@@ -46,18 +46,18 @@ class CheckpointBuild:
     def into(self, build: store.Build, recipe: Recipe, report: Report) -> Record:
         """Fill the build's folder; LoadError where the result is broken."""
         started_s = time.monotonic()
-        tell = _both(report, build)
+        report = _both(report, build)
         memory.reset_peak(self._placement.device)
-        self._require_room(build.path)
-        samples = self._calibration(tell)
+        self._require_disk_space(build.path)
+        samples = self._calibration(report)
         quantizer = self._quantizer(samples)
         with folders.source_folder(self._source, build.path) as folder:
             source = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
-            tell(Staged(stage="read", step="load source"))
-            result = quantizer.make(source, build.path, self._perplexity(tell), tell)
+            report(Staged(stage="read", step="load source"))
+            result = quantizer.make(source, build.path, self._perplexity(report), report)
             folders.complete(build.path, folder)
         gc.collect()  # the full-precision model
-        check, unquantized = self._verdict(quantizer, build.path, result.source_perplexity, tell)
+        check, unquantized = self._verdict(quantizer, build.path, result.source_perplexity, report)
         notes = (*self._calibration_notes(samples), heldout.note(check), unquantized)
         return Record(
             recipe=recipe,
@@ -72,15 +72,15 @@ class CheckpointBuild:
             notes=(*self._source.notes, *result.notes, *notes),
         )
 
-    def _require_room(self, folder: Path) -> None:
+    def _require_disk_space(self, folder: Path) -> None:
         copies = 2 if self._source.kind == "random" else 1
-        require_room(folder, copies * folders.weights_bytes(self._source) + SPARE_BYTES)
+        require_disk_space(folder, copies * folders.weights_bytes(self._source) + SPARE_BYTES)
 
-    def _calibration(self, tell: Report) -> calibrate.Samples | None:
+    def _calibration(self, report: Report) -> calibrate.Samples | None:
         if not isinstance(self._method, Gptq | Awq):
             return None
         asked = self._method.calibration
-        tell(Staged(stage="quantize", step="calibration text", subject=asked.name))
+        report(Staged(stage="quantize", step="calibration text", subject=asked.name))
         texts = sets.texts(asked)
         return calibrate.samples(asked, texts, self._tokenizer, self._window)
 
@@ -96,39 +96,41 @@ class CheckpointBuild:
         token_ids = samples.token_ids if samples else []
         return GptqModelQuantizer(self._method, token_ids, self._placement)
 
-    def _verdict(self, quantizer: Quantizer, folder: Path, before: float, tell: Report) -> tuple[Check, str]:
+    def _verdict(
+        self, quantizer: Quantizer, folder: Path, before: float, report: Report
+    ) -> tuple[Check, str]:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""
-        tell(Staged(stage="read", step="load result"))
+        report(Staged(stage="read", step="load result"))
         made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
-        kernels.prepare(made, self._placement, tell)
+        kernels.prepare(made, self._placement, report)
         model = quantizer.load(made)
         unquantized = gptqmodel_api.unquantized(model)
-        after = self._perplexity(tell)(model, self._placement.device, "measure result")
+        after = self._perplexity(report)(model, self._placement.device, "measure result")
         check = heldout.check(self._held_out, before, after)
         heldout.refuse_broken(check, self._profile.label)
         return check, unquantized
 
-    def _perplexity(self, tell: Report) -> "_Perplexity":
-        return _Perplexity(self._held_out, tell)
+    def _perplexity(self, report: Report) -> "_Perplexity":
+        return _Perplexity(self._held_out, report)
 
 
 class _Perplexity:
     """Takes a model's perplexity on the held-out text, with progress."""
 
-    def __init__(self, held_out: heldout.Samples, tell: Report) -> None:
-        self._held_out, self._tell = held_out, tell
+    def __init__(self, held_out: heldout.Samples, report: Report) -> None:
+        self._held_out, self._report = held_out, report
 
     def __call__(self, model: PreTrainedModel, device: torch.device, step: Step) -> float:
         windows = len(self._held_out)
-        progress = Progress(self._tell, Staged(stage="quantize", step=step, total=windows, unit="windows"))
+        progress = Progress(self._report, Staged(stage="quantize", step=step, total=windows, unit="windows"))
         return heldout.perplexity(model, self._held_out, device, progress.reach)
 
 
 def _both(report: Report, build: store.Build) -> Report:
-    """Tell the user of this process, and those who wait for it in another."""
+    """Report to the user of this process, and to those who wait for it in another."""
 
-    def tell(stage: Staged) -> None:
+    def both(stage: Staged) -> None:
         report(stage)
         build.report(stage)
 
-    return tell
+    return both

@@ -1,6 +1,6 @@
-"""A profile's quantized checkpoint: out of the store, or made and put there.
+"""A profile's quantized checkpoint: from the store, or built and put there.
 
-Owns the order: group size, recipe, store, source, lock. How one is made and checked is in `builder.py`.
+Owns the order: group size, recipe, store, source, lock. How one is built and checked is in `builder.py`.
 """
 
 import time
@@ -36,7 +36,7 @@ PACKAGES = ("torch", "transformers")
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class StoredCheckpoint:
     """A checkpoint in the store."""
 
     path: Path
@@ -60,21 +60,21 @@ def done(command: Quantize, report: Report) -> Quantized:
 
 
 def ready(profile: Profile, report: Report) -> tuple[Checkpoint, Placement]:
-    """The profile's quantized checkpoint, to be loaded there: made now where the store has none."""
+    """The profile's quantized checkpoint and where to load it; built now where the store has none."""
     wanted = _Wanted(profile, report)
     return _checkpoint(wanted, _ensured(wanted, force=False))
 
 
 def kept(profile: Profile, report: Report) -> tuple[Checkpoint, Placement] | None:
-    """The profile's quantized checkpoint where the store has it: of methods that do without, too."""
-    if store.made_of(profile) is None:  # told without a look at the source
+    """The profile's quantized checkpoint where the store has it, also for methods that do not need one."""
+    if store.made_of(profile) is None:  # known without reading the source
         return None
     wanted = _Wanted(profile, report)
     made = wanted.without_source() or _found(wanted.recipe(wanted.identity))
     return _checkpoint(wanted, made) if made else None
 
 
-def ensure(profile: Profile, report: Report, *, force: bool = False) -> Made:
+def ensure(profile: Profile, report: Report, *, force: bool = False) -> StoredCheckpoint:
     """The profile's quantized checkpoint; LoadError or OutOfMemoryError says why there is none.
 
     Where the store has it, the source is not needed: it is neither fetched nor converted again.
@@ -82,17 +82,17 @@ def ensure(profile: Profile, report: Report, *, force: bool = False) -> Made:
     return _ensured(_Wanted(profile, report), force=force)
 
 
-def _checkpoint(wanted: "_Wanted", made: Made) -> tuple[Checkpoint, Placement]:
+def _checkpoint(wanted: "_Wanted", made: StoredCheckpoint) -> tuple[Checkpoint, Placement]:
     stored_tensors.require_whole(made.path)
     wish = wanted.profile.model
     found = Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
     return found, wanted.placement
 
 
-def _ensured(wanted: "_Wanted", *, force: bool) -> Made:
+def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:
     method = wanted.profile.quantization
     if not isinstance(method, Savable):
-        raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
+        raise InputError(f"{tag(method)} writes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
     if wanted.early is not None:
         wanted.require_group_size(method)
     if not force and (made := wanted.without_source()):
@@ -108,20 +108,20 @@ def _ensured(wanted: "_Wanted", *, force: bool) -> Made:
             return made
         with store.building(recipe, _waiting(wanted.report), force=force) as build:
             if build is not None:
-                making = builder.CheckpointBuild(
+                work = builder.CheckpointBuild(
                     wanted.profile, method, source, wanted.placement, wanted.widths
                 )
-                record = making.into(build, recipe, wanted.report)
-                return Made(build.publish(record), record, cached=False)
+                record = work.into(build, recipe, wanted.report)
+                return StoredCheckpoint(build.publish(record), record, cached=False)
 
 
-def _found(recipe: Recipe) -> Made | None:
+def _found(recipe: Recipe) -> StoredCheckpoint | None:
     entry = store.find(recipe)
-    return Made(entry.path, entry.record, cached=True) if entry else None
+    return StoredCheckpoint(entry.path, entry.record, cached=True) if entry else None
 
 
 class _Wanted:
-    """What one load or one quantizing wants made. Each fact is found when it is asked for, and once."""
+    """What one load or one quantization needs. Each fact is computed when it is first needed, and once."""
 
     def __init__(self, profile: Profile, report: Report) -> None:
         self.profile, self.report = profile, report
@@ -157,8 +157,8 @@ class _Wanted:
         if isinstance(method, Checkpointed):
             group_size.require_divisible(method.group_size, self.widths, self.profile.model.source)
 
-    def without_source(self) -> Made | None:
-        """Out of the store, by what can be known before the source is here."""
+    def without_source(self) -> StoredCheckpoint | None:
+        """From the store, by what is known before the source is here."""
         name = early(self.profile) if getattr(self.early, "dtype", None) is not None else None
         return _found(self.recipe(name)) if name else None
 
@@ -188,7 +188,7 @@ def _version(package: str) -> str:
 
 
 def _waiting(report: Report) -> Callable[[Staged | None], None]:
-    """Tells what the process that has the lock tells."""
+    """Reports the progress of the process that has the lock."""
 
     def tell(progress: Staged | None) -> None:
         found = progress or Staged(stage="quantize")

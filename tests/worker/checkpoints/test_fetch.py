@@ -325,7 +325,7 @@ def fake_package(folder: Path) -> Path:
 
 def test_a_full_disk_is_noticed_before_the_download(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match=r"not enough disk .* MiB needed, \d+ MiB free"):
-        demo.require_room(tmp_path, 1 << 62)
+        demo.require_disk_space(tmp_path, 1 << 62)
 
 
 def test_a_second_worker_waits_and_takes_what_the_first_made(empty_home: Path) -> None:
