@@ -1,4 +1,4 @@
-"""How fast the engine decodes beside transformers' `generate`: `python benchmarks/decode.py [PROFILE…]`.
+"""How fast the engine decodes next to transformers' `generate`: `python benchmarks/decode.py [PROFILE…]`.
 
 All write greedy tokens behind the same prompt, in step: whenever `generate` hands its streamer a token, each
 of the others takes one step, so that a busy machine slows all alike. All run in one thread, because libgomp
@@ -144,7 +144,7 @@ def task_for(loaded: LoadedModel, steps: int) -> Task:
 
 
 def as_loaded(loaded: LoadedModel) -> PreTrainedModel:
-    """The model without the engine's packing: loaded anew where it was packed."""
+    """The model without the engine's repacking: loaded again where it was repacked."""
     if not any(isinstance(module, FusedLinear) for module in loaded.model.modules()):
         return loaded.model
     return load(loaded.profile, loaded.info.threads, lambda staged: None, native_step=False).model

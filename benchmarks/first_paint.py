@@ -1,7 +1,7 @@
 """How long `quantduel` takes to its first picture: `python benchmarks/first_paint.py [RUNS]`.
 
 Each run starts the whole process in a pseudo-terminal of 120 × 36 and stops when the prompt's text has been
-written. Printed are the median and the range, with the time a bare interpreter takes beside it.
+written. Printed are the median and the range, with the time a bare interpreter takes next to it.
 """
 
 import fcntl

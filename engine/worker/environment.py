@@ -44,7 +44,7 @@ def set_environment() -> None:
 
 
 def _code_folders() -> dict[str, Path]:
-    """Where torch and Triton keep what they compile: in our cache, not in a temporary folder that others can create.
+    """Where torch and Triton keep what they compile: in our cache, not in a shared temporary folder.
 
     Where ours cannot be trusted there is none, and code that would be compiled runs uncompiled.
     """

@@ -101,7 +101,7 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[tuple[Checkpoint, 
 
 
 def _require_reader(profile: Profile) -> None:
-    """LoadError where the package that reads the checkpoint's format is missing: reported before the download."""
+    """LoadError where the package that reads the checkpoint's format is missing: before the download."""
     stored = getattr(early_config(profile), "quantization_config", None) or {}
     how = str(dict(stored).get("quant_method", "")).lower()
     if how in READERS and (lacking := packages.missing(READERS[how])):
@@ -151,7 +151,7 @@ def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> 
 
 
 def warm_up(model: PreTrainedModel, name: str) -> Tensor:
-    """A few tokens, and their logits: kernels are chosen, weights repacked and code compiled now, not in an answer.
+    """A few tokens, and their logits: kernels are chosen, weights repacked, code compiled before any answer.
 
     On CPUs with AVX512_BF16 it repacks bitsandbytes' 4-bit weights for good: they cannot be saved afterwards.
     """

@@ -199,7 +199,7 @@ class _Request:
             self.kept.keep(cache, token_ids)
 
     def _cache(self, token_ids: list[int]) -> tuple[GrowingCache, int]:
-        """A cache with the prompt's cached prefix, empty for a cold request; and the ns that preparing it took.
+        """A cache with the prompt's cached prefix, empty for a cold request; and the ns of preparing it.
 
         That happens once for all answers of this size: it counts towards none.
         """

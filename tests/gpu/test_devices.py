@@ -84,7 +84,7 @@ async def test_memory_that_runs_out_while_loading_is_told_and_back(wait_until: W
         return
     torch.zeros(1, device=DEVICE)
     before = free_bytes()
-    with only_free(800 * MIB):  # enough for CUDA's own, too little for the weights beside it
+    with only_free(800 * MIB):  # enough for CUDA's own, too little for the weights as well
         session = Session(LARGE)
         failed = (await events(session))[-1]
         await session.close()

@@ -1,4 +1,4 @@
-"""A model beside itself: the same bits in two workers give the same logits, to the last one."""
+"""A model against itself: the same bits in two workers give the same logits, to the last one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a GPU holds beside weights and cache: as the plan says it, and out of the way of the figures."""
+"""What a GPU holds besides weights and cache: as the plan says, and not counted in the figures."""
 
 from contextlib import nullcontext
 
@@ -32,9 +32,9 @@ def of(context: int, source: str = "random:llama-3.1-8b") -> Plan:
 def test_capacities_are_powers_of_two_and_the_smaller_cache_is_kept() -> None:
     found = of(1100)
     assert found.kv_cache_bytes == 2048 * TOKEN_BYTES
-    beside = {term.name: term.bytes for term in found.activations}
-    assert beside["smaller cache"] == 1024 * TOKEN_BYTES
-    assert beside["CUDA graph"] == graphs.POOL_BYTES + 128256 * 2
+    besides = {term.name: term.bytes for term in found.activations}
+    assert besides["smaller cache"] == 1024 * TOKEN_BYTES
+    assert besides["CUDA graph"] == graphs.POOL_BYTES + 128256 * 2
     assert "smaller cache" not in {term.name for term in of(200).activations}
 
 

@@ -128,7 +128,7 @@ def stepper(model: PreTrainedModel, batch: int = 1) -> Stepper:
 
 
 def counted(name: str, method: str, batch: int = 1) -> dict[str, int]:
-    """What one layer launches, and what stands beside the layers."""
+    """What one layer launches, and what is launched besides the layers."""
     found = []
     for layers in (1, 2):
         steps = stepper(made(name, method, layers), batch)
@@ -138,7 +138,7 @@ def counted(name: str, method: str, batch: int = 1) -> dict[str, int]:
         found.append(len(launches.names))
         captured_step.step_of.cache_clear()
     one, two = found
-    return {"a layer": two - one, "beside": 2 * one - two}
+    return {"a layer": two - one, "besides": 2 * one - two}
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -198,7 +198,7 @@ def test_the_harness_notices_waits_and_copies() -> None:
 
 
 def write_table() -> None:
-    """Count anew, and keep it."""
+    """Count again, and keep it."""
     with fake_cuda(), torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_graph, "capture", _run_once)
         patch.setattr(captured_step, "_require_equal", lambda found, expected: None)

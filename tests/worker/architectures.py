@@ -1,6 +1,6 @@
 """Kinds of models, tiny and of random weights, and whether the engine writes what `generate` does.
 
-Whatever a kind's config calls its sizes, they are these; what else a kind needs stands beside its name.
+Whatever a kind's config calls its sizes, they are these; what else a kind needs is next to its name.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ METHODS: dict[str, Method] = {
 }
 VOCABULARY, STEPS, WINDOW, CHUNK = 320, 12, 24, 32
 WHOLE = ("int8",)
-"""Methods for which each pass sorts its activations anew: what is read at once is part of the arithmetic."""
+"""Methods for which each pass sorts its activations: how much is read at once is part of the arithmetic."""
 SIZES: dict[int, str] = {
     2: "num_hidden_layers n_layer n_layers num_layers decoder_layers encoder_layers num_decoder_layers "
     "num_key_value_heads num_experts_per_tok",

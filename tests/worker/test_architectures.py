@@ -71,7 +71,7 @@ def test_quantized_models_answer_as_generate_does_or_not_at_all(
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_read_is_refused_by_its_kind(kind: str, folder_of: Callable[[str], Path]) -> None:
     said = verdict(kind, "full", folder_of(kind))
-    assert said.startswith(f"refused: is of the kind {kind}, ")
+    assert said.startswith(f"refused: is a model of type {kind}, ")
     assert "\n" not in said
 
 

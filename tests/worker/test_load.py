@@ -136,7 +136,7 @@ def test_the_demo_keeps_its_special_tokens(demo_side: LoadedModel) -> None:
     tokenizer, model = demo_side.tokenizer, demo_side.model
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id == 2
-    assert tokenizer("hi").input_ids == [6004]  # no BOS of its own beside the template's
+    assert tokenizer("hi").input_ids == [6004]  # no second BOS besides the template's
     messages = [{"role": "user", "content": "hi"}]
     text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert text.endswith("<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n")
@@ -155,7 +155,7 @@ def test_the_packaged_file_has_the_weights_of_the_converted_one(
 def test_gguf_says_that_it_is_dequantized(demo_gguf: tuple[LoadedModel, list[Staged]]) -> None:
     side, staged = demo_gguf
     assert side.info.label == "gguf"
-    assert "memory of full precision" in side.info.notes[0]
+    assert "memory as full precision" in side.info.notes[0]
     assert [event for event in staged if event.stage == "read" and 0 < event.done < event.total]
 
 
@@ -210,7 +210,7 @@ def config_folder(tmp_path: Path) -> Iterator[Any]:
             "needs Python code",
             "trust_remote_code",
         ),
-        ({"model_type": "vit"}, "is no text-generating model: its type is vit", ""),
+        ({"model_type": "vit"}, "is not a text-generating model: its type is vit", ""),
         ({"initializer_range": 1}, "'initializer_range': TypeError: .* expected float, got int", "log"),
         ({"model_type": "frobnicator"}, "could not be loaded: .*frobnicator", "log"),
         (
@@ -231,14 +231,14 @@ def test_what_cannot_be_loaded_is_one_line(config_folder: Any, changes: Any, mes
 def test_weights_that_are_no_safetensors_are_told_first(config_folder: Any, tmp_path: Path) -> None:
     folder = config_folder(model_type="frobnicator")
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(LoadError, match=r"model\.safetensors is no whole safetensors file") as caught:
+    with pytest.raises(LoadError, match=r"model\.safetensors is not a complete safetensors file") as caught:
         loaded(folder, Stored())
-    assert "download it anew" in caught.value.hint
+    assert "download it again" in caught.value.hint
 
 
 def test_a_folder_without_tokenizer(tiny: LoadedModel, tmp_path: Path) -> None:
     tiny.model.save_pretrained(tmp_path)
-    with pytest.raises(LoadError, match="has no tokenizer that can be read"):
+    with pytest.raises(LoadError, match="has no readable tokenizer"):
         loaded(str(tmp_path), Stored())
 
 
@@ -303,7 +303,7 @@ def test_a_model_with_weights_of_its_own_lets_the_checkpoint_file_go(
     copy = tmp_path / "copy"
     shutil.copytree(demo_folder, copy)
     full = loaded(str(copy), Full())
-    held = resident_bytes(str(copy))  # none of it where the CPU's kernels have packed the weights anew
+    held = resident_bytes(str(copy))  # none of it where the CPU's kernels have repacked the weights
     packed = full.info.kernel == "OneDnnLinear"
     assert held == 0 if packed else held > 0.9 * full.info.weights.total_bytes
     before = next_token(full, FRANCE)

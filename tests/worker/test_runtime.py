@@ -52,9 +52,9 @@ def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
             loaded.model(torch.zeros((1, tokens), dtype=torch.long), past_key_values=cache, use_cache=True)
     assert found.kv_cache_bytes == memory.cache_bytes(cache)
     assert found.weights_bytes == pytest.approx(loaded.info.weights.total_bytes, rel=0.002)
-    beside = {term.name for term in (*found.runtime, *found.activations)}
-    assert ("compiler" in beside) == (loaded.info.step == "compiled")
-    assert ("dequantized weights" in beside) == (loaded.info.kernel == "Int4Linear")
+    besides = {term.name for term in (*found.runtime, *found.activations)}
+    assert ("compiler" in besides) == (loaded.info.step == "compiled")
+    assert ("dequantized weights" in besides) == (loaded.info.kernel == "Int4Linear")
 
 
 @pytest.mark.parametrize("most", ["native", "forward"])

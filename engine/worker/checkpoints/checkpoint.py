@@ -84,7 +84,7 @@ class Checkpoint:
             raise LoadError(f"{self.name} has no readable tokenizer", TOKENIZER_HINT) from error
 
     def model(self, placement: Placement, quantization: object = None) -> PreTrainedModel:
-        """The model with its weights; `quantization`, a config of transformers, is applied while they are read.
+        """The model with its weights; `quantization`, a config of transformers, is applied as they are read.
 
         LoadError where its files leave a part of it empty.
         """

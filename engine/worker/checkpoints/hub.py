@@ -183,7 +183,7 @@ def _refuse_offline(repository: Repository) -> NoReturn:
 
 
 def _is_unreachable(error: BaseException | None) -> bool:
-    """Whether the hub could not be reached. Classes are matched by name: huggingface_hub changed its HTTP library."""
+    """Whether the hub could not be reached. By class names: huggingface_hub changed its HTTP library."""
     if error is None or isinstance(error, RepositoryNotFoundError | RevisionNotFoundError):
         return False
     if isinstance(error, HfHubHTTPError):

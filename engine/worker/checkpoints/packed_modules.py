@@ -22,7 +22,7 @@ _Module = dict[str, Stored]  # by what the tensor is to the module: weight, weig
 
 
 def require_whole(name: str, folder: Path, method: str) -> None:
-    """LoadError where a packed matrix lacks a part that the same matrix of another layer has, or all scales."""
+    """LoadError where a packed matrix lacks a part that its like in another layer has, or all scales."""
     packed = {module: parts for module, parts in _modules(folder).items() if _is_packed(parts)}
     if not packed and method in _ALWAYS_PACKED:
         raise LoadError(f"{name} claims to be quantized with {method}, but its weights are not")

@@ -40,7 +40,7 @@ class RandomTensor:
 
 
 def model(options: dict[str, Any], device: torch.device) -> PreTrainedModel:
-    """The model that `from_pretrained` builds from random weights with these options, which include `config`."""
+    """What `from_pretrained` builds from random weights with these options, which include `config`."""
     config = options["config"]
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
     loaded = model_class.from_pretrained(None, state_dict=tensors(config, device), **options)

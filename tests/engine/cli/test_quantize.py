@@ -74,6 +74,6 @@ def test_what_cannot_be_made_ends_with_exit_code_3(capsys: pytest.CaptureFixture
     method = ["--set", "quantization.method=rtn", "--set", "quantization.group_size=128"]
     assert cli.run(["quantize", "smollm2-bf16", *method]) == 3
     assert capsys.readouterr().err.splitlines() == [
-        "quantduel: smollm2-bf16: group_size 128 does not divide demo's layers, which are 576 wide",
-        "  these do: 64, 32, 16, -1 (-1 is a whole row)",
+        "quantduel: smollm2-bf16: group_size 128 does not divide the layers of demo, which have 576 inputs",
+        "  these do: 64, 32, 16, -1 (-1 is one group per row)",
     ]

@@ -111,7 +111,9 @@ def test_a_tensor_of_another_shape_is_named_by_every_reader(
 ) -> None:
     folder = tiny()
     change(folder, **{DOWN: torch.ones(shape, dtype=torch.bfloat16)})
-    with pytest.raises(LoadError, match=rf"another shape .*down_proj\.weight \({shape[0]}×{shape[1]}, not"):
+    with pytest.raises(
+        LoadError, match=rf"shape does not match .*down_proj\.weight \({shape[0]}×{shape[1]}, not"
+    ):
         read(folder, method)
 
 
@@ -125,7 +127,7 @@ def test_a_model_without_an_output_head_is_refused_unless_it_is_tied(
     assert torch.equal(model.lm_head.weight, model.model.embed_tokens.weight)
     is_read = kind is LlamaModel
     assert completeness.notes(model) == (
-        () if is_read else ("in the checkpoint and not in the model: score.weight",)
+        () if is_read else ("tensors of the checkpoint that the model does not use: score.weight",)
     )
 
 
@@ -191,7 +193,7 @@ def test_weights_under_another_name_are_read_and_a_config_cannot_lead_elsewhere(
     assert torch.equal(model.lm_head.weight, stored["lm_head.weight"])
 
 
-def test_an_adapter_is_no_model_and_beside_one_it_is_left_alone(tiny: Callable[..., Path]) -> None:
+def test_an_adapter_is_not_a_model_and_next_to_one_it_is_ignored(tiny: Callable[..., Path]) -> None:
     folder = tiny()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/other"}))
     with foreign.readable(fetch(of_model(str(folder)), ignore)) as checkpoint:
@@ -211,7 +213,7 @@ def test_an_adapter_is_no_model_and_beside_one_it_is_left_alone(tiny: Callable[.
 def test_a_broken_file_is_named(spoil: Callable[[bytes], bytes], tiny: Callable[..., Path]) -> None:
     file = tiny() / WEIGHTS
     file.write_bytes(spoil(file.read_bytes()))
-    with pytest.raises(LoadError, match=f"{file} is no whole safetensors file"):
+    with pytest.raises(LoadError, match=f"{file} is not a complete safetensors file"):
         read(file.parent)
 
 
@@ -267,20 +269,20 @@ def test_the_note_reaches_the_user(parrot: Callable[..., Path]) -> None:
     change(folder, mystery__weight=torch.ones(3))
     profile = of_model(str(folder))
     found = load(profile, 1, ignore)
-    assert found.info.notes == ("in the checkpoint and not in the model: mystery.weight",)
+    assert found.info.notes == ("tensors of the checkpoint that the model does not use: mystery.weight",)
 
 
 def test_integers_are_no_weights_unless_the_config_says_how(tiny: Callable[..., Path]) -> None:
     folder = tiny()
     change(folder, **{DOWN: torch.ones(64, 128, dtype=torch.int8)})
-    with pytest.raises(LoadError, match=r"weights in integers, .*down_proj\.weight \(I8\)"):
+    with pytest.raises(LoadError, match=r"integer weights .*down_proj\.weight \(I8\)"):
         read(folder)
 
 
 @pytest.mark.parametrize(
     "file", ["generation_config.json", "tokenizer_config.json", "added_tokens.json", "tokenizer.json"]
 )
-def test_a_broken_file_beside_the_weights_is_named(file: str, tiny: Callable[..., Path]) -> None:
+def test_a_broken_file_next_to_the_weights_is_named(file: str, tiny: Callable[..., Path]) -> None:
     folder = tiny()
     random_tokenizer(64, 256).save_pretrained(folder)
     (folder / file).write_text("{broken")
@@ -293,7 +295,7 @@ def test_what_generate_would_heed_and_the_engine_does_not_is_noted(parrot: Calla
     asked = {"suppress_tokens": [5], "repetition_penalty": 1.25, "no_repeat_ngram_size": 0, "top_k": 20}
     (folder / "generation_config.json").write_text(json.dumps(asked))
     profile = of_model(str(folder))
-    said = "generation_config.json asks for what is not done: "
+    said = "settings of generation_config.json that are ignored: "
     assert load(profile, 1, ignore).info.notes == (f"{said}repetition_penalty 1.25, suppress_tokens [5]",)
     penalized = replace(profile, generation=Generation(repetition_penalty=1.25))
     assert load(penalized, 1, ignore).info.notes == (f"{said}suppress_tokens [5]",)
@@ -302,7 +304,7 @@ def test_what_generate_would_heed_and_the_engine_does_not_is_noted(parrot: Calla
 def test_an_end_that_is_no_token_id_is_refused(parrot: Callable[..., Path]) -> None:
     folder = parrot("a", "b")
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ["</s>"]}))
-    with pytest.raises(LoadError, match="eos_token_id that is no number: </s>"):
+    with pytest.raises(LoadError, match="eos_token_id that is not a number: </s>"):
         load(of_model(str(folder)), 1, ignore)
 
 
@@ -312,7 +314,7 @@ def test_a_weight_that_is_no_number_is_said(parrot: Callable[..., Path]) -> None
     name = next(name for name in found if name.endswith("norm.weight"))
     found[name][0] = torch.nan
     save_file(found, folder / WEIGHTS)
-    with pytest.raises(LoadError, match="makes no numbers of its first tokens"):
+    with pytest.raises(LoadError, match="computes infinite or NaN logits"):
         load(of_model(str(folder)), 1, ignore)
 
 
@@ -354,7 +356,9 @@ def write_gguf(file: Path, *, drop: str = "", add: str = "", said_layers: int = 
 def test_a_gguf_file_is_read_as_a_whole(tmp_path: Path) -> None:
     assert not completeness.notes(read(write_gguf(tmp_path / "MODEL.GGUF"), Gguf()))
     biased = read(write_gguf(tmp_path / "biased.gguf", add="blk.0.attn_q.bias"), Gguf())
-    assert completeness.notes(biased) == ("in the checkpoint and not in the model: blk.0.attn_q.bias",)
+    assert completeness.notes(biased) == (
+        "tensors of the checkpoint that the model does not use: blk.0.attn_q.bias",
+    )
     with pytest.raises(LoadError, match=r"lacks 1 of the 12 .*model\.layers\.0\.mlp\.down_proj\.weight"):
         read(write_gguf(tmp_path / "lacks.gguf", drop="blk.0.ffn_down.weight"), Gguf())
     with pytest.raises(LoadError, match=r"lacks 9 of the 21 .*model\.layers\.1\."):
@@ -373,12 +377,12 @@ def test_settings_of_a_gguf_file_that_are_not_read_are_noted(tmp_path: Path) -> 
     scaled = {"llama.attention.sliding_window": 8, "llama.rope.scaling.factor": 4}
     file = write_gguf(tmp_path / "scaled.gguf", **scaled, **{"tokenizer.ggml.eot_token_id": 5})
     assert load(of_model(str(file)), 1, ignore).info.notes[1:] == (
-        "the file's settings that are not read: llama.attention.sliding_window 8, "
+        "settings of the file that are ignored: llama.attention.sliding_window 8, "
         "llama.rope.scaling.factor 4, tokenizer.ggml.eot_token_id 5",
     )
 
 
-def test_a_gguf_file_is_read_by_itself_whatever_lies_beside_it(tmp_path: Path) -> None:
+def test_a_gguf_file_is_read_alone_whatever_is_next_to_it(tmp_path: Path) -> None:
     random_tokenizer(320, 256).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{broken")
     found = load(of_model(str(write_gguf(tmp_path / "model.gguf"))), 1, ignore)

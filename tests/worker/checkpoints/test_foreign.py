@@ -132,7 +132,7 @@ def test_a_folder_of_autoawq(
 def test_weights_packed_for_marlin_alone_are_refused(copied: Callable[..., Path]) -> None:
     folder = copied(GPTQ)
     change_config(folder, AUTO_GPTQ | {"quant_method": "gptq", "is_marlin_format": True})
-    with pytest.raises(LoadError, match="packed for the Marlin kernel alone"):
+    with pytest.raises(LoadError, match="packed for the Marlin kernel only"):
         loaded(folder)
 
 

@@ -43,7 +43,7 @@ def test_shape_has_no_key_that_its_config_class_does_not_know(shape: str) -> Non
     }
 
 
-def test_tensors_are_made_anew_and_equal() -> None:
+def test_tensors_are_made_again_and_equal() -> None:
     config = AutoConfig.from_pretrained(SHAPES / "tiny.json")
     first, second = (random_model.tensors(config, CPU) for _ in range(2))
     names = ["model.layers.0.mlp.up_proj.weight", "model.layers.1.mlp.up_proj.weight"]

@@ -143,7 +143,7 @@ def test_a_cache_may_be_filled_to_the_window() -> None:
     assert run(context=2047, steps=2).cached_tokens == 2048
 
 
-def test_the_peak_begins_anew_with_every_run_that_takes_it() -> None:
+def test_the_peak_is_reset_by_every_run_that_takes_it() -> None:
     large = run(context=1500, batch=8, steps=2, with_memory=True)
     small = run(context=16, steps=2, with_memory=True)
     for found in (large, small):

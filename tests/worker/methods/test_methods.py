@@ -113,7 +113,7 @@ def test_a_folder_that_bitsandbytes_wrote_loads_as_stored(quantized: tuple[Metho
 
 @pytest.mark.parametrize("method", [Full(), BitsAndBytes()], ids=tag)
 def test_a_quantized_folder_is_refused(method: Method, quantized: tuple[Method, Path]) -> None:
-    with pytest.raises(LoadError, match="quantized already, with bitsandbytes") as caught:
+    with pytest.raises(LoadError, match="already quantized, with bitsandbytes") as caught:
         load(method, Checkpoint("folder", quantized[1], "folder"))
     assert "method: stored" in caught.value.hint
 

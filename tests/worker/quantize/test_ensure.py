@@ -169,9 +169,11 @@ def test_a_group_size_that_does_not_divide_is_told_before_anything_is_fetched(
 ) -> None:
     monkeypatch.setattr(ensure, "fetch", lambda *_: pytest.fail("it was fetched"))
     profile = make_profile("p", "{model: {source: demo}, quantization: {method: rtn, group_size: 128}}")
-    with pytest.raises(LoadError, match="128 does not divide demo's layers, which are 576 wide") as caught:
+    with pytest.raises(
+        LoadError, match="128 does not divide the layers of demo, which have 576 inputs"
+    ) as caught:
         ensure.ensure(profile, ignore)
-    assert caught.value.hint == "these do: 64, 32, 16, -1 (-1 is a whole row)"
+    assert caught.value.hint == "these do: 64, 32, 16, -1 (-1 is one group per row)"
 
 
 def test_what_is_in_the_store_needs_no_source(
@@ -222,7 +224,7 @@ def test_a_broken_result_is_refused_with_its_figures_and_not_kept(
 ) -> None:
     monkeypatch.setattr(heldout, "BROKEN_RATIO", 0.5)  # twice as good as the source would be needed
     before = store.entries()
-    with pytest.raises(LoadError, match=r"came out broken: perplexity \d+.*the source has \d+"):
+    with pytest.raises(LoadError, match=r"the result of .* is broken: perplexity \d+.*the source's is \d+"):
         ensure.ensure(tiny("method: rtn, group_size: 16"), ignore)
     assert store.entries() == before and not list(store.folder().glob("*.building"))
 
