@@ -44,7 +44,7 @@ def place(wish: Model, stored: torch.dtype) -> Placement:
 def _device(wish: str) -> torch.device:
     has_gpu = torch.cuda.is_available()
     if runtime.needs_gpu(wish) and not has_gpu:
-        raise LoadError(f"device {wish}: torch finds no GPU on this machine", _why_no_gpu())
+        raise LoadError(f"device {wish}: torch finds no GPU here", _why_no_gpu())
     if wish.startswith("cuda") and paths.worker_gpu() is not None:
         return torch.device("cuda:0")  # the one that this process sees
     found = runtime.device(wish, torch.cuda.device_count() if has_gpu else 0)

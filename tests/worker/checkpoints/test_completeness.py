@@ -150,7 +150,7 @@ def test_tensors_that_nobody_reads_are_noted_and_known_leftovers_are_not(tiny: C
     change(folder, mystery__weight=torch.ones(3))
     say(folder, num_hidden_layers=1)
     (note,) = completeness.notes(read(folder))
-    assert "not in the model: model.layers.1.input_layernorm.weight" in note and note.endswith("7 more")
+    assert "the model does not use: model.layers.1.input_layernorm.weight" in note and note.endswith("7 more")
 
 
 def test_more_layers_than_are_stored_are_refused(tiny: Callable[..., Path]) -> None:
@@ -250,7 +250,7 @@ def test_packed_weights_without_their_scales_are_refused(
 def test_plain_weights_are_not_what_their_config_says(method: str, tiny: Callable[..., Path]) -> None:
     folder = tiny()
     say(folder, quantization_config={"quant_method": method, "load_in_4bit": True, "bits": 4})
-    with pytest.raises(LoadError, match=f"packed with {method.lower()}, and its weights are not"):
+    with pytest.raises(LoadError, match=f"quantized with {method.lower()}, but its weights are not"):
         read(folder, Stored())
 
 

@@ -134,7 +134,7 @@ def test_code_comes_along_only_when_it_is_trusted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("repo", "message", "hint"),
     [
-        (Repo({"pytorch_model.bin": b""}), "org/model has no safetensors weights", "pickles only"),
+        (Repo({"pytorch_model.bin": b""}), "org/model has no safetensors weights", "only pickles"),
         (Repo({"model.Q4.gguf": b""}), "org/model has no safetensors weights", "GGUF files"),
         (Repo({"gptq.safetensors": b""}), "org/model has no safetensors weights", "it has gptq.safetensors"),
         (Repo(REPO.files, gated=True), "org/model is gated", "accept its licence at http"),

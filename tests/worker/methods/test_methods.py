@@ -126,7 +126,7 @@ def test_a_gguf_file_is_refused_by_other_methods(method: Method, tmp_path: Path)
 
 
 def test_gguf_refuses_what_is_no_gguf_file() -> None:
-    with pytest.raises(LoadError, match="random:tiny is no GGUF file"):
+    with pytest.raises(LoadError, match="random:tiny is not a GGUF file"):
         load(Gguf())
 
 

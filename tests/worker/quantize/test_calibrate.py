@@ -76,7 +76,9 @@ def test_the_seed_orders_the_texts(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def test_a_length_beyond_the_window_is_refused(tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(LoadError, match=r"calibration.length is 512, and the model's window has 256 tokens"):
+    with pytest.raises(
+        LoadError, match=r"calibration.length is 512, but the model's context window has 256 tokens"
+    ):
         samples(tokenizer, "Hello.", length=512)
 
 
@@ -91,7 +93,7 @@ def test_the_note_tells_the_tokens_and_warns_of_too_few(tokenizer: PreTrainedTok
     warned = calibrate.note(few, asked, widest=1536)
     assert warned == (
         f"calibrated with {few.tokens} tokens of 1 text, fewer than the widest layer has inputs (1536): "
-        "the model will know this text and lose others"
+        "the result may fit this text and do worse on others"
     )
     assert calibrate.note(few, asked, widest=8).endswith(f"of 1 text; {few.requested} were requested")
 

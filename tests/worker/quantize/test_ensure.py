@@ -233,7 +233,7 @@ def test_one_short_sentence_calibrates_with_a_warning(tiny: Callable[[str], Prof
     options = "method: gptq, group_size: 64, calibration: {dataset: [Hello.]}"
     record = ensure.ensure(tiny(options), ignore).record
     assert 0 < record.calibration_tokens < 11  # fewer than GPTQModel would take by itself
-    assert any("the model will know this text and lose others" in note for note in record.notes)
+    assert any("the result may fit this text and do worse on others" in note for note in record.notes)
 
 
 @pytest.mark.parametrize(
