@@ -31,6 +31,7 @@ COMMANDS = {
     "plan": "Check whether profiles fit in memory, without loading anything.",
     "bench": "Measure speed and memory over context lengths and batch sizes.",
     "eval": "Measure how far quantized models are from a reference on a text.",
+    "pick": "The fastest quantization of a model that is good enough.",
     "arena": "Vote blind on the answers to a file of prompts.",
     "leaderboard": "Rank profiles by your blind votes.",
     "quantize": "Quantize a profile's model and keep the checkpoint.",

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import click
 
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import limit_options, overwrite_option, set_option
+from engine.cli.options import LimitOptions, limit_options, limits_of, overwrite_option, set_option
 from engine.cli.profile_name import PROFILE
 from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
@@ -21,10 +21,10 @@ from engine.evaluation.report import Report
 from engine.evaluation.run import NO_GATE, Evaluation
 from engine.evaluation.settings import Scored, Settings
 from engine.jobs.sheet import Format
-from engine.stats.verdict import GOOD, Limits
+from engine.stats.verdict import GOOD
 
 
-class _Options(TypedDict):
+class _Options(LimitOptions):
     text: str
     window: int
     stride: int | None
@@ -35,11 +35,9 @@ class _Options(TypedDict):
     form: Format
     out: Path | None
     force: bool
-    max_kld: float | None
-    min_same_top: float | None
-    max_ppl_ratio: float | None
     baseline: Path | None
     junit: Path | None
+    noise: bool
     assignments: tuple[str, ...]
 
 
@@ -84,6 +82,11 @@ class _Options(TypedDict):
     metavar="FILE",
     help="An earlier JSON report: exit code 5 if a candidate is worse now.",
 )
+@click.option(
+    "--noise/--no-noise",
+    default=True,
+    help="With limits, first read the text with A in another precision; a limit below that is refused.",
+)
 @click.option("--junit", type=FILE, metavar="FILE", help="Write the gate's outcome as JUnit XML.")
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each model; {long_run.HOW}")
@@ -113,6 +116,9 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     if junit:
         tables.write(gates.junit(report), junit)
     code = exit_code(report)
+    if job.failure and not report.reference.error:
+        print_error(job.failure.message, job.failure.hint)
+        code = ExitCode.BAD_INPUT
     if gate and code == ExitCode.DONE and not interrupted:
         code = _passed(report)
     return long_run.exit_code(code, out, interrupted=interrupted)
@@ -128,17 +134,13 @@ def _passed(report: Report) -> ExitCode:
 
 def _gate(options: _Options, wanted: Settings) -> Gate | None:
     """The gate that was asked for, if one was."""
-    limits = Limits(
-        max_kld=options["max_kld"],
-        min_same_top=options["min_same_top"],
-        max_ppl_ratio=options["max_ppl_ratio"],
-    )
+    limits = limits_of(options)
     known = baseline.read(options["baseline"]) if options["baseline"] else None
     if known:
         baseline.require_comparable(known, wanted)
-    if not (limits.are_given or known):
+    if not (limits or known):
         return None
-    return Gate(limits if limits.are_given else GOOD, known)
+    return Gate(limits or GOOD, known, with_noise=limits is not None and options["noise"])
 
 
 def exit_code(report: Report) -> ExitCode:

@@ -11,6 +11,7 @@ from engine.config import origin, profile, strict_yaml
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.session.schedule import AskedSchedule, Schedule
+from engine.stats.verdict import Limits
 from engine.units import parse_bytes
 
 SIDES = "AB"
@@ -87,6 +88,24 @@ _LIMITS = (
     _limit("--min-same-top", "PERCENT", "at least this share of equal first choices", most=100),
     _limit("--max-ppl-ratio", "RATIO", "at most this ratio to the reference's perplexity"),
 )
+
+
+class LimitOptions(TypedDict):
+    """What these options give a command."""
+
+    max_kld: float | None
+    min_same_top: float | None
+    max_ppl_ratio: float | None
+
+
+def limits_of(options: LimitOptions) -> Limits | None:
+    """The limits that were given; None where none was."""
+    limits = Limits(
+        max_kld=options["max_kld"],
+        min_same_top=options["min_same_top"],
+        max_ppl_ratio=options["max_ppl_ratio"],
+    )
+    return None if limits == Limits() else limits
 
 
 def limit_options(callback: Callback) -> Callback:

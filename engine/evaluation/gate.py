@@ -20,6 +20,8 @@ class Gate(Struct, frozen=True):
 
     limits: Limits = GOOD
     baseline: Baseline | None = None
+    with_noise: bool = False
+    """Measure the noise floor first, and refuse limits below it."""
 
 
 def shut_by(report: Report) -> list[str]:

@@ -61,6 +61,8 @@ class Report(Struct, frozen=True, kw_only=True):
     candidates: tuple[Row, ...]
     """In the order they were named."""
     notes: tuple[str, ...] = ()
+    noise: Row | None = None
+    """The reference in another precision, as a candidate: the noise floor, where it was to be measured."""
     limits: Limits = GOOD
     """What decides whether a candidate is good enough."""
     changes: tuple[Change, ...] = ()

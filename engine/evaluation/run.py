@@ -14,6 +14,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from engine import paths
+from engine.evaluation import noise
 from engine.evaluation import settings as texts
 from engine.evaluation.baseline import changes
 from engine.evaluation.gate import Gate
@@ -65,6 +66,8 @@ class Evaluation(Job):
         self._reference, *self._candidates = [
             Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
         ]
+        twin = noise.twin(settings.profiles[0]) if gate.with_noise else None
+        self._noise = Side(twin) if twin else None
         self._notes: list[str] = []
         self._reading = Reading(settings, self.emit)
 
@@ -77,6 +80,7 @@ class Evaluation(Job):
             reference=self._reference.row(None),
             candidates=tuple(side.row(self._reference.scores) for side in self._candidates),
             notes=tuple(self._notes),
+            noise=self._noise.row(self._reference.scores) if self._noise else None,
             limits=self._gate.limits,
             versions=info.versions if info else {},
             hardware=info.device_name if info else "",
@@ -91,23 +95,33 @@ class Evaluation(Job):
 
     @property
     def failure(self) -> Failure | None:
-        """The reference's: without it nobody can be compared."""
-        failed = self._reference.failure
+        """The reference's: without it nobody can be compared. Or limits that nothing can keep to."""
+        failed = self._reference.failure or self._refused
         return failed.failure if failed else None
+
+    @property
+    def _refused(self) -> Failed | None:
+        report = self.report
+        return noise.refusal(report.limits, report.noise) if report.noise and report.noise.complete else None
+
+    @property
+    def _read_along(self) -> list[Side]:
+        """Who is compared with the reference: its twin first, because limits may be below the noise."""
+        return [*([self._noise] if self._noise else []), *self._candidates]
 
     async def _work(self) -> None:
         try:
             if await self._reading.open(self._reference) and self._reference.text:
                 await self._compare(self._reference.text)
         finally:
-            await asyncio.gather(*(side.close() for side in (self._reference, *self._candidates)))
+            await asyncio.gather(*(side.close() for side in (self._reference, *self._read_along)))
 
     async def _compare(self, text: Text) -> None:
         """Hold the reference's logits, or have it read along."""
         total_bytes = text.convention.scored_tokens * self._reference.row_bytes
         if total_bytes <= min(self._held_bytes, HELD_SHARE * hardware.free_by_device()["cpu"]):
             with SharedFile.in_memory(total_bytes) as held:
-                await self._one_after_the_other(text, held, self._candidates)
+                await self._one_after_the_other(text, held, self._read_along)
         else:
             await self._side_by_side(text, total_bytes)
 
@@ -124,6 +138,8 @@ class Evaluation(Job):
             logits[piece.at] = scored.logits
         await self._end(reference)
         for index, candidate in enumerate(candidates):
+            if not self._wants(candidate):
+                continue
             self._reading.expect(text, passes=len(candidates) - index)
             await self._alone(candidate, logits)
 
@@ -137,9 +153,12 @@ class Evaluation(Job):
 
     async def _side_by_side(self, text: Text, total_bytes: int) -> None:
         """Piece by piece, the reference and then the candidate; where both do not fit, through the disk."""
-        waiting = list(self._candidates)
+        waiting = self._read_along
         with SharedFile.in_memory(min(total_bytes, PIECE_BYTES)) as shared:
             while waiting and self._together and fits_memory(self._reference, waiting[0]):
+                if not self._wants(waiting[0]):
+                    waiting.pop(0)
+                    continue
                 self._reading.expect(text, passes=2 * len(waiting))
                 await self._beside(waiting[0], shared.place())
                 if waiting[0].failure and waiting[0].failure.kind in CROWDED:
@@ -147,7 +166,7 @@ class Evaluation(Job):
                 await self._end(waiting.pop(0))
                 if self._reference.failure:
                     return
-        if len(waiting) < len(self._candidates):
+        if len(waiting) < len(self._read_along):
             self._note(AGAIN.format(bytes_text(total_bytes)))
         if waiting:
             await self._over_disk(text, total_bytes, waiting)
@@ -180,6 +199,10 @@ class Evaluation(Job):
             side.failure = too_large(text.convention.tokens, total_bytes, self._disk_bytes)
             await self._end(side)
         await self._end(self._reference)
+
+    def _wants(self, side: Side) -> bool:
+        """Whether a candidate is still to be read, by what is known of those before it."""
+        return self._refused is None
 
     async def _end(self, side: Side) -> None:
         await side.close()

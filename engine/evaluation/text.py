@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from engine.evaluation import noise
 from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
 from engine.jobs.sheet import Sheet
@@ -65,7 +66,9 @@ def remarks(report: Report) -> list[str]:
     own = [
         note if len(names) == len(rows) else f"{', '.join(names)}: {note}" for note, names in owners.items()
     ]
-    return [*report.notes, *own]
+    measured = report.noise and (report.noise.complete or report.noise.error)
+    floor = [noise.line(report.noise)] if report.noise and measured else []
+    return [*report.notes, *floor, *own]
 
 
 def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) -> dict[str, Cell]:

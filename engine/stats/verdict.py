@@ -35,11 +35,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     """In per cent."""
     max_ppl_ratio: float | None = None
 
-    @property
-    def are_given(self) -> bool:
-        """Whether there is any."""
-        return (self.max_kld, self.min_same_top, self.max_ppl_ratio) != (None, None, None)
-
 
 NEAR_LOSSLESS = Limits(max_kld=0.02, min_same_top=95.0, max_ppl_ratio=1.01)
 """As Q5_K_M and what is finer: KLD 0.011 and less, ratio 1.009; Q6_K has 96.0 % same top."""
