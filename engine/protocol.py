@@ -430,6 +430,12 @@ class Scored(_Event, frozen=True, tag="scored"):
     """The likeliest token at each position."""
     klds: tuple[float, ...] = ()
     """KL(reference ‖ this model) over the vocabulary, in nats, where a reference was given."""
+    margins: tuple[float, ...] = ()
+    """How much likelier, in nats, the reference's first choice is than its second one, by this model."""
+    reference_margins: tuple[float, ...] = ()
+    """The same by the reference."""
+    reference_rounding: tuple[float, ...] = ()
+    """One rounding step of the reference's largest logit at each position."""
     top_ids: tuple[tuple[int, ...], ...] = ()
     top_log_probs: tuple[tuple[float, ...], ...] = ()
     pieces: dict[int, str] = {}

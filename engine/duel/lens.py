@@ -20,6 +20,8 @@ from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered
 from engine.session.client import Session
 from engine.stats import fidelity
+from engine.stats.margins import Margins
+from engine.stats.margins import margins as margins_of
 
 Found = TypeVar("Found")
 
@@ -82,6 +84,8 @@ class Reading(Struct, frozen=True, kw_only=True):
     kld_stderr: float
     different_top: tuple[int, ...]
     """Indices at which the models' most likely tokens differ."""
+    margins: Margins | None = None
+    """What B keeps of A's margins; None where A is never decided, and in records of older versions."""
 
     @property
     def text(self) -> str:
@@ -213,8 +217,11 @@ def _reading(side: int, passage: Passage, said: tuple[TokenScores, TokenScores])
         for index, token_id in enumerate(ids)
     )
     mean, stderr = fidelity.estimate(said[1].klds)
+    kept = margins_of(said[1].reference_margins, said[1].margins, said[1].reference_rounding)
     different = tuple(token.index for token in tokens if token.differs)
-    return Reading(side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, different_top=different)
+    return Reading(
+        side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, different_top=different, margins=kept
+    )
 
 
 def _views(said: TokenScores) -> list[View]:

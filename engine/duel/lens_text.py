@@ -3,10 +3,15 @@ and how hot a token is on a heat map."""
 
 from engine.duel.lens import Lens, NoLens, Reading
 from engine.sanitize import visible
+from engine.stats.fidelity import Figures, kld, share_error
+from engine.stats.margins import Margins
+from engine.stats.verdict import GOOD, Limits, verdict
+from engine.stats.verdict_text import sentence
 
 NAMES = "AB"
 HOTTEST_NATS = 5.0  # a probability of 0.7 %
 HEAT_STEPS = 6
+LIMITS = Limits(max_kld=GOOD.max_kld, min_same_top=GOOD.min_same_top)
 
 
 def lines(found: Lens | NoLens) -> list[str]:
@@ -14,7 +19,22 @@ def lines(found: Lens | NoLens) -> list[str]:
     if isinstance(found, NoLens):
         return [f"Lens: none, {found.message}" + (f" ({found.hint})" if found.hint else "")]
     diverged = [f"Token {found.verdict.index + 1}: {_shown(found.verdict.text)}"] if found.verdict else []
-    return [*diverged, *map(_reading, found.readings), *found.notes]
+    return [*diverged, *map(_reading, found.readings), good_enough(found.summary), *found.notes]
+
+
+def good_enough(reading: Reading) -> str:
+    """The verdict on B by one answer, which mostly is too little for one; `eval` reads a text."""
+    count = len(reading.tokens)
+    same = count - len(reading.different_top)
+    figures = Figures(
+        tokens=count,
+        kld=kld([token.kld for token in reading.tokens]),
+        same_top=100 * same / max(1, count),
+        same_top_stderr=100 * share_error(same, count),
+    )
+    found = verdict(figures, LIMITS)
+    more = "; `quantduel eval` decides, on a text" if found.decision == "undecided" else ""
+    return f"B, on {count} tokens of this prompt: {sentence(figures, found, LIMITS)}{more}"
 
 
 def heat_step(surprise_nats: float) -> int:
@@ -25,7 +45,14 @@ def heat_step(surprise_nats: float) -> int:
 
 def _reading(reading: Reading) -> str:
     kld = f"mean KLD {reading.mean_kld:.3g} ± {reading.kld_stderr:.2g} nats"
-    return f"{NAMES[reading.side]}'s answer through both models: {kld}, {reading.text}"
+    kept = f", {margins_text(reading.margins)}" if reading.margins else ""
+    return f"{NAMES[reading.side]}'s answer through both models: {kld}, {reading.text}{kept}"
+
+
+def margins_text(found: Margins) -> str:
+    """`B keeps 0.98 of A's margins, 1 of 42 fall below the noise`."""
+    lost = round(found.lost * found.decided / 100)
+    return f"B keeps {found.kept:.2f} of A's margins, {lost} of {found.decided} fall below the noise"
 
 
 def _shown(text: str) -> str:

@@ -16,6 +16,9 @@ class TokenScores(Struct, frozen=True, kw_only=True):
 
     log_probs: tuple[float, ...] = ()
     klds: tuple[float, ...] = ()
+    margins: tuple[float, ...] = ()
+    reference_margins: tuple[float, ...] = ()
+    reference_rounding: tuple[float, ...] = ()
     top_ids: tuple[tuple[int, ...], ...] = ()
     top_log_probs: tuple[tuple[float, ...], ...] = ()
     rounding: tuple[float, ...] = ()
@@ -26,6 +29,9 @@ class TokenScores(Struct, frozen=True, kw_only=True):
         return TokenScores(
             log_probs=self.log_probs + scored.log_probs,
             klds=self.klds + scored.klds,
+            margins=self.margins + scored.margins,
+            reference_margins=self.reference_margins + scored.reference_margins,
+            reference_rounding=self.reference_rounding + scored.reference_rounding,
             top_ids=self.top_ids + scored.top_ids,
             top_log_probs=self.top_log_probs + scored.top_log_probs,
             rounding=self.rounding + scored.rounding,

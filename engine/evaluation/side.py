@@ -107,6 +107,7 @@ class Side:
         self._read_ns += result.read_ns
         if piece.at == len(self.scores):
             self.scores.add(result.log_probs, result.first_choices, result.klds)
+            self.scores.add_margins(result.margins, result.reference_margins, result.reference_rounding)
         return result
 
     async def start_anew(self) -> None:

@@ -12,10 +12,12 @@ from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
 from engine.jobs.sheet import Sheet
 from engine.stats.fidelity import Kld
+from engine.stats.margins import Margins
 from engine.tables import Cell
 from engine.units import MISSING, bytes_text, with_error
 
 UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
+MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
 PARETO = "★"
 PARETO_MEANS = f"{PARETO} no other model here is at least as near, as fast and as small"
 
@@ -52,7 +54,7 @@ def heading(report: Report) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     convention = report.convention.line if report.convention else ""
     starred = PARETO_MEANS if any(each.pareto for each in judged(report)) else ""
-    lines = (report.hardware, versions, convention, UNITS, starred)
+    lines = (report.hardware, versions, convention, UNITS, MARGINS, starred)
     return [line for line in lines if line]
 
 
@@ -84,6 +86,7 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "max": f"{kld.max:.3g}" if kld else MISSING,
         "same top": with_error(row.same_top, row.same_top_stderr, " %"),
         "RMS Δp": with_error(row.rms_dp, row.rms_dp_stderr, " %"),
+        "margins kept": _margins_text(row.margins),
         "perplexity": with_error(row.perplexity, row.perplexity_stderr),
         "ratio": with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
         "weights": bytes_text(row.weights_bytes),
@@ -92,10 +95,19 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
     }
 
 
+def _margins_text(found: Margins | None) -> str:
+    """`0.98, 1.2 % lost`."""
+    return f"{found.kept:.2f}, {found.lost:.1f} % lost" if found else MISSING
+
+
 def numbers(row: Row, report: Report) -> dict[str, Cell]:
     """A row for machines that cannot read JSON."""
     found = _verdict_on(row, report)
     klds = {f"kld_{name}": getattr(row.kld, name) if row.kld else None for name in Kld.__struct_fields__}
+    margins = {
+        f"margins_{name}": getattr(row.margins, name) if row.margins else None
+        for name in Margins.__struct_fields__
+    }
     names = (
         "tokens",
         "perplexity",
@@ -121,6 +133,7 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         "grade": found.verdict.grade if found else None,
         "pareto": found.pareto if found else None,
         **klds,
+        **margins,
         **{name: getattr(row, name) for name in names},
         "error": row.error.message if row.error else "",
     }

@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from engine.evaluation.report import Report, Row
-from engine.stats.verdict import GOOD, Check, Decision, Limits, Verdict, verdict
-from engine.units import with_error
-
-UNIT = {"KLD": "", "same top": " %", "perplexity ratio": ""}
+from engine.stats.verdict import Decision, Verdict, verdict
+from engine.stats.verdict_text import headline, sentence
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -49,52 +47,19 @@ def pareto(rows: Sequence[Row]) -> set[str]:
     }
 
 
-def headline(found: Verdict, limits: Limits) -> str:
-    """The verdict in a word or two; what passes by other limits than the usual ones has its grade with it."""
-    if all(check.value is None for check in found.checks):
-        return "no verdict"
-    if found.decision != "good enough":
-        return found.decision
-    if found.grade in {"identical", "near lossless"}:
-        return found.grade
-    return "good enough" if limits == GOOD or found.grade == "good" else f"within the limits, {found.grade}"
-
-
 def _judged(row: Row, report: Report, is_best: bool) -> Judged:
     found = verdict(row, report.limits)
     more = _more_tokens(found, report)
-    head = headline(found, report.limits)
-    text = f"{head}: {', '.join(_reasons(row, found))}"
+    text = sentence(row, found, report.limits)
     gains = ", ".join(_gains(row, report.reference))
     return Judged(
         profile=row.profile,
         verdict=found,
         more_tokens=more,
         pareto=is_best,
-        headline=head,
+        headline=headline(found, report.limits),
         text="; ".join(part for part in (text, gains, _outlook(found, more)) if part),
     )
-
-
-def _reasons(row: Row, found: Verdict) -> Iterator[str]:
-    """Every figure with its error, and the limit where it does not keep to it."""
-    limits = {check.figure: _limit_text(check) for check in found.checks}
-    if row.kld is None:
-        yield "not compared with the reference" if row.tokens else "nothing was measured"
-        return
-    yield f"KLD {with_error(row.kld.mean, row.kld.stderr)}{limits.get('KLD', '')}"
-    yield f"same top {with_error(row.same_top, row.same_top_stderr, ' %')}{limits.get('same top', '')}"
-    ratio = with_error(row.perplexity_ratio, row.perplexity_ratio_stderr)
-    yield f"perplexity × {ratio}{limits.get('perplexity ratio', '')}"
-
-
-def _limit_text(check: Check) -> str:
-    """` (at most 0.05)`; nothing for what is within it."""
-    if check.outcome == "within":
-        return ""
-    bound = "at least" if check.figure == "same top" else "at most"
-    limit = f"{bound} {check.limit:g}{UNIT[check.figure]}"
-    return f" ({limit}: the error bars do not decide)" if check.outcome == "undecided" else f" ({limit})"
 
 
 def _gains(row: Row, reference: Row) -> Iterator[str]:

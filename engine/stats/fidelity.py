@@ -11,6 +11,8 @@ from operator import eq, mul, sub
 
 from msgspec import Struct
 
+from engine.stats.margins import Margins, margins
+
 PERCENT = 100.0
 
 
@@ -52,6 +54,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     mean_dp: float | None = None
     """The mean of that change: below 0 the candidate knows the text less well. Percentage points."""
     mean_dp_stderr: float | None = None
+    margins: Margins | None = None
+    """What is kept of the reference's margins between its first two choices."""
 
 
 class Scores:
@@ -63,6 +67,10 @@ class Scores:
         self.first_choices = array("l")
         self.klds = array("f")
         """Against the reference; empty where there is none."""
+        self.margins = array("f")
+        """Between the reference's first two choices, in nats; empty where there is no reference."""
+        self.reference_margins = array("f")
+        self.reference_rounding = array("f")
 
     def add(
         self, log_probs: Iterable[float], first_choices: Iterable[int], klds: Iterable[float] = ()
@@ -71,6 +79,14 @@ class Scores:
         self.log_probs.extend(log_probs)
         self.first_choices.extend(first_choices)
         self.klds.extend(klds)
+
+    def add_margins(
+        self, margins: Iterable[float], reference: Iterable[float], rounding: Iterable[float]
+    ) -> None:
+        """Take this model's margins at the next positions, the reference's, and the rounding in these."""
+        self.margins.extend(margins)
+        self.reference_margins.extend(reference)
+        self.reference_rounding.extend(rounding)
 
     def __len__(self) -> int:
         return len(self.log_probs)
@@ -112,6 +128,7 @@ def against(scores: Scores, reference: Scores) -> Figures:
         rms_dp_stderr=rms_dp_stderr * PERCENT,
         mean_dp=mean_dp * PERCENT,
         mean_dp_stderr=mean_dp_stderr * PERCENT,
+        margins=margins(scores.reference_margins, scores.margins, scores.reference_rounding),
     )
 
 
@@ -143,10 +160,16 @@ def estimate(values: Sequence[float]) -> tuple[float, float]:
     return mean, math.sqrt(math.fsum(map(mul, deviations, deviations)) / (count - 1) / count)
 
 
+def share_error(hits: int, count: int) -> float:
+    """The binomial error of a share: √(p (1 − p) / (n − 1))."""
+    share = hits / max(1, count)
+    return math.sqrt(share * (1 - share) / max(1, count - 1))
+
+
 def _share(hits: Iterable[bool], count: int) -> tuple[float, float]:
-    """How many of `count`, and the binomial error √(p (1 − p) / (n − 1))."""
-    share = sum(hits) / count
-    return share, math.sqrt(share * (1 - share) / max(1, count - 1))
+    """How many of `count`, and the binomial error."""
+    found = sum(hits)
+    return found / count, share_error(found, count)
 
 
 def _rms(values: Sequence[float]) -> tuple[float, float]:

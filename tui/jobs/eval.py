@@ -24,6 +24,7 @@ WIDTHS = {
     "max": 5,
     "same top": 13,
     "RMS Δp": 13,
+    "margins kept": 17,
     "perplexity": 13,
     "ratio": 14,
     "weights": 10,

@@ -21,6 +21,7 @@ from engine.worker.interrupt import CancelledError, interruptible
 from engine.worker.load import LoadedModel
 from engine.worker.measure.logits_file import Exchange
 
+LARGEST_LOGIT = 1e4  # beyond it nothing is left of the other tokens
 SLICE_BYTES = 32 << 20  # of float32 logits that are worked on at once
 
 
@@ -77,6 +78,9 @@ class _Found:
     log_probs: list[float] = field(default_factory=list)
     first_choices: list[int] = field(default_factory=list)
     klds: list[float] = field(default_factory=list)
+    margins: list[float] = field(default_factory=list)
+    reference_margins: list[float] = field(default_factory=list)
+    reference_rounding: list[float] = field(default_factory=list)
     top_ids: list[tuple[int, ...]] = field(default_factory=list)
     top_log_probs: list[tuple[float, ...]] = field(default_factory=list)
     rounding: list[float] = field(default_factory=list)
@@ -101,12 +105,20 @@ class _Found:
         self.log_probs += log_p.gather(1, targets[:, None])[:, 0].tolist()
         self.first_choices += logits.argmax(dim=-1).tolist()
         if reference is not None:
-            self.klds += divergence(log_softmax(reference.to(logits.device)), log_p).tolist()
+            self.compare(logits, log_p, reference.to(logits.device))
         if self.top:
             best = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
             self.top_ids += map(tuple, best.indices.tolist())
             self.top_log_probs += map(tuple, log_p.gather(1, best.indices).tolist())
             self.rounding += rounding_step(best.values[:, 0]).tolist()
+
+    def compare(self, logits: Tensor, log_p: Tensor, reference: Tensor) -> None:
+        """Take a slice against the reference's logits: all are [n, vocabulary]."""
+        self.klds += divergence(log_softmax(reference), log_p).tolist()
+        best = reference.topk(2, dim=-1)  # values and indices [n, 2]
+        self.margins += margin(logits.gather(1, best.indices))
+        self.reference_margins += margin(best.values)
+        self.reference_rounding += rounding_step(best.values[:, 0]).tolist()
 
     def require_numbers(self) -> None:
         """GenerationError where a figure is not finite: an overflow, or a token without any probability."""
@@ -128,6 +140,9 @@ class _Found:
             log_probs=tuple(self.log_probs),
             first_choices=tuple(self.first_choices),
             klds=tuple(self.klds),
+            margins=tuple(self.margins),
+            reference_margins=tuple(self.reference_margins),
+            reference_rounding=tuple(self.reference_rounding),
             top_ids=tuple(self.top_ids),
             top_log_probs=tuple(self.top_log_probs),
             pieces=pieces,
@@ -147,6 +162,13 @@ def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p ‖ q) at each position [n], in nats: the sum of p (ln p - ln q); where p is 0 nothing is added."""
     terms = log_p.exp() * (log_p - log_q)
     return terms.masked_fill_(log_p == -torch.inf, 0).sum(dim=-1, dtype=torch.float64)
+
+
+def margin(pairs: Tensor) -> list[float]:
+    """The first of each pair of logits [n, 2] less the second, in nats; bounded where one is ruled out."""
+    pairs = pairs.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+    found: list[float] = (pairs[:, 0] - pairs[:, 1]).tolist()
+    return found
 
 
 def rounding_step(values: Tensor) -> Tensor:

@@ -72,6 +72,11 @@ async def test_divergence_differences_and_summary_agree_with_the_tokens(lens: Le
     assert all(token.kld > 0 for token in reading.tokens)
     different = [t.index for t in reading.tokens if t.views[0].top[0].token_id != t.views[1].top[0].token_id]
     assert list(reading.different_top) == different
+    assert reading.margins is not None and 0 < reading.margins.decided <= 12
+    assert any("of A's margins" in line for line in lens_text.lines(lens))
+    good_enough = lens_text.good_enough(reading)
+    assert good_enough.startswith("B, on 12 tokens of this prompt: undecided: KLD ")
+    assert good_enough.endswith("`quantduel eval` decides, on a text")
     first, *rest = lens_text.lines(lens)
     assert first.startswith(f"Token {lens.verdict.index + 1}: ") if lens.verdict else False
     assert "mean KLD" in rest[0] and f"top tokens differ at {len(different)} of 12" in rest[0]

@@ -255,3 +255,26 @@ def test_the_first_tokens_of_a_text_are_those_of_the_whole(
 def test_calibration_and_evaluation_share_no_topic() -> None:
     text = evaluation.whole("python-docs")
     assert not [topic for topic in python_docs(held_out=False) if topic in text]
+
+
+def test_margins_are_between_the_references_own_two_choices(shared: SharedFile) -> None:
+    passage = Passage(token_ids=TOKENS, first=1)
+    given = scored(tiny(), passage, write=shared.place())
+    found = scored(rounded(), passage, reference=given.logits)
+    reference, other = plain_log_probs(tiny(), TOKENS), plain_log_probs(rounded(), TOKENS)
+    best = reference.topk(2)
+    assert found.reference_margins == pytest.approx(
+        (best.values[:, 0] - best.values[:, 1]).tolist(), abs=1e-4
+    )
+    pairs = other.gather(1, best.indices)
+    assert found.margins == pytest.approx((pairs[:, 0] - pairs[:, 1]).tolist(), abs=1e-4)
+    assert min(found.margins) < 0 < min(found.reference_margins)
+    same = scored(tiny(), passage, reference=given.logits)
+    assert same.margins == same.reference_margins and set(same.reference_rounding) <= {
+        2.0**-k for k in range(20, 28)
+    }
+
+
+def test_a_margin_is_a_number_where_a_token_is_ruled_out() -> None:
+    pairs = torch.tensor([[1.0, -torch.inf], [-torch.inf, -torch.inf], [2.0, 0.5]])
+    assert score.margin(pairs) == [1e4 + 1, 0.0, 1.5]
