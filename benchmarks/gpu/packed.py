@@ -18,10 +18,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
-import engine
+from engine.config.sources import SHAPES
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
-SHAPES = Path(engine.__file__).parent / "shapes"
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)  # the column of each nibble, from the lowest
 SMALL = 1 << 22  # weights of a matrix whose dequantized values are kept
 

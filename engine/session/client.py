@@ -243,7 +243,9 @@ class Session:
                 await self._take(event)
             if self.info is None:
                 await _sweep_store()
-            lost = await self._with_advice(last_words(worker, self._ending, self._oom_kills))
+            is_limited = self.memory_limit_bytes is not None
+            words = last_words(worker, self._ending, self._oom_kills, is_limited=is_limited)
+            lost = await self._with_advice(words)
         finally:
             self._lost = lost
             with suppress(asyncio.QueueFull):  # then nobody waits: it comes after what is there

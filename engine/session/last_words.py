@@ -11,9 +11,12 @@ from engine.protocol import GPU_FAULT_EXIT_CODE, Failed, FailureKind
 from engine.session.worker_process import WorkerProcess
 
 
-def last_words(worker: WorkerProcess, ending: FailureKind | None, oom_kills: int | None) -> Failed:
+def last_words(
+    worker: WorkerProcess, ending: FailureKind | None, oom_kills: int | None, *, is_limited: bool = False
+) -> Failed:
     """Of a worker that has ended. `ending` is why this side ended it, if it did; `oom_kills` are the kernel's
-    out-of-memory kills before it was started, None where they are not counted.
+    out-of-memory kills before it was started, None where they are not counted; `is_limited` where the user
+    limits its memory.
     """
     log = f"; log: {worker.log.path}" if worker.log.path else ""
     match ending:
@@ -23,17 +26,21 @@ def last_words(worker: WorkerProcess, ending: FailureKind | None, oom_kills: int
             message = "had not stopped yet and was killed"
             return Failed(kind="unresponsive", message=message, hint="load it again")
     hint = f"load it again{log}"
-    if _ran_out(worker, oom_kills):
+    if _ran_out(worker, oom_kills, is_limited):
         message = "the worker ran out of memory and was killed"
         return Failed(kind="out_of_memory", message=message, hint=hint)
     return Failed(kind="worker_lost", message=f"the worker {_end(worker, oom_kills)}", hint=hint)
 
 
-def _ran_out(worker: WorkerProcess, oom_kills: int | None) -> bool:
-    """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason."""
+def _ran_out(worker: WorkerProcess, oom_kills: int | None, is_limited: bool) -> bool:
+    """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason, and
+    within a limit OpenMP ends a process that has no room for a thread's stack.
+    """
     if worker.exit_code == -signal.SIGKILL and not worker.fault and oom_kills is not None:
         return (oom_kill.count() or 0) > oom_kills
-    return worker.exit_code == -signal.SIGABRT and any("bad_alloc" in line for line in worker.log.tail)
+    said = {-signal.SIGABRT: "bad_alloc", 1: "libgomp: Thread creation failed" if is_limited else None}
+    reason = said.get(worker.exit_code or 0)
+    return reason is not None and any(reason in line for line in worker.log.tail)
 
 
 def _end(worker: WorkerProcess, oom_kills: int | None) -> str:

@@ -78,7 +78,7 @@ async def test_memory_is_counted_and_back_after_the_worker(wait_until: WaitUntil
 
 async def test_memory_that_runs_out_while_loading_is_told_and_back(wait_until: WaitUntil) -> None:
     if not HAS_GPU:
-        session = Session(LARGE, memory_limit_bytes=500 * MIB)
+        session = Session(LARGE, memory_limit_bytes=700 * MIB)
         assert_out_of_memory((await events(session))[-1])
         await session.close()
         return

@@ -106,6 +106,16 @@ async def test_a_load_always_ends(
     assert "log: " in failed.hint
 
 
+@pytest.mark.parametrize(("limit_bytes", "kind"), [(1 << 30, "out_of_memory"), (None, "worker_lost")])
+async def test_a_limit_that_leaves_no_room_for_a_thread_is_a_lack_of_memory(
+    fake: Callable[..., Session], limit_bytes: int | None, kind: str
+) -> None:
+    session = fake("print('libgomp: Thread creation failed: …', file=sys.stderr); sys.exit(1)")
+    session.memory_limit_bytes = limit_bytes
+    failed = await last_of_load(session)
+    assert isinstance(failed, Failed) and failed.kind == kind
+
+
 async def test_half_a_line_can_be_cancelled(fake: Callable[..., Session]) -> None:
     session = fake("sys.stdout.write('{\"event\":'); sys.stdout.flush(); live()")
     loading = asyncio.ensure_future(collect(session.load()))
