@@ -30,8 +30,8 @@ def table(rows: Sequence[Row], width: int | None = None) -> str:
         return ""
     names = list(rows[0])
     cells = [
-        [_shown(name).replace("_", " ") for name in names],
-        *([_shown(row.get(n)) for n in names] for row in rows),
+        [shown(name).replace("_", " ") for name in names],
+        *([shown(row.get(n)) for n in names] for row in rows),
     ]
     widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
     right = [_is_number_column(rows, name) for name in names]
@@ -51,9 +51,9 @@ def markdown(rows: Sequence[Row]) -> str:
     names = list(rows[0])
     rules = ["--:" if _is_number_column(rows, name) else "---" for name in names]
     lines = [
-        [*map(_shown, names)],
+        [*map(shown, names)],
         rules,
-        *([_shown(row.get(n)).replace("|", "\\|") for n in names] for row in rows),
+        *([shown(row.get(n)).replace("|", "\\|") for n in names] for row in rows),
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -126,7 +126,8 @@ def _inert(cell: Cell) -> Cell:
     return ("'" if cell.startswith(FORMULA_STARTS) else "") + escaped(cell).replace("\n", r"\u000a")
 
 
-def _shown(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
+    """A cell as text: three digits, yes or no, `–` for nothing."""
     match cell:
         case None:
             return MISSING

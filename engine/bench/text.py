@@ -20,6 +20,7 @@ def sheet(document: Document) -> Sheet:
         numbers=[numbers(row) for row in document.rows],
         records=document.rows,
         document=document,
+        title="Bench of " + ", ".join(dict.fromkeys(row.profile for row in document.rows)),
     )
 
 

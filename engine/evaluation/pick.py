@@ -77,9 +77,9 @@ class Pick(Evaluation):
             "not_tried": [each._asdict() for each in self.declined],
         }
         not_tried = [f"{each.name}: not tried: {each.why}" for each in self.declined]
-        if found.rows:
-            not_tried += self._ending(choice)
-        return replace(found, below=[*found.below, *not_tried], document=document)
+        ending = self._ending(choice) if found.rows else []
+        below, verdicts = [*found.below, *not_tried], [*found.verdicts, *ending]
+        return replace(found, below=below, verdicts=verdicts, document=document)
 
     def _ending(self, choice: Choice | None) -> list[str]:
         if choice:

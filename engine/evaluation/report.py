@@ -67,6 +67,8 @@ class Report(Struct, frozen=True, kw_only=True):
     """What decides whether a candidate is good enough."""
     changes: tuple[Change, ...] = ()
     """Against the baseline, where there is one."""
+    settings: dict[str, str] = {}
+    """Each profile as YAML, by its name."""
     versions: dict[str, str] = {}
     hardware: str = ""
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from engine import paths
+from engine.config.profile import to_yaml
 from engine.evaluation import noise
 from engine.evaluation import settings as texts
 from engine.evaluation.baseline import changes
@@ -68,6 +69,7 @@ class Evaluation(Job):
         ]
         twin = noise.twin(settings.profiles[0]) if gate.with_noise else None
         self._noise = Side(twin) if twin else None
+        self._yaml = {profile.name: to_yaml(profile) for profile in settings.profiles}
         self._notes: list[str] = []
         self._reading = Reading(settings, self.emit)
 
@@ -82,6 +84,7 @@ class Evaluation(Job):
             notes=tuple(self._notes),
             noise=self._noise.row(self._reference.scores) if self._noise else None,
             limits=self._gate.limits,
+            settings=self._yaml,
             versions=info.versions if info else {},
             hardware=info.device_name if info else "",
         )

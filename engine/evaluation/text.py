@@ -3,6 +3,7 @@
 Rows for reading rank the candidates; the others are in the order they were named.
 """
 
+import math
 from collections.abc import Iterator
 
 import msgspec
@@ -10,11 +11,12 @@ import msgspec
 from engine.evaluation import noise
 from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
+from engine.jobs.plot import Plot, Point
 from engine.jobs.sheet import Sheet
 from engine.stats.fidelity import Kld
 from engine.stats.margins import Margins
 from engine.tables import Cell
-from engine.units import MISSING, bytes_text, with_error
+from engine.units import MIB, MISSING, bytes_text, with_error
 
 UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
 MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
@@ -29,7 +31,11 @@ def sheet(report: Report) -> Sheet:
     return Sheet(
         above=heading(report) if is_begun else (),
         rows=readable(report) if is_begun else (),
-        below=[*remarks(report), *verdict_lines(report)],
+        below=remarks(report),
+        verdicts=verdict_lines(report),
+        title=title(report),
+        plots=plots(report),
+        settings=report.settings,
         numbers=[numbers(row, report) for row in rows],
         records=[_record(row, report) for row in rows],
         document=_document(report),
@@ -41,6 +47,27 @@ def readable(report: Report) -> list[dict[str, Cell]]:
     found = {each.profile: each for each in judged(report)}
     candidates = (cells(row, found.get(row.profile)) for row in report.ranked)
     return [cells(report.reference, is_reference=True), *candidates]
+
+
+def title(report: Report) -> str:
+    """`smollm2-int8, smollm2-nf4 against smollm2-bf16`."""
+    return f"{', '.join(row.profile for row in report.candidates)} against {report.reference.profile}"
+
+
+def plots(report: Report) -> list[Plot]:
+    """KLD against size and against speed."""
+    sizes = [_point(row, row.weights_bytes and row.weights_bytes / MIB) for row in report.candidates]
+    speeds = [_point(row, row.decode_tok_s) for row in report.candidates]
+    return [
+        Plot(title="KLD, nats, against weights", x_name="MiB", points=tuple(filter(None, sizes))),
+        Plot(title="KLD, nats, against decode", x_name="tok/s", points=tuple(filter(None, speeds))),
+    ]
+
+
+def _point(row: Row, x: float | None) -> Point | None:
+    if x is None or row.kld is None or not 0 < row.kld.mean < math.inf:
+        return None
+    return Point(row.profile, x, row.kld.mean, row.kld.stderr)
 
 
 def verdict_lines(report: Report) -> list[str]:

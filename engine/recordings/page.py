@@ -3,14 +3,14 @@
 What a model wrote is text in it, as it was written; the page's own policy forbids whatever might get through.
 """
 
-from pathlib import Path
-
+from engine import html
 from engine.definitions import DEFINITIONS
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, Reading, Token, View
 from engine.duel.lens_text import HEAT_STEPS, HOTTEST_NATS, heat_step
 from engine.duel.lens_text import lines as lens_lines
+from engine.html import Child, Html, element, joined
 from engine.recordings.figures import (
     LETTERS,
     Figure,
@@ -20,13 +20,10 @@ from engine.recordings.figures import (
     figures,
     remarks,
 )
-from engine.recordings.html import Child, Html, element, joined
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.units import MISSING, time_text
 
-STYLE = Path(__file__).with_name("page.css")
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 MARK = "◆"
 TOP_SHOWN = 3
 
@@ -34,15 +31,7 @@ TOP_SHOWN = 3
 def page(recording: Recording) -> str:
     """The whole duel."""
     title = recording.title or "A duel"
-    body = element("main", _head(recording, title), *_turns(recording), _models(recording), _definitions())
-    head = joined(
-        Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'),
-        element("title", f"{title} · QuantDuel"),
-        element("style", Html(STYLE.read_text(encoding="utf-8"))),
-    )
-    return "<!doctype html>\n" + element("html", element("head", head), element("body", body), lang="en")
+    return html.page(title, _head(recording, title), *_turns(recording), _models(recording), _definitions())
 
 
 def _head(recording: Recording, title: str) -> Html:
