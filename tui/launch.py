@@ -1,8 +1,8 @@
 """What the command line and the user's settings chose for the screen. Data alone."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from msgspec import Struct
 from textual.message import Message
 
 from engine.config.user_config import Config
@@ -24,8 +24,7 @@ class Chosen(Message):
         self.key, self.value = key, value
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(Struct, frozen=True):
     """How the duel begins."""
 
     named: tuple[str, str] = ("", "")

@@ -7,22 +7,26 @@ Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation f
 130 interrupted, 128 + n ended by signal n.
 """
 
+from __future__ import annotations
+
 import errno
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
 
 from engine import paths
 from engine.cli import process, terminal
 from engine.config.faults import nearest
 from engine.errors import ExitCode, InputError, QuantDuelError
 from engine.sanitize import is_text, without_userinfo
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
@@ -84,6 +88,8 @@ class Group(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands, and for the default one the profiles."""
+        from click.shell_completion import CompletionItem
+
         from engine.cli.profile_name import completions
 
         own = [
@@ -200,6 +206,8 @@ def main(default: click.Command | None = None, own: Mapping[str, Own] | None = N
     process.open_streams()
     process.end_in_order()
     if wanted := paths.completion():
+        from click.shell_completion import shell_complete  # what shells ask for alone
+
         sys.exit(shell_complete(build_group(default, own), {}, "quantduel", "_QUANTDUEL_COMPLETE", wanted))
     sys.exit(run(sys.argv[1:], default, own))
 

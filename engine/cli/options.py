@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Any, NamedTuple, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 import click
 
@@ -11,8 +11,10 @@ from engine.config import origin, profile, strict_yaml
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.session.schedule import AskedSchedule, Schedule
-from engine.stats.verdict import Limits
 from engine.units import parse_bytes
+
+if TYPE_CHECKING:
+    from engine.stats.verdict import Limits
 
 SIDES = "AB"
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -98,8 +100,10 @@ class LimitOptions(TypedDict):
     max_ppl_ratio: float | None
 
 
-def limits_of(options: LimitOptions) -> Limits | None:
+def limits_of(options: LimitOptions) -> "Limits | None":
     """The limits that were given; None where none was."""
+    from engine.stats.verdict import Limits  # the first picture does not wait for it
+
     limits = Limits(
         max_kld=options["max_kld"],
         min_same_top=options["min_same_top"],

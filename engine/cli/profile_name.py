@@ -1,7 +1,13 @@
 """The name of a profile as an argument: any text, which a shell completes by the profiles there are."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class ProfileName(click.ParamType[str]):
@@ -21,6 +27,8 @@ class ProfileName(click.ParamType[str]):
 
 def completions(incomplete: str) -> list[CompletionItem]:
     """What a profile's name can go on to."""
+    from click.shell_completion import CompletionItem
+
     from engine.config import profile
     from engine.errors import QuantDuelError
 

@@ -9,8 +9,8 @@ from engine.config.user_config import Config
 from engine.errors import ProfileError
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
-from tui.__main__ import _chosen, play
 from tui.app import QuantDuelApp
+from tui.commands.play import _chosen, play
 from tui.duel.keys import KEYS
 from tui.launch import Chosen, Launch
 from tui.output.driver import LowBandwidthDriver

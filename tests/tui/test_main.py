@@ -12,8 +12,8 @@ from engine.duel.overrides import Overrides
 from engine.errors import InputError
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
-from tui.__main__ import _chosen
-from tui.__main__ import play as command
+from tui.commands.play import _chosen
+from tui.commands.play import play as command
 from tui.launch import Launch
 
 ROOT = Path(__file__).parents[2]

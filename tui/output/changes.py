@@ -10,6 +10,7 @@ from rich.cells import get_character_cell_size
 from tui.output.cells import UNKNOWN, Cells, Place, Row
 from tui.output.pens import is_marked, of_blank, way
 
+WORD = frozenset(map(chr, range(0x21, 0x7F)))
 JUMP_FROM = 5  # unchanged cells; fewer are written again where the pen fits
 ERASE_FROM, ERASE_LAST = 12, 6  # blanks; the cursor stays before what is erased, which matters but at the end
 
@@ -54,28 +55,36 @@ class Writer:
             self._go((number, start))
             column = start
             while column < end:
-                blanks = self._erasable(row, column, end)
-                if blanks:
+                if blanks := self._erasable(row, column, end):
                     self._erase(number, column, row.pens[column], blanks)
+                    column += blanks
+                elif word := _word(row, column, end):
+                    self._write_word(number, column, word, row)
+                    column += len(word)
                 else:
                     self._write(number, column, row)
-                column += blanks or 1
+                    column += 1
         shown.texts[: len(row.texts)], shown.pens[: len(row.pens)] = row.texts, row.pens
 
     def _stretches(self, row: Row, changed: list[int]) -> list[tuple[int, int]]:
         """The changed columns in stretches that are written without a jump."""
         found: list[tuple[int, int]] = []
+        begun, end = 0, -JUMP_FROM - 1  # of the stretch that grows
         for column in changed:
-            if found and column <= found[-1][1] + JUMP_FROM and _one_pen(row, found[-1][1] - 1, column):
-                found[-1] = (found[-1][0], column + 1)
-            else:
-                found.append((column, column + 1))
+            if column <= end + JUMP_FROM and _one_pen(row, end - 1, column):
+                end = column + 1
+                continue
+            if end > 0:
+                found.append((begun, end))
+            begun, end = column, column + 1
+        if end > 0:
+            found.append((begun, end))
         return found
 
     def _erasable(self, row: Row, start: int, end: int) -> int:
         """How many blanks from here on are better erased than written."""
         pen, column = row.pens[start], start
-        if not self._erases or is_marked(pen):
+        if row.texts[start] != " " or not self._erases or is_marked(pen):
             return 0
         while column < end and row.texts[column] == " " and row.pens[column] == pen:
             column += 1
@@ -91,6 +100,16 @@ class Writer:
         if not (is_blank and self._pen is not None and of_blank(self._pen) == pen):
             self._written.append(way(self._pen, pen))
             self._pen = pen
+
+    def _write_word(self, number: int, column: int, word: str, row: Row) -> None:
+        self._go((number, column))
+        self._take(row.pens[column], is_blank=False)
+        self._written.append(word)
+        self._stand(number, column + len(word), row)
+
+    def _stand(self, number: int, column: int, row: Row) -> None:
+        """The cursor is there now; at the edge it may wait to wrap."""
+        self._place = (number, column) if column < len(row.texts) else None
 
     def _write(self, number: int, column: int, row: Row) -> None:
         text, pen = row.texts[column], row.pens[column]
@@ -110,8 +129,7 @@ class Writer:
             self._go((number, column + width))
             return
         self._written.append(text)
-        end = column + width
-        self._place = (number, end) if end < len(row.texts) else None  # at the edge it may wait to wrap
+        self._stand(number, column + width, row)
 
     def _go(self, place: Place) -> None:
         if place != self._place:
@@ -127,6 +145,8 @@ def _changed(row: Row, shown: Row) -> list[int]:
         for column, cell in enumerate(zip(texts, row.pens, shown.texts, shown.pens, strict=False))
         if cell[0] != cell[2] or cell[1] != cell[3]
     }
+    if "".join(texts).isascii() and "".join(shown.texts).isascii() and "" not in texts:
+        return sorted(columns)
     for column in list(columns):
         lead = column
         while lead > 0 and not texts[lead]:
@@ -141,6 +161,14 @@ def _changed(row: Row, shown: Row) -> list[int]:
     return sorted(columns)
 
 
+def _word(row: Row, start: int, end: int) -> str:
+    """The letters and signs of ASCII from here on that one pen writes."""
+    texts, pens, pen, column = row.texts, row.pens, row.pens[start], start
+    while column < end and texts[column] in WORD and pens[column] == pen:
+        column += 1
+    return "".join(texts[start:column])
+
+
 def is_doubtful(text: str) -> bool:
     """Whether terminals disagree about the width: clusters, and what may be an emoji."""
     return (
@@ -153,6 +181,8 @@ def is_doubtful(text: str) -> bool:
 def _one_pen(row: Row, start: int, end: int) -> bool:
     """Whether the cells from one to the other are known and can be written in the first one's pen."""
     pen = row.pens[start]
+    if end == start + 1 and row.pens[end] == pen:
+        return UNKNOWN not in row.texts[start:end]
     blank = of_blank(pen)
     return (
         all(

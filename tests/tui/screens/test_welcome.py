@@ -7,8 +7,8 @@ from textual.widgets import OptionList, Static
 
 from engine.config import profile
 from tests.tui.replay import Replay, wait_until
-from tui.__main__ import _is_first_start
 from tui.app import QuantDuelApp
+from tui.commands.play import _is_first_start
 from tui.launch import Launch
 from tui.screens.profiles import ProfilePicker
 from tui.screens.replay import ReplayBar, ReplayScreen

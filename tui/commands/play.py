@@ -1,0 +1,98 @@
+"""`quantduel [A] [B]`: the duel on the screen, as the settings file and the arguments have it."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Unpack
+
+import click
+
+from engine import paths
+from engine.cli.options import Settings, assigned, schedule_option, settings_options
+from engine.cli.profile_name import PROFILE
+from engine.config import origin, profile, user_config
+from engine.config.profile import Profile
+from engine.config.user_config import Config
+from engine.duel.overrides import Overrides
+from engine.session.schedule import AskedSchedule
+
+if TYPE_CHECKING:
+    from tui.launch import Launch
+
+
+class _Options(Settings):
+    schedule: AskedSchedule | None
+    theme: str | None
+    low_bandwidth: bool
+    prompt: str
+
+
+@click.command("quantduel")
+@click.argument("a", type=PROFILE, required=False)
+@click.argument("b", type=PROFILE, required=False)
+@click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as both are loaded.")
+@settings_options
+@schedule_option(default=None)
+@click.option("--low-bandwidth", is_flag=True, help="For slow lines: five pictures a second, no animation.")
+@click.option("--theme", metavar="NAME", help="The colours; Ctrl+P, Theme shows them all.")
+def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
+    """Open the duel on the screen. The commands that need none: `quantduel --help`."""
+    from tui import terminal
+
+    gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
+    terminal.guard()
+    config = user_config.read()
+    names = a or config.defaults.a, b or config.defaults.b
+    explains = _is_first_start(a, b, options)
+    profiles, launch = _chosen(names, config, options, explains=explains)  # a wrong name ends here
+    terminal.require()
+
+    from tui.app import QuantDuelApp
+
+    gc.freeze()
+    app = QuantDuelApp(*profiles, launch=launch)
+    app.configure(options["theme"] or "")
+    app.run()
+    return app.return_code or 0
+
+
+def _is_first_start(a: str | None, b: str | None, options: _Options) -> bool:
+    """Whether nothing is asked for, and nobody has used the screen here."""
+    asked = a or b or options["prompt"] or options["schedule"] or assigned(options)
+    return not asked and not paths.duels().exists() and not paths.user_config().exists()
+
+
+def _chosen(
+    names: tuple[str, str], config: Config, options: _Options, *, explains: bool = False
+) -> tuple[tuple[Profile, Profile], Launch]:
+    """The sides' profiles as they are loaded, and what holds on top of them."""
+    from tui.launch import Launch
+
+    for name in names if config.defaults.settings else ():
+        profile.changed(profile.find(name, code_allowed=True), config.defaults.settings, where=_file())
+    settings = {**config.defaults.settings, **assigned(options)}
+    launch = Launch(
+        named=names,
+        overrides=Overrides.of_settings(settings),
+        schedule=options["schedule"] or config.defaults.schedule,
+        prompt=options["prompt"],
+        low_bandwidth=options["low_bandwidth"] or config.low_bandwidth,
+        remarks=tuple(remark for name in dict.fromkeys(names) if (remark := origin.remark(name))),
+        config=config,
+        explains=explains,
+        keep=user_config.keep,
+    )
+    return (_profile(names[0], settings), _profile(names[1], settings)), launch
+
+
+def _file() -> str:
+    return str(paths.user_config())
+
+
+def _profile(name: str, settings: dict[str, object]) -> Profile:
+    """The profile with those of the settings that its load needs; ProfileError where one of them is wrong."""
+    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
+    if not settings:
+        return found
+    profile.changed(found, settings)
+    return profile.changed(found, Overrides.without_requests(settings))
