@@ -28,9 +28,7 @@ def line(row: Row) -> str:
         why = f": {row.error.message}" if row.error else ""
         return f"the noise floor was not measured{why}"
     kld, same = with_error(row.kld.mean, row.kld.stderr), with_error(row.same_top, row.same_top_stderr, " %")
-    return (
-        f"noise floor, {row.profile}: KLD {kld}, same top {same}; less than that no candidate can be held to"
-    )
+    return f"noise floor, {row.profile}: KLD {kld}, same top {same}; no limit can ask for less"
 
 
 def refusal(limits: Limits, row: Row) -> Failed | None:

@@ -80,3 +80,27 @@ async def test_leaving_early_keeps_the_figures_and_leaves_nothing_behind() -> No
     assert "not finished: 64 of 128 tokens scored" in sheets.text(text.sheet(report), "table")
     assert shared_files() == []
     assert set(psutil.Process().children()) <= before
+
+
+def test_a_gate_opens_for_what_is_good_enough_and_says_so_in_junit(tmp_path: Path) -> None:
+    args = ["eval", TINY, TINY, "--window", str(WINDOW), "--tokens", "256", "--no-speed", "--no-noise"]
+    junit, kept = tmp_path / "out.xml", tmp_path / "kept.json"
+    assert cli.run([*args, "--max-kld", "0.01", "--junit", str(junit), "--out", str(kept)]) == 0
+    assert 'tests="1" failures="0" errors="0"' in junit.read_text()
+    document = json.loads(kept.read_text())
+    assert document["verdicts"][0]["headline"] == "identical"
+    margins = document["candidates"][0]["margins"]
+    assert margins["kept"] == 1 and margins["lost"] == 0 and margins["decided"] > 0
+
+
+def test_a_limit_below_the_noise_floor_is_refused_before_a_candidate_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "kept.json"
+    args = ["eval", TINY, "random-tiny-nf4", "--window", str(WINDOW), "--tokens", "256", "--no-speed"]
+    assert cli.run([*args, "--max-kld", "1e-9", "--out", str(out)]) == 2
+    shown = capsys.readouterr()
+    assert "--max-kld 1e-09 is below the noise floor" in shown.err
+    assert f"noise floor, {TINY} in float32: KLD" in shown.out
+    (candidate,) = json.loads(out.read_text())["candidates"]
+    assert candidate["weights_bytes"] is None and candidate["error"] is None
