@@ -56,10 +56,10 @@ def speeds(token_ns: Sequence[int], slots: int = SPARK_SLOTS) -> tuple[float, ..
     return tuple(count * slots * NS / span_ns for count in counts)
 
 
-def sparkline(values: Sequence[float], width: int) -> str:
-    """The values in at most `width` characters, neighbours averaged; the highest is full."""
+def sparkline(values: Sequence[float], width: int, top: float = 0.0) -> str:
+    """The values in at most `width` characters, neighbours averaged; full is `top` or the highest."""
     values = _narrowed(values, width)
-    top = max(values, default=0.0)
+    top = max([top, *values])
     if top <= 0:
         return ""
     return "".join(SPARKS[min(len(SPARKS) - 1, int(value / top * len(SPARKS)))] for value in values)

@@ -36,6 +36,7 @@ from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
 from tui.widgets.prompt import HINT, Prompt
 from tui.widgets.side_tabs import SideTabs
+from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.top_bar import TopBar
 from tui.widgets.transcript import Transcript
 from tui.widgets.vitals import Vitals
@@ -151,7 +152,10 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @on(Pane.FiguresShown)
     def _show_both(self) -> None:
-        """What depends on both sides: the tabs, and the memory bars' common scale."""
+        """What depends on both sides: the tabs, and the common scales of memory and speed."""
+        speeds = [speed for side in self.sides if side.figures for speed in side.figures.speeds_tok_s]
+        for strip in self.query(SpeedStrip):
+            strip.top_tok_s = max(speeds, default=0.0)
         scale = scale_of([side.memory for side in self.sides])
         for bars in self.query(MemoryBars):
             bars.scale_bytes = scale

@@ -1,4 +1,4 @@
-"""How answers are read: folded, with thoughts, raw, word against word; found in, and copied out of.
+"""How answers are read: folded, with thoughts and notes, raw, word against word; found in, and copied out of.
 
 The duel's screen is the other half. Knows panes and transcripts; asks no model.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 AGAIN_S = 4.0  # within which another copy is of the next block of code
 NAMES: dict[View, str] = {
     "folded": "as Markdown",
-    "thoughts": "with thoughts",
+    "details": "with thoughts and notes",
     "raw": "as the model wrote it",
     "diff": "word against word",
 }
@@ -44,7 +44,7 @@ class Reading(Ending):
         """The side in view."""
 
     def action_view(self) -> None:
-        """Markdown, with thoughts, raw text, both answers word against word."""
+        """Markdown, with thoughts and notes, raw text, both answers word against word."""
         transcripts = [pane.transcript for pane in self.panes]
         ways = [view for view in VIEWS if all(_has(transcripts, view))]
         place = ways.index(self._view) if self._view in ways else 0
@@ -110,8 +110,8 @@ class Reading(Ending):
 def _has(transcripts: Sequence[Transcript], view: View) -> list[bool]:
     """Whether there is something to be shown this way."""
     match view:
-        case "thoughts":
-            return [any(transcript.has_thoughts for transcript in transcripts)]
+        case "details":
+            return [any(transcript.has_details for transcript in transcripts)]
         case "diff":
             return [bool(transcript.raw) for transcript in transcripts]
     return []

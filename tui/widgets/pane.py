@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
@@ -34,6 +36,7 @@ if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.duel.answer import Answer
 
 COLOURS = ("$primary", "$accent")
+FIGURE = re.compile(r"\d[\d.,]*")
 FIGURES_EVERY_S = 0.5  # figures that change faster cannot be read
 
 
@@ -54,7 +57,7 @@ class Pane(Vertical, Ending):
         self.index = index
         self.side = Side(profile)
         self._figures = Pacer(FIGURES_EVERY_S)
-        self._explained = False  # whether the user was told what bounds this model
+        self._told = ""  # what was told last after an answer, without its figures
 
     def ending(self) -> None:
         self._figures.stop()
@@ -95,9 +98,7 @@ class Pane(Vertical, Ending):
             case SidePutBy(why=why):
                 self.transcript.note(why)
             case LoadEnded(result=Loaded(info=info)):
-                self.transcript.note(model_text(info))
-                for note in info.notes:
-                    self.transcript.warn(note)
+                self.transcript.tell_more([model_text(info), *info.notes])
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
                 self._fail(failed)
             case SideAsked(prompt=prompt, number=number):
@@ -108,10 +109,9 @@ class Pane(Vertical, Ending):
                 self.transcript.grow(text, thoughts)
             case AnswerEnded(answer=answer):
                 self.transcript.end(answer)
-                for note in (answer.ending, *answer.end_notes):
-                    if note:
-                        self.transcript.warn(note)
-                self._tell_bandwidth(answer)
+                if answer.ending:
+                    self.transcript.warn(answer.ending)
+                self._tell_changes([*answer.end_notes, *bandwidth_notes(answer)])
                 if answer.failure:
                     self._fail(answer.failure)
         if isinstance(message, AnswerGrew):
@@ -135,9 +135,10 @@ class Pane(Vertical, Ending):
         if divergence is not None:
             self.transcript.mark(divergence)
         failed = answer.failure
-        for note in (answer.ending, *answer.end_notes, failed.message if failed else ""):
+        for note in (answer.ending, failed.message if failed else ""):
             if note:
                 self.transcript.note(note)
+        self._tell_changes(answer.end_notes)
 
     def show_figures(self) -> None:
         """Repaint everything but the conversation."""
@@ -148,21 +149,18 @@ class Pane(Vertical, Ending):
         self.query_one(MemoryBars).refresh()
 
     def _introduce(self, profile: Profile, words: str) -> None:
-        self._explained = False
+        self._told = ""
         self.transcript.leave()
         self.query_one(LoadProgress).begin()
         description = f": {profile.description}" if profile.description else ""
-        self.transcript.note(words + profile.name + description)
+        self.transcript.tell([words + profile.name + description])
 
-    def _tell_bandwidth(self, answer: Answer) -> None:
-        """What computed and how near to the memory's speed; what bounds it, the first time only."""
-        if answer.info is None or (found := answer.reached(answer.info)) is None:
-            return
-        how = "compiled" if answer.info.step == "compiled" else answer.decode
-        self.transcript.note(f"{answer.info.kernel}, {how} · {found.text}")
-        if found.reason and not self._explained:
-            self.transcript.note(found.reason)
-            self._explained = True
+    def _tell_changes(self, notes: Sequence[str]) -> None:
+        """What is told of an answer, where it is not what was told last; other figures alone are no news."""
+        told = FIGURE.sub("", "\n".join(notes))
+        if told != self._told and notes:
+            self.transcript.tell(notes)
+        self._told = told
 
     def _fail(self, failed: Failed) -> None:
         if failed.kind == "cancelled":
@@ -185,3 +183,11 @@ def model_text(info: ModelInfo) -> str:
         f"{info.threads} threads" if info.device == "cpu" else "",
     ]
     return " · ".join(part for part in parts if part)
+
+
+def bandwidth_notes(answer: Answer) -> list[str]:
+    """What computed and how near to the memory's speed, and what bounds it."""
+    if answer.info is None or (found := answer.reached(answer.info)) is None:
+        return []
+    how = "compiled" if answer.info.step == "compiled" else answer.decode
+    return [f"{answer.info.kernel}, {how} · {found.text}", *filter(None, [found.reason])]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from textual.content import Content
+from textual.reactive import reactive
 from textual.widgets import Static
 
 from engine.stats.metrics import Metrics
@@ -19,6 +20,9 @@ class SpeedStrip(Static):
     DEFAULT_CSS = """
     SpeedStrip { height: 2; padding: 0 2; text-wrap: nowrap; }
     """
+
+    top_tok_s: reactive[float] = reactive(0.0)
+    """What a full mark of the sparkline is: the highest of both sides, so that they compare."""
 
     def __init__(self, side: Side, colour: str) -> None:
         super().__init__()
@@ -50,7 +54,7 @@ class SpeedStrip(Static):
         ]
 
     def _spark(self, figures: Figures, room: int) -> Content:
-        spark = sparkline(figures.speeds_tok_s, room) if room > 3 else ""
+        spark = sparkline(figures.speeds_tok_s, room, self.top_tok_s) if room > 3 else ""
         return Content.assemble((spark, self._colour))
 
 

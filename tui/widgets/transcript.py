@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from engine.protocol import Failed
 from engine.sanitize import visible
+from tui.widgets.notes import Notes
 from tui.widgets.thoughts import Thoughts
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from tui.markdown.reply import Reply
 
 BY_HALVES = "-by-halves"  # a class of the application
-View = Literal["folded", "thoughts", "raw", "diff"]
+View = Literal["folded", "details", "raw", "diff"]
 VIEWS: tuple[View, ...] = get_args(View)
 LONGEST_PROMPT = 8_000  # characters that are shown of one: each picture of the screen lays out all of it
 
@@ -63,7 +64,7 @@ class Exchange(Vertical):
     def show_view(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
         """Markdown or plain text; `spans` of that are marked."""
         is_plain = bool(self.raw) and (view == "raw" or (view == "diff" and bool(spans)))
-        self.thoughts.open(view == "thoughts")
+        self.thoughts.open(view == "details")
         self.thoughts.set_class(is_plain, "-away")
         self.reply.display, self._raw.display = not is_plain, is_plain
         if is_plain:
@@ -100,6 +101,8 @@ class Transcript(VerticalScroll):
         self._exchanges: dict[int, Exchange] = {}
         self._exchange: Exchange | None = None  # what comes belongs to it
         self._found: Widget | None = None  # where the last search went
+        self._notes: Notes | None = None  # what was told last
+        self._shows_notes = False
 
     def compose(self) -> ComposeResult:
         yield self._turns
@@ -132,12 +135,17 @@ class Transcript(VerticalScroll):
         return self._exchange.raw if self._exchange else ""
 
     @property
-    def has_thoughts(self) -> bool:
-        """Whether an answer has some."""
-        return any(exchange.thoughts.has_class("-there") for exchange in self._exchanges.values())
+    def has_details(self) -> bool:
+        """Whether an answer has thoughts, or something is told besides."""
+        return bool(self.query(Notes)) or any(
+            exchange.thoughts.has_class("-there") for exchange in self._exchanges.values()
+        )
 
     def show_view(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
         """Show answers this way; `spans` are of the last one, where it is compared."""
+        self._shows_notes = view == "details"
+        for notes in self.query(Notes):
+            notes.open(self._shows_notes)
         for exchange in self._exchanges.values():
             exchange.show_view(view, spans if exchange is self._exchange else ())
 
@@ -203,8 +211,21 @@ class Transcript(VerticalScroll):
         """A line that the user should not overlook."""
         self._add(Static(Content(visible(text)), classes="note -warning"))
 
+    def tell(self, notes: Sequence[str]) -> None:
+        """What is told of the side or the answer: one line, and details."""
+        self._notes = Notes(notes, is_open=self._shows_notes)
+        self._add(self._notes)
+
+    def tell_more(self, notes: Sequence[str]) -> None:
+        """In the line that was told last."""
+        if self._notes is None:
+            self.tell(notes)
+        else:
+            self._notes.add(notes)
+
     def wipe(self) -> None:
         """Forget everything shown."""
+        self._notes = None
         self.reply = self._exchange = None
         self._exchanges.clear()
         self._turns.remove_children()

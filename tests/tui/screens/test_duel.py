@@ -8,7 +8,7 @@ from textual import events
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import _character_to_key as character_to_key
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import Input, OptionList
 
 from engine.config import profile
 from engine.protocol import Event, Failed, Finished
@@ -22,6 +22,7 @@ from tui.screens.help import HelpScreen
 from tui.screens.profiles import ProfilePicker
 from tui.widgets.delta import Delta
 from tui.widgets.memory_bars import MemoryBars
+from tui.widgets.notes import Notes
 from tui.widgets.pane_header import PaneHeader
 from tui.widgets.prompt import HINT, Prompt
 from tui.widgets.side_tabs import SideTabs
@@ -69,24 +70,40 @@ async def test_what_slowed_an_answer_is_told_below_it(stage: Stager, monkeypatch
         await play.ready()
         await play.ask("hi")
         await play.settled()
-        told = [str(note.render()) for note in play.duel.panes[0].query(".-warning").results(Static)]
-        assert told[-1] == slow
+        assert play.duel.panes[0].query(Notes).last().notes[0] == slow
         assert play.duel.bridge.duel.answers[1].notes == (slow,)
 
 
-async def test_the_bandwidth_is_told_below_each_answer_and_what_bounds_it_once(stage: Stager) -> None:
-    async with stage() as play:
+async def test_notes_are_one_line_until_a_key_shows_them_and_are_told_again_only_when_they_change(
+    stage: Stager,
+) -> None:
+    async with stage(size=(80, 24)) as play:
         await play.ready()
         for _ in range(2):
             await play.ask("hi")
             await play.settled()
-        compiled, eager = (
-            [str(note.render()) for note in pane.query(".note").results(Static)] for pane in play.duel.panes
-        )
-        assert compiled[-2:] == ["Linear, compiled · 27.3 GB/s, 79% of what a copy reaches"] * 2
-        speed, why, again = eager[-3:]
-        assert speed == again == "Linear4bit, eager · 11.3 GB/s, 36% of what a copy reaches"
-        assert why.startswith("36% of the bandwidth: a step moves data for 3.")
+        load, answer = play.duel.panes[1].query(Notes)
+        speed, why = answer.notes
+        assert speed == "Linear4bit, eager · 11.3 GB/s, 36% of what a copy reaches"
+        assert why.startswith("36% of the bandwidth: a step moves data for only 3.")
+        assert load.notes[0].startswith("smollm2-nf4") and "parameters" in load.notes[1]
+        await play.pilot.press("ctrl+n")
+        await wait_until(lambda: load.size.height == answer.size.height == 1)
+        assert re.fullmatch(r"▸ Linear4bit, eager .* \+1 \(f12\)", answer.render().plain, re.IGNORECASE)
+        await play.pilot.press("f12")
+        await wait_until(lambda: answer.size.height > 2 and load.size.height > 1)
+        assert "a step moves data" in answer.render().plain
+        await play.pilot.press("f12")
+        await wait_until(lambda: answer.size.height == 1)
+
+
+async def test_both_sparklines_share_a_scale(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        fastest = max(speed for side in play.duel.sides for speed in side.figures.speeds_tok_s)
+        await wait_until(lambda: {strip.top_tok_s for strip in play.duel.query(SpeedStrip)} == {fastest})
 
 
 async def test_load_progress_is_shown_and_goes(stage: Stager) -> None:

@@ -19,7 +19,7 @@ async def test_views_go_round(stage: Stager) -> None:
         await play.settled()
         reply = play.duel.panes[0].transcript.reply
         assert reply and reply.display and not raw(play, 0).display
-        await play.pilot.press("f12")
+        await play.pilot.press("f12", "f12")  # thoughts and notes come first
         await wait_until(lambda: raw(play, 0).display and not reply.display)
         assert "1. " in str(raw(play, 0).render()) and "```" in str(raw(play, 0).render())
         await play.pilot.press("f12")
@@ -28,7 +28,7 @@ async def test_views_go_round(stage: Stager) -> None:
         assert isinstance(marked, Content) and marked.spans
         await play.pilot.press("f12")
         await wait_until(lambda: reply.display and not raw(play, 1).display)
-        await play.pilot.press("f12")
+        await play.pilot.press("f12", "f12")
         await play.ask("again")
         await play.settled()
         assert reply.display

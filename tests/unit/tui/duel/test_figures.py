@@ -20,6 +20,7 @@ def test_a_bar_keeps_its_width(part: float, filled: str) -> None:
 
 def test_a_sparkline_is_relative_to_its_highest() -> None:
     assert sparkline([0, 4, 8], 9) == "▁▅█"
+    assert sparkline([0, 4, 8], 9, top=16) == "▁▃▅"
     assert sparkline([], 9) == ""
     assert sparkline([0, 0], 9) == ""
 

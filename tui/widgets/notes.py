@@ -1,0 +1,68 @@
+"""What is told of a side besides its answers: one dim line, and the details on a key or a click.
+
+Knows nothing of what is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.content import Content
+from textual.geometry import Size
+from textual.widgets import Static
+
+from engine.sanitize import visible
+
+ACTION = "view"  # of the screen, which opens and folds all of them
+
+
+class Notes(Static):
+    """Folded, the beginning of the first; open, all of them, one below the other."""
+
+    DEFAULT_CSS = """
+    Notes { color: $foreground 55%; margin: 0 1; height: auto; }
+    """
+
+    def __init__(self, notes: Sequence[str], *, is_open: bool = False) -> None:
+        super().__init__()
+        self.notes = list(notes)
+        """What is told, each in a line or more."""
+        self._is_open = is_open
+
+    def add(self, notes: Sequence[str]) -> None:
+        """Tell more."""
+        self.notes += notes
+        self.refresh(layout=True)
+
+    def open(self, is_open: bool) -> None:
+        """Show all of it, or the one line."""
+        self._is_open = is_open
+        self.refresh(layout=True)
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        self.open(not self._is_open)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """One line, or what the notes take."""
+        return super().get_content_height(container, viewport, width) if self._is_open else 1
+
+    def render(self) -> Content:
+        """What is told; the line says how much is folded away, and which key shows it."""
+        lines = [visible(note) for note in self.notes]
+        if self._is_open:
+            return Content("\n").join(
+                [Content(f"{'·' if place else '▾'} {line}") for place, line in enumerate(lines)]
+            )
+        first = " ".join(lines[0].split()) if lines else ""
+        words = f" +{len(lines) - 1}" * (len(lines) > 1)
+        more = Content(" ".join(filter(None, (words, f"({self._key})" if self._key else ""))))
+        room = max(1, self.size.width - more.cell_length - 2)
+        return Content("▸ ") + Content(first).truncate(room, ellipsis=True) + more
+
+    @property
+    def _key(self) -> str:
+        """What opens them, as the footer has it."""
+        keys = (active.binding for active in self.screen.active_bindings.values())
+        return next((self.app.get_key_display(key) for key in keys if key.action == ACTION), "")
