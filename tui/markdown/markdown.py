@@ -14,6 +14,7 @@ from textual.widgets._markdown import MarkdownTable, MarkdownTableContent
 from textual.widgets.markdown import MarkdownBlock
 
 from engine.sanitize import visible
+from tui.markdown import as_written
 from tui.markdown.divergence import show_marks
 from tui.markdown.lists import list_rows
 from tui.markdown.tables import table_rows
@@ -59,6 +60,7 @@ class ModelMarkdown(Markdown):
 
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("gfm-like", {"html": False})
+    as_written.keep(parser)
     parser.core.ruler.push("visible", lambda state: _make_visible(state.tokens))
     parser.core.ruler.push("divergence", lambda state: show_marks(state.tokens))
     return parser

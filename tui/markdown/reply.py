@@ -21,6 +21,8 @@ class Reply(ModelMarkdown, Ending):
 
     DEFAULT_CSS = """
     Reply { padding: 0 1; background: transparent; }
+    Reply MarkdownFence { overflow: hidden; }
+    Reply MarkdownFence > Label { width: 100%; text-wrap: wrap; text-overflow: fold; }
     """
 
     def __init__(self) -> None:

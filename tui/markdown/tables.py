@@ -3,32 +3,36 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Literal
 
 from markdown_it.token import Token
 from textual.content import Content
 
+Side = Literal["left", "center", "right"]
+SIDES: dict[str, Side] = {"text-align:center": "center", "text-align:right": "right"}
 GAP = "  "
 NARROWEST = 4
 
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One row; `natural` are the widths that the whole table's columns would like."""
+    """One row; `natural` widths and `sides`, where text stands, are the columns' of the whole table."""
 
     cells: tuple[Content, ...]
     natural: tuple[int, ...]
+    sides: tuple[Side, ...]
     is_header: bool
 
     @property
     def key(self) -> Hashable:
         """What the row looks like."""
-        return self.natural, self.is_header, tuple(cell.plain for cell in self.cells)
+        return self.natural, self.sides, self.is_header, tuple(cell.plain for cell in self.cells)
 
     def lines(self, width: int) -> list[Content]:
         """The cells side by side; below the header a rule."""
         widths = column_widths(self.natural, width)
         columns = [cell.wrap(room) or [Content("")] for cell, room in zip(self.cells, widths, strict=False)]
-        lines = [_line(parts, widths) for parts in zip_longest(*columns, fillvalue=Content(""))]
+        lines = [_line(parts, widths, self.sides) for parts in zip_longest(*columns, fillvalue=Content(""))]
         if not self.is_header:
             return lines
         rule = GAP.join("─" * room for room in widths)
@@ -36,16 +40,24 @@ class TableRow:
 
 
 def table_rows(tokens: Sequence[Token], to_content: Callable[[Token], Content]) -> list[TableRow]:
-    """The rows of a table's tokens."""
+    """The rows of a table's tokens; none where nothing stands in any cell."""
     rows: list[list[Content]] = []
+    sides: list[Side] = []
     for token in tokens:
         if token.type == "tr_open":
             rows.append([])
+        elif token.type == "th_open":
+            sides.append(SIDES.get(str(token.attrGet("style")), "left"))
         elif token.type == "inline":
             rows[-1].append(to_content(token))
+    if not any(cell.plain.strip() for row in rows for cell in row):
+        return []
     columns = zip_longest(*rows, fillvalue=Content(""))
     natural = tuple(max(1, *(cell.cell_length for cell in column)) for column in columns)
-    return [TableRow(tuple(cells), natural, is_header=index == 0) for index, cells in enumerate(rows)]
+    return [
+        TableRow(tuple(cells), natural, tuple(sides), is_header=index == 0)
+        for index, cells in enumerate(rows)
+    ]
 
 
 def column_widths(natural: Sequence[int], room: int) -> list[int]:
@@ -57,8 +69,11 @@ def column_widths(natural: Sequence[int], room: int) -> list[int]:
     return widths
 
 
-def _line(parts: Sequence[Content], widths: Sequence[int]) -> Content:
-    padded = [
-        part.extend_right(max(0, room - part.cell_length)) for part, room in zip(parts, widths, strict=False)
-    ]
-    return Content(GAP).join(padded)
+def _line(parts: Sequence[Content], widths: Sequence[int], sides: Sequence[Side]) -> Content:
+    return Content(GAP).join(map(_padded, parts, widths, sides))
+
+
+def _padded(part: Content, room: int, side: Side) -> Content:
+    free = max(0, room - part.cell_length)
+    left = {"left": 0, "center": free // 2, "right": free}[side]
+    return Content(" " * left) + part.extend_right(free - left)

@@ -159,6 +159,51 @@ async def test_streamed_and_at_once_look_the_same(page: Pilot[None], text: str) 
     assert shown(page) == streamed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\(a_1 * b_1 * c\) and \[\frac{a_i}{b_i}\] and $x_1 + y_1$ and $$\sum_i x_i \\ y$$",
+        r"C:\Users\{me} costs \$5 at 3\%, \alpha\, and $4 to $5",
+        r"\left\{ x \right\} \& \\",
+    ],
+)
+async def test_mathematics_and_backslashes_stay(page: Pilot[None], text: str) -> None:
+    await stream(page, text)
+    assert " ".join(text.split()) in " ".join(shown(page).split())
+
+
+async def test_what_markdown_escapes_is_escaped(page: Pilot[None]) -> None:
+    await stream(page, r"\*not emphasis\* 1\. \# _emphasis_")
+    assert "*not emphasis* 1. # emphasis" in shown(page)
+
+
+async def test_line_breaks_stay(page: Pilot[None]) -> None:
+    await stream(page, "Roses are red,\nviolets are blue,\n\n- an item\n  goes on\n\n\\[\na\n\\]\n")
+    lines = [line.strip() for line in shown(page).splitlines()]
+    for line in ("Roses are red,", "violets are blue,", "• an item", "goes on", "\\[", "a", "\\]"):
+        assert line in lines
+
+
+async def test_columns_stand_where_the_table_says(page: Pilot[None]) -> None:
+    await stream(page, "| name | middle | right |\n|---|:-:|--:|\n| a | b | c |\n")
+    row = next(line for line in shown(page).splitlines() if line.strip().startswith("a "))
+    header = next(line for line in shown(page).splitlines() if "middle" in line)
+    assert row.index("c") == header.index("right") + 4
+    assert row.index("b") in {header.index("middle") + 2, header.index("middle") + 3}
+
+
+async def test_an_empty_table_takes_one_blank_line(page: Pilot[None]) -> None:
+    await stream(page, "before\n\n| | |\n|---|---|\n| | |\n\nafter")
+    lines = [line.strip() for line in shown(page).splitlines()]
+    assert lines.index("after") - lines.index("before") <= 3
+    assert not any("─" in line for line in lines)
+
+
+async def test_code_wider_than_the_pane_is_wrapped(page: Pilot[None]) -> None:
+    await stream(page, "```\n" + "word " * 20 + "END\n" + "x" * 100 + "LAST\n```\n")
+    assert "END" in shown(page) and "LAST" in shown(page)
+
+
 async def test_a_long_list_is_one_widget(page: Pilot[None]) -> None:
     await stream(page, "\n".join(f"{number}. item" for number in range(1, 200)), step=200)
     assert len(list(reply_of(page).query("*"))) == 1
