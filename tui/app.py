@@ -29,7 +29,7 @@ from tui.alerts import Alerts, Begun, Done
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
 from tui.output.driver import LowBandwidthDriver, SparingDriver
-from tui.screens.duel import DuelScreen
+from tui.screens.duel.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 from tui.widgets.transcript import BY_HALVES
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from engine.recordings.store import Duels
     from tui.duel.bridge import Open
     from tui.output.colours import Palette
-    from tui.screens.run import RunScreen
+    from tui.screens.jobs.run import RunScreen
 
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
 REMARK_S = 12
@@ -270,19 +270,19 @@ class QuantDuelApp(App[None]):
 
     def action_bench(self) -> None:
         """Measure speed and memory over context lengths."""
-        from tui.screens.bench import BenchScreen
+        from tui.screens.jobs.bench import BenchScreen
 
         self._show_work("bench", BenchScreen)
 
     def action_eval(self) -> None:
         """Measure how far profiles are from a reference, on a text."""
-        from tui.screens.eval import EvalScreen
+        from tui.screens.jobs.eval import EvalScreen
 
         self._show_work("eval", EvalScreen)
 
     def action_quantize(self) -> None:
         """Make a profile's checkpoint now."""
-        from tui.screens.quantize import QuantizeScreen
+        from tui.screens.jobs.quantize import QuantizeScreen
 
         self._show_work("quantize", QuantizeScreen)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from textual import events
@@ -45,7 +46,7 @@ class Page(Screen[Result], Ending):
 class Dialog(ModalScreen[Result], Page[Result]):
     """A question over another screen."""
 
-    CSS_PATH = "dialog.tcss"
+    CSS_PATH = Path(__file__).with_name("dialog.tcss")  # dialogs in other folders, too
 
 
 class PromptPage(Page[Result]):

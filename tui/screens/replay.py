@@ -15,7 +15,7 @@ from engine.recordings.playback import Pace
 from engine.recordings.recording import Recording
 from engine.sanitize import visible
 from engine.units import time_text
-from tui.screens.duel import DuelScreen
+from tui.screens.duel.duel import DuelScreen
 from tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:

@@ -50,14 +50,25 @@ class TopBar(Static):
             mode += Content.assemble((f" · {HISTORIES[self.history]}", "$foreground"))
         if self.differ:
             mode += Content.assemble((f" · ≠ {self.differ}", "$text-warning"))
-        sampling = Content.assemble((sampling_text(self.generation), "$quiet"))
-        right = fitting([mode, sampling], "   ", self.size.width - left.cell_length - 1)
+        room = self.size.width - left.cell_length - 1
+        right = max(
+            (fitting([mode, Content.assemble((text, "$quiet"))], "   ", room) for text in self._samplings()),
+            key=lambda line: line.cell_length,
+        )
         return left + " " * max(1, self.size.width - left.cell_length - right.cell_length) + right
+
+    def _samplings(self) -> tuple[str, str]:
+        """The sampling in full, and without the limit for narrow screens."""
+        return sampling_text(self.generation), choice_text(self.generation)
 
 
 def sampling_text(generation: Generation) -> str:
     """`greedy · 256 tokens at most`, or the temperature and the seed."""
-    how = "greedy"
+    return f"{choice_text(generation)} · {generation.max_new_tokens} tokens at most"
+
+
+def choice_text(generation: Generation) -> str:
+    """How a token is chosen: `greedy`, or `temperature 0.7 · seed 1`."""
     if generation.temperature > 0:
-        how = f"temperature {generation.temperature:g} · seed {generation.seed}"
-    return f"{how} · {generation.max_new_tokens} tokens at most"
+        return f"temperature {generation.temperature:g} · seed {generation.seed}"
+    return "greedy"

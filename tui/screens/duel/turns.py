@@ -16,7 +16,7 @@ from tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from engine.duel.conversation import Exchange
     from tui.duel.bridge import Bridge
-    from tui.screens.turn import Item
+    from tui.screens.duel.turn import Item
 
 STILL = "Still answering: Esc stops it"
 NOTHING_YET = "nothing was asked yet"
@@ -45,7 +45,7 @@ class Turns(Ending):
         if self.bridge.answering:
             self.notify(STILL, markup=False)
             return
-        from tui.screens.turn import MenuDialog
+        from tui.screens.duel.turn import MenuDialog
 
         self.app.push_screen(MenuDialog("This turn", self._items()), self._do)
 
@@ -61,7 +61,7 @@ class Turns(Ending):
 
     def _items(self) -> list[Item]:
         from engine.duel.conversation import HISTORIES
-        from tui.screens.turn import Item
+        from tui.screens.duel.turn import Item
 
         duel, text = self.bridge.duel, self.query_one(Prompt).text.strip()
         last, ends = duel.conversation.last, duel.conversation.ends
@@ -107,7 +107,7 @@ class Turns(Ending):
                     self.action_history()
 
     def _choose_prompt(self) -> None:
-        from tui.screens.turn import Item, MenuDialog
+        from tui.screens.duel.turn import Item, MenuDialog
 
         path = self.bridge.duel.conversation.path
 

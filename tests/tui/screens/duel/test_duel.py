@@ -17,7 +17,7 @@ from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.screens.blind import BlindScreen
-from tui.screens.duel import DuelScreen
+from tui.screens.duel.duel import DuelScreen
 from tui.screens.help import HelpScreen
 from tui.screens.profiles import ProfilePicker
 from tui.widgets.delta import Delta

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.jobs.bench import BenchJob
-from tui.screens.kept import KeptScreen
+from tui.screens.jobs.kept import KeptScreen
 
 if TYPE_CHECKING:
     from engine.history import History
-    from tui.screens.duel import DuelScreen
+    from tui.screens.duel.duel import DuelScreen
 
 
 class BenchScreen(KeptScreen):

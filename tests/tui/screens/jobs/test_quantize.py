@@ -17,7 +17,7 @@ from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
 from tui.jobs.quantize import QuantizeJob, savable
 from tui.screens.ask import ProfilesDialog, SaveDialog
-from tui.screens.quantize import QuantizeScreen
+from tui.screens.jobs.quantize import QuantizeScreen
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup

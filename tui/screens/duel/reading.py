@@ -67,7 +67,7 @@ class Reading(Ending):
 
     def action_find(self) -> None:
         """Look for words in the conversation of the side in view."""
-        from tui.screens.find import FindDialog
+        from tui.screens.duel.find import FindDialog
 
         def find(query: str | None) -> None:
             if query:

@@ -5,7 +5,7 @@ from textual.widgets import OptionList
 from engine.duel.comparison import compare
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
-from tui.screens.turn import MenuDialog
+from tui.screens.duel.turn import MenuDialog
 from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt
 from tui.widgets.top_bar import TopBar

@@ -34,7 +34,7 @@ from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
 
 if TYPE_CHECKING:
-    from tui.screens.duel import DuelScreen
+    from tui.screens.duel.duel import DuelScreen
 
 SHOW_EVERY_S = 0.5
 READY = "Enter or Ctrl+R runs it"

@@ -12,11 +12,11 @@ from textual.widgets import Input
 from engine.config.methods import Savable
 from engine.errors import QuantDuelError
 from tui.jobs.quantize import QuantizeJob
-from tui.screens.run import RunScreen
+from tui.screens.jobs.run import RunScreen
 from tui.widgets.run_progress import RunProgress
 
 if TYPE_CHECKING:
-    from tui.screens.duel import DuelScreen
+    from tui.screens.duel.duel import DuelScreen
 
 
 class QuantizeScreen(RunScreen):

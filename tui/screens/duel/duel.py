@@ -27,8 +27,8 @@ from tui.duel.side import LETTERS, Side
 from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.launch import Chosen as ChosenForGood
-from tui.screens.duel_reading import Reading
-from tui.screens.duel_turns import Turns
+from tui.screens.duel.reading import Reading
+from tui.screens.duel.turns import Turns
 from tui.screens.page import PromptPage
 from tui.widgets.delta import Delta
 from tui.widgets.key_bar import KeyBar

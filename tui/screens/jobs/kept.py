@@ -14,11 +14,11 @@ from engine.units import time_text
 from tui.jobs.job import KeptJob
 from tui.pacer import Pacer
 from tui.screens.ask import EarlierChoice, EarlierDialog
-from tui.screens.run import RunScreen
+from tui.screens.jobs.run import RunScreen
 from tui.widgets.run_progress import RunProgress
 
 if TYPE_CHECKING:
-    from tui.screens.duel import DuelScreen
+    from tui.screens.duel.duel import DuelScreen
 
 KEEP_EVERY_S = 5.0
 

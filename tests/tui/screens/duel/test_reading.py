@@ -5,7 +5,7 @@ from textual.widgets import Input, Static
 
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
-from tui.screens.find import FindDialog
+from tui.screens.duel.find import FindDialog
 
 
 def raw(play: Stage, side: int) -> Static:

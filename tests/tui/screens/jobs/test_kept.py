@@ -19,7 +19,7 @@ from tui.charts.plot import Plot
 from tui.jobs.bench import BenchJob
 from tui.jobs.eval import EvalJob
 from tui.screens.ask import EarlierDialog, ProfilesDialog, SaveDialog
-from tui.screens.kept import KeptScreen
+from tui.screens.jobs.kept import KeptScreen
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
