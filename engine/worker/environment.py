@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+NOWHERE = Path("/proc/self")
 _TALKATIVE = (
     "bitsandbytes",
     "torchao",
@@ -46,11 +47,12 @@ def set_environment() -> None:
 def _code_folders() -> dict[str, Path]:
     """Where torch and Triton keep what they compile: in our cache, not in a shared temporary folder.
 
-    Where ours cannot be trusted there is none, and code that would be compiled runs uncompiled.
+    Where ours cannot be made or trusted, it is one where nobody can write: code that would be compiled runs
+    uncompiled. It has to exist, because torch makes a missing one as it is imported.
     """
     try:
         folder = private.code_folder(paths.cache() / "inductor", paths.cache())
     except OSError:
         traceback.print_exc()  # into the log
-        folder = Path(os.devnull) / "inductor"
+        folder = NOWHERE
     return {"TORCHINDUCTOR_CACHE_DIR": folder, "TRITON_CACHE_DIR": folder / "triton"}

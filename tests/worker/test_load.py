@@ -272,6 +272,15 @@ print(load(Profile(model=Model(source="org/tiny"), quantization=Stored()), 1, la
 """
 
 
+def test_torch_comes_up_where_nothing_can_be_kept(tmp_path: Path) -> None:
+    """A full disk, a folder of somebody else: what would be compiled is not, and all else goes on."""
+    (tmp_path / "cache").write_text("in the way")
+    own = {"QUANTDUEL_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    code = "from engine.worker import environment; environment.set_environment(); import torch._dynamo"
+    done = subprocess.run([sys.executable, "-c", code], env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_hub_model_loads_quietly_and_asks_the_hub_for_its_files_only(
     tiny: LoadedModel, tmp_path: Path
 ) -> None:
