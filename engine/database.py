@@ -6,7 +6,7 @@ table. A file that cannot be used raises HistoryError, a line for the user; the 
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from engine import private
 from engine.errors import HistoryError
 
 BUSY_TIMEOUT_S = 5.0
+UNWRITABLE = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")  # and what begins so
 
 Migration = Sequence[str]
 """The statements that lead from one version of a schema to the next."""
@@ -37,15 +38,44 @@ class Database:
         A process may be killed at any moment. Without `survives_power_cuts` the last changes before the whole
         machine ends may be missing, none of them by half.
         """
-        try:
+        with self._reported():
             private.folder(self.file.parent)
             private.file(self.file)
             with closing(self._connected()) as db, db:
                 db.execute("BEGIN IMMEDIATE")
                 self._migrate(db)
                 yield db
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that only reads: on a full disk and in a folder that cannot be written, too."""
+        with ExitStack() as stack, self._reported():
+            try:
+                db = stack.enter_context(self.transaction())
+            except HistoryError as error:
+                if not _is_unwritable(error.__cause__) or (found := self._unchanging()) is None:
+                    raise
+                db = stack.enter_context(closing(found))
+            yield db
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
         except (sqlite3.Error, OSError, msgspec.MsgspecError) as error:
             raise HistoryError(f"{self.file} cannot be used: {error}", _hint(error)) from error
+
+    def _unchanging(self) -> sqlite3.Connection | None:
+        """The file as it stands; None where that is not all of it, or not of this version."""
+        log = self.file.with_name(f"{self.file.name}-wal")
+        if not self.file.is_file() or (log.exists() and log.stat().st_size):
+            return None
+        db = sqlite3.connect(f"{self.file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == len(self._migrations):
+            return db
+        db.close()
+        return None
 
     def _connected(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.file, timeout=BUSY_TIMEOUT_S, isolation_level=None)
@@ -62,6 +92,11 @@ class Database:
             db.execute(statement)
         if version < len(self._migrations):
             db.execute(f"PRAGMA user_version = {len(self._migrations)}")
+
+
+def _is_unwritable(error: BaseException | None) -> bool:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return isinstance(error, OSError) or name.startswith(UNWRITABLE)
 
 
 def _hint(error: Exception) -> str:

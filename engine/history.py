@@ -79,7 +79,7 @@ class History:
 
     def turns(self) -> list[BlindTurn]:
         """Every turn, the oldest first."""
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             return [_turn(row) for row in db.execute(ALL_TURNS)]
 
     def keep_run(self, kind: RunKind, title: str, body: bytes, kept: int | None = None) -> int:
@@ -94,13 +94,13 @@ class History:
     def runs(self, kind: RunKind, limit: int = 50) -> list[Run]:
         """The latest runs of a kind, the newest first."""
         query = "SELECT id, created, title FROM runs WHERE kind = ? ORDER BY id DESC LIMIT ?"
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             rows = db.execute(query, (kind, limit)).fetchall()
         return [Run(id=number, kind=kind, created=created, title=title) for number, created, title in rows]
 
     def run_body(self, run: int) -> bytes:
         """A run's JSON document; HistoryError where there is no such run."""
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             row = db.execute("SELECT body FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
             raise HistoryError(f"the history has no run {run}")

@@ -24,6 +24,8 @@ from engine.recordings.recording import LONGEST_TITLE, RecordedTurn, Recording, 
 from engine.session.schedule import Schedule
 
 KEPT_AFTER_DELETION = timedelta(days=7)
+LARGEST_ID = 2**63 - 1  # SQLite's
+UNREADABLE = "unreadable"  # instead of the names of profiles that this version cannot read
 SHORTEST_TITLE = 60  # characters of the first prompt
 MIGRATIONS = (
     (
@@ -104,14 +106,14 @@ class Duels:
     def found(self, words: str = "", *, limit: int = 200, deleted: bool = False) -> list[KeptDuel]:
         """The latest duels that have these words in title, profiles, prompts or answers; the newest first."""
         given = {"words": words.casefold().strip(), "limit": limit, "deleted": deleted}
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             db.create_function("matches", 2, _matches, deterministic=True)
             rows = db.execute(LIST, given).fetchall()
         return [_kept(row) for row in rows]
 
     def get(self, duel: int) -> Recording:
         """All of a duel; InputError where there is none of this number."""
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             row = _one(db, duel)
             turns = db.execute("SELECT * FROM turns WHERE duel = ? ORDER BY id", (duel,)).fetchall()
             pieces = {turn[0]: _pieces(db, turn[0]) for turn in turns}
@@ -122,7 +124,7 @@ class Duels:
 
     def turn_ids(self, duel: int) -> list[int]:
         """The numbers of a duel's turns in this file, in the order of its recording."""
-        with self._database.transaction() as db:
+        with self._database.reading() as db:
             rows = db.execute("SELECT id FROM turns WHERE duel = ? ORDER BY id", (duel,)).fetchall()
         return [number for (number,) in rows]
 
@@ -147,7 +149,7 @@ class Duels:
     def remove(self, duel: int) -> None:
         """Remove a duel for good, deleted before or not."""
         with self._database.transaction() as db:
-            if not _removed(db, "id = ?", duel):
+            if duel > LARGEST_ID or not _removed(db, "id = ?", duel):
                 raise _unknown(duel)
 
 
@@ -213,20 +215,31 @@ def _matches(text: str | None, words: str) -> bool:
 
 def _kept(row: tuple[Any, ...]) -> KeptDuel:
     number, created, title, profiles, prompt, turns, last = row
-    a, b = _profiles(profiles)
+    names, labels = _names(profiles)
     return KeptDuel(
         id=number,
         created=created,
         last=last or created,
         title=title_of(title, prompt or ""),
-        profiles=(a.name, b.name),
-        labels=(a.label, b.label),
+        profiles=names,
+        labels=labels,
         turns=turns,
     )
 
 
+def _names(profiles: str) -> tuple[tuple[str, str], tuple[str, str]]:
+    """What the sides are called, and their labels; one duel that cannot be read hides no other."""
+    try:
+        a, b = _profiles(profiles)
+    except msgspec.MsgspecError:
+        return (UNREADABLE, UNREADABLE), (UNREADABLE, UNREADABLE)
+    return (a.name, b.name), (a.label, b.label)
+
+
 def _one(db: sqlite3.Connection, duel: int, *, deleted: bool = False) -> tuple[Any, ...]:
     where = "id = ? AND (deleted IS NOT NULL) = ?"
+    if duel > LARGEST_ID:
+        raise _unknown(duel)
     row = db.execute(f"SELECT * FROM duels WHERE {where}", (duel, deleted)).fetchone()
     if row is None:
         raise _unknown(duel)

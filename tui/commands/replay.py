@@ -9,8 +9,9 @@ from engine.config import user_config
 from engine.errors import InputError
 from engine.recordings import recording as recordings
 from engine.recordings.recording import Recording
-from engine.recordings.store import Duels
+from engine.recordings.store import LARGEST_ID, Duels
 
+MOST_DIGITS = len(str(LARGEST_ID))
 SLOWEST, FASTEST = 0.1, 1000.0
 
 
@@ -32,7 +33,7 @@ speed_option = click.option(
 
 
 @click.command(short_help="Play a kept or exported duel, without a model.")
-@click.argument("which", metavar="FILE|ID")
+@click.argument("which", metavar="FILE|ID", type=click.Path())
 @speed_option
 def replay(which: str, speed: float) -> int:
     """Play a duel on the screen as it was: FILE is what `history export ID duel.json` wrote.
@@ -44,7 +45,7 @@ def replay(which: str, speed: float) -> int:
 
 def found(which: str) -> Recording:
     """The recording of that number or in that file; InputError where there is none."""
-    if which.isdecimal() and not Path(which).exists():
+    if which.isdecimal() and len(which) <= MOST_DIGITS and not Path(which).exists():
         recording = Duels().get(int(which))
     else:
         recording = recordings.read(Path(which))

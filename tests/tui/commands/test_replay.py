@@ -20,6 +20,9 @@ def test_a_file_or_a_number(tmp_path: Path) -> None:
     assert replay.found(str(file)).turns == shipped().turns
     with pytest.raises(InputError, match="no kept duel 987654321"):
         replay.found("987654321")
+    for name in ("9" * 25, "9" * 300, "9" * 5000):
+        with pytest.raises(InputError):
+            replay.found(name)
     with pytest.raises(FileError, match="is a device, not a file"):
         replay.found("/dev/zero")
 

@@ -52,3 +52,12 @@ async def test_renamed_deleted_restored(
     assert cli.run(["history", "delete", "--for-good", "1"]) == 0
     assert cli.run(["history", "restore", "1"]) == 2
     assert "no kept duel 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "rename", "delete", "delete --for-good", "restore"])
+def test_a_number_that_no_file_can_hold_is_no_duel(
+    command: str, duels: Duels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = str(2**63)
+    assert cli.run(["history", *command.split(), number]) == 2
+    assert f"no kept duel {number}" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import private
 from engine.duel.comparison import compare
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
@@ -206,6 +207,48 @@ def test_a_profile_of_another_version_is_read_without_what_is_unknown(duels: Due
         )
     assert [listed.profiles for listed in duels.found()] == [("a", "b")]
     assert duels.get(duels.found()[0].id).profiles[0].model.source == "demo"
+
+
+async def test_a_duel_that_cannot_be_read_hides_no_other(duels: Duels, recorded: Callable[..., Duel]) -> None:
+    for prompt in ("one", "two"):
+        keeper = Keeper(duels)
+        await _asked(recorded(), keeper, prompt)
+        await keeper.aclose()
+    with sqlite3.connect(duels.file) as db:
+        db.execute("UPDATE duels SET profiles = '[{}]' WHERE id = 1")
+    assert [(listed.title, listed.profiles[0]) for listed in duels.found()] == [
+        ("two", "smollm2-bf16"),
+        ("one", "unreadable"),
+    ]
+    with pytest.raises(HistoryError, match=r"duel 1 of .* cannot be read"):
+        duels.get(1)
+    duels.remove(1)
+
+
+@pytest.mark.parametrize("fault", [PermissionError("no place"), "SQLITE_READONLY_DIRECTORY", "SQLITE_FULL"])
+async def test_what_is_kept_can_be_read_where_nothing_can_be_written(
+    duels: Duels,
+    recorded: Callable[..., Duel],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: OSError | str,
+) -> None:
+    keeper = Keeper(duels)
+    await _asked(recorded(), keeper, "one")
+    await keeper.aclose()
+    error = sqlite3.OperationalError("no place") if isinstance(fault, str) else fault
+    if isinstance(fault, str):
+        error.sqlite_errorname = fault  # type: ignore[union-attr]
+
+    def refuse(path: Path) -> Path:
+        raise error
+
+    monkeypatch.setattr(private, "file", refuse)
+    assert duels.found("one") and duels.get(1).turns[0].prompt == "one"
+    with pytest.raises(HistoryError, match="cannot be used: no place"):
+        duels.rename(1, "two")
+    duels.file.with_name(f"{duels.file.name}-wal").write_bytes(b"more")  # changes that only a writer can read
+    with pytest.raises(HistoryError, match="cannot be used: no place"):
+        duels.found()
 
 
 async def test_an_answer_that_was_taken_over_stands_in_both_turns(
