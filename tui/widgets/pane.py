@@ -164,7 +164,8 @@ class Pane(Vertical, Ending):
 
     def _fail(self, failed: Failed) -> None:
         if failed.kind == "cancelled":
-            self.transcript.note("cancelled" if self.side.loaded else "cancelled · ctrl+r loads it again")
+            key = "" if self.side.loaded else self.transcript.reload_key
+            self.transcript.note(f"cancelled · {key} loads it again" if key else "cancelled")
         else:
             self.transcript.fail(failed)
 

@@ -195,12 +195,19 @@ class Transcript(VerticalScroll):
         if self.reply is not None and begins is not None and offset >= begins:
             self.reply.mark(offset - begins)
 
+    @property
+    def reload_key(self) -> str:
+        """What loads a model again; empty on a screen that loads none, such as a recording's."""
+        shown = (active.binding for active in self.screen.active_bindings.values())
+        return next((binding.key for binding in shown if binding.action == "reload"), "")
+
     def fail(self, failed: Failed) -> None:
         """Say what went wrong, below what was shown so far."""
         words = Content.assemble((visible(failed.message), "bold"))
         if failed.hint:
             words += Content.assemble("\n", (visible(failed.hint), "$quiet"))
-        words += Content.assemble("\n", ("ctrl+r", "bold $text-error"), (" loads it again", "$quiet"))
+        if key := self.reload_key:
+            words += Content.assemble("\n", (key, "bold $text-error"), (" loads it again", "$quiet"))
         self._add(Static(words, classes="failure"))
 
     def note(self, text: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
+from textual.widgets import Static
 
 from engine.config.profile import Model
 from engine.recordings.rebuilt import rebuilt
@@ -81,6 +82,17 @@ async def test_the_lens_is_the_one_that_was_computed(recording: Recording) -> No
         await pilot.press("f3")
         await wait_until(lambda: isinstance(app.screen, LensScreen) and app.screen.lens is not None)
         assert isinstance(app.screen, LensScreen) and app.screen.lens == recording.turns[0].lens
+
+
+async def test_a_side_without_a_model_is_not_to_be_loaded_again(recording: Recording) -> None:
+    first = recording.turns[0]
+    events = tuple(said for said in first.events if said[0] == 0)
+    app = ReplayApp(replace(recording, turns=(replace(first, events=events),)), speed=0)
+    async with app.run_test(size=(120, 36)):
+        pane = app.duel_screen.panes[1]
+        await wait_until(lambda: pane.side.state == "failed")
+        failure = pane.transcript.query_one(".failure", Static)
+        assert "no model on this side" in str(failure.content) and "again" not in str(failure.content)
 
 
 async def test_an_answer_that_a_kill_cut_ends_as_one(recording: Recording) -> None:
