@@ -6,6 +6,7 @@ COMMANDS = {
     "replay": "Play a kept or exported duel on the screen, without a model.",
     "demo": "Play the duel that comes with QuantDuel: nothing is downloaded.",
     "serve": "The screen in a browser of this machine.",
+    "config": "Show or edit your settings file.",
 }
 
 

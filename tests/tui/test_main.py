@@ -30,6 +30,8 @@ TUI = [sys.executable, "-m", "tui"]
         (["--seed", "-1"], "generation.seed"),
         (["--schedule", "together"], "'together' is not one of"),
         (["--promt", "hi"], "--prompt"),
+        (["serve", "--port", "0", "smollm2-bf61"], "smollm2-bf16"),
+        (["serve", "smollm2-bf16", "--port", "0"], "--port"),
     ],
 )
 def test_a_wrong_name_ends_before_the_screen_opens(names: list[str], says: str) -> None:
@@ -39,6 +41,30 @@ def test_a_wrong_name_ends_before_the_screen_opens(names: list[str], says: str) 
     assert result.stdout == ""
     assert "\x1b" not in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("theme: nope", ":1: theme: no theme named 'nope'"),
+        ("keymap: {duel.setings: f11}", "did you mean duel.settings?"),
+        ("defaults: {a: smollm2-bf61}", "smollm2-bf16"),
+        ("defaults: {settings: {temprature: 1}}", "did you mean temperature?"),
+    ],
+)
+def test_settings_with_which_no_screen_opens_are_reported(tmp_path: Path, text: str, says: str) -> None:
+    (file := tmp_path / "config/config.yaml").parent.mkdir()
+    file.write_text(text)
+    for asked, code in (("show", 2), ("path", 0)):
+        result = subprocess.run(
+            [*TUI, "config", asked],
+            env=os.environ | {"QUANTDUEL_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            check=False,
+        )
+        assert (result.returncode, says in result.stderr) == (code, code == 2)
 
 
 def test_without_a_terminal_the_screen_says_so_and_ends() -> None:

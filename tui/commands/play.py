@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
@@ -17,6 +18,7 @@ from engine.duel.overrides import Overrides
 from engine.session.schedule import AskedSchedule
 
 if TYPE_CHECKING:
+    from tui.app import QuantDuelApp
     from tui.launch import Launch
 
 
@@ -41,19 +43,35 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
 
     gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
     terminal.guard()
-    config = user_config.read()
-    names = a or config.defaults.a, b or config.defaults.b
-    explains = _is_first_start(a, b, options)
-    profiles, launch = _chosen(names, config, options, explains=explains)  # a wrong name ends here
+    profiles, launch = _asked(a, b, options)  # a wrong name ends here
     terminal.require()
+    app = _app(profiles, launch, options)
+    app.run()
+    return app.return_code or 0
 
+
+def check(arguments: Sequence[str] = ()) -> None:
+    """InputError, or click's own, where `quantduel ARGUMENTS` would not open the screen."""
+    with play.make_context("quantduel", list(arguments)) as context:
+        options = cast(_Options, context.params)
+        _app(*_asked(context.params["a"], context.params["b"], options), options)
+
+
+def _app(profiles: tuple[Profile, Profile], launch: Launch, options: _Options) -> QuantDuelApp:
+    """What runs; InputError where the user's settings name what the screens do not know."""
     from tui.app import QuantDuelApp
 
     gc.freeze()
     app = QuantDuelApp(*profiles, launch=launch)
     app.configure(options["theme"] or "")
-    app.run()
-    return app.return_code or 0
+    return app
+
+
+def _asked(a: str | None, b: str | None, options: _Options) -> tuple[tuple[Profile, Profile], Launch]:
+    """What the command line asks for, and the user's settings where it says nothing."""
+    config = user_config.read()
+    names = a or config.defaults.a, b or config.defaults.b
+    return _chosen(names, config, options, explains=_is_first_start(a, b, options))
 
 
 def _is_first_start(a: str | None, b: str | None, options: _Options) -> bool:

@@ -5,6 +5,7 @@ import asyncio
 import click
 
 from engine.cli import terminal
+from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode, InputError
 from engine.machine import packages
 
@@ -16,13 +17,16 @@ from engine.machine import packages
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
 )
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[A] [B] [OPTION…]")
+@click.argument("arguments", nargs=-1, type=PROFILE, metavar="[A] [B] [OPTION…]")
 def serve(port: int, arguments: tuple[str, ...]) -> ExitCode:
     """Serve `quantduel A B OPTION…` to a browser. Each tab is a process of its own, with its own models.
 
     Only this machine can reach it, and only the address with its token is let in. From another machine:
     `ssh -L 8000:127.0.0.1:8000 HOST`, then open the same address there.
     """
+    from tui.commands.play import check
+
+    check(arguments)  # here, not in each tab
     try:
         from tui.serving.server import DuelServer, listening
     except ImportError as error:

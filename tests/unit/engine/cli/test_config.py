@@ -66,6 +66,7 @@ def test_what_it_begins_with_is_checked(tmp_path: Path, text: str, says: str) ->
         ("quantduel smollm2-bf16 smollm2-n", {"smollm2-nf4"}, {"smollm2-bf16"}),
         ("quantduel plan smollm2-bf16 opt-125m-i", {"opt-125m-int8"}, {"smollm2-bf16"}),
         ("quantduel duel --sch", {"--schedule"}, set()),
+        ("quantduel serve smollm2-n", {"smollm2-nf4"}, set()),
         ("quantduel duel --schedule s", {"sequential", "swap"}, {"concurrent"}),
     ],
 )
