@@ -1,6 +1,6 @@
-"""How a long load or run tells that it is done: bell, notification (OSC 9), window title (OSC 2).
+"""How a long load or run announces that it is done: bell, notification (OSC 9), window title (OSC 2).
 
-Knows clocks and what a terminal is told; must not know screens. Which of them there are is the user's choice.
+Knows clocks and what is sent to a terminal; must not know screens. Which ones is the user's choice.
 """
 
 import time
@@ -33,7 +33,7 @@ class Done(Message):
 
 
 class Alerts:
-    """What is under way, and what is told at its end."""
+    """What is under way, and what is announced at its end."""
 
     def __init__(self, wanted: Wanted, write: Callable[[str], object]) -> None:
         self._wanted, self._write = wanted, write
@@ -45,7 +45,7 @@ class Alerts:
         self._title(what)
 
     def end(self, what: str, words: str) -> None:
-        """It is done; told where it took long."""
+        """It is done; announced where it took long."""
         begun_s = self._begun_s.pop(what, None)
         if begun_s is None:
             return

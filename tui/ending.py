@@ -21,7 +21,7 @@ class Ending(Widget):
     """
 
     def work(self, doing: Work, group: str = "default", *, exclusive: bool = False) -> Worker[None]:
-        """Do this beside the screen, as long as this widget is there."""
+        """Do this in the background, as long as this widget is there."""
         begun: Worker[None] = self.run_worker(doing, group=group, exclusive=exclusive)
         return begun
 

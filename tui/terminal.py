@@ -64,7 +64,7 @@ def _wait(reader: int, modes: Modes | None) -> None:
     waiting = select.poll()
     waiting.register(reader, select.POLLIN)
     if modes is not None:
-        waiting.register(STDIN, 0)  # a hang-up is told unasked
+        waiting.register(STDIN, 0)  # a hang-up is reported unasked
     found = dict(waiting.poll())
     if reader not in found:
         os._exit(128 + signal.SIGHUP)

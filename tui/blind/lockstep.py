@@ -2,7 +2,7 @@
 
 Pure: knows no widget and no clock. What is shown follows from the words and from one number, which is the
 same for both sides and grows at the pace of the slower. An answer that still comes keeps its last characters
-back, so that the place of the cut tells nothing of its tokens.
+back, so that the place of the cut says nothing about its tokens.
 """
 
 import math
@@ -43,8 +43,8 @@ class Lockstep:
             return
         rates = [track.chars_s for track in self._tracks if track.chars_s is not None]
         grown = self.length + (min(rates) * self._pace * elapsed_s if rates else math.inf)
-        room = [track.showable for track in self._tracks if not track.ended]
-        self.length = max(self.length, min([grown, *room]))
+        available = [track.showable for track in self._tracks if not track.ended]
+        self.length = max(self.length, min([grown, *available]))
 
     def open(self) -> None:
         """Show everything from now on: the vote is cast."""

@@ -76,21 +76,21 @@ def _method(board: Leaderboard) -> list[str]:
 
 
 def _standings(board: Leaderboard, width: int) -> list[Content]:
-    room = width - sum(STANDING_WIDTHS) - PLOT_ROOM[0] - 3
-    names = _name_width([standing.profile for standing in board.standings], min(NAME_ROOM[1], room))
+    available = width - sum(STANDING_WIDTHS) - PLOT_ROOM[0] - 3
+    names = _name_width([standing.profile for standing in board.standings], min(NAME_ROOM[1], available))
     with_strength = bool(board.bootstrap_rounds)
     titles = ["votes", "won", "lost", "ties", "bad", "score", *(["strength"] if with_strength else [])]
     head = _cells("profile", names, titles, STANDING_WIDTHS)
-    room = _plot_room(width - head.cell_length - 3)
+    available = _plot_room(width - head.cell_length - 3)
     spans = [_strength_span(standing) for standing in board.standings]
     low, high = axis_of([span for span in spans if span])
     lines = [head.stylize("$quiet")]
     if with_strength:
-        lines = [(head + "   " + _axis_labels(f"{low:.0f}", f"{high:.0f}", room)).stylize("$quiet")]
+        lines = [(head + "   " + _axis_labels(f"{low:.0f}", f"{high:.0f}", available)).stylize("$quiet")]
     for standing, span in zip(board.standings, spans, strict=True):
         figures = _figures(standing, with_strength=with_strength)
         line = _cells(standing.profile, names, figures, STANDING_WIDTHS)
-        plot = line_plot(span, low, high, room) if span else _remark(standing.remark, room)
+        plot = line_plot(span, low, high, available) if span else _remark(standing.remark, available)
         lines.append(line + Content.assemble("   ", (plot if with_strength else "", "$primary")))
     return lines
 
@@ -104,16 +104,18 @@ def _figures(standing: Standing, *, with_strength: bool) -> list[str]:
 def _pairs(board: Leaderboard, width: int) -> list[Content]:
     from engine.votes.leaderboard_text import p_text
 
-    room = width - sum(PAIR_WIDTHS) - PLOT_ROOM[0] - 3
-    names = _name_width([f"{pair.a} : {pair.b}" for pair in board.pairs], room)
+    available = width - sum(PAIR_WIDTHS) - PLOT_ROOM[0] - 3
+    names = _name_width([f"{pair.a} : {pair.b}" for pair in board.pairs], available)
     head = _cells("pair", names, ["won", "ties", "bad", "p"], PAIR_WIDTHS)
-    room = _plot_room(width - head.cell_length - 3)
-    lines = [(head + "   " + _axis_labels(*PAIR_LABELS[room < LONG_LABELS_FROM], room)).stylize("$quiet")]
+    available = _plot_room(width - head.cell_length - 3)
+    lines = [
+        (head + "   " + _axis_labels(*PAIR_LABELS[available < LONG_LABELS_FROM], available)).stylize("$quiet")
+    ]
     for pair in board.pairs:
         figures = [f"{pair.a_wins} : {pair.b_wins}", str(pair.ties), str(pair.both_bad), p_text(pair.p_value)]
         line = _cells(_pair_name(pair, names), names, figures, PAIR_WIDTHS)
         span = None if pair.a_share is None else Span(pair.a_share_low, pair.a_share, pair.a_share_high)
-        plot = line_plot(span, 0.0, 1.0, room, middle=True) if span else ""
+        plot = line_plot(span, 0.0, 1.0, available, middle=True) if span else ""
         lines.append(line + Content.assemble("   ", (plot, "$primary")))
     return lines
 
@@ -155,12 +157,12 @@ def _strength_span(standing: Standing) -> Span | None:
     return None if standing.elo is None else Span(standing.elo_low, standing.elo, standing.elo_high)
 
 
-def _remark(text: str, room: int) -> str:
-    return Content(text).truncate(room, ellipsis=True).plain.ljust(room)
+def _remark(text: str, available: int) -> str:
+    return Content(text).truncate(available, ellipsis=True).plain.ljust(available)
 
 
-def _axis_labels(low: str, high: str, room: int) -> Content:
-    return Content(low + " " * max(1, room - len(low) - len(high)) + high)
+def _axis_labels(low: str, high: str, available: int) -> Content:
+    return Content(low + " " * max(1, available - len(low) - len(high)) + high)
 
 
 def _name_width(names: Sequence[str], widest: int) -> int:
@@ -171,7 +173,7 @@ def _plot_room(width: int) -> int:
     return max(PLOT_ROOM[0], min(PLOT_ROOM[1], width))
 
 
-def _cells(name: str, room: int, figures: Sequence[str], widths: Sequence[int]) -> Content:
-    shown = Content(visible(name, keep_newlines=False)).truncate(room, ellipsis=True)
-    line = shown.extend_right(max(0, room - shown.cell_length))
+def _cells(name: str, available: int, figures: Sequence[str], widths: Sequence[int]) -> Content:
+    shown = Content(visible(name, keep_newlines=False)).truncate(available, ellipsis=True)
+    line = shown.extend_right(max(0, available - shown.cell_length))
     return line + "".join(figure.rjust(width) for figure, width in zip(figures, widths, strict=False))

@@ -109,8 +109,8 @@ def _foot(axis: Axis, x: Scale, raster: Raster, left: int) -> list[Content]:
             rule[column] = "┬"
             words, end = words.ljust(start) + text, start + len(text) + 1
     gap, blank = " " * (left + 1), " " * (left + 2)
-    room = raster.width - len(words)
-    title = axis.title.rjust(room) if len(axis.title) + 2 <= room else ""
+    available = raster.width - len(words)
+    title = axis.title.rjust(available) if len(axis.title) + 2 <= available else ""
     return [
         Content.assemble(gap, ("└" + "".join(rule), FRAME)),
         Content.assemble(blank, (words + title, LABEL)),

@@ -32,7 +32,7 @@ class Raster:
         self._signs[cell], self._colours[cell] = sign, colour
 
     def words(self, place: tuple[float, float], text: str, colour: str) -> None:
-        """A text beside a place: to its right, or to its left where there is more room; only over nothing."""
+        """A text next to a place: to its right, or to its left where there is more room; only over blanks."""
         column, row = self.cell(place)
         start = column + 2 if column + 2 + len(text) <= self.width else column - 1 - len(text)
         cells = [(start + index, row) for index in range(len(text))]

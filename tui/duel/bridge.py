@@ -178,7 +178,7 @@ class Bridge:
         await self._turn(prompt, asked, self.duel.ask(prompt, generation, only), generation)
 
     async def ask_again(self, exchange: Exchange, prompt: str = "", *, new_seed: bool = False) -> None:
-        """Put an earlier prompt anew, or another one in its place: a branch of its own."""
+        """Ask an earlier prompt again, or another one in its place: a branch of its own."""
         await self._loads_ended()
         self.duel.show(exchange.before)
         prompt, generation = prompt or exchange.prompt, self.duel.generation
@@ -220,7 +220,7 @@ class Bridge:
                 self._post(SideStopping(side))
 
     def forget(self) -> None:
-        """Start the conversations anew."""
+        """Start the conversations over."""
         self.duel.forget()
         self.keeper.forget()
 
@@ -275,7 +275,7 @@ class Bridge:
         stream: AsyncGenerator[tuple[int, Event]],
         settings: Generation,
     ) -> None:
-        """Tell the screen of a turn that `stream` is."""
+        """Tell the screen about a turn that `stream` is."""
         self._idle.clear()
         try:
             self.show_path()
@@ -308,12 +308,12 @@ class Bridge:
             self._post(PathShown(side, shown))
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
-        """What the sides answer; the loads between the answers are told to the screen."""
-        told = 0
+        """What the sides answer; the loads between the answers are reported to the screen."""
+        reported = 0
         async for side, event in events:
-            for found in self.duel.swap.returns[told:]:
+            for found in self.duel.swap.returns[reported:]:
                 self._post(SidePutBy(found.side, return_text(found)))
-            told = len(self.duel.swap.returns)
+            reported = len(self.duel.swap.returns)
             if isinstance(event, Started | Staged | Loaded) or not self.duel.sessions[side].ready:
                 self._tell_load(side, event)
             if not isinstance(event, Started | Staged | Loaded):
@@ -333,7 +333,7 @@ class Bridge:
             self._watch(side, session)
 
     async def _refused(self, side: int, profile: Profile) -> bool:
-        """Whether a load cannot possibly succeed, which is told at once; asked for again it is tried."""
+        """Whether a load cannot possibly succeed, which is reported at once; asked for again it is tried."""
         if profile in self._warned:
             return False
         failed = await asyncio.to_thread(advice.refusal, profile)
@@ -356,9 +356,9 @@ class Bridge:
         async def watch() -> None:
             failure = await session.ended()
             answer = self.duel.answers.get(side)
-            told = self._owes_answer(side) or (answer is not None and answer.failure is failure)
-            told = told and not self._blind
-            if self.duel.sessions[side] is session and not self._closing and not told:
+            reported = self._owes_answer(side) or (answer is not None and answer.failure is failure)
+            reported = reported and not self._blind
+            if self.duel.sessions[side] is session and not self._closing and not reported:
                 self._post(SideLost(side, failure))
 
         task = asyncio.create_task(watch())

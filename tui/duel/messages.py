@@ -108,7 +108,7 @@ class SideLost(SideMessage):
 
 @dataclass
 class NotKept(Message):
-    """The file of kept duels cannot be used; told once."""
+    """The file of kept duels cannot be used; reported once."""
 
     error: HistoryError
 

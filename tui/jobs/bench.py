@@ -115,7 +115,7 @@ def spoiled(found: Document) -> list[str]:
 
 
 def table(found: Document, earlier: Document | None) -> list[dict[str, Cell]]:
-    """A row for each cell of the matrix, as the command line shows it; beside an earlier run's speed."""
+    """A row for each cell of the matrix, as the command line shows it; next to an earlier run's speed."""
     settings = found.header.settings
     done = {(row.shape, row.profile): row for row in found.rows}
     with_batches = any(shape.batch > 1 for shape in settings.shapes)

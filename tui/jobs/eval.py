@@ -114,7 +114,7 @@ class EvalJob(KeptJob[Report]):
 
 
 def table(found: Report, earlier: Report | None) -> list[dict[str, Cell]]:
-    """The same cells as the command line's; beside an earlier run's KLD."""
+    """The same cells as the command line's; next to an earlier run's KLD."""
     lines = texts.readable(found)
     if earlier is None:
         return lines

@@ -1,7 +1,7 @@
 """What a screen of long work shows, as data, and the part of the engine it drives: their one interface.
 
 A job translates: what the user typed into the engine's settings, its results into table rows and charts. What
-it tells meanwhile is the engine's. Knows no widget.
+it reports meanwhile is the engine's. Knows no widget.
 """
 
 from abc import ABC, abstractmethod

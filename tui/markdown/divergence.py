@@ -24,7 +24,7 @@ def with_mark(text: str, offset: int) -> str:
 
 
 def show_marks(tokens: Sequence[Token]) -> None:
-    """Turn the sentinel into a sign; the word behind it gets a ground where the block has inline text."""
+    """Turn the sentinel into a sign; the word after it gets a ground where the block has inline text."""
     for token in tokens:
         if token.children:
             token.children = list(_children(token.children))

@@ -29,7 +29,7 @@ class ListRow(NamedTuple):
         return self.lead, self.content.plain
 
     def lines(self, width: int) -> list[Content]:
-        """The paragraph beside its bullet."""
+        """The paragraph next to its bullet."""
         lines = self.content.wrap(max(1, width - len(self.lead))) or [Content("")]
         first = Content.assemble((self.lead, BULLET_STYLE), lines[0])
         return [first, *(Content(" " * len(self.lead)) + line for line in lines[1:])]

@@ -31,11 +31,13 @@ class TableRow:
     def lines(self, width: int) -> list[Content]:
         """The cells side by side; below the header a rule."""
         widths = column_widths(self.natural, width)
-        columns = [cell.wrap(room) or [Content("")] for cell, room in zip(self.cells, widths, strict=False)]
+        columns = [
+            cell.wrap(available) or [Content("")] for cell, available in zip(self.cells, widths, strict=False)
+        ]
         lines = [_line(parts, widths, self.sides) for parts in zip_longest(*columns, fillvalue=Content(""))]
         if not self.is_header:
             return lines
-        rule = GAP.join("─" * room for room in widths)
+        rule = GAP.join("─" * available for available in widths)
         return [*(line.stylize("bold") for line in lines), Content.assemble((rule, "$foreground 30%"))]
 
 
@@ -60,10 +62,10 @@ def table_rows(tokens: Sequence[Token], to_content: Callable[[Token], Content]) 
     ]
 
 
-def column_widths(natural: Sequence[int], room: int) -> list[int]:
+def column_widths(natural: Sequence[int], available: int) -> list[int]:
     """The natural widths, the widest narrowed first until all fit."""
     widths = list(natural)
-    spare = room - len(GAP) * (len(widths) - 1)
+    spare = available - len(GAP) * (len(widths) - 1)
     while sum(widths) > spare and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
     return widths
@@ -73,7 +75,7 @@ def _line(parts: Sequence[Content], widths: Sequence[int], sides: Sequence[Side]
     return Content(GAP).join(map(_padded, parts, widths, sides))
 
 
-def _padded(part: Content, room: int, side: Side) -> Content:
-    free = max(0, room - part.cell_length)
+def _padded(part: Content, available: int, side: Side) -> Content:
+    free = max(0, available - part.cell_length)
     left = {"left": 0, "center": free // 2, "right": free}[side]
     return Content(" " * left) + part.extend_right(free - left)

@@ -40,7 +40,7 @@ class Row:
             self.pens += [PLAIN] * more
 
     def put(self, column: int, text: str, pen: str) -> int:
-        """Put text there and return the column behind it."""
+        """Put text there and return the column after it."""
         texts = list(text) if text.isascii() else _clusters(text)
         end = column + len(texts)
         self.widen(end)

@@ -2,7 +2,7 @@
 
 Cells that stay are jumped over, colours are named only where they change, and the cursor goes the shortest
 way. Where terminals disagree about a character's width, the place is cleared before it and the cursor placed
-anew behind it, so that a disagreement ends at the next cell.
+again after it, so that a disagreement ends at the next cell.
 """
 
 from rich.cells import get_character_cell_size

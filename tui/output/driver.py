@@ -64,7 +64,7 @@ class SparingDriver(LinuxDriver):
             super().write(data)
 
     def process_message(self, message: Message) -> None:
-        """Some terminals tell their new size in band."""
+        """Some terminals report their new size in band."""
         if isinstance(message, events.Resize | InBandWindowResize):
             self._resized = True
         super().process_message(message)
@@ -79,17 +79,17 @@ class SparingDriver(LinuxDriver):
         """Begin, or go on after the terminal was somebody else's."""
         self._resized = True
         super().start_application_mode()  # type: ignore[no-untyped-call]
-        told = signal.getsignal(signal.SIGWINCH)
+        reported = signal.getsignal(signal.SIGWINCH)
 
         def resized(number: int, frame: FrameType | None) -> None:
             self._resized = True
-            if callable(told):
-                told(number, frame)
+            if callable(reported):
+                reported(number, frame)
 
         signal.signal(signal.SIGWINCH, resized)
 
     def stop_application_mode(self) -> None:
-        """End, or make room; what waits is not painted any more."""
+        """End, or make way; what waits is not painted any more."""
         self._pacer.stop()
         super().stop_application_mode()
 

@@ -111,7 +111,7 @@ class ProfilesDialog(Dialog[list[str] | None]):
 
 
 class EarlierChoice(NamedTuple):
-    """An earlier run, and whether to put it beside the present one."""
+    """An earlier run, and whether to compare it with the current one."""
 
     run: Run
     compare: bool
@@ -129,7 +129,7 @@ class EarlierDialog(Dialog[EarlierChoice | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Earlier runs"
-            dialog.border_subtitle = "Enter shows it · c puts it beside the present one · Esc closes"
+            dialog.border_subtitle = "Enter shows it · c compares it with the current one · Esc closes"
             yield OptionList(*(Option(_run_content(run)) for run in self._runs), compact=True)
             if not self._runs:
                 yield Static(Content.assemble(("None yet: every run is kept", "$quiet")))
@@ -139,7 +139,7 @@ class EarlierDialog(Dialog[EarlierChoice | None]):
         self.dismiss(EarlierChoice(self._runs[event.option_index], compare=False))
 
     def action_compare(self) -> None:
-        """Put the run beside the present one."""
+        """Compare the run with the current one."""
         place = self.query_one(OptionList).highlighted
         if place is not None:
             self.dismiss(EarlierChoice(self._runs[place], compare=True))

@@ -283,4 +283,4 @@ def voted_text(ballot: Ballot) -> str:
         text += f", which is {LETTERS[chosen[ballot.choice]]}"
     if ballot.ended and ballot.exclusion:
         return f"{text}. It does not count: {ballot.exclusion}"
-    return text + (". Ask again: the sides are drawn anew" if ballot.ended else ". Both go on answering")
+    return text + (". Ask again: the sides are shuffled again" if ballot.ended else ". Both go on answering")

@@ -51,7 +51,7 @@ def _area(name: str) -> str:
 
 
 def _is_key(key: str) -> bool:
-    """Whether a terminal can send it, as far as its name tells."""
+    """Whether a terminal can send it, as far as its name says."""
     *modifiers, last = key.split("+")
     return set(modifiers) <= MODIFIERS and (len(last) == 1 or last in KNOWN)
 

@@ -1,6 +1,6 @@
 """The picker: another profile for one side, found by a few letters. Reads headers; loads nothing.
 
-Whether a profile fits is computed beside the screen, one after the other, and shown as it becomes known.
+Whether a profile fits is computed in the background, one after the other, and shown as it becomes known.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ MARKS: dict[Availability, str] = {"here": "", "to fetch": "↓ ", "gated": "⚷ 
 
 
 class Fit(NamedTuple):
-    """Whether a profile fits, as far as its headers tell."""
+    """Whether a profile fits, as far as its headers say."""
 
     verdict: Verdict | None
     """None where no plan can be made."""

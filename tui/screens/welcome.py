@@ -1,6 +1,6 @@
 """The first start: what this is, what was found here, which profiles fit, and a demo that needs none of it.
 
-Reads headers beside the screen; loads nothing until the user says so.
+Reads headers in the background; loads nothing until the user says so.
 """
 
 from __future__ import annotations

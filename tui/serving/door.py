@@ -48,7 +48,7 @@ class Door:
         return await handler(request)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Nothing from elsewhere, and nothing that is remembered or told on."""
+        """Nothing from elsewhere, and nothing that is remembered or passed on."""
         for name, value in HEADERS.items():
             response.headers[name] = value.replace("{websocket}", f"ws://{self.host}")
 

@@ -1,4 +1,4 @@
-"""textual-serve behind the door, on a socket of the loopback device alone: a process of QuantDuel a tab."""
+"""textual-serve behind the door, on a socket of the loopback device alone: one QuantDuel process per tab."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DuelServer(Server):  # type: ignore[misc]
         self.door = Door(f"{LOOPBACK}:{port}")
 
     async def on_startup(self, app: web.Application) -> None:
-        """The command tells the address; nothing is printed here."""
+        """The command prints the address; nothing is printed here."""
 
     async def run(self, ready: Callable[[str], object]) -> None:
         """Serve until this is cancelled; `ready` is called with the address."""

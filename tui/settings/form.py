@@ -40,7 +40,7 @@ SETTINGS = (
 
 
 class Mark(NamedTuple):
-    """What stands beside a field."""
+    """What is shown next to a field."""
 
     text: str
     differs: bool = False

@@ -34,11 +34,11 @@ class Delta(Static):
         """Ratios, then proof and divergence."""
         if self.comparison is None:
             return Content.assemble((HINT, "$quiet"))
-        room = self.size.width
-        return ratios(self.comparison, room) + "\n" + proof(self.comparison, room)
+        available = self.size.width
+        return ratios(self.comparison, available) + "\n" + proof(self.comparison, available)
 
 
-def ratios(comparison: Comparison, room: int) -> Content:
+def ratios(comparison: Comparison, available: int) -> Content:
     """`nf4 against bf16   decode ×1.31   TTFT ×0.40   weights ×0.41   peak ×0.80`."""
     from engine.duel import text  # the first picture does not wait for the engine
 
@@ -47,17 +47,17 @@ def ratios(comparison: Comparison, room: int) -> Content:
     parts += [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
     if comparison.contended:
         parts.append(Content.assemble(("contended", "$text-warning")))
-    return fitting(parts, GAP, room)
+    return fitting(parts, GAP, available)
 
 
-def proof(comparison: Comparison, room: int) -> Content:
+def proof(comparison: Comparison, available: int) -> Content:
     """The proof of equal input, and where the answers diverge."""
     from engine.duel import text
 
     words = Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))
     if "earlier answers" in comparison.input_difference:
         words += Content.assemble(("  F10: the same history", "bold $quiet"))
-    return fitting([words, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, room)
+    return fitting([words, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, available)
 
 
 def is_fair(comparison: Comparison) -> bool:

@@ -11,7 +11,7 @@ from engine.sanitize import visible
 from engine.tables import Cell, Row
 from engine.units import MISSING
 
-FREE = frozenset({"remarks"})  # the last column: nothing stands behind it
+FREE = frozenset({"remarks"})  # the last column: nothing comes after it
 PLAIN = {"remarks": "$text-warning", "log scale": "$accent"}
 
 
@@ -43,7 +43,7 @@ class FigureTable(DataTable[Text]):
         self._shown = cells
 
     def forget(self) -> None:
-        """Lay out and colour everything anew next time."""
+        """Lay out and colour everything again next time."""
         self._layout = []
 
     def _rebuild(self, layout: list[tuple[str, int]]) -> None:

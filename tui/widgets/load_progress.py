@@ -50,8 +50,10 @@ class LoadProgress(Static):
         parts = [self._side.state, amount_text(staged), share_text(staged.done, staged.total)]
         detail = Content(visible(step_text(staged), keep_newlines=False))
         head = Content(" · ".join(part for part in parts if part))
-        room = width - head.cell_length - len(elapsed) - 4
-        words = head + Content.assemble("  ", detail.truncate(max(0, room), ellipsis=True).stylize("$quiet"))
+        available = width - head.cell_length - len(elapsed) - 4
+        words = head + Content.assemble(
+            "  ", detail.truncate(max(0, available), ellipsis=True).stylize("$quiet")
+        )
         gap = " " * max(1, width - words.cell_length - len(elapsed))
         return Content.assemble(
             (filled, self._colour), (empty, "$faint"), "\n", words, gap, (elapsed, "$quiet")

@@ -80,10 +80,10 @@ def scale_of(memories: list[Memory | None]) -> int:
     return max((value or 0 for memory in memories for _, value in rows_of(memory)), default=0)
 
 
-def _line(memory: Memory | None, room: int) -> Content:
+def _line(memory: Memory | None, available: int) -> Content:
     """The figures in a line; where not all fit, the most telling ones."""
     known = dict(rows_of(memory))
     rows = [(label, known[label]) for label in known if label != "activations"]
     rows.sort(key=lambda row: TELLING.index(row[0]) if row[0] in TELLING else len(TELLING))
     parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows]
-    return fitting(parts, "  ", room)
+    return fitting(parts, "  ", available)

@@ -1,6 +1,6 @@
-"""What is told of a side besides its answers: one dim line, and the details on a key or a click.
+"""What is reported about a side besides its answers: one dim line, and the details on a key or a click.
 
-Knows nothing of what is told.
+Knows nothing of what is reported.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Notes(Static):
     def __init__(self, notes: Sequence[str], *, is_open: bool = False) -> None:
         super().__init__()
         self.notes = list(notes)
-        """What is told, each in a line or more."""
+        """What is reported, each in a line or more."""
         self._is_open = is_open
 
     def add(self, notes: Sequence[str]) -> None:
-        """Tell more."""
+        """Report more."""
         self.notes += notes
         self.refresh(layout=True)
 
@@ -49,7 +49,7 @@ class Notes(Static):
         return super().get_content_height(container, viewport, width) if self._is_open else 1
 
     def render(self) -> Content:
-        """What is told; the line says how much is folded away, and which key shows it."""
+        """What is reported; the line says how much is folded away, and which key shows it."""
         lines = [visible(note) for note in self.notes]
         if self._is_open:
             return Content("\n").join(
@@ -58,8 +58,8 @@ class Notes(Static):
         first = " ".join(lines[0].split()) if lines else ""
         words = f" +{len(lines) - 1}" * (len(lines) > 1)
         more = Content(" ".join(filter(None, (words, f"({self._key})" if self._key else ""))))
-        room = max(1, self.size.width - more.cell_length - 2)
-        return Content("▸ ") + Content(first).truncate(room, ellipsis=True) + more
+        available = max(1, self.size.width - more.cell_length - 2)
+        return Content("▸ ") + Content(first).truncate(available, ellipsis=True) + more
 
     @property
     def _key(self) -> str:

@@ -57,7 +57,7 @@ class Pane(Vertical, Ending):
         self.index = index
         self.side = Side(profile)
         self._figures = Pacer(FIGURES_EVERY_S)
-        self._told = ""  # what was told last after an answer, without its figures
+        self._told = ""  # what was reported last after an answer, without its figures
 
     def ending(self) -> None:
         self._figures.stop()
@@ -156,11 +156,11 @@ class Pane(Vertical, Ending):
         self.transcript.tell([words + profile.name + description])
 
     def _tell_changes(self, notes: Sequence[str]) -> None:
-        """What is told of an answer, where it is not what was told last; other figures alone are no news."""
-        told = FIGURE.sub("", "\n".join(notes))
-        if told != self._told and notes:
+        """What is reported about an answer, unless it was reported last; other figures alone are no news."""
+        reported = FIGURE.sub("", "\n".join(notes))
+        if reported != self._told and notes:
             self.transcript.tell(notes)
-        self._told = told
+        self._told = reported
 
     def _fail(self, failed: Failed) -> None:
         if failed.kind == "cancelled":

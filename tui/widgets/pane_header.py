@@ -45,9 +45,9 @@ class PaneHeader(Static):
         colour = ("$text-primary", "$text-accent")[self._index]
         right = Content.assemble((f"{self._side.device}  ", "$quiet"), state_content(self._side.state))
         badge = Content.assemble("  ", (visible(self._side.label, keep_newlines=False), colour))
-        room = self.size.width - right.cell_length - badge.cell_length - 5
+        available = self.size.width - right.cell_length - badge.cell_length - 5
         name = Content(visible(self._side.profile.name, keep_newlines=False)).truncate(
-            max(4, room), ellipsis=True
+            max(4, available), ellipsis=True
         )
         left = Content.assemble((f"{LETTERS[self._index]}  ", f"bold {colour}"), name.stylize("bold"), badge)
         gap = max(1, self.size.width - left.cell_length - right.cell_length)

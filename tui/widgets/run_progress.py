@@ -53,7 +53,7 @@ class RunProgress(Static):
         self.refresh()
 
     def follow(self, event: JobEvent) -> None:
-        """What the work tells."""
+        """What the work reports."""
         if isinstance(event, Advanced):
             self.advance(event.words, event.share, event.left_s)
         else:

@@ -1,4 +1,4 @@
-"""Both sides in one line, where only one pane fits: each tab tells how its side is doing."""
+"""Both sides in one line, where only one pane fits: each tab says how its side is doing."""
 
 from textual import events
 from textual.content import Content

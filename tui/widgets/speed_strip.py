@@ -30,12 +30,12 @@ class SpeedStrip(Static):
         self._colour = colour
 
     def render(self) -> Content:
-        """Labels above, figures below, in columns that do not move; the sparkline where there is room."""
+        """Labels above, figures below, in columns that do not move; the sparkline where it fits."""
         figures, live = self._side.figures, self._side.state == "answering"
         labels, values = Content(""), Content("")
         contended = "contended" if figures and figures.metrics.contended else ""
-        room = self.size.width - len(contended)
-        for label, value, width in columns(cells(figures, live=live), room):
+        available = self.size.width - len(contended)
+        for label, value, width in columns(cells(figures, live=live), available):
             labels += Content.assemble((label.ljust(width), "$quiet"))
             values += Content.assemble((value.ljust(width), "bold" if figures else "$quiet"))
         if figures is None:
@@ -53,8 +53,8 @@ class SpeedStrip(Static):
             Content.assemble((gaps_text(figures.metrics), "$quiet")),
         ]
 
-    def _spark(self, figures: Figures, room: int) -> Content:
-        spark = sparkline(figures.speeds_tok_s, room, self.top_tok_s) if room > 3 else ""
+    def _spark(self, figures: Figures, available: int) -> Content:
+        spark = sparkline(figures.speeds_tok_s, available, self.top_tok_s) if available > 3 else ""
         return Content.assemble((spark, self._colour))
 
 
@@ -63,21 +63,21 @@ Column = tuple[str, str, int]
 LEAST_TELLING = ("prefill", "TTFT", "tokens")  # left out first
 
 
-def columns(wanted: Sequence[Column], room: int) -> list[Column]:
-    """The columns as wide as they like; in too little room close together, then without the least telling."""
+def columns(wanted: Sequence[Column], available: int) -> list[Column]:
+    """The columns at full width; in too little room close together, then without the least important."""
     wide = [(label, value, max(width, len(label) + 1, len(value) + 1)) for label, value, width in wanted]
-    if _width(wide) < room:
+    if _width(wide) < available:
         return wide
     close = [(label, value, max(len(label), len(value)) + 1) for label, value, _ in wanted]
     for least in LEAST_TELLING:
-        if _width(close) > room:
+        if _width(close) > available:
             close = [column for column in close if column[0] != least]
     *before, (label, value, width) = close
     return [*before, (label, value, width - 1)]
 
 
 def _width(columns: Sequence[Column]) -> int:
-    """Of all columns; behind the last nothing need be free."""
+    """Of all columns; after the last nothing need be free."""
     return sum(width for _, _, width in columns) - 1
 
 

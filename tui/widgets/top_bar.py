@@ -50,9 +50,12 @@ class TopBar(Static):
             mode += Content.assemble((f" · {HISTORIES[self.history]}", "$foreground"))
         if self.differ:
             mode += Content.assemble((f" · ≠ {self.differ}", "$text-warning"))
-        room = self.size.width - left.cell_length - 1
+        available = self.size.width - left.cell_length - 1
         right = max(
-            (fitting([mode, Content.assemble((text, "$quiet"))], "   ", room) for text in self._samplings()),
+            (
+                fitting([mode, Content.assemble((text, "$quiet"))], "   ", available)
+                for text in self._samplings()
+            ),
             key=lambda line: line.cell_length,
         )
         return left + " " * max(1, self.size.width - left.cell_length - right.cell_length) + right

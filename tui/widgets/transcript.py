@@ -41,7 +41,7 @@ class Turns(Vertical):
 
 
 class Exchange(Vertical):
-    """A prompt, the answer, and what was told of them."""
+    """A prompt, the answer, and what was reported about them."""
 
     DEFAULT_CSS = """
     Exchange { height: auto; }
@@ -101,7 +101,7 @@ class Transcript(VerticalScroll):
         self._exchanges: dict[int, Exchange] = {}
         self._exchange: Exchange | None = None  # what comes belongs to it
         self._found: Widget | None = None  # where the last search went
-        self._notes: Notes | None = None  # what was told last
+        self._notes: Notes | None = None  # what was reported last
         self._shows_notes = False
 
     def compose(self) -> ComposeResult:
@@ -136,7 +136,7 @@ class Transcript(VerticalScroll):
 
     @property
     def has_details(self) -> bool:
-        """Whether an answer has thoughts, or something is told besides."""
+        """Whether an answer has thoughts, or something is reported besides."""
         return bool(self.query(Notes)) or any(
             exchange.thoughts.has_class("-there") for exchange in self._exchanges.values()
         )
@@ -219,12 +219,12 @@ class Transcript(VerticalScroll):
         self._add(Static(Content(visible(text)), classes="note -warning"))
 
     def tell(self, notes: Sequence[str]) -> None:
-        """What is told of the side or the answer: one line, and details."""
+        """What is reported about the side or the answer: one line, and details."""
         self._notes = Notes(notes, is_open=self._shows_notes)
         self._add(self._notes)
 
     def tell_more(self, notes: Sequence[str]) -> None:
-        """In the line that was told last."""
+        """In the last line reported."""
         if self._notes is None:
             self.tell(notes)
         else:

@@ -1,4 +1,4 @@
-"""What the devices do now, in one line, read beside the screen."""
+"""What the devices do now, in one line, read in the background."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ SLOW_EVERY_S = 10.0  # on a slow line
 
 
 class Vitals(Static, Ending):
-    """Every device's line beside the other's; what is too long is cut off."""
+    """Every device's line next to the other's; what is too long is cut off."""
 
     DEFAULT_CSS = """
     Vitals { height: 1; padding: 0 1; color: $foreground 55%; text-wrap: nowrap; text-overflow: ellipsis; }

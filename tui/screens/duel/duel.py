@@ -141,7 +141,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
             self.show_settings()
 
     def _tell_progress(self, message: SideMessage) -> None:
-        """What takes long is told at its end, also to who looks elsewhere."""
+        """The end of long work is announced, also to those who look elsewhere."""
         if isinstance(message, LoadBegan) and not message.within_turn:
             self.post_message(Begun("loading"))
         elif isinstance(message, LoadEnded) and not any(side.is_loading for side in self.sides):
@@ -276,7 +276,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         elif self._again.confirmed(("reload", active)):
             self.reload(active)
         else:
-            words = f"Ctrl+R again loads {LETTERS[active]} anew: its conversation starts over"
+            words = f"Ctrl+R again reloads {LETTERS[active]}: its conversation starts over"
             self.notify(words, timeout=CONFIRM_S, markup=False)
 
     def action_blind(self) -> None:
@@ -457,7 +457,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.notify(why, markup=False)
 
     async def _recording(self) -> Recording | None:
-        """The duel on the screen; None, which is told, where there is none to be had."""
+        """The duel on the screen; None, which is reported, where there is none."""
         try:
             recording = await asyncio.to_thread(self.bridge.keeper.recording)
         except QuantDuelError as error:
@@ -497,7 +497,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.query_one(SideTabs).active = index
 
     def show_settings(self) -> None:
-        """What is told above the panes is new."""
+        """What is shown above the panes is new."""
         from tui.settings.form import differences  # not before the first picture
 
         bar = self.query_one(TopBar)

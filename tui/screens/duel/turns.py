@@ -38,7 +38,7 @@ class Turns(Ending):
 
     @abstractmethod
     def show_settings(self) -> None:
-        """What is told above the panes is new."""
+        """What is shown above the panes is new."""
 
     def action_turn(self) -> None:
         """What can be done with the turns that were."""
@@ -125,7 +125,7 @@ class Turns(Ending):
         prompt.keep_draft()
         prompt.give_back(exchange.prompt)
         prompt.focus()
-        self.notify("Enter asks it anew from there; Esc leaves it as it was", markup=False)
+        self.notify("Enter asks it again from there; Esc leaves it unchanged", markup=False)
 
     def take_edited(self) -> Exchange | None:
         """The exchange whose prompt was being changed; it is not any more."""

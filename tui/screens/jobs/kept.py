@@ -50,7 +50,7 @@ class KeptScreen(RunScreen):
         self._keeper.stop()
 
     def begun(self) -> None:
-        """A new run, to be kept beside the others."""
+        """A new run, to be kept with the others."""
         self._kept = None
 
     def advanced(self) -> None:
@@ -66,7 +66,7 @@ class KeptScreen(RunScreen):
         self.work(self._keep, group="keep")
 
     async def action_earlier(self) -> None:
-        """Show an earlier run, or put it beside the present one."""
+        """Show an earlier run, or compare it with the current one."""
         if self.is_working:
             self.notify("Still running: Esc stops it", markup=False)
             return
@@ -91,7 +91,7 @@ class KeptScreen(RunScreen):
         except QuantDuelError as error:
             self.say(error)
             return
-        words = "beside it" if choice.compare else "shown"
+        words = "compared with it" if choice.compare else "shown"
         self.query_one(RunProgress).end(
             f"{words}: {choice.run.title}, {time_text(choice.run.created)}", "idle"
         )

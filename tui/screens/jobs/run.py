@@ -69,7 +69,7 @@ class RunScreen(Page[None]):
         yield Setup(self.job.fields)
         with Horizontal(classes="free"):
             yield Checkbox("unload the duel's models meanwhile", self._duel.is_on_a_gpu, compact=True)
-            yield Static("they lie idle otherwise, and only take memory", classes="why")
+            yield Static("otherwise they stay loaded, unused, and only take memory", classes="why")
         yield RunProgress()
         yield Static(classes="facts")
         yield FigureTable()
@@ -232,5 +232,5 @@ class RunScreen(Page[None]):
         static.set_class(there, "-there")
 
     def say(self, error: QuantDuelError) -> None:
-        """Tell of an error that stops nothing."""
+        """Report an error that stops nothing."""
         self.notify(visible(str(error)), severity="error", markup=False, timeout=8)
