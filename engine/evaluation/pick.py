@@ -16,7 +16,7 @@ from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.text import sheet
-from engine.evaluation.verdicts import Judged, judged
+from engine.evaluation.verdicts import judged
 from engine.jobs.sheet import Sheet
 from engine.stats.verdict import Limits
 
@@ -60,13 +60,13 @@ class Pick(Evaluation):
     def choice(self) -> Choice | None:
         """The fastest candidate that is good enough, of those as fast the nearest; None where none is."""
         report = self.report
-        found = {each.profile: each for each in judged(report) if each.decision == "good enough"}
+        found = {each.profile for each in judged(report) if each.decision == "good enough"}
         rows = [row for row in report.candidates if row.profile in found and row.complete]
         if not rows:
             return None
         fastest = max(row.decode_tok_s or 0.0 for row in rows)
         best = min((row for row in rows if (row.decode_tok_s or 0.0) >= SAME_SPEED * fastest), key=_distance)
-        return self._chosen(best, found[best.profile])
+        return self._chosen(best, len(report.candidates))
 
     @property
     def sheet(self) -> Sheet:
@@ -94,14 +94,14 @@ class Pick(Evaluation):
         self.declined.append(Declined(side.profile.name, DEAR))
         return False
 
-    def _chosen(self, best: Row, found: Judged) -> Choice:
+    def _chosen(self, best: Row, tried: int) -> Choice:
         command = self._found[best.profile].command
         is_profile = command == best.profile
         reference = self.settings.profiles[0].name
         return Choice(
             profile=best.profile,
             command=f"quantduel {reference} {command}" if is_profile else f"quantduel chat {command}",
-            text=f"pick: {best.profile}, the fastest that is good enough: {found.text}",
+            text=f"pick: {best.profile}, the fastest that is good enough of {tried} that were tried",
         )
 
 
