@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -179,6 +180,14 @@ class QuantDuelApp(App[None]):
         before, self._variables = self._variables, self.get_css_variables()
         if self._variables != before:
             super().refresh_css(animate)
+
+    @contextmanager
+    def batch_update(self) -> Generator[None]:
+        """Nothing is painted within; afterwards what changed is, also where nothing else happens any more."""
+        with super().batch_update():
+            yield
+        if self.screen_stack:
+            self.screen.check_idle()  # Textual's own end wakes the application, not the screen
 
     def _few_colours(self) -> Sequence[LineFilter]:
         palette: Palette | None = PALETTES.get(self.console.color_system or "")

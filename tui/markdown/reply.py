@@ -34,6 +34,7 @@ class Reply(ModelMarkdown, Ending):
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
         self._complete = asyncio.Event()  # nothing is appended any more
+        self._painted = asyncio.Event()  # what was appended last, or it does not matter any more
 
     def on_mount(self) -> None:
         self.work(self._follow)
@@ -47,8 +48,8 @@ class Reply(ModelMarkdown, Ending):
     def finish(self, text: str) -> None:
         """The answer is complete: this is all of it."""
         self.text = text
-        self._ended.set()
-        self._changed.set()
+        for event in (self._ended, self._changed, self._painted):
+            event.set()
 
     def mark(self, offset: int) -> None:
         """Mark where the answer diverges from the other one, once all of it is shown."""
@@ -82,11 +83,13 @@ class Reply(ModelMarkdown, Ending):
 
     async def _append(self, text: str) -> None:
         """Append, and rest in proportion to what layout and painting took."""
-        clock, painted = asyncio.get_running_loop().time, asyncio.Event()
+        clock = asyncio.get_running_loop().time
         began_s = clock()
+        self._painted.clear()
         await self.append(visible(text))
-        self.call_after_refresh(painted.set)
-        await painted.wait()
+        self.call_after_refresh(self._painted.set)
+        if not self._ended.is_set():  # the end waits for no painting
+            await self._painted.wait()
         rest_s = min(LONGEST_REST_S, (clock() - began_s) * REST)
         try:
             await asyncio.wait_for(self._ended.wait(), rest_s)

@@ -204,6 +204,17 @@ async def test_code_wider_than_the_pane_is_wrapped(page: Pilot[None]) -> None:
     assert "END" in shown(page) and "LAST" in shown(page)
 
 
+async def test_the_end_of_an_answer_waits_for_no_painting(
+    page: Pilot[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reply = reply_of(page)
+    monkeypatch.setattr(reply, "call_after_refresh", lambda *_: True)  # a screen that paints nothing
+    reply.write("begin")
+    await wait_until(lambda: reply.source == "begin")
+    reply.finish("begin and end")
+    await wait_until(lambda: reply.settled)
+
+
 async def test_a_long_list_is_one_widget(page: Pilot[None]) -> None:
     await stream(page, "\n".join(f"{number}. item" for number in range(1, 200)), step=200)
     assert len(list(reply_of(page).query("*"))) == 1
