@@ -188,8 +188,7 @@ async def test_the_duels_models_are_put_aside_and_taken_up(
         set_up(screen, BENCH)
         screen.query_one("Checkbox").value = True  # type: ignore[attr-defined]
         await play.pilot.press("ctrl+r")
-        await wait_until(lambda: benches)
-        assert all(session.closed for session in play.sessions[:2])
+        await wait_until(lambda: benches and all(session.closed for session in play.sessions[:2]))
         benches[0].go.set()
         await wait_until(lambda: not screen.is_working)
         for session in play.sessions[:2]:
