@@ -208,10 +208,10 @@ class Keeper:
 
 
 def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None) -> None:
-    if turn.duel.id is not None and not change.has(turn.duel.id):  # removed for good meanwhile
-        if turn.id is not None:
-            return
-        turn.duel.id = None
+    if turn.id is not None and turn.duel.id is not None and not change.has(turn.duel.id):
+        return  # removed for good meanwhile
+    if turn.id is None and turn.duel.id is not None and not change.has(turn.duel.id, listed=True):
+        turn.duel.id = None  # deleted meanwhile: a new prompt is not lost with it
         turn.after = None
     if turn.duel.id is None:
         turn.duel.id = change.begin_duel(turn.duel.profiles, turn.duel.histories, turn.begun.created)

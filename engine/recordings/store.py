@@ -185,9 +185,10 @@ class Change:
             if text := "".join(getattr(event, "text", "") for whose, event in events if whose == side):
                 self._db.execute(ADD_TEXT, (turn, side, text))
 
-    def has(self, duel: int) -> bool:
-        """Whether the duel is in the file still."""
-        return self._db.execute("SELECT 1 FROM duels WHERE id = ?", (duel,)).fetchone() is not None
+    def has(self, duel: int, *, listed: bool = False) -> bool:
+        """Whether the duel is in the file still; `listed`: and was not deleted."""
+        row = self._db.execute("SELECT deleted FROM duels WHERE id = ?", (duel,)).fetchone()
+        return row is not None and not (listed and row[0])
 
     def set_taken(self, turn: int, turns: Sequence[int | None]) -> None:
         """The numbers of the turns whose answers stand in this one, for A and for B."""

@@ -281,6 +281,20 @@ async def test_an_answer_that_was_taken_over_stands_in_both_turns(
     assert tree.messages(1, "own")[1].content == cut.answers[1].text
 
 
+async def test_a_prompt_after_a_deletion_begins_another_duel(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    duel, keeper = recorded(turns=2), Keeper(duels)
+    await _asked(duel, keeper, "one")
+    keeper._flush()
+    duels.delete(1)
+    await _asked(duel, keeper, "two")
+    await keeper.aclose()
+    assert [listed.title for listed in duels.found()] == ["two"]
+    duels.restore(1)
+    assert [turn.prompt for turn in duels.get(1).turns] == ["one"]
+
+
 async def test_a_duel_that_was_removed_meanwhile_is_begun_again(
     duels: Duels, recorded: Callable[..., Duel]
 ) -> None:
