@@ -23,7 +23,7 @@ from tui.settings.choice import Choice
 from tui.settings.form import SETTINGS, SYSTEM, Form, Mark, Setting
 from tui.widgets.prompt import NEWLINE_KEYS
 
-SCHEDULE = Setting("schedule", "schedule", "auto: swap where both do not fit", ("auto", *get_args(Schedule)))
+SCHEDULE = Setting("schedule", "schedule", "auto: swap where needed", ("auto", *get_args(Schedule)))
 KEYS = "Enter takes it · Ctrl+S saves a profile · Ctrl+R resets · Esc closes"
 
 

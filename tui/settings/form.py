@@ -35,7 +35,7 @@ SETTINGS = (
     Setting("generation.seed", "seed"),
     Setting("generation.max_new_tokens", "max tokens"),
     Setting("generation.stop", "stop strings", 'such as "User:", "\\n\\n"'),
-    Setting("prompt.thinking", "thinking", "auto: as the template has it", get_args(Thinking)),
+    Setting("prompt.thinking", "thinking", "auto: by the template", get_args(Thinking)),
 )
 
 

@@ -17,7 +17,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Checkbox, Footer, Static
+from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerError, WorkerState
 
 from engine.errors import QuantDuelError
@@ -32,6 +32,7 @@ from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
+from tui.widgets.tick import Tick
 
 if TYPE_CHECKING:
     from tui.screens.duel.duel import DuelScreen
@@ -68,8 +69,8 @@ class RunScreen(Page[None]):
         yield Static(heading + Content.assemble((f"   {self.job.explanation}", "$quiet")), classes="heading")
         yield Setup(self.job.fields)
         with Horizontal(classes="free"):
-            yield Checkbox("unload the duel's models meanwhile", self._duel.is_on_a_gpu, compact=True)
-            yield Static("otherwise they stay loaded, unused, and only take memory", classes="why")
+            yield Tick("unload the duel's models meanwhile", self._duel.is_on_a_gpu, compact=True)
+            yield Static("otherwise they stay loaded, unused", classes="why")
         yield RunProgress()
         yield Static(classes="facts")
         yield FigureTable()
@@ -166,7 +167,7 @@ class RunScreen(Page[None]):
         self.begun()
         self.post_message(Begun(self.job.name))
         self._lock(True)
-        if self.query_one(Checkbox).value:
+        if self.query_one(Tick).value:
             progress.advance("unloading the duel's models")
             await self._duel.put_aside()
         await self._follow(progress)
@@ -206,7 +207,7 @@ class RunScreen(Page[None]):
 
     def _lock(self, locked: bool) -> None:
         self.query_one(Setup).disabled = locked
-        self.query_one(Checkbox).disabled = locked
+        self.query_one(Tick).disabled = locked
         if locked:
             self.query_one(FigureTable).focus()
 
