@@ -113,6 +113,14 @@ def _duel(name: str, tokens: int, tell: Callable[[str], str], *options: str) -> 
     return Step(name, _quantduel("duel", *PAIR, *asked), 90, tell)
 
 
+def _speeds() -> list[Step]:
+    """A process a method, so that the figures of memory are its own; on a CPU one for all."""
+    if not HAS_GPU:
+        return [Step("speed", _module("speed", *SPEEDS), 75, all_of)]
+    packed = {"gptq4", "awq4"}
+    return [Step(f"speed {name}", _module("speed", name), 75, last, name in packed) for name in SPEEDS]
+
+
 STEPS = (
     Step("env", _module("env"), 60, last),
     Step("doctor", _quantduel("doctor", "--json"), 40, doctor),
@@ -120,7 +128,7 @@ STEPS = (
     Step("made", _module("packed", SHAPE, str(MADE)), 60, last),
     _tests("tests packed", 120, "tests/gpu/test_packed.py", needs_marlin=True),
     Step("products", _module("products"), 100, all_of, needs_marlin=True, env=INTERPRETED),
-    *(Step(f"speed {name}", _module("speed", name), 75, last, name in {"gptq4", "awq4"}) for name in SPEEDS),
+    *_speeds(),
     _duel("duel", 96, duel),
     _duel("swap", 8, returns, "--schedule", "swap"),
     Step("plan check", _quantduel("plan", "--check", *PAIR, "--context", "1024", *ON_DEVICE), 80, all_of),

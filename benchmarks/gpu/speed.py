@@ -1,6 +1,6 @@
 """One side by itself: decode speed as a CUDA graph, eagerly and by `generate`, at several depths.
 
-    python -m benchmarks.gpu.speed bf16|nf4|int8|int8-0|gptq4|awq4
+    python -m benchmarks.gpu.speed bf16|nf4|int8|int8-0|gptq4|awq4 …
 
 Also its share of the copy speed, TTFT, the kernels of a step, whether graph and eager write the same tokens,
 and memory. A line a figure, one line in all at the end, everything in `$OUT/speed.jsonl`. The step should be
@@ -215,4 +215,5 @@ def summary(figures: Figures) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for name in sys.argv[1:]:
+        main(name)

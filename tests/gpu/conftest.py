@@ -22,7 +22,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
         made.append(device)
         return capture(run, device)
 
-    monkeypatch.setattr(cuda_graph, "captured", counted)
+    monkeypatch.setattr(cuda_graph, "capture", counted)
     if not HAS_GPU:
         _take_cpu_for_gpu(monkeypatch)
     yield made
