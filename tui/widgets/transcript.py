@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, get_args
 
+from textual import events
 from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -74,12 +75,28 @@ class Exchange(Vertical):
             self._raw.update(words)
 
 
+class Below(Static):
+    """Says that more has come below what is read; a click goes there."""
+
+    DEFAULT_CSS = """
+    Below {
+        layer: above; dock: bottom; width: 100%; height: 1; text-align: center;
+        background: $panel; color: $text-warning; display: none;
+    }
+    """
+
+    def on_click(self, event: events.Click) -> None:
+        event.stop()
+        if isinstance(self.parent, Transcript):
+            self.parent.follow()
+
+
 class Transcript(VerticalScroll):
     """User turns, answers, and what went wrong between them."""
 
     DEFAULT_CSS = """
     Transcript {
-        height: 1fr; background: transparent;
+        height: 1fr; background: transparent; layers: default above;
     }
     Transcript .turns { height: auto; min-height: 100%; padding: 0 1; }  /* short ones begin at the top */
     Transcript .turn {
@@ -106,9 +123,34 @@ class Transcript(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         yield self._turns
+        yield Below("↓ new below (pgdn)")
 
     def on_mount(self) -> None:
         self.anchor()
+
+    def follow(self) -> None:
+        """Go to the end, and stay there while more comes."""
+        self.anchor()
+        self.scroll_end(animate=False)
+
+    def watch_virtual_size(self, before: Size, size: Size) -> None:
+        """More has come; who reads further up is told."""
+        if size.height > before.height and before.width == size.width and not self.is_vertical_scroll_end:
+            self._tell_new(self._is_left)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if self.is_vertical_scroll_end:
+            self._tell_new(False)
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether the reader has left the end."""
+        return self._anchor_released or not self._anchored
+
+    def _tell_new(self, there_is: bool) -> None:
+        for below in self.query_children(Below):
+            below.display = there_is
 
     def ask(self, prompt: str, number: int = 0) -> None:
         """Begin a turn: the prompt, and a place for the answer."""
@@ -151,9 +193,9 @@ class Transcript(VerticalScroll):
 
     def find(self, query: str) -> bool:
         """Go to the next block that has these words, whatever their case; False where none has."""
-        blocks = [widget for widget in self.query("*") if _is_block(widget)]
+        blocks = [widget for widget in self._turns.query("*") if _is_block(widget)]
         matching = [block for block in blocks if _folded(query) in _text(block)]
-        for block in self.query(".-found"):
+        for block in self._turns.query(".-found"):
             block.remove_class("-found")
         if not matching:
             self._found = None

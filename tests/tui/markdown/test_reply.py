@@ -231,13 +231,16 @@ async def test_a_reader_above_the_bottom_stays_there(page: Pilot[None]) -> None:
     await wait_until(lambda: transcript.scroll_y < transcript.max_scroll_y, "scrolled up")
     await page.pause()
     place = transcript.scroll_y
+    assert "new below" not in shown(page)
     reply.finish(reply.text + "more\n\n" * 30)
     await wait_until(lambda: reply.settled)
     await page.pause()
     assert transcript.scroll_y == place
+    assert shown(page).rstrip().endswith("↓ new below (pgdn)")
     transcript.scroll_end(animate=False)
     await page.pause()
     assert transcript.scroll_y == transcript.max_scroll_y
+    await wait_until(lambda: "new below" not in shown(page))
 
 
 def test_no_block_makes_links_open() -> None:
