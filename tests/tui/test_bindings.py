@@ -32,6 +32,7 @@ from tui.app import QuantDuelApp
 from tui.duel import bridge
 from tui.jobs.bench import BenchJob
 from tui.keymap import area_of, named
+from tui.lens.heat_map import HeatMap
 from tui.screens import profiles, welcome
 from tui.screens.ask import EarlierDialog, ProfilesDialog, SaveDialog, TitleDialog
 from tui.screens.blind import BlindScreen
@@ -52,7 +53,6 @@ from tui.screens.settings import SettingsDialog
 from tui.screens.welcome import WelcomeScreen
 from tui.settings.choice import Choice
 from tui.widgets.figure_table import FigureTable
-from tui.widgets.heat_map import HeatMap
 from tui.widgets.prompt import Prompt
 from tui.widgets.transcript import Transcript
 

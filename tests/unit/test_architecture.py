@@ -61,3 +61,28 @@ def test_only_one_module_prints() -> None:
     files = [file for folder in folders for file in folder.rglob("*.py") if "worker" not in file.parts]
     printing = {file for file in files if any(map(_prints, ast.walk(ast.parse(file.read_text()))))}
     assert printing == {ROOT / "engine/cli/terminal.py"}
+
+
+def _folders(below: str) -> set[Path]:
+    return {file.parent.relative_to(ROOT) for file in (ROOT / below).rglob("*.py")}
+
+
+def test_a_folder_can_be_looked_over() -> None:
+    """At most 20 modules; commands, a file each, are as many as there are."""
+    counted = {
+        folder: len(list((ROOT / folder).glob("[!_]*.py"))) for folder in _folders("engine") | _folders("tui")
+    }
+    assert {folder: n for folder, n in counted.items() if n > 20 and folder != Path("engine/cli")} == {}
+
+
+def test_tests_mirror_the_tree() -> None:
+    known = _folders("engine") | _folders("tui")
+    mirrors = {
+        "tests/unit/engine": "engine",
+        "tests/unit/tui": "tui",
+        "tests/engine": "engine",
+        "tests/tui": "tui",
+    }
+    for tests, source in (mirrors | {"tests/worker": "engine/worker"}).items():
+        mirrored = {source / folder.relative_to(tests) for folder in _folders(tests)}
+        assert mirrored <= known, tests

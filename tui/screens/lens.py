@@ -13,10 +13,10 @@ from textual.widgets import Footer, Static
 
 from engine.duel.lens import Lens, NoLens
 from engine.sanitize import visible
+from tui.lens.heat_map import HeatMap, scale_content
+from tui.lens.top_choices import COLOURS, TopChoices
 from tui.screens.page import Page
-from tui.widgets.heat_map import HeatMap, scale_content
 from tui.widgets.run_progress import RunProgress
-from tui.widgets.top_choices import COLOURS, TopChoices
 
 Look = Callable[[], Awaitable[Lens | NoLens]]
 

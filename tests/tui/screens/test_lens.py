@@ -10,12 +10,12 @@ from engine.duel.lens import Lens, NoLens
 from engine.protocol import Decoded
 from tests.tui.conftest import Stager
 from tests.tui.replay import RECORDINGS, Stage, recording, wait_until
+from tui.lens.heat_map import HeatMap, heat, laid_out
+from tui.lens.top_choices import TopChoices
 from tui.markdown.divergence import SENTINEL, SIGN, with_mark
 from tui.screens.lens import LensScreen
 from tui.widgets.delta import Delta
-from tui.widgets.heat_map import HeatMap, heat, laid_out
 from tui.widgets.run_progress import RunProgress
-from tui.widgets.top_choices import TopChoices
 
 
 def recorded() -> Lens:
