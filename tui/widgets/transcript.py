@@ -15,12 +15,11 @@ from textual.widgets import Static
 
 from engine.protocol import Failed
 from engine.sanitize import visible
-from tui.widgets.notes import Notes
-from tui.widgets.thoughts import Thoughts
 
 if TYPE_CHECKING:
     from engine.duel.answer import Answer
     from tui.markdown.reply import Reply
+    from tui.widgets.notes import Notes
 
 BY_HALVES = "-by-halves"  # a class of the application
 View = Literal["folded", "details", "raw", "diff"]
@@ -49,6 +48,8 @@ class Exchange(Vertical):
     """
 
     def __init__(self, prompt: Static, reply: Reply) -> None:
+        from tui.widgets.thoughts import Thoughts  # neither are thoughts
+
         self.thoughts = Thoughts()
         self._raw = Static(classes="raw")
         self._raw.display = False
@@ -179,17 +180,23 @@ class Transcript(VerticalScroll):
     @property
     def has_details(self) -> bool:
         """Whether an answer has thoughts, or something is reported besides."""
-        return bool(self.query(Notes)) or any(
+        return bool(self._all_notes) or any(
             exchange.thoughts.has_class("-there") for exchange in self._exchanges.values()
         )
 
     def show_view(self, view: View, spans: Sequence[tuple[int, int]]) -> None:
         """Show answers this way; `spans` are of the last one, where it is compared."""
         self._shows_notes = view == "details"
-        for notes in self.query(Notes):
+        for notes in self._all_notes:
             notes.open(self._shows_notes)
         for exchange in self._exchanges.values():
             exchange.show_view(view, spans if exchange is self._exchange else ())
+
+    @property
+    def _all_notes(self) -> list[Notes]:
+        from tui.widgets.notes import Notes
+
+        return list(self.query(Notes))
 
     def find(self, query: str) -> bool:
         """Go to the next block that has these words, whatever their case; False where none has."""
@@ -262,6 +269,8 @@ class Transcript(VerticalScroll):
 
     def tell(self, notes: Sequence[str]) -> None:
         """What is reported about the side or the answer: one line, and details."""
+        from tui.widgets.notes import Notes
+
         self._notes = Notes(notes, is_open=self._shows_notes)
         self._add(self._notes)
 
