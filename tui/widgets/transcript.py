@@ -141,6 +141,11 @@ class Transcript(VerticalScroll):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        self.call_after_refresh(
+            self._look_for_end
+        )  # what is at the end now need not be so once it is laid out
+
+    def _look_for_end(self) -> None:
         if self.is_vertical_scroll_end:
             self._tell_new(False)
 
