@@ -41,8 +41,7 @@ def input_text(found: Comparison) -> str:
     """`same input: 50 tokens, sha a3ceb4c8`, or why it is not the same."""
     if found.input and found.input.identical:
         return f"same input: {_tokens(found.input.tokens)}, sha {found.input.sha256[:SHA_LENGTH]}"
-    why = f" ({found.input_difference})" if found.input_difference else ""
-    return f"different input{why}: the speeds do not compare"
+    return f"speeds do not compare: {found.input_difference or 'different input'}"
 
 
 def divergence_text(found: Comparison) -> str:

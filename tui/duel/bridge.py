@@ -200,7 +200,7 @@ class Bridge:
         ends = self.duel.conversation.ends
         place = ends.index(last) if (last := self.duel.conversation.last) in ends else -1
         self.duel.show(ends[(place + 1) % len(ends)])
-        self.show_path()
+        self.show_path(with_figures=True)
         self._post(TurnEnded(compare(self.duel)))
 
     @property
@@ -300,12 +300,14 @@ class Bridge:
         """The answers, which are kept on their way."""
         return self.keeper.keep(self.duel, prompt, stream, settings)
 
-    def show_path(self) -> None:
-        """Which exchanges each side's transcript shows."""
+    def show_path(self, *, with_figures: bool = False) -> None:
+        """Which exchanges each side's transcript shows, and the last one's figures."""
         path = self.duel.conversation.path
+        answers = path[-1].answers if path and with_figures else {}
         for side in range(len(self.duel.sessions)):
             shown = frozenset(exchange.said_in[side] for exchange in path if side in exchange.said_in)
-            self._post(PathShown(side, shown))
+            figures = figures_of(answers[side]) if side in answers else None
+            self._post(PathShown(side, shown, figures))
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
         """What the sides answer; the loads between the answers are reported to the screen."""

@@ -74,6 +74,8 @@ class PathShown(SideMessage):
     """Another branch of the conversation: these exchanges are shown, by their numbers."""
 
     numbers: frozenset[int]
+    figures: Figures | None = None
+    """Of the last answer on it; None leaves those that are shown."""
 
 
 @dataclass

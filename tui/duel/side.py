@@ -15,6 +15,7 @@ from tui.duel.messages import (
     LoadAdvanced,
     LoadBegan,
     LoadEnded,
+    PathShown,
     SideAsked,
     SideLost,
     SideMessage,
@@ -110,6 +111,8 @@ class Side:
                 self.figures = figures
                 if self.state != "stopping":
                     self.state = "answering" if figures.metrics.new_tokens else "reading"
+            case PathShown(figures=Figures() as figures):
+                self.figures = figures
             case SideStopping() if self.is_turning:
                 self.state = "stopping"
             case AnswerEnded():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,10 @@ class Page(Screen[Result], Ending):
         if isinstance(event, events.Mount) and not self.is_attached:
             return
         await super().on_event(event)
+
+    def after_typing(self, doing: Callable[[], object]) -> None:
+        """Do it once the keys that were pressed before have reached the widget in focus."""
+        (self.focused or self).call_later(doing)
 
     async def stop(self) -> None:
         """The application ends: end what runs, and keep what is done."""

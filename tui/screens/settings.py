@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple, get_args
 
 from textual import events, on
@@ -98,11 +99,11 @@ class SettingsDialog(Dialog[Chosen | None]):
 
     def action_take(self) -> None:
         """Ask with these from the next prompt on."""
-        self._finish(save=False)
+        self.after_typing(partial(self._finish, save=False))
 
     def action_save(self) -> None:
         """Take them, and write them into a profile."""
-        self._finish(save=True)
+        self.after_typing(partial(self._finish, save=True))
 
     def action_reset(self) -> None:
         """What the profiles say."""
@@ -145,7 +146,7 @@ class SettingsDialog(Dialog[Chosen | None]):
             return Choice(setting.choices, text, id=name)
         if setting.key == SYSTEM:
             return SystemPrompt(text, id=name, compact=True, highlight_cursor_line=False)
-        return Input(text, id=name, compact=True, select_on_focus=False)
+        return Input(text, id=name, compact=True)
 
     def _mark(self, setting: Setting, mark: Mark) -> None:
         words = Content(visible(mark.text, keep_newlines=False))

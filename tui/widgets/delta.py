@@ -54,10 +54,10 @@ def proof(comparison: Comparison, available: int) -> Content:
     """The proof of equal input, and where the answers diverge."""
     from engine.duel import text
 
-    words = Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))
+    parts = [Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))]
     if "earlier answers" in comparison.input_difference:
-        words += Content.assemble(("  F10: the same history", "bold $quiet"))
-    return fitting([words, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, available)
+        parts.append(Content.assemble(("F10: the same history", "bold $quiet")))
+    return fitting([*parts, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, available)
 
 
 def is_fair(comparison: Comparison) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tui.widgets.pane import Pane
 
 AGAIN_S = 4.0  # within which another copy is of the next block of code
+VIEW_TOLD_S = 2.0  # who turns through the views sees each on the screen
 NAMES: dict[View, str] = {
     "folded": "as Markdown",
     "details": "with thoughts and notes",
@@ -49,7 +50,7 @@ class Reading(Ending):
         ways = [view for view in VIEWS if all(_has(transcripts, view))]
         place = ways.index(self._view) if self._view in ways else 0
         self.show_view(ways[(place + 1) % len(ways)])
-        self.notify(f"Answers {NAMES[self._view]}", markup=False)
+        self.notify(f"Answers {NAMES[self._view]}", timeout=VIEW_TOLD_S, markup=False)
 
     def show_view(self, view: View) -> None:
         """Show answers this way."""

@@ -115,8 +115,12 @@ class RunScreen(Page[None]):
         """Begin with the settings that are written there."""
         if self.is_working:
             self.notify("Still running: Esc stops it", markup=False)
-            return
-        self._work = self.work(self._run, group="work")
+        else:
+            self.after_typing(self._begin)
+
+    def _begin(self) -> None:
+        if not self.is_working:
+            self._work = self.work(self._run, group="work")
 
     def action_profiles(self) -> None:
         """Choose profiles from the list."""

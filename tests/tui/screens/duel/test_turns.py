@@ -89,8 +89,11 @@ async def test_an_earlier_prompt_is_edited_and_the_old_branch_kept(stage: Stager
         await play.settled()
         assert [message.content for message in play.sessions[1].asked[2]] == ["one more"]
         assert shown(play, 0) == shown(play, 1) == ["one more"]
+        for side in play.duel.sides:
+            side.figures = None
         await menu(play, "o")
         await wait_until(lambda: shown(play, 0) == ["one", "two"])
+        assert all(side.figures and side.figures.metrics.new_tokens for side in play.duel.sides)
         await play.ask("three")
         await play.settled()
         assert [message.content for message in play.sessions[0].asked[3]][::2] == ["one", "two", "three"]

@@ -45,4 +45,4 @@ def test_where_answers_diverge_tokens_count_from_one() -> None:
 def test_the_input_is_proved_or_said_to_differ_and_why() -> None:
     assert input_text(FOUND) == "same input: 50 tokens, sha a3ceb4c8"
     other = replace(FOUND, input=None, input_difference="the templates differ")
-    assert input_text(other) == "different input (the templates differ): the speeds do not compare"
+    assert input_text(other) == "speeds do not compare: the templates differ"
