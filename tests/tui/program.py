@@ -17,8 +17,8 @@ import psutil
 from tests.tui.output.terminal import Terminal as Screen
 
 DEADLINE_S = 90.0
-UNSHOWN = re.compile(  # modes, the mouse's shape, and a sequence that is not all there
-    r"\x1b\[[?<>][^a-zA-Z]*[a-zA-Z]|\x1b\]22;\w*\x07|(\x1b\][^\x1b]*)?\x1b[^a-zA-Z]*$|\x1b\][^\x1b\x07]*$"
+UNSHOWN = re.compile(  # modes, the window's title, the mouse's shape, and a sequence that is not all there
+    r"\x1b\[[?<>][^a-zA-Z]*[a-zA-Z]|\x1b\[2[23];2t|\x1b\](2|9);[^\x1b\x07]*\x07|\x1b\]22;\w*\x07|(\x1b\][^\x1b]*)?\x1b[^a-zA-Z]*$|\x1b\][^\x1b\x07]*$"
 )
 
 

@@ -166,10 +166,10 @@ def test_a_token_without_a_row_is_named_before_anything_is_read(
 ) -> None:
     loaded = loaded_of(folder_of("llama"))
     ids, cache = [5, unknown, 6], growing_cache(loaded.model.config)
-    with pytest.raises(InputError, match=f"{unknown}.* above {VOCABULARY - 1}"):
+    with pytest.raises(InputError, match=f"{unknown}.* last id is {VOCABULARY - 1}"):
         list(decode.generate(loaded, ids, Generation(), lambda: False, cache))
     passage = Passage(token_ids=tuple(ids), first=1)
-    with pytest.raises(InputError, match=f"{unknown}.* above {VOCABULARY - 1}"):
+    with pytest.raises(InputError, match=f"{unknown}.* last id is {VOCABULARY - 1}"):
         Scorer().scored(loaded, Score(request=1, passage=passage), lambda: False)
 
 

@@ -43,7 +43,7 @@ def test_votes_from_a_pipe_are_kept_and_counted(
         assert [answer["profile"] for answer in turn["answers"]] == ["random-tiny-bf16", "random-tiny-nf4"]
     assert [json.loads(json.dumps(turn)) for turn in turns] == turns
     assert len(History().turns()) == 4
-    assert "'what' is none of" in err
+    assert "'what' is not one of" in err
     blind, _, revealed = err.partition(" was ")
     assert "random-tiny" not in blind and "tok/s" not in blind
     assert "random-tiny" in revealed
