@@ -13,7 +13,7 @@ test: check
 
 # What needs neither torch nor a worker, in seconds; an environment without torch is enough.
 unit: $(VENV)/.unit
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest -n 2 tests/unit
 
 # The real command on damaged files and strange inputs: minutes, so not part of `make test`.
 faults: $(VENV)/.test
