@@ -22,6 +22,7 @@ from tui.charts.chart import Axis, Chart, Line
 from tui.jobs.job import Field, Job, Picture
 
 Open = Callable[[Profile], Session]
+Found = tuple[Record, Path]
 
 
 class QuantizeJob(Job):
@@ -35,7 +36,7 @@ class QuantizeJob(Job):
     def __init__(self, name: str, open_session: Open = Session) -> None:
         super().__init__()
         self._name, self._open = name, open_session
-        self._stored: tuple[Record, Path] | None = None
+        self._stored: Found | None = None
 
     @property
     def fields(self) -> Sequence[Field]:
@@ -45,16 +46,23 @@ class QuantizeJob(Job):
             Field("out", "copy to", "", new_line=True),
         )
 
-    def look(self, name: str) -> str:
-        """What the store has of this profile, in words; the picture shows it. InputError for no profile."""
+    def look(self, name: str) -> tuple[str, Found | None]:
+        """What the store has of this profile, in words and as it is. InputError for no profile.
+
+        Changes nothing: it runs in a thread that goes on though nobody waits for it any more.
+        """
         wanted = savable(name)
         there = stored(wanted)
-        self.work, self._stored = None, (there.record, there.path) if there else None
+        found = (there.record, there.path) if there else None
         if lacking := packages.missing(packages.library(wanted.quantization)):
-            return f"{wanted.label} {lacking}"
-        if there is None:
-            return "not in the store yet: Enter or Ctrl+R makes it"
-        return f"in the store since {time_text(there.record.created)}: Enter or Ctrl+R makes it again"
+            return f"{wanted.label} {lacking}", found
+        if found is None:
+            return "not in the store yet: Enter or Ctrl+R makes it", None
+        return f"in the store since {time_text(found[0].created)}: Enter or Ctrl+R makes it again", found
+
+    def show(self, found: Found | None) -> None:
+        """Have the picture show this, instead of what was made."""
+        self.work, self._stored = None, found
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """This profile next; what the store has of it is made again."""
@@ -67,7 +75,7 @@ class QuantizeJob(Job):
         self._stored = None
 
     @property
-    def found(self) -> tuple[Record, Path] | None:
+    def found(self) -> Found | None:
         """What was made, or is in the store."""
         made = self.work.result if isinstance(self.work, Quantizing) else None
         return (made.record, Path(made.path)) if made else self._stored

@@ -37,9 +37,10 @@ class QuantizeScreen(RunScreen):
 
     async def _look(self, name: str) -> None:
         try:
-            words = await asyncio.to_thread(self.job.look, name)
+            words, found = await asyncio.to_thread(self.job.look, name)
         except QuantDuelError as error:
-            words = str(error)
+            words, found = str(error), None
         if not self.is_working:
+            self.job.show(found)
             self.query_one(RunProgress).end(words, "idle")
             self.show_results()

@@ -73,7 +73,7 @@ def test_screens_know_it_beforehand(without: Callable[[str], None]) -> None:
     without("gptqmodel")
     fit = judged("smollm2-rtn4", hardware.detect())
     assert fit.verdict is None and "needs GPTQModel" in fit.detail
-    assert "needs GPTQModel" in QuantizeJob("smollm2-rtn4").look("smollm2-rtn4")
+    assert "needs GPTQModel" in QuantizeJob("smollm2-rtn4").look("smollm2-rtn4")[0]
 
 
 def test_a_folder_that_is_packed_is_refused_before_it_is_read(
