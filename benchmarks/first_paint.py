@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 RUNS = 10
-COMMAND = [sys.executable, "-m", "tui"]
+COMMAND = [sys.executable, "-m", "tui", "smollm2-bf16", "smollm2-nf4"]
 PROMPT = b"Enter sends"  # part of the prompt's placeholder
 TIMEOUT_S = 30.0
 ROOT = Path(__file__).parents[1]
