@@ -4,15 +4,20 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from engine.config.profile import Profile
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 1000  # a second at the least: time enough to act in
+TOKENS = 1500  # a second at the least, in transformers' own Python: time enough to act in
 PROFILE = f"model: {{source: 'random:tiny'}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
 
 
-async def test_killed_reloaded_cancelled(make_profile: Callable[..., Profile]) -> None:
+async def test_killed_reloaded_cancelled(
+    make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUANTDUEL_STEP", "forward")
     app = QuantDuelApp(make_profile("left", PROFILE), make_profile("right", PROFILE))
     async with app.run_test(size=(120, 36)) as pilot:
         play = Stage(app, pilot, [])
