@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from textual import events
 from textual.app import ComposeResult
@@ -133,6 +133,11 @@ class Transcript(VerticalScroll):
         """Go to the end, and stay there while more comes."""
         self.anchor()
         self.scroll_end(animate=False)
+
+    def scroll_end(self, **options: Any) -> None:
+        """Go to the end. Who follows again may be laid out there without a scroll, so this looks itself."""
+        super().scroll_end(**options)
+        self.call_after_refresh(self._look_for_end)
 
     def watch_virtual_size(self, before: Size, size: Size) -> None:
         """More has come; who reads further up is told."""
