@@ -2,9 +2,12 @@
 
 Otherwise a worker or a timer finds the children missing, and that ends the application. Knows nothing of what
 is shown. Work is given as a function: a coroutine that is cancelled before it begins complains on stderr.
+What takes children off or puts them on is awaited with `whole`: work that is cancelled while it awaits a
+removal would cancel the children's own tasks, and whoever waits for those, up to the application.
 """
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 
 from textual import on
 from textual.messages import Prune
@@ -24,6 +27,11 @@ class Ending(Widget):
         """Do this in the background, as long as this widget is there."""
         begun: Worker[None] = self.run_worker(doing, group=group, exclusive=exclusive)
         return begun
+
+    @staticmethod
+    async def whole(change: Awaitable[object]) -> None:
+        """Await a change of the tree that is done to its end even when who awaits it is cancelled."""
+        await asyncio.shield(change)
 
     @on(Prune)
     def _end(self) -> None:

@@ -60,16 +60,16 @@ class Reply(ModelMarkdown, Ending):
     @property
     def settled(self) -> bool:
         """Whether the whole answer is shown."""
-        return self._ended.is_set() and self.source == self._whole
+        return self._ended.is_set() and self.source == self._all
 
     @property
-    def _whole(self) -> str:
+    def _all(self) -> str:
         """All of the answer, with its mark."""
         text = self.text if self._diverges_at is None else with_mark(self.text, self._diverges_at)
         return visible(text)
 
     async def _show_mark(self) -> None:
-        await self.update(self._whole)
+        await self.whole(self.update(self._all))
 
     async def _follow(self) -> None:
         while not self._ended.is_set():
@@ -79,14 +79,14 @@ class Reply(ModelMarkdown, Ending):
             if text and not self._ended.is_set():
                 await self._append(text)
         self._complete.set()
-        await self.update(self._whole)
+        await self.whole(self.update(self._all))
 
     async def _append(self, text: str) -> None:
         """Append, and rest in proportion to what layout and painting took."""
         clock = asyncio.get_running_loop().time
         began_s = clock()
         self._painted.clear()
-        await self.append(visible(text))
+        await self.whole(self.append(visible(text)))
         self.call_after_refresh(self._painted.set)
         if not self._ended.is_set():  # the end waits for no painting
             await self._painted.wait()

@@ -65,7 +65,7 @@ class LensScreen(Page[None]):
             progress.end(f"{found.message} ({found.hint})" if found.hint else found.message, "failed")
             return
         self.lens = found
-        await progress.remove()
+        await self.whole(progress.remove())
         await self._show(found)
 
     async def _show(self, lens: Lens) -> None:
@@ -75,8 +75,10 @@ class LensScreen(Page[None]):
         summary = Content("\n").join([summary_content(lens), verdict_content(lens)])
         head = Static(summary, classes="summary")
         both = Horizontal(*maps, id="maps")
-        await self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer")
-        await self.mount(TopChoices(self._labels), before="Footer")
+        await self.whole(
+            self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer")
+        )
+        await self.whole(self.mount(TopChoices(self._labels), before="Footer"))
         maps[0].focus()
         maps[0].go(diverged_at or 0)
 

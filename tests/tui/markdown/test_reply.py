@@ -7,7 +7,7 @@ import pytest
 from textual import events
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
-from textual.widgets import Markdown
+from textual.widgets import Markdown, Static
 
 from engine.protocol import Decoded, Finished
 from tests.tui.replay import recording, wait_until
@@ -246,3 +246,28 @@ async def test_a_reader_above_the_bottom_stays_there(page: Pilot[None]) -> None:
 def test_no_block_makes_links_open() -> None:
     assert Reply()._open_links is False
     assert issubclass(Reply, Markdown)
+
+
+async def test_a_layout_that_is_cancelled_takes_no_block_with_it(page: Pilot[None]) -> None:
+    leaving, leave = asyncio.Event(), asyncio.Event()
+
+    class Slow(Static):
+        async def on_unmount(self) -> None:
+            leaving.set()
+            await leave.wait()
+
+    await page.pause()
+    reply = reply_of(page)
+    reply.write("One.")
+    await wait_until(lambda: bool(reply.children), "the first block is there")
+    [block] = reply.children
+    await block.mount(Slow())
+    task = block._task
+    assert task is not None
+    reply.finish("Two.")
+    await leaving.wait()
+    reply.workers.cancel_node(reply)
+    await asyncio.sleep(0)
+    leave.set()
+    await asyncio.wait([task])
+    assert not task.cancelled()
