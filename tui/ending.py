@@ -17,6 +17,11 @@ from textual.worker import Worker
 Work = Callable[[], Coroutine[None, None, None]]
 
 
+async def whole(change: Awaitable[object]) -> None:
+    """Await a change of the tree that is done to its end even when who awaits it is cancelled."""
+    await asyncio.shield(change)
+
+
 class Ending(Widget):
     """Whatever runs workers or paints later.
 
@@ -27,11 +32,6 @@ class Ending(Widget):
         """Do this in the background, as long as this widget is there."""
         begun: Worker[None] = self.run_worker(doing, group=group, exclusive=exclusive)
         return begun
-
-    @staticmethod
-    async def whole(change: Awaitable[object]) -> None:
-        """Await a change of the tree that is done to its end even when who awaits it is cancelled."""
-        await asyncio.shield(change)
 
     @on(Prune)
     def _end(self) -> None:

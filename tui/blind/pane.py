@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from engine.sanitize import visible
 from tui.duel.side import LETTERS, Side
+from tui.ending import whole
 from tui.widgets.memory_bars import MemoryBars
 from tui.widgets.pane import COLOURS
 from tui.widgets.speed_strip import SpeedStrip
@@ -58,7 +59,7 @@ class BlindPane(Vertical):
         """A new turn: nothing of the one before stays."""
         self._shown, self._complete = "", False
         self.query_one(".title", Static).update(title(self.place, None))
-        await self.query(".figures").remove()
+        await whole(self.query(".figures").remove())
         self.transcript.wipe()
         self.transcript.ask(prompt)
 

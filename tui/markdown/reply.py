@@ -8,7 +8,7 @@ the engine no more than a short one. At the end the whole document is built once
 import asyncio
 
 from engine.sanitize import visible
-from tui.ending import Ending
+from tui.ending import Ending, whole
 from tui.markdown.divergence import with_mark
 from tui.markdown.markdown import ModelMarkdown
 
@@ -69,7 +69,7 @@ class Reply(ModelMarkdown, Ending):
         return visible(text)
 
     async def _show_mark(self) -> None:
-        await self.whole(self.update(self._all))
+        await whole(self.update(self._all))
 
     async def _follow(self) -> None:
         while not self._ended.is_set():
@@ -79,14 +79,14 @@ class Reply(ModelMarkdown, Ending):
             if text and not self._ended.is_set():
                 await self._append(text)
         self._complete.set()
-        await self.whole(self.update(self._all))
+        await whole(self.update(self._all))
 
     async def _append(self, text: str) -> None:
         """Append, and rest in proportion to what layout and painting took."""
         clock = asyncio.get_running_loop().time
         began_s = clock()
         self._painted.clear()
-        await self.whole(self.append(visible(text)))
+        await whole(self.append(visible(text)))
         self.call_after_refresh(self._painted.set)
         if not self._ended.is_set():  # the end waits for no painting
             await self._painted.wait()

@@ -13,6 +13,7 @@ from textual.widgets import Footer, Static
 
 from engine.duel.lens import Lens, NoLens
 from engine.sanitize import visible
+from tui.ending import whole
 from tui.lens.heat_map import HeatMap, scale_content
 from tui.lens.top_choices import COLOURS, TopChoices
 from tui.screens.page import Page
@@ -65,7 +66,7 @@ class LensScreen(Page[None]):
             progress.end(f"{found.message} ({found.hint})" if found.hint else found.message, "failed")
             return
         self.lens = found
-        await self.whole(progress.remove())
+        await whole(progress.remove())
         await self._show(found)
 
     async def _show(self, lens: Lens) -> None:
@@ -75,10 +76,8 @@ class LensScreen(Page[None]):
         summary = Content("\n").join([summary_content(lens), verdict_content(lens)])
         head = Static(summary, classes="summary")
         both = Horizontal(*maps, id="maps")
-        await self.whole(
-            self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer")
-        )
-        await self.whole(self.mount(TopChoices(self._labels), before="Footer"))
+        await whole(self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer"))
+        await whole(self.mount(TopChoices(self._labels), before="Footer"))
         maps[0].focus()
         maps[0].go(diverged_at or 0)
 
