@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
-from engine.config import methods, profile, sources, texts  # noqa: E402
+from engine.config import methods, profile, sources, texts, worker_place  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -48,9 +48,9 @@ among the shipped profiles. A path ending in `.yaml` is that file. A hub id (`or
 file, `demo` and `random:SHAPE` can be used straight, without a profile.
 
 `./profiles` may be a stranger's, in a folder that you cloned. So a profile of it that hides another of its
-name says so, and one that has `trust_remote_code: true` is refused by its name alone: read it, then give
-its path, or `--set model.trust_remote_code=true`, or move it into your configuration folder. Workers run
-outside the folder you are in.
+name says so, and one that has `trust_remote_code: true`, or `worker.python` or `worker.launch`, is refused by
+its name alone: read it, then give its path, or `--set model.trust_remote_code=true`, or move it into your
+configuration folder. Workers run outside the folder you are in.
 
 - `quantduel profiles list` shows them all, `quantduel profiles show NAME` one with its defaults.
 - `quantduel profiles check FILE` tells what is wrong with a file: line, key, expectation, nearest spelling.
@@ -58,9 +58,15 @@ outside the folder you are in.
   of `generation`.
 
 YAML is read strictly: unknown keys, duplicate keys, aliases and tags are refused; `no` and `12:30` are text,
-`1e-5` is a number. Relative paths are relative to the profile's file.
+`1e-5` is a number. Relative paths are relative to the profile's file; with
+`worker.launch` paths are those of the other machine, and written in full.
 """
-SECTIONS = (("model", profile.Model), ("prompt", profile.Prompt), ("generation", profile.Generation))
+SECTIONS = (
+    ("model", profile.Model),
+    ("worker", worker_place.Worker),
+    ("prompt", profile.Prompt),
+    ("generation", profile.Generation),
+)
 
 
 def page() -> str:

@@ -63,6 +63,11 @@ def duels() -> Path:
     return _folder("data") / "duels.sqlite3"
 
 
+def environments() -> Path:
+    """Python environments by name, for models that need other libraries than QuantDuel's own."""
+    return _folder("data") / "environments"
+
+
 def logs() -> Path:
     """One bounded log per worker process."""
     return _folder("state") / "logs"
@@ -118,9 +123,9 @@ def step() -> str:
     return os.environ.get("QUANTDUEL_STEP") or "compiled"
 
 
-def environment() -> dict[str, str]:
+def environment(python: str = sys.executable) -> dict[str, str]:
     """A copy of everything that is set, for a worker, which runs in another folder: what names folders is
-    absolute. What pip installed here (ninja) is on its PATH.
+    absolute. What pip installed next to its Python (ninja) is on its PATH.
     """
     found = dict(os.environ)
     for name in _FOLDERS:
@@ -130,7 +135,7 @@ def environment() -> dict[str, str]:
         entries = found["PYTHONPATH"].split(os.pathsep)
         found["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in entries if entry)
     folders = found.get("PATH", os.defpath).split(os.pathsep)
-    own = str(Path(sys.executable).parent)
+    own = str(Path(python).parent)
     return found if own in folders else found | {"PATH": os.pathsep.join((*folders, own))}
 
 

@@ -152,7 +152,7 @@ def settings_options(callback: Callback) -> Callback:
 def chosen(name: str, given: Settings) -> Profile:
     """The profile of that name with the settings of the command line."""
     settings = assigned(given)
-    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
+    found = profile.find(name, allowed=settings)
     if remark := origin.remark(name):
         say(remark, err=True)
     return profile.changed(found, settings) if settings else found

@@ -43,7 +43,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 @click.argument("name", type=PROFILE)
 def show(name: str) -> ExitCode:
     """The profile as YAML, with every default written out. NAME can also be a file or a model."""
-    terminal.write(profile.to_yaml(profile.find(name, code_allowed=True)))
+    terminal.write(profile.to_yaml(profile.find(name, allowed=profile.CODE_KEYS)))
     return ExitCode.DONE
 
 

@@ -4,7 +4,7 @@ Owns the schema and finding, reading and listing profiles. Loads nothing and kno
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
 from engine.config.methods import Awq, Gguf, Gptq, Method, Stored
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Source, parse_source
+from engine.config.worker_place import Worker
 from engine.errors import FileError, InputError, ProfileError
 from engine.sanitize import visible
 
@@ -93,6 +94,7 @@ class Profile(_Section, frozen=True, kw_only=True):
     description: str = ""
     model: Model
     quantization: Method = Stored()
+    worker: Worker = Worker()
     prompt: Prompt = Prompt()
     generation: Generation = Generation()
 
@@ -115,23 +117,35 @@ def read(path: Path) -> Profile:
     return _checked(replace(profile, name=origin.shown_name(path)), path)
 
 
-def find(name: str, *, code_allowed: bool = False) -> Profile:
+CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch")
+
+
+def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
     """The profile a user means: a file, a profile's name, or straight a model (folder, GGUF file, hub id).
 
-    One of `./profiles` found by its name switches on the model's code only where that is `code_allowed`.
+    One of `./profiles` found by its name switches on code, the model's or a program, only where that key is
+    `allowed`, such as `model.trust_remote_code`.
     """
     if file := file_of(name):
         found = read(file)
-        if name.endswith((".yaml", ".yml")):
+        if name.endswith((".yaml", ".yml")) or origin.of(file) != "./profiles":
             return found
-        if found.model.trust_remote_code and not code_allowed and origin.of(file) == "./profiles":
-            raise _code_refused(file)
+        for key in code_keys(found):
+            if key not in allowed:
+                raise _code_refused(file, key)
         return found
     is_there = paths.answers(Path.exists, paths.expanded(name))
     if is_there or "/" in name or name == "demo" or name.startswith("random:"):
         return of_model(name)
     hint = nearest(name, available()) or "`quantduel profiles list` shows all"
     raise InputError(f"no profile named {name!r}", hint)
+
+
+def code_keys(profile: Profile) -> list[str]:
+    """The keys by which a profile runs code that is not QuantDuel's, of CODE_KEYS."""
+    worker = profile.worker
+    are_set = (profile.model.trust_remote_code, worker.python is not None, worker.launch is not None)
+    return [key for key, is_set in zip(CODE_KEYS, are_set, strict=True) if is_set]
 
 
 def file_of(name: str) -> Path | None:
@@ -169,6 +183,8 @@ def changed(profile: Profile, settings: Mapping[str, object], *, where: str = "-
         *sections, last = key.split(".") if "." in key else ("generation", key)
         if key == "quantization.method" and data["quantization"]["method"] != value:
             data["quantization"] = {}
+        if sections == ["worker"]:  # one key of it stands alone
+            data["worker"] = {}
         place = data
         for section in sections:
             place = place.setdefault(section, {})
@@ -201,7 +217,12 @@ def faults(path: Path) -> list[ProfileError]:
 def _checked(profile: Profile, file: Path) -> Profile:
     """The profile with its paths made absolute, after the checks that need more than one key."""
     _require_text(profile, file)
+    if profile.worker.is_elsewhere:
+        _require_full_paths(profile, file)
+        return _with_method(profile, profile.source, file)
     folder = paths.expanded(file).absolute().parent
+    if (python := profile.worker.python) is not None:
+        profile = replace(profile, worker=Worker(python=str(_python(folder / paths.expanded(python), file))))
     if profile.prompt.template not in {"chat", "raw"}:
         template = _template(folder / paths.expanded(profile.prompt.template), file)
         profile = replace(profile, prompt=replace(profile.prompt, template=str(template)))
@@ -209,6 +230,16 @@ def _checked(profile: Profile, file: Path) -> Profile:
     source = _absolute(profile.source, folder)
     if isinstance(source, Folder | GgufFile):
         profile = replace(profile, model=replace(profile.model, source=str(source.path)))
+    return _with_method(profile, source, file)
+
+
+def here(profile: Profile) -> Profile:
+    """The profile that came from another machine, on the machine whose files it means; ProfileError."""
+    return _checked(replace(profile, worker=Worker()), paths.neutral_folder() / "profile")
+
+
+def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
+    """The profile of this source, with a method that reads it; ProfileError where it cannot."""
     if isinstance(source, GgufFile) and isinstance(profile.quantization, Stored):
         profile = replace(profile, quantization=Gguf())
     if isinstance(profile.quantization, Gguf) and not isinstance(source, GgufFile | Demo):
@@ -226,19 +257,43 @@ def _require_text(profile: Profile, file: Path) -> None:
             raise _fault(file, section, "has text in it that is not UTF-8") from None
 
 
-def _code_refused(file: Path) -> ProfileError:
+def _code_refused(file: Path, key: str) -> ProfileError:
+    is_model = key == "model.trust_remote_code"
+    value, what = ("true", "a model's code") if is_model else ("…", "a program")
     hint = (
         f"read it; then name its file, {file}, move it to {paths.user_profiles()}, or give "
-        "--set model.trust_remote_code=true"
+        f"--set {key}={value}"
     )
-    problem = "a profile of the folder you are in does not run a model's code by its name alone"
-    return _fault(file, "model.trust_remote_code", problem, hint)
+    problem = f"a profile of the folder you are in does not run {what} by its name alone"
+    return _fault(file, key, problem, hint)
 
 
 def _with_absolute_dataset(method: Method, folder: Path) -> Method:
     if isinstance(method, Gptq | Awq) and (dataset := method.calibration.file):
         return replace(method, calibration=replace(method.calibration, dataset=str(folder / dataset)))
     return method
+
+
+def _require_full_paths(profile: Profile, file: Path) -> None:
+    """ProfileError where a path depends on a folder: of another machine nobody is in one."""
+    source, method = profile.source, profile.quantization
+    dataset = method.calibration.file if isinstance(method, Gptq | Awq) else None
+    template = profile.prompt.template
+    named = {
+        "model.source": source.path if isinstance(source, Folder | GgufFile) else None,
+        "prompt.template": None if template in {"chat", "raw"} else Path(template),
+        "quantization.calibration.dataset": Path(dataset) if dataset else None,
+    }
+    for key, path in named.items():
+        if path is not None and not str(path).startswith(("/", "~")):
+            hint = "write it in full, as it is at the other end of worker.launch; ~ is the home folder there"
+            raise _fault(file, key, f"{path} is a file of another machine, seen from no folder", hint)
+
+
+def _python(path: Path, file: Path) -> Path:
+    if not paths.answers(Path.is_file, path):
+        raise _fault(file, "worker.python", f"there is no such file: {path}", "expected the path of a Python")
+    return path
 
 
 def _template(path: Path, file: Path) -> Path:

@@ -13,7 +13,7 @@ from typing import TypedDict, TypeVar, Unpack
 
 from engine.checkpoints import views
 from engine.config.profile import Generation, Profile, Prompt
-from engine.machine import nvidia, oom_kill, packages
+from engine.machine import oom_kill, packages
 from engine.protocol import (
     BenchRun,
     Cancel,
@@ -50,6 +50,7 @@ from engine.protocol import (
     Tokenize,
     Tokenized,
 )
+from engine.session import launch
 from engine.session.last_words import last_words
 from engine.session.worker_process import WorkerProcess
 
@@ -215,7 +216,10 @@ class Session:
     # the process
 
     def _lacking(self) -> Failed | None:
-        """Why no worker could load this here: a package of its method is missing. Known at once."""
+        """Why no worker could load this here: a package of its method, or its Python, is missing."""
+        worker = self.profile.worker
+        if not worker.is_own:
+            return launch.lacking(worker)
         absent = packages.missing(packages.library(self.profile.quantization))
         if absent is None:
             return None
@@ -224,8 +228,9 @@ class Session:
     async def _start(self) -> None:
         self._oom_kills = oom_kill.count()
         try:
-            settings = await asyncio.to_thread(nvidia.environment, self.profile.model.device)
-            self._worker = await WorkerProcess.started(self.profile.name, settings)
+            settings = await asyncio.to_thread(launch.settings, self.profile)
+            command = launch.command(self.profile.worker)
+            self._worker = await WorkerProcess.started(self.profile.name, settings, command)
         except OSError as error:
             hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
             message = f"cannot start a worker: {error.strerror or error}"

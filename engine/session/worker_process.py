@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,20 +40,23 @@ class WorkerProcess:
         ]
 
     @classmethod
-    async def started(cls, name: str, settings: Mapping[str, str]) -> "WorkerProcess":
+    async def started(
+        cls, name: str, settings: Mapping[str, str], command: Sequence[str] = ()
+    ) -> "WorkerProcess":
         """A new process, its log under this name; OSError where the system has none to give.
 
-        `settings` go into its environment, over what is set here.
+        `settings` go into its environment, over what is set here. Nothing for `command` is a worker in this
+        Python.
         """
-        loop = asyncio.get_running_loop()
+        loop, command = asyncio.get_running_loop(), command or COMMAND
         transport, protocol = await loop.subprocess_exec(
             _Protocol,
-            *COMMAND,
+            *command,
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
             cwd=paths.neutral_folder(),
-            env={**paths.environment(), **settings},
+            env={**paths.environment(command[0]), **settings},
             start_new_session=True,  # Ctrl-C in the terminal is ours to handle
         )
         return cls(transport, protocol, name)

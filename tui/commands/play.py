@@ -87,7 +87,9 @@ def _chosen(
     from tui.launch import Launch
 
     for name in names if config.defaults.settings else ():
-        profile.changed(profile.find(name, code_allowed=True), config.defaults.settings, where=_file())
+        profile.changed(
+            profile.find(name, allowed=profile.CODE_KEYS), config.defaults.settings, where=_file()
+        )
     settings = {**config.defaults.settings, **assigned(options)}
     launch = Launch(
         named=names,
@@ -109,7 +111,7 @@ def _file() -> str:
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:
     """The profile with those of the settings that its load needs; ProfileError where one of them is wrong."""
-    found = profile.find(name, code_allowed="model.trust_remote_code" in settings)
+    found = profile.find(name, allowed=settings)
     if not settings:
         return found
     profile.changed(found, settings)

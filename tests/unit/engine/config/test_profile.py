@@ -63,7 +63,11 @@ def test_code_is_run_for_a_profile_of_the_users_or_one_that_is_named_by_its_path
     (own / "mine.yaml").write_text(TRUSTING)
     with pytest.raises(ProfileError, match="does not run a model's code by its name alone"):
         profile.find("x")
-    found = profile.find("x", code_allowed=True), profile.find("profiles/x.yaml"), profile.find("mine")
+    found = (
+        profile.find("x", allowed=profile.CODE_KEYS),
+        profile.find("profiles/x.yaml"),
+        profile.find("mine"),
+    )
     assert all(each.model.trust_remote_code for each in found)
     shutil.rmtree(strange)
     strange.symlink_to(own)  # the same folder by another name

@@ -1,0 +1,47 @@
+"""Which command starts a profile's worker: another Python here, or whatever the profile launches elsewhere.
+
+Knows where environments are; starts nothing.
+"""
+
+from pathlib import Path
+
+from engine import paths
+from engine.config.profile import Profile
+from engine.config.worker_place import Worker
+from engine.machine import nvidia
+from engine.protocol import Failed
+
+BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+
+
+def command(worker: Worker) -> tuple[str, ...]:
+    """The program and its arguments; nothing for a worker in this Python."""
+    if worker.is_elsewhere:
+        return worker.launch_words
+    python = _python(worker)
+    return (str(python), str(BOOTSTRAP)) if python else ()
+
+
+def settings(profile: Profile) -> dict[str, str]:
+    """What its environment says of devices; elsewhere that is said there."""
+    return {} if profile.worker.is_elsewhere else nvidia.environment(profile.model.device)
+
+
+def lacking(worker: Worker) -> Failed | None:
+    """Why no worker can be started there, as far as this machine knows."""
+    python = _python(worker)
+    if python is None or paths.answers(Path.is_file, python):
+        return None
+    if worker.environment is None:
+        return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
+    message = f"there is no environment named {worker.environment} here"
+    return Failed(
+        kind="not_loaded", message=message, hint=f"quantduel env create {worker.environment} makes it"
+    )
+
+
+def _python(worker: Worker) -> Path | None:
+    """The Python that is not QuantDuel's own; None where there is no such one."""
+    if worker.environment is not None:
+        return paths.environments() / worker.environment / "bin" / "python"
+    return Path(worker.python) if worker.python is not None else None
