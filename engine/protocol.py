@@ -175,11 +175,20 @@ class Passage(Struct, frozen=True, kw_only=True):
     """How many of the likeliest tokens are reported at each position."""
 
 
+class TakeReference(_Command, frozen=True, tag="take reference"):
+    """Load the reference's model as well, for scores with one layer of the own model in it."""
+
+    request: int
+    profile: Profile
+
+
 class Score(_Command, frozen=True, tag="score"):
     """Log-probabilities of given tokens."""
 
     request: int
     passage: Passage
+    layer: int | None = None
+    """By the reference's model with this one layer of the own; None is by the own model."""
     write: Place | None = None
     """Put the logits here."""
     reference: Logits | None = None
@@ -193,7 +202,7 @@ class Cancel(_Command, frozen=True, tag="cancel"):
     request: int
 
 
-Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | Score
+Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | TakeReference | Score
 """What a worker does one at a time."""
 Command = Task | Cancel
 
@@ -421,6 +430,14 @@ class Tokenized(_Event, frozen=True, tag="tokenized"):
     """What the tokenizer puts before any text, such as BOS; not part of `token_ids`."""
 
 
+class ReferenceTaken(_Event, frozen=True, tag="reference taken"):
+    """The reference's model is there as well."""
+
+    request: Count
+    layers: Count
+    """Each of them has a counterpart in the own model."""
+
+
 class Scored(_Event, frozen=True, tag="scored"):
     """What a model says of given tokens, a value a position. Logarithms are natural, taken in float32."""
 
@@ -485,6 +502,7 @@ Event = (
     | Measured
     | CopyMeasured
     | Tokenized
+    | ReferenceTaken
     | Scored
     | Failed
 )

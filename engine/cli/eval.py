@@ -31,6 +31,7 @@ class _Options(LimitOptions):
     scored: Scored
     tokens: int | None
     speed: bool
+    by_layer: bool
     alone: bool
     form: Format
     out: Path | None
@@ -70,6 +71,11 @@ class _Options(LimitOptions):
     "--tokens", type=click.IntRange(min=2), metavar="N", help="Use only the first N tokens of the text."
 )
 @click.option("--speed/--no-speed", default=True, help="Also measure each model's decode speed.")
+@click.option(
+    "--by-layer",
+    is_flag=True,
+    help="Also measure what each layer of a candidate does alone, in the reference's model.",
+)
 @click.option(
     "--alone",
     is_flag=True,
@@ -170,4 +176,5 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
         scored=options["scored"],
         tokens=options["tokens"],
         decode_steps=settings.DECODE_STEPS if options["speed"] else 0,
+        by_layer=options["by_layer"],
     )

@@ -4,7 +4,7 @@ Knows sides and pieces; who reads what when is the business of `run`.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
@@ -12,6 +12,7 @@ from engine.evaluation.windows import Piece, Text, in_windows
 from engine.jobs.events import Advanced, JobEvent
 from engine.jobs.pace import Pace
 from engine.protocol import Failed, Logits, Place, Scored, Tokenized
+from engine.stats.fidelity import Scores
 from engine.units import speed_text
 
 OTHER_TOKENS = "its tokenizer differs: its perplexity is over its own tokens and does not compare; no KLD"
@@ -54,6 +55,23 @@ class Reading:
         doing = f"{done} of {total} tokens scored, {speed_text(side.read_tok_s)}"
         self._emit(Advanced(side.profile.name, doing, self._pace.share, self._pace.left_s))
         return scored
+
+    async def read_layer(
+        self, side: Side, reference: Side, index: int, pieces: Sequence[tuple[Piece, Logits]]
+    ) -> bool:
+        """These pieces by the reference's model with one layer of this side's; False where it went wrong."""
+        scores = Scores()
+        for piece, logits in pieces:
+            started_s = time.monotonic()
+            scored = await side.score_layer(index, piece, logits)
+            if scored is None:
+                return False
+            scores.add(scored.log_probs, scored.first_choices, scored.klds)
+            self._pace.add(scored.read_tokens, time.monotonic() - started_s)
+            doing = f"layer {index} alone, {len(scores)} tokens scored"
+            self._emit(Advanced(side.profile.name, doing, self._pace.share, self._pace.left_s))
+        side.add_layer(index, scores, reference.scores)
+        return True
 
     async def _text(self, side: Side, reference: Side | None) -> Text | None:
         """The text as this side tokenizes it: mostly exactly as the reference does."""

@@ -6,11 +6,22 @@ from msgspec import Struct
 
 from engine.evaluation.settings import Convention
 from engine.protocol import Failure
-from engine.stats.fidelity import Figures
+from engine.stats.fidelity import Figures, Kld
 from engine.stats.verdict import GOOD, Limits
 from engine.units import with_error
 
 Trend = Literal["worse", "better", "same"]
+
+
+class Layer(Struct, frozen=True, kw_only=True):
+    """The reference with one layer of a candidate, against the reference as it is."""
+
+    index: int
+    """From 0."""
+    kld: Kld
+    same_top: float
+    """Per cent."""
+    same_top_stderr: float
 
 
 class Row(Figures, frozen=True, kw_only=True):
@@ -28,6 +39,8 @@ class Row(Figures, frozen=True, kw_only=True):
     """Of one short answer; `quantduel bench` measures it properly."""
     complete: bool = False
     """Whether the whole text is in the figures."""
+    layers: tuple[Layer, ...] = ()
+    """What each layer does alone, over the text's first windows; those that are read so far."""
     notes: tuple[str, ...] = ()
     error: Failure | None = None
     """Why it has no figures, or not all."""

@@ -25,7 +25,7 @@ from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.text import sheet
 from engine.evaluation.windows import Text
-from engine.jobs.events import Completed, Noted
+from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.sheet import Sheet
 from engine.machine import hardware
@@ -125,6 +125,8 @@ class Evaluation(Job):
         if total_bytes <= min(self._held_bytes, HELD_SHARE * hardware.free_by_device()["cpu"]):
             with SharedFile.in_memory(total_bytes) as held:
                 await self._one_after_the_other(text, held, self._read_along)
+        elif self.settings.by_layer:  # every layer is compared with the same logits
+            await self._over_disk(text, total_bytes, self._read_along)
         else:
             await self._side_by_side(text, total_bytes)
 
@@ -152,7 +154,19 @@ class Evaluation(Job):
             for piece in candidate.text.pieces(self._reference.row_bytes):
                 if not await self._reading.read(candidate, piece, reference=logits.get(piece.at)):
                     break
+            if self.settings.by_layer and candidate.complete and candidate.scores.klds:
+                await self._by_layer(candidate, candidate.text.beginning(texts.LAYER_WINDOWS), logits)
         await self._end(candidate)
+
+    async def _by_layer(self, candidate: Side, text: Text, logits: dict[int, Logits]) -> None:
+        """The reference once more, with one layer of the candidate after the other."""
+        self.emit(Advanced(candidate.profile.name, "loading the reference as well"))
+        count = await candidate.take_reference(self._reference.profile)
+        pieces = [(piece, logits[piece.at]) for piece in text.pieces(self._reference.row_bytes)]
+        self._reading.expect(text, passes=count)
+        for index in range(count):
+            if not await self._reading.read_layer(candidate, self._reference, index, pieces):
+                return
 
     async def _side_by_side(self, text: Text, total_bytes: int) -> None:
         """Piece by piece, the reference and then the candidate; where both do not fit, through the disk."""

@@ -27,6 +27,7 @@ TEXT_NAMES = {
     "ptb": "ptb, test part",
 }
 PAPERS_WINDOW = 2048
+LAYER_WINDOWS = 8  # of the text are read for each layer
 DECODE_STEPS = 32
 
 
@@ -47,6 +48,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Of the text, from its beginning; None is all of it."""
     decode_steps: int = DECODE_STEPS
     """Tokens decoded to measure decode speed as well; 0 measures none."""
+    by_layer: bool = False
+    """Also read with the reference's model and one layer of each candidate at a time."""
 
     def __post_init__(self) -> None:
         if self.window < 2:

@@ -6,7 +6,7 @@ Owns a session. Knows neither the other models nor the order in which they are a
 from collections.abc import Callable, Sequence
 
 from engine.config.profile import Profile
-from engine.evaluation.report import Row
+from engine.evaluation.report import Layer, Row
 from engine.evaluation.windows import Piece, Text
 from engine.jobs.events import Advanced, JobEvent
 from engine.protocol import (
@@ -28,6 +28,7 @@ from engine.stats.metrics import NS, decode_tok_s
 
 DECODE_CONTEXT = 32  # tokens before those that are timed
 WARM_UP_STEPS = 4
+NO_LAYERS = "not all layers could be read alone: {}"
 
 
 class Side:
@@ -46,6 +47,7 @@ class Side:
         self.is_comparable = True
         """Whether it reads the same tokens as the reference."""
         self.complete = False
+        self.layers: list[Layer] = []
         self._decode_tok_s: float | None = None
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
@@ -110,6 +112,29 @@ class Side:
             self.scores.add_margins(result.margins, result.reference_margins, result.reference_rounding)
         return result
 
+    async def take_reference(self, profile: Profile) -> int:
+        """Load the reference's model into this worker too; how many layers to ask for, 0 if it went wrong."""
+        result = await self.session.take_reference(profile)
+        if isinstance(result, Failed):
+            self.notes.append(NO_LAYERS.format(result.message))
+            return 0
+        return result.layers
+
+    async def score_layer(self, index: int, piece: Piece, reference: Logits) -> Scored | None:
+        """A piece as the reference's model reads it with this layer; None and a note if that went wrong."""
+        result = await self.session.score(piece.passage, reference=reference, layer=index)
+        if isinstance(result, Failed):
+            self.notes.append(NO_LAYERS.format(result.message))
+            return None
+        return result
+
+    def add_layer(self, index: int, scores: Scores, reference: Scores) -> None:
+        """Take what was scored with this layer alone."""
+        found = against(scores, reference)
+        if found.kld and found.same_top is not None and found.same_top_stderr is not None:
+            kld, same, error = found.kld, found.same_top, found.same_top_stderr
+            self.layers.append(Layer(index=index, kld=kld, same_top=same, same_top_stderr=error))
+
     async def start_anew(self) -> None:
         """Be as if never loaded, for another try."""
         await self.close()
@@ -132,6 +157,7 @@ class Side:
             read_tok_s=self.read_tok_s,
             decode_tok_s=self._decode_tok_s,
             complete=self.complete,
+            layers=tuple(self.layers),
             notes=(*(info.notes if info else ()), *self.notes),
             error=failure.failure if failure else None,
             **{name: getattr(figures, name) for name in Figures.__struct_fields__},

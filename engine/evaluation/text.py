@@ -10,6 +10,7 @@ import msgspec
 
 from engine.evaluation import noise
 from engine.evaluation.report import Report, Row
+from engine.evaluation.settings import LAYER_WINDOWS
 from engine.evaluation.verdicts import Judged, judged
 from engine.jobs.plot import Plot, Point
 from engine.jobs.sheet import Sheet
@@ -20,6 +21,9 @@ from engine.units import MIB, MISSING, bytes_text, with_error
 
 UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
 MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
+LAYERS = f"one layer alone, the first {LAYER_WINDOWS} windows"
+BAR = 24  # characters of the longest bar
+EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 PARETO = "★"
 PARETO_MEANS = f"{PARETO} no other model here is at least as near, as fast and as small"
 
@@ -31,6 +35,7 @@ def sheet(report: Report) -> Sheet:
     return Sheet(
         above=heading(report) if is_begun else (),
         rows=readable(report) if is_begun else (),
+        more={f"{LAYERS}: {row.profile}": layer_rows(row) for row in report.candidates if row.layers},
         below=remarks(report),
         verdicts=verdict_lines(report),
         title=title(report),
@@ -61,7 +66,34 @@ def plots(report: Report) -> list[Plot]:
     return [
         Plot(title="KLD, nats, against weights", x_name="MiB", points=tuple(filter(None, sizes))),
         Plot(title="KLD, nats, against decode", x_name="tok/s", points=tuple(filter(None, speeds))),
+        *(_layer_plot(row) for row in report.candidates if row.layers),
     ]
+
+
+def layer_rows(row: Row) -> list[dict[str, Cell]]:
+    """A row a layer, with a bar as long as its share of the largest KLD."""
+    largest = max(layer.kld.mean for layer in row.layers)
+    return [
+        {
+            "layer": layer.index,
+            "KLD": with_error(layer.kld.mean, layer.kld.stderr),
+            "": bar(layer.kld.mean / largest if largest > 0 else 0.0),
+            "same top": with_error(layer.same_top, layer.same_top_stderr, " %"),
+        }
+        for layer in row.layers
+    ]
+
+
+def bar(share: float) -> str:
+    """A bar of eighths of a character, BAR characters for 1."""
+    eighths = round(share * BAR * 8)
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8]
+
+
+def _layer_plot(row: Row) -> Plot:
+    points = (Point("", layer.index, layer.kld.mean, layer.kld.stderr) for layer in row.layers)
+    found = tuple(point for point in points if 0 < point.y < math.inf)
+    return Plot(title=f"KLD, nats, of one layer of {row.profile}", x_name="layer", points=found)
 
 
 def _point(row: Row, x: float | None) -> Point | None:

@@ -6,6 +6,7 @@ Pure. Knows tokens and sizes; neither sessions nor figures.
 from collections.abc import Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.evaluation.settings import Convention, Settings, spans, text_name
 from engine.protocol import Passage, Tokenized
@@ -37,6 +38,10 @@ class Text(Struct, frozen=True, kw_only=True):
     def tokens_to_read(self) -> int:
         """In forward passes, once through."""
         return sum(len(window) for window, _ in self.windows)
+
+    def beginning(self, windows: int) -> "Text":
+        """Its first windows; the convention stays that of the whole."""
+        return replace(self, windows=self.windows[:windows])
 
     def pieces(self, row_bytes: int) -> Iterator[Piece]:
         """The text in pieces whose logits, `row_bytes` a position, take no more than PIECE_BYTES."""

@@ -39,6 +39,8 @@ class Sheet(Struct, frozen=True, kw_only=True):
     """What holds for all rows, a line each."""
     rows: Sequence[Row] = ()
     """For reading."""
+    more: Mapping[str, Sequence[Row]] = {}
+    """Further tables for reading, by what they show."""
     below: Sequence[str] = ()
     """What the reader should know."""
     verdicts: Sequence[str] = ()
@@ -70,13 +72,15 @@ def text(sheet: Sheet, form: Format, width: int | None = None) -> str:
 def _table(sheet: Sheet, width: int | None) -> str:
     above, below = (tables.single_lines(lines) for lines in (sheet.above, sheet.below))
     verdicts = tables.single_lines(sheet.verdicts)
-    return _parts(above, [tables.table(sheet.rows, width)], below, verdicts)
+    more = (f"{name}\n{tables.table(rows, width)}" for name, rows in sheet.more.items())
+    return _parts(above, [tables.table(sheet.rows, width)], *([table] for table in more), below, verdicts)
 
 
 def _markdown(sheet: Sheet) -> str:
     above, below = (tables.single_lines(lines, "- ") for lines in (sheet.above, sheet.below))
     verdicts = tables.single_lines(sheet.verdicts, "- ")
-    return _parts(verdicts, above, [tables.markdown(sheet.rows)], below, _folded(sheet.settings))
+    more = ([f"{name}:\n", tables.markdown(rows)] for name, rows in sheet.more.items())
+    return _parts(verdicts, above, [tables.markdown(sheet.rows)], *more, below, _folded(sheet.settings))
 
 
 def _folded(settings: Mapping[str, str]) -> list[str]:
@@ -103,6 +107,7 @@ def _page(sheet: Sheet) -> str:
         ),
         _card("Verdict", _list(sheet.verdicts)),
         _card("Figures", _html_table(sheet.rows), class_="card wide"),
+        *(_card(name, _html_table(rows), class_="card wide") for name, rows in sheet.more.items()),
         element(
             "div", *(element("div", drawn(plot), class_="card") for plot in sheet.plots), class_="sides plots"
         ),

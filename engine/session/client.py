@@ -40,6 +40,7 @@ from engine.protocol import (
     Prompted,
     Quantize,
     Quantized,
+    ReferenceTaken,
     Render,
     Rendered,
     Resumed,
@@ -47,6 +48,7 @@ from engine.protocol import (
     Scored,
     Staged,
     Started,
+    TakeReference,
     Tokenize,
     Tokenized,
 )
@@ -59,7 +61,7 @@ ADVICE_S = 5.0  # what goes with a failure may not keep it from the reader for l
 MAKING = (Started, Staged, Failed)
 ANSWERING = (Prompted, Resumed, Prefilled, Decoded, Finished, Failed)
 
-Result = TypeVar("Result", Rendered, Measured, CopyMeasured, Tokenized, Scored)
+Result = TypeVar("Result", Rendered, Measured, CopyMeasured, Tokenized, ReferenceTaken, Scored)
 
 
 class How(TypedDict, total=False):
@@ -172,12 +174,26 @@ class Session:
         """A text for eval as token ids, the first `tokens` of them."""
         return await self._result(Tokenize(request=self._next_request(), text=text, tokens=tokens), Tokenized)
 
+    async def take_reference(self, profile: Profile) -> ReferenceTaken | Failed:
+        """Load the reference's model into the same worker, for `score` with a `layer`."""
+        return await self._result(
+            TakeReference(request=self._next_request(), profile=profile), ReferenceTaken
+        )
+
     async def score(
-        self, passage: Passage, *, write: Place | None = None, reference: Logits | None = None
+        self,
+        passage: Passage,
+        *,
+        write: Place | None = None,
+        reference: Logits | None = None,
+        layer: int | None = None,
     ) -> Scored | Failed:
-        """What the model says of given tokens; its logits go to `write` and are compared with `reference`."""
+        """What the model says of given tokens; its logits go to `write` and are compared with `reference`.
+
+        With a `layer` it is the reference's model that says it, with this one layer of the worker's own.
+        """
         request = self._next_request()
-        command = Score(request=request, passage=passage, write=write, reference=reference)
+        command = Score(request=request, passage=passage, write=write, reference=reference, layer=layer)
         return await self._result(command, Scored)
 
     def cancel(self) -> None:

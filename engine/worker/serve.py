@@ -6,7 +6,7 @@ Translates between the wire and the parts that know models; owns how errors beco
 import os
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -32,10 +32,12 @@ from engine.protocol import (
     Prefilled,
     Prompted,
     Quantize,
+    ReferenceTaken,
     Render,
     Rendered,
     Resumed,
     Score,
+    TakeReference,
     ThinkMarks,
     Tokenize,
 )
@@ -48,6 +50,7 @@ from engine.worker.host import bandwidth, gpu_fault, memory, memory_limit
 from engine.worker.host.spare_cores import SpareCores
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
+from engine.worker.measure.one_layer import Counterparts
 from engine.worker.measure.score import Scorer
 from engine.worker.step import GrowingCache
 from engine.worker.texts import evaluation
@@ -59,6 +62,7 @@ def serve(wire: Wire) -> None:
     loaded: LoadedModel | None = None
     kept, scorer = KeptCache(), Scorer()
     energy: Meter | None = None
+    counterparts: Counterparts | None = None
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
@@ -72,8 +76,10 @@ def serve(wire: Wire) -> None:
             _render(wire, loaded, command)
         elif isinstance(command, Tokenize):
             _tokenize(wire, loaded, command)
+        elif isinstance(command, TakeReference):
+            counterparts = _take_reference(wire, loaded, command)
         elif isinstance(command, Score):
-            _score(wire, loaded, command, scorer)
+            _score(wire, loaded, command, scorer, counterparts)
         elif isinstance(command, Measure | MeasureCopy):
             _measure(wire, loaded, command, kept)
         else:
@@ -140,8 +146,23 @@ def _tokenize(wire: Wire, loaded: LoadedModel, command: Tokenize) -> None:
         wire.emit(evaluation.tokenize(loaded.tokenizer, command))
 
 
-def _score(wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer) -> None:
+def _take_reference(wire: Wire, loaded: LoadedModel, command: TakeReference) -> Counterparts | None:
     with _failures_reported(wire, "generation", command.request):
+        reference = load(command.profile, loaded.info.threads, lambda _: None)
+        found = Counterparts(reference, loaded)
+        wire.emit(ReferenceTaken(request=command.request, layers=len(found)))
+        return found
+    return None
+
+
+def _score(
+    wire: Wire, loaded: LoadedModel, command: Score, scorer: Scorer, counterparts: Counterparts | None
+) -> None:
+    with _failures_reported(wire, "generation", command.request), ExitStack() as stack:
+        if command.layer is not None:
+            if counterparts is None:
+                raise InputError("no reference was taken")
+            loaded = stack.enter_context(counterparts.exchanged(command.layer))
         wire.emit(scorer.scored(loaded, command, lambda: wire.is_cancelled(command.request)))
 
 
