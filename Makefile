@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: play test unit faults check architectures gpu-dry-run install quantizers clean
 
 play: $(VENV)/.play
+	@echo 'The demo model comes as a 4-bit file (Q4_1): its bf16 is unpacked from that, and losses are counted from there.'
 	$(BIN)/quantduel
 
 test: check

@@ -25,7 +25,7 @@ Line = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 
 Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
-Reading = Literal["hash source", "wait for demo", "convert demo", "parse GGUF"]
+Reading = Literal["hash source", "wait for demo", "convert demo", "parse GGUF", "unpack GGUF"]
 Preparing = Literal["compile kernel", "compile decode step", "capture decode step"]
 Quantizing = Literal[
     "load source",

@@ -141,7 +141,7 @@ def made_of(profile: Profile) -> Entry | None:
     for found in entries():
         recipe = found.record.recipe
         same = recipe.method == profile.quantization and profile.model.dtype in {"auto", recipe.dtype}
-        named = recipe.model.partition("@")[0] in {profile.model.source, "folder"}
+        named = recipe.model.partition("@")[0] in {profile.model.source, "folder", "gguf"}
         if same and named and is_current(found):
             return found
     return None

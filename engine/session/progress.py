@@ -10,6 +10,7 @@ STEPS: Mapping[Step, str] = {
     "wait for demo": "waiting for another worker that fetches the demo model",
     "convert demo": "converting the demo model to bf16, once",
     "parse GGUF": "parsing the GGUF file",
+    "unpack GGUF": "unpacking the GGUF file to bf16, once",
     "load source": "the source in full precision",
     "load result": "the result, to check it",
     "measure source": "the source on held-out text",

@@ -3,6 +3,7 @@
 Owns the choice between them. Weights are never read and never downloaded.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def _of(profile: Profile, *, ask_hub: bool) -> ModelShape:
         case Random(shape) as source:
             return of_config(f"random:{shape}", json_object(source.config), f"the shape {shape}")
         case GgufFile(path):
-            return of_gguf(paths.expanded(path))
+            found = of_gguf(paths.expanded(path))
+            return found if isinstance(profile.quantization, Gguf) else _unpacked(found)
         case Folder(path):
             return of_folder(paths.expanded(path), str(path))
         case Hub(repo):
@@ -86,6 +88,14 @@ def _of_gguf(file: Path) -> ModelShape:
         file_bytes=file.stat().st_size,
         packing=Packing("gguf"),
     )
+
+
+def _unpacked(found: ModelShape) -> ModelShape:
+    """As the folder that other methods than `gguf` start from: in full precision."""
+    size = DTYPE_BYTES[found.dtype]
+    tensors = tuple(replace(tensor, stored_bytes=size * tensor.elements) for tensor in found.tensors)
+    file_bytes = sum(tensor.stored_bytes for tensor in tensors)
+    return replace(found, tensors=tensors, packing=None, file_bytes=file_bytes)
 
 
 def of_config(name: str, config: dict[str, Any], origin: str) -> ModelShape:

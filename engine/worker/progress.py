@@ -52,6 +52,16 @@ class ReportedBar(tqdm):
         self._show(int(self.n), int(self.total or 0))
 
 
+def waiting(report: Report) -> Callable[[Staged | None], None]:
+    """Reports the progress of the process that has a checkpoint's lock."""
+
+    def tell(progress: Staged | None) -> None:
+        found = progress or Staged(stage="quantize")
+        report(replace(found, elsewhere=True, ns=time.monotonic_ns()))
+
+    return tell
+
+
 @contextmanager
 def of_tensors(report: Report, stage: Stage, step: Step | None = None) -> Iterator[None]:
     """Transformers' own bar over the tensors it loads, as progress of `stage`."""

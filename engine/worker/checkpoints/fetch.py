@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import paths
-from engine.config.methods import Gguf
+from engine.config.methods import Gguf, Method
 from engine.config.profile import MOST_TEMPLATE_BYTES, Profile
 from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.errors import LoadError
@@ -25,7 +25,6 @@ from engine.worker.progress import Report
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-DEMO_NOTE = "the demo comes as a 4-bit file (Q4_1) and is dequantized to bf16: not the original's precision"
 GGUF_NOTE = "GGUF weights are dequantized while they load: they need as much memory as full precision"
 
 SETTINGS = (
@@ -46,13 +45,13 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
         case Demo() if isinstance(profile.quantization, Gguf):
             return Checkpoint("demo", demo.gguf(report), "gguf", notes=(GGUF_NOTE,))
         case Demo():
-            return Checkpoint("demo", demo.folder(report), "folder", notes=(DEMO_NOTE,))
+            return Checkpoint("demo", demo.folder(report), "folder")
         case Hub(repo):
             return Checkpoint(repo, _from_hub(repo, profile, report), "folder", trust)
         case Folder(path):
             return Checkpoint(str(path), _checked_folder(paths.expanded(path)), "folder", trust)
         case GgufFile(path):
-            return Checkpoint(path.name, _checked_gguf(paths.expanded(path)), "gguf", notes=(GGUF_NOTE,))
+            return _of_gguf(_checked_gguf(paths.expanded(path)), profile.quantization, report)
         case Random(shape) as source:
             note = (
                 f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
@@ -97,6 +96,15 @@ def _from_hub(repo: str, profile: Profile, report: Report) -> Path:
     wish = profile.model
     folder = hub.snapshot(hub.Repository(repo, wish.revision, wish.trust_remote_code), report)
     return _checked_folder(folder)
+
+
+def _of_gguf(file: Path, method: Method, report: Report) -> Checkpoint:
+    """The file itself for the method that reads it, and a folder made from it for all others."""
+    if isinstance(method, Gguf):
+        return Checkpoint(file.name, file, "gguf", notes=(GGUF_NOTE,))
+    from engine.worker.checkpoints import unpacked
+
+    return unpacked.folder(file, report)
 
 
 def _checked_folder(path: Path) -> Path:

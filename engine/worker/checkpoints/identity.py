@@ -11,7 +11,7 @@ import msgspec
 
 from engine import paths
 from engine.config.profile import Profile
-from engine.config.sources import Demo, Folder, Hub, Random
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
 from engine.protocol import Staged
 from engine.worker.checkpoints import demo, hub
 from engine.worker.checkpoints.checkpoint import Checkpoint
@@ -43,15 +43,27 @@ def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:
             return f"{repo}@{checkpoint.path.name}"  # a snapshot's folder is named by its commit
         case Random(shape):
             return f"random:{shape}@{_sha256([checkpoint.path], report)[:16]}"
+        case GgufFile(path):
+            return of_gguf(paths.expanded(path), report)
         case Folder():
             return f"folder@{_folder_sha256(checkpoint.path, report)[:16]}"
         case _:
             return str(checkpoint.path)
 
 
+def of_gguf(file: Path, report: Report) -> str:
+    """The content of a GGUF file, wherever it lies."""
+    return f"gguf@{_kept_sha256([file], report)[:16]}"
+
+
 def _folder_sha256(folder: Path, report: Report) -> str:
-    """Of the files that a quantizer reads; cached for as long as sizes and times stay the same."""
-    files = sorted({file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()})
+    """Of the files that a quantizer reads."""
+    files = {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
+    return _kept_sha256(sorted(files), report)
+
+
+def _kept_sha256(files: list[Path], report: Report) -> str:
+    """Cached for as long as sizes and times stay the same."""
     stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = hashlib.sha256(msgspec.json.encode(stats)).hexdigest()
     memo = _read_memo()

@@ -55,7 +55,7 @@ def read(model: PreTrainedModel, device: torch.device, cache: DynamicCache | Non
         gpus = sorted({tensor.device.index for tensor in model.parameters() if tensor.is_cuda})
         return _read_cuda(gpus, weights_bytes, kv_cache_bytes)
     total, free, _ = host_memory()
-    peak_bytes, began_at = _peak_resident(), _resident_at_reset[-1:]
+    peak_bytes, began_at = peak_resident(), _resident_at_reset[-1:]
     return Memory(
         weights_bytes=weights_bytes,
         kv_cache_bytes=kv_cache_bytes,
@@ -177,7 +177,7 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
                 yield tensor
 
 
-def _peak_resident() -> int:
+def peak_resident() -> int:
     """VmHWM in bytes."""
     try:
         found = re.search(r"VmHWM:\s+(\d+) kB", (_PROC / "status").read_text())

@@ -18,7 +18,7 @@ def load(method: BitsAndBytes, checkpoint: Checkpoint, placement: Placement) -> 
 
     The store's checkpoint is read as it was written, and computes in the dtype that suits this device.
     """
-    if checkpoint.path.parent == store.folder():
+    if checkpoint.path.parent == store.folder() and checkpoint.stored_quantization:
         checkpoint.config.quantization_config["bnb_4bit_compute_dtype"] = compute_dtype_name(placement)
         return checkpoint.model(placement)
     checkpoint.require_full_precision()

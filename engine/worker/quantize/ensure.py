@@ -3,8 +3,6 @@
 Owns the order: group size, recipe, store, source, lock. How one is built and checked is in `builder.py`.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -20,9 +18,9 @@ from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
 from engine.machine import packages
-from engine.protocol import Quantize, Quantized, Staged
+from engine.protocol import Quantize, Quantized
 from engine.session.schedule import physical_cores
-from engine.worker import failures
+from engine.worker import failures, progress
 from engine.worker.checkpoints import readable, stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
@@ -106,7 +104,7 @@ def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:
     while True:
         if not force and (made := _found(recipe)):
             return made
-        with store.building(recipe, _waiting(wanted.report), force=force) as build:
+        with store.building(recipe, progress.waiting(wanted.report), force=force) as build:
             if build is not None:
                 work = builder.CheckpointBuild(
                     wanted.profile, method, source, wanted.placement, wanted.widths
@@ -185,13 +183,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError as error:
         raise packages.absent(package) from error
-
-
-def _waiting(report: Report) -> Callable[[Staged | None], None]:
-    """Reports the progress of the process that has the lock."""
-
-    def tell(progress: Staged | None) -> None:
-        found = progress or Staged(stage="quantize")
-        report(replace(found, elsewhere=True, ns=time.monotonic_ns()))
-
-    return tell

@@ -33,6 +33,7 @@ from engine.worker.checkpoints.fetch import fetch
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.load import load
+from tests.worker.gguf_file import write_gguf
 
 BF16 = Placement(torch.device("cpu"), torch.bfloat16, {"device_map": {"": "cpu"}})
 READERS = [Full(), Stored(), BitsAndBytes(quant_type="nf4"), BitsAndBytes(bits=8)]
@@ -319,38 +320,6 @@ def test_a_weight_that_is_no_number_is_said(parrot: Callable[..., Path]) -> None
 
 
 # GGUF
-
-
-def write_gguf(file: Path, *, drop: str = "", add: str = "", said_layers: int = 1, **metadata: int) -> Path:
-    """One layer of a llama in float32."""
-    writer = gguf.GGUFWriter(str(file), "llama")
-    writer.add_block_count(said_layers)
-    for key, value in {"split.no": 0, "split.count": 0, **metadata}.items():
-        writer.add_uint16(key, value)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(61))])
-    writer.add_token_scores([0.0] * 64)
-    writer.add_token_types([2, 3, 3, *([6] * 61)])
-    writer.add_eos_token_id(2)
-    writer.add_embedding_length(64)
-    writer.add_feed_forward_length(128)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(4)
-    writer.add_vocab_size(64)
-    square = ["attn_q", "attn_k", "attn_v", "attn_output"]
-    shapes: dict[str, tuple[int, ...]] = {f"blk.0.{name}.weight": (64, 64) for name in square}
-    shapes |= {"blk.0.ffn_gate.weight": (128, 64), "blk.0.ffn_up.weight": (128, 64)}
-    shapes |= {"blk.0.ffn_down.weight": (64, 128), "blk.0.attn_norm.weight": (64,)}
-    shapes |= {"blk.0.ffn_norm.weight": (64,), "output_norm.weight": (64,), "token_embd.weight": (64, 64)}
-    shapes |= {add: (64,)} if add else {}
-    for name, shape in shapes.items():
-        if name != drop:
-            writer.add_tensor(name, np.ones(shape, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
 
 
 def test_a_gguf_file_is_read_as_a_whole(tmp_path: Path) -> None:
