@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tui.screens.jobs.run import RunScreen
 
 SMALLEST = Size(8, 4)  # what is laid out; a terminal smaller than that shows a corner of it
+LARGEST = Size(1000, 500)  # a larger one, or one that says so, is filled no further
 REMARK_S = 12
 HARMLESS = Harmless()
 PALETTES: dict[str, Palette] = {"256": "256", "standard": "16"}  # by what Rich says of a terminal
@@ -164,7 +165,7 @@ class QuantDuelApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Before an event is handed on: typed text finds its way, so that none overtakes another."""
         if isinstance(event, events.Resize):
-            event.size = at_least(event.size, SMALLEST)
+            event.size = within(event.size, SMALLEST, LARGEST)
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
             shown = self.screen_stack[-1:]
             if shown and isinstance(shown[0], PromptPage):
@@ -326,6 +327,7 @@ class QuantDuelApp(App[None]):
             self.notify("Ctrl+C again quits; Esc stops the answers", timeout=CONFIRM_S, markup=False)
 
 
-def at_least(size: Size, smallest: Size) -> Size:
-    """The size, and no side of it smaller."""
-    return Size(max(size.width, smallest.width), max(size.height, smallest.height))
+def within(size: Size, smallest: Size, largest: Size) -> Size:
+    """The size, no side of it smaller or larger than these."""
+    width, height = (min(max(n, least), most) for n, least, most in zip(size, smallest, largest, strict=True))
+    return Size(width, height)

@@ -6,7 +6,7 @@ from textual.widgets import Static
 
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
-from tui.app import SMALLEST, at_least
+from tui.app import LARGEST, SMALLEST, within
 from tui.widgets.speed_strip import SpeedStrip
 
 SIZES = [(1, 1), (1, 36), (3, 36), (5, 8), (30, 6), (120, 1), (300, 100)]
@@ -35,7 +35,7 @@ async def test_every_screen_lives_at_every_size(stage: Stager, way: list[str]) -
         await play.pilot.press(*way)
         for size in SIZES:
             await play.pilot.resize_terminal(*size)
-            laid_out = at_least(Size(*size), SMALLEST)
+            laid_out = within(Size(*size), SMALLEST, LARGEST)
             await wait_until(lambda laid_out=laid_out: play.app.screen.size == laid_out)
         assert play.app.is_running
 
@@ -60,6 +60,15 @@ async def test_it_starts_in_the_smallest_terminal(stage: Stager) -> None:
         await play.ready()
         await play.ask("hi")
         await play.settled()
+
+
+async def test_a_terminal_that_says_it_is_enormous_is_not_filled(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.resize_terminal(99_999_999, 99_999_999)
+        await wait_until(lambda: play.app.screen.size == LARGEST)
+        await play.pilot.resize_terminal(120, 36)
+        await wait_until(lambda: play.app.screen.size == Size(120, 36))
 
 
 @pytest.mark.parametrize("height", [12, 36])

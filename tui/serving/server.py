@@ -9,12 +9,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from aiohttp import web
+from textual_serve.app_service import AppService
 from textual_serve.server import Server
 
 from engine.errors import InputError
 from tui.serving.door import Door
 
 LOOPBACK = "127.0.0.1"
+SIDES = {"width": (8, 1000), "height": (4, 500)}  # the least and the most cells that a page has
 
 
 class DuelServer(Server):  # type: ignore[misc]
@@ -30,6 +32,14 @@ class DuelServer(Server):  # type: ignore[misc]
     async def on_startup(self, app: web.Application) -> None:
         """The command prints the address; nothing is printed here."""
 
+    async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        """A tab opens: its process starts at the size that the page says, within bounds."""
+        sides = {name: str(within_bounds(name, request.query.get(name))) for name in SIDES}
+        return await super().handle_websocket(request.clone(rel_url=request.rel_url.update_query(sides)))
+
+    async def _process_messages(self, websocket: web.WebSocketResponse, app_service: AppService) -> None:
+        await super()._process_messages(websocket, _Bounded(app_service))
+
     async def run(self, ready: Callable[[str], object]) -> None:
         """Serve until this is cancelled; `ready` is called with the address."""
         app = await self._make_app()
@@ -43,6 +53,26 @@ class DuelServer(Server):  # type: ignore[misc]
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+
+
+class _Bounded:
+    """A tab's process, for a page that may ask for any size."""
+
+    def __init__(self, process: AppService) -> None:
+        self.send_bytes, self.blur, self.focus = process.send_bytes, process.blur, process.focus
+        self._resize = process.set_terminal_size
+
+    async def set_terminal_size(self, width: object, height: object) -> None:
+        await self._resize(within_bounds("width", width), within_bounds("height", height))
+
+
+def within_bounds(side: str, said: object) -> int:
+    """How many cells a page has from side to side; the least where it says no number."""
+    least, most = SIDES[side]
+    try:
+        return min(max(int(float(str(said))), least), most)
+    except (ValueError, OverflowError):  # no number, or infinity
+        return least
 
 
 def listening(port: int) -> socket.socket:

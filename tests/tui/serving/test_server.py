@@ -83,6 +83,39 @@ async def test_nobody_comes_in_without_the_token(served: tuple[str, psutil.Proce
     assert listening == {"127.0.0.1"}
 
 
+@pytest.mark.parametrize(
+    ("said", "cells"), [("99999999", 1000), ("9" * 5000, 8), ("-1", 8), ("wide", 8), (None, 8), (120.0, 120)]
+)
+def test_a_page_has_so_many_cells_at_most(said: object, cells: int) -> None:
+    from tui.serving.server import within_bounds
+
+    assert within_bounds("width", said) == cells
+
+
+async def test_a_tab_that_asks_for_an_enormous_screen_gets_a_large_one(
+    served: tuple[str, psutil.Process],
+) -> None:
+    address, process = served
+    host, token = address.removeprefix("http://").split("/?token=")
+    cookie = {"Cookie": f"quantduel_{host.rpartition(':')[2]}={token}"}
+    async with (
+        aiohttp.ClientSession(headers=cookie) as client,
+        client.ws_connect(f"http://{host}/ws?width=99999999&height=99999999") as tab,
+    ):
+        assert b"\x1b[?1049h" in await tab.receive_bytes()
+        started = next(child.environ() for child in process.children(recursive=True) if _is_tab(child))
+        assert (started["COLUMNS"], started["ROWS"]) == ("1000", "500")
+        for width, height in ((99_999_999, 99_999_999), (None, "high"), (120, 36)):
+            await tab.send_json(["resize", {"width": width, "height": height}])
+        await tab.send_json(["stdin", "hello there"])
+        while b"there" not in await tab.receive_bytes():
+            pass
+
+
+def _is_tab(process: psutil.Process) -> bool:
+    return "tui" in process.cmdline()
+
+
 @pytest.mark.skipif(chromium.installed() is None, reason="needs Chromium")
 async def test_a_duel_in_a_browser(served: tuple[str, psutil.Process], tmp_path: Path) -> None:
     address, process = served
