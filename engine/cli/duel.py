@@ -1,6 +1,7 @@
 """`quantduel duel`: one prompt, two models, both answers and their figures, without a screen."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Unpack
@@ -102,13 +103,19 @@ async def _duel(
         transcript.failed_loads(sides)
         duel = Duel([side.session for side in sides], schedule)
         duel.refused = {number for number, side in enumerate(sides) if side.failure}
-        keeper = None if options["no_history"] else Keeper(on_error=_not_kept)
+        unkept: list[HistoryError] = []  # reported between answers, never within a line of one
+        keeper = None if options["no_history"] else Keeper(on_error=unkept.append)
+        turns: list[Turn] = []
         try:
-            return [await _turn(duel, sides, asked, options, keeper) for asked in conversations]
+            for asked in conversations:
+                turns.append(await _turn(duel, sides, asked, options, keeper))
+                _report(unkept)
         finally:
             _follow(duel, sides)  # so that the last worker is ended too
             if keeper:
                 await keeper.aclose()
+                _report(unkept)
+        return turns
 
 
 async def _turn(
@@ -147,8 +154,12 @@ async def _turn(
     return replace(turn.record(duel, asked.prompt, generation, records), lens=lens)
 
 
-def _not_kept(error: HistoryError) -> None:
-    print_error(f"this duel is not kept: {error.message}", error.hint)
+def _report(unkept: list[HistoryError]) -> None:
+    """Say why the duel is not kept, once."""
+    while unkept:
+        error = unkept.pop()
+        sys.stdout.flush()
+        print_error(f"this duel is not kept: {error.message}", error.hint)
 
 
 def _loading_text(duel: Duel, number: int, event: Started | Staged | Loaded) -> str:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import psutil
@@ -129,6 +131,22 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:
     assert b"Traceback" not in errors
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
+
+
+def test_a_duel_that_is_not_kept_says_so_between_the_answers(
+    tmp_path: Path,
+    lend_compiled: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lend_compiled(tmp_path)
+    (tmp_path / "data" / "duels.sqlite3").mkdir(parents=True)  # where a file should be
+    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
+    with redirect_stderr(sys.stdout):  # a terminal is both
+        assert cli.run(["duel", "random:tiny", "random:tiny", "-p", "Hi", "--max-new-tokens", "800"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("this duel is not kept") == 1
+    assert "\n\nquantduel: this duel is not kept: " in shown
 
 
 def test_the_prompt_can_be_seen_as_the_model_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
