@@ -52,7 +52,7 @@ class ProfileError(InputError):
     ) -> None:
         place = f"{file}:{line}" if line else str(file)
         super().__init__(": ".join(part for part in (place, key, message) if part), hint)
-        self.file, self.line, self.key = str(file), line, key
+        self.file, self.line, self.key, self.problem = str(file), line, key, message
 
 
 class FileError(InputError):

@@ -8,22 +8,23 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
 from msgspec import Struct, inspect
 
 Key = tuple[
     str, ...
 ]  # ("model", "dtype"): where a value stands in the document; "[2]" is a list's third item
 
-_PLAIN = {
-    "`int`": "a whole number",
-    "`float`": "a number",
-    "`str`": "text",
-    "`bool`": "true or false",
-    "`object`": "a mapping of keys",
-    "`array`": "a list",
-    "`str | array`": "text or a list",
-    "`null`": "nothing",
-    " | ": " or ",
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "object": "a mapping of keys",
+    "array": "a list",
+    "null": "nothing",
+}
+_BOUNDS = {
     " of length >= 1": " that is not empty",
     " >= ": " of at least ",
     " <= ": " of at most ",
@@ -43,7 +44,7 @@ class Fault(Struct, frozen=True):
 def explain(message: str, data: object, into: Any) -> Fault:
     """msgspec's message about `data`, which is no `into`."""
     problem, _, place = message.partition(" - at `$")
-    key = tuple(part for part in place.rstrip("`").replace("[", ".[").split(".") if part)
+    key = _named(tuple(re.findall(r"\[[^]]*\]|[^.\[]+", place.rstrip("`"))), message, data, into)
     if unknown := re.match(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
         return _unknown(key, unknown[1], _type_at(into, data, key))
     if missing := re.match(r"Object missing required field `(.*)`", problem):
@@ -67,13 +68,36 @@ def item_at(data: object, key: Key) -> object:
     return data
 
 
+def _named(key: Key, message: str, data: object, into: Any) -> Key:
+    """The key with the name of a mapping's value, which msgspec does not say: the first that fails alone."""
+    if "[...]" not in key:
+        return key
+    place = key[: key.index("[...]")]
+    values = item_at(data, place)
+    for name, value in values.items() if isinstance(values, dict) else ():
+        try:
+            msgspec.convert(_with(data, place, {name: value}), into)
+        except msgspec.ValidationError as error:
+            if str(error) == message:
+                return (*place, str(name), *key[len(place) + 1 :])
+    return place
+
+
+def _with(data: object, place: Key, value: object) -> object:
+    """The same data with another value at a place."""
+    if not place or not isinstance(data, dict):
+        return value
+    return {**data, place[0]: _with(data.get(place[0]), place[1:], value)}
+
+
 def _unknown(key: Key, name: str, struct: inspect.Type | None) -> Fault:
     """A key that no struct has; what to do about it where one had it once (`RETIRED`)."""
     retired = getattr(struct.cls, "RETIRED", {}) if isinstance(struct, inspect.StructType) else {}
     if name in retired:
         return Fault((*key, name), "no longer a setting", retired[name])
     fields = _fields(struct)
-    return Fault((*key, name), "unknown key", nearest(name, fields) or "known here: " + ", ".join(fields))
+    known = "known here: " + ", ".join(fields) if fields else "no key is known here"
+    return Fault((*key, name), "unknown key", nearest(name, fields) or known)
 
 
 def _mismatch(key: Key, problem: str, expected: inspect.Type | None, value: object) -> Fault:
@@ -110,9 +134,15 @@ def _same_text(value: object, names: list[str]) -> str:
 
 
 def _plain(wanted: str) -> str:
-    for kind, plain in _PLAIN.items():
-        wanted = wanted.replace(kind, plain)
+    wanted = re.sub(r"`([^`]*)`", lambda found: _kinds(found[1].split(" | ")), wanted)
+    for bound, plain in _BOUNDS.items():
+        wanted = wanted.replace(bound, plain)
     return wanted
+
+
+def _kinds(names: list[str]) -> str:
+    """What msgspec calls types, in words; a number may be whole."""
+    return _alternatives([_KINDS.get(n, f"`{n}`") for n in names if n != "int" or "float" not in names])
 
 
 def _shown(value: object) -> str:

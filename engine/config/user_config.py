@@ -4,6 +4,8 @@ Owns the schema, and the file: read as strictly as a profile, and changed a valu
 stay. What runs models is a profile's business. Which keys and themes there are, the screens know.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,9 +14,11 @@ from msgspec import Meta, Struct
 
 from engine import input_files, paths
 from engine.config import strict_yaml
+from engine.errors import FileError, InputError, ProfileError
 
 Schedule = Literal["sequential", "concurrent", "swap"]
 AskedSchedule = Schedule | Literal["auto"]  # sequential, or swap where both do not fit
+_Name = Annotated[str, Meta(min_length=1)]
 
 TEMPLATE = """\
 # QuantDuel's settings. What is left out has its default: `quantduel config show` shows all of them.
@@ -34,8 +38,8 @@ class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Defaults(_Section, frozen=True):
     """What the screen begins with where the command line says nothing."""
 
-    a: str = "smollm2-bf16"
-    b: str = "smollm2-nf4"
+    a: _Name = "smollm2-bf16"
+    b: _Name = "smollm2-nf4"
     schedule: AskedSchedule = "auto"
     settings: dict[str, bool | int | float | str | list[str] | None] = {}
     """As `--set` takes them: a key without a dot is one of `generation`."""
@@ -95,6 +99,33 @@ def keep(key: str, value: object) -> None:
     with replacing(file) as unfinished:
         unfinished.write_text(with_value(text, tuple(key.split(".")), value), encoding="utf-8")
         read(unfinished)
+
+
+@contextmanager
+def blaming(*key: str, settings: Iterable[str] = ()) -> Iterator[None]:
+    """What is wrong within is the fault of the value at this key of the file, which the error then names.
+
+    Where a profile refuses one of the `settings` below the key, it is that one. A fault that has a file and a
+    line of its own keeps them.
+    """
+    try:
+        yield
+    except InputError as error:
+        has_place = isinstance(error, FileError | ProfileError) and error.line
+        file = paths.user_config()
+        if isinstance(error, ProfileError):
+            key = (*key, *_refused(settings, error.key))
+        line = strict_yaml.line_of_key(file, key)
+        if has_place or not line:
+            raise
+        problem = error.problem if isinstance(error, ProfileError) and error.key else error.message
+        raise ProfileError(file, problem, line=line, key=".".join(key), hint=error.hint) from None
+
+
+def _refused(settings: Iterable[str], fault: str) -> list[str]:
+    """The setting that is at fault, by the profile's key of the fault; nothing where none is known."""
+    full = {name: name if "." in name else f"generation.{name}" for name in settings}
+    return [name for name, key in full.items() if f"{key}.".startswith(f"{fault}.")][:1]
 
 
 def to_yaml(config: Config) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Unpack, cast
 
 import click
@@ -15,6 +16,7 @@ from engine.config import origin, profile, user_config
 from engine.config.profile import Profile
 from engine.config.user_config import Config
 from engine.duel.overrides import Overrides
+from engine.errors import InputError
 from engine.session.schedule import AskedSchedule
 
 if TYPE_CHECKING:
@@ -71,7 +73,13 @@ def _asked(a: str | None, b: str | None, options: _Options) -> tuple[tuple[Profi
     """What the command line asks for, and the user's settings where it says nothing."""
     config = user_config.read()
     names = a or config.defaults.a, b or config.defaults.b
-    return _chosen(names, config, options, explains=_is_first_start(a, b, options))
+    try:
+        return _chosen(names, config, options, explains=_is_first_start(a, b, options))
+    except InputError:
+        for side, given, name in zip("ab", (a, b), names, strict=True):
+            with user_config.blaming("defaults", side) if not given else nullcontext():
+                profile.find(name, allowed=profile.CODE_KEYS)
+        raise
 
 
 def _is_first_start(a: str | None, b: str | None, options: _Options) -> bool:
@@ -87,9 +95,9 @@ def _chosen(
     from tui.launch import Launch
 
     for name in names if config.defaults.settings else ():
-        profile.changed(
-            profile.find(name, allowed=profile.CODE_KEYS), config.defaults.settings, where=_file()
-        )
+        found = profile.find(name, allowed=profile.CODE_KEYS)
+        with user_config.blaming("defaults", "settings", settings=config.defaults.settings):
+            profile.changed(found, config.defaults.settings, where=str(paths.user_config()))
     settings = {**config.defaults.settings, **assigned(options)}
     launch = Launch(
         named=names,
@@ -103,10 +111,6 @@ def _chosen(
         keep=user_config.keep,
     )
     return (_profile(names[0], settings), _profile(names[1], settings)), launch
-
-
-def _file() -> str:
-    return str(paths.user_config())
 
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:

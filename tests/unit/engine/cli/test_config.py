@@ -45,17 +45,21 @@ def test_a_key_that_there_is_not_is_named_before_the_screen_opens(tmp_path: Path
     ("text", "says"),
     [
         (
-            "defaults: {settings: {temperature: hot}}",
-            "config.yaml: generation.temperature: expected a number",
+            "defaults:\n  settings:\n    seed: 1\n    temperature: hot",
+            ":4: defaults.settings.temperature: expected a number, not 'hot'\n",
         ),
-        ("defaults:\n  schedule: both", "config.yaml:2: defaults.schedule: expected"),
+        ("defaults:\n  settings: {foo.bar: 1}", ":2: defaults.settings.foo.bar: unknown key\n  known here: "),
+        ("defaults:\n  a: smollm2-bf61", ":2: defaults.a: no profile named 'smollm2-bf61'\n  did you mean"),
+        ("defaults:\n  b: ./none.yaml", ":2: defaults.b: none.yaml: no such file\n"),
+        ("defaults:\n  b: ''", ":2: defaults.b: expected text that is not empty, not ''\n"),
+        ("defaults:\n  schedule: both", ":2: defaults.schedule: expected"),
     ],
 )
 def test_what_it_begins_with_is_checked(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "config.yaml").write_text(text)
     result = quantduel(home=tmp_path)
-    assert result.returncode == 2 and says in result.stderr
+    assert result.returncode == 2 and f"config.yaml{says}" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,14 @@ def test_every_line_of_the_template_is_a_setting(file: Path) -> None:
         ),
         ("defaults:\n  schedule: concurent\n", "config.yaml:2: defaults.schedule: expected concurrent, seq"),
         ("alerts: {after_s: -1}\n", "config.yaml:1: alerts.after_s: expected a number of at least 0"),
+        (
+            "defaults:\n  settings:\n    stop: [a]\n    seed: {}\n",
+            "config.yaml:4: defaults.settings.seed: expected",
+        ),
+        (
+            "keymap:\n  duel.find: f9\n  duel.stop: 3\n",
+            "config.yaml:3: keymap.duel.stop: expected text, not 3",
+        ),
         ("keymap: [f9]\n", "config.yaml:1: keymap: expected a mapping of keys, not a list"),
         ("theme: [\n", "config.yaml:2: broken YAML: a bracket or quote is not closed"),
     ],
