@@ -1,6 +1,6 @@
 """QuantDuel's own colours, dark and light. Side A wears the primary colour, side B the accent."""
 
-from textual.theme import Theme
+from textual.theme import BUILTIN_THEMES, Theme
 
 DARK = Theme(
     name="quantduel",
@@ -47,3 +47,8 @@ LIGHT = Theme(
         "block-cursor-text-style": "none",
     },
 )
+
+
+def names() -> list[str]:
+    """Every theme that can be chosen: Textual's and these."""
+    return sorted({*BUILTIN_THEMES, DARK.name, LIGHT.name})

@@ -31,6 +31,13 @@ class _Options(Settings):
     prompt: str
 
 
+def _themes(context: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """The colours whose names begin so."""
+    from tui.theme import names
+
+    return [name for name in names() if name.startswith(begun)]
+
+
 @click.command("quantduel")
 @click.argument("a", type=PROFILE, required=False)
 @click.argument("b", type=PROFILE, required=False)
@@ -38,7 +45,9 @@ class _Options(Settings):
 @settings_options
 @schedule_option(default=None)
 @click.option("--low-bandwidth", is_flag=True, help="For slow lines: five pictures a second, no animation.")
-@click.option("--theme", metavar="NAME", help="The colours; Ctrl+P, Theme shows them all.")
+@click.option(
+    "--theme", metavar="NAME", shell_complete=_themes, help="The colours; Ctrl+P, Theme shows them all."
+)
 def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
     """Open the duel on the screen. The commands that need none: `quantduel --help`."""
     from tui import terminal

@@ -70,6 +70,8 @@ def test_what_it_begins_with_is_checked(tmp_path: Path, text: str, says: str) ->
         ("quantduel smollm2-bf16 smollm2-n", {"smollm2-nf4"}, {"smollm2-bf16"}),
         ("quantduel plan smollm2-bf16 opt-125m-i", {"opt-125m-int8"}, {"smollm2-bf16"}),
         ("quantduel duel --sch", {"--schedule"}, set()),
+        ("quantduel --theme gr", {"gruvbox"}, {"nord"}),
+        ("quantduel smollm2-bf16 --theme ", {"quantduel-light", "nord"}, {"smollm2-bf16"}),
         ("quantduel serve smollm2-n", {"smollm2-nf4"}, set()),
         ("quantduel duel --schedule s", {"sequential", "swap"}, {"concurrent"}),
     ],
@@ -77,7 +79,7 @@ def test_what_it_begins_with_is_checked(tmp_path: Path, text: str, says: str) ->
 def test_a_shell_completes_commands_options_and_profiles(
     tmp_path: Path, line: str, found: set[str], missing: set[str]
 ) -> None:
-    words = {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     result = quantduel(home=tmp_path, _QUANTDUEL_COMPLETE="bash_complete", **words)
     offered = {row.partition(",")[2] for row in result.stdout.splitlines()}
     assert found <= offered and not missing & offered
