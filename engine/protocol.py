@@ -1,8 +1,10 @@
 """The wire between the engine and a worker: commands one way, events the other, one JSON object a line.
 
 Every event carries `ns`, the worker's CLOCK_MONOTONIC at the moment it happened: the only clock that counts.
-Tensors never travel here. What is outside the bounds of a field is no event, and neither is a number that is
-none. Requests are numbered by the client; events that belong to one carry its number.
+Between two processes of one machine tensors never travel here. Between two machines the far end says `Hello`
+first, both sides say something every moment, and logits travel in pieces: a line that says how many bytes
+follow, and the bytes. What is outside the bounds of a field is no event, nor is a number that is none.
+Requests are numbered by the client; events that belong to one carry its number.
 """
 
 import time
@@ -15,12 +17,17 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.config.record import Record
 from engine.config.runtime import StepKind
 
+WIRE_VERSION = 1
+"""Of everything here: raised with whatever an older QuantDuel would misread or not know."""
 LONGEST_LINE_BYTES = 1 << 26
+PIECE_BYTES = 1 << 20  # the most that follows one line
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output
 GPU_FAULT_EXIT_CODE = 71  # of a worker whose GPU no longer answers
 MOST_NOTES = 100
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
+PieceBytes = Annotated[int, msgspec.Meta(ge=1, le=PIECE_BYTES)]
+LogitBytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
 Line = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 
@@ -158,8 +165,12 @@ class Logits(Struct, frozen=True, kw_only=True):
     place: Place
     positions: int
     vocabulary: int
-    dtype: str
-    """`bfloat16`, `float16` or `float32`."""
+    dtype: Literal["bfloat16", "float16", "float32"]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all of them."""
+        return self.positions * self.vocabulary * (4 if self.dtype == "float32" else 2)
 
 
 class Passage(Struct, frozen=True, kw_only=True):
@@ -202,9 +213,25 @@ class Cancel(_Command, frozen=True, tag="cancel"):
     request: int
 
 
+class Ping(_Command, frozen=True, tag="ping"):
+    """To the far end, every moment: its `Beat` echoes the time, which is the sender's own."""
+
+    ns: int
+
+
+class Piece(_Command, frozen=True, tag="piece"):
+    """So many bytes follow this line: the next ones of the reference's logits, for the next Score."""
+
+    size_bytes: PieceBytes
+    of_bytes: LogitBytes
+    """All of them together."""
+
+
 Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | TakeReference | Score
 """What a worker does one at a time."""
 Command = Task | Cancel
+FarCommand = Command | Ping | Piece
+"""What the far end of a launched command is told."""
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -255,6 +282,10 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     device: Line
     device_name: Line
     threads: Count
+    host: Line = ""
+    """The machine's name; empty for the one that QuantDuel runs on."""
+    machine: Line = ""
+    """Equal for two models in one machine: see `Hello`."""
     vocabulary: Count = 0
     """Logits a position."""
     logit_bytes: Count = 0
@@ -271,6 +302,11 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """What the user should know, such as weights that were dequantized on load."""
     versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=MOST_NOTES)]
 
+    @property
+    def place(self) -> str:
+        """`cuda:0`, `cuda:0 on gpu2`: the device, and the machine's name where it is another one."""
+        return f"{self.device} on {self.host}" if self.host else self.device
+
 
 class ThinkMarks(Struct, frozen=True, kw_only=True):
     """What stands around a model's thoughts, such as `<think>` and `</think>`."""
@@ -283,6 +319,41 @@ class ThinkMarks(Struct, frozen=True, kw_only=True):
 
 class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
     ns: Count = msgspec.field(default_factory=time.monotonic_ns)
+
+
+class Greeting(Struct, frozen=True):
+    """What every version's first line has."""
+
+    wire: int = 0
+    host: Line = ""
+    version: Line = ""
+
+
+class Hello(_Event, frozen=True, tag="hello"):
+    """The far end's first line: who speaks, on which machine."""
+
+    wire: int
+    version: Line
+    """QuantDuel's."""
+    host: Annotated[str, msgspec.Meta(max_length=255)]
+    machine: Annotated[str, msgspec.Meta(max_length=255)]
+    """Equal means the same running kernel, whatever its hosts are called."""
+    patience_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)]
+    """So long a silence ends it."""
+
+
+class Beat(_Event, frozen=True, tag="beat"):
+    """The far end lives; `echo_ns` is what a Ping said."""
+
+    echo_ns: int | None = None
+
+
+class Sent(_Event, frozen=True, tag="sent"):
+    """So many bytes follow this line: the next ones of the logits that the running Score writes."""
+
+    size_bytes: PieceBytes
+    of_bytes: LogitBytes
+    """All of them together."""
 
 
 class Started(_Event, frozen=True, tag="started"):
@@ -306,6 +377,8 @@ class Staged(_Event, frozen=True, tag="staged"):
     """The most memory that was held at once so far."""
     elsewhere: bool = False
     """Another process does it, and this one waits."""
+    host: Line = ""
+    """The machine's name; empty for the one that QuantDuel runs on."""
 
 
 class Loaded(_Event, frozen=True, tag="loaded"):
@@ -384,6 +457,8 @@ class Finished(_Event, frozen=True, tag="finished"):
     """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
     decode_joules: Annotated[float, msgspec.Meta(ge=0)] | None = None
     """What the device took from the first token to the end, by its own counter; None where it has none."""
+    round_trip_ns: Count | None = None
+    """To the far end and back; None where there is none. Part of no other figure."""
     decode: Decode = "eager"
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
     notes: Notes = ()
@@ -507,6 +582,12 @@ Event = (
     | Failed
 )
 
+FarEvent = Event | Hello | Beat | Sent
+"""What comes from the far end of a launched command."""
+
 encode = msgspec.json.Encoder().encode
 decode_command = msgspec.json.Decoder(Command).decode
 decode_event = msgspec.json.Decoder(Event).decode
+decode_far_command = msgspec.json.Decoder(FarCommand).decode
+decode_far_event = msgspec.json.Decoder(FarEvent).decode
+decode_greeting = msgspec.json.Decoder(Greeting).decode

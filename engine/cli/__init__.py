@@ -44,6 +44,7 @@ COMMANDS = {
     "profiles": "List, show and check profiles.",
     "config": "Show or edit your settings file.",
     "completion": "Print shell completion for bash, zsh or fish.",
+    "worker": "The other end of a profile's worker.launch.",
     "doctor": "Check what this machine can run and what is missing.",
 }
 HELP = """Is the quantized model good enough, and what do I gain?

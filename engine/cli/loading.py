@@ -96,7 +96,7 @@ async def _load(side: LoadedSide, progress: ProgressLine) -> None:
         match event:
             case Staged():
                 progress.show(f"{name}: {stage_text(event)}")
-            case Loaded(ns=ns):
-                side.load_s = (ns - started_ns) / 1e9
+            case Loaded():
+                side.load_s = (time.monotonic_ns() - started_ns) / 1e9
             case Failed():
                 side.failure = event

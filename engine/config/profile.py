@@ -238,6 +238,13 @@ def here(profile: Profile) -> Profile:
     return _checked(replace(profile, worker=Worker()), paths.neutral_folder() / "profile")
 
 
+def prompt_here(prompt: Prompt) -> Prompt:
+    """How a conversation becomes text, likewise; ProfileError where a template's file is not here."""
+    if prompt.template in {"chat", "raw"}:
+        return prompt
+    return replace(prompt, template=str(_template(paths.expanded(prompt.template), Path("profile"))))
+
+
 def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
     """The profile of this source, with a method that reads it; ProfileError where it cannot."""
     if isinstance(source, GgufFile) and isinstance(profile.quantization, Stored):

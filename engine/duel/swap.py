@@ -60,7 +60,7 @@ class Swap:
             started_ns = time.monotonic_ns()
             async for event in self._sessions[side].load():
                 if isinstance(event, Loaded):
-                    self.load_s[side] = (event.ns - started_ns) / 1e9
+                    self.load_s[side] = (time.monotonic_ns() - started_ns) / 1e9
                 yield event
 
     async def _end_others(self, side: int) -> None:

@@ -54,6 +54,7 @@ from engine.protocol import (
 )
 from engine.session import launch
 from engine.session.last_words import last_words
+from engine.session.launched import LaunchedWorker, far_last_words
 from engine.session.worker_process import WorkerProcess
 
 MOST_WAITING = 1 << 16  # events that a slow reader may leave; then the worker has to wait
@@ -196,6 +197,16 @@ class Session:
         command = Score(request=request, passage=passage, write=write, reference=reference, layer=layer)
         return await self._result(command, Scored)
 
+    @property
+    def host(self) -> str:
+        """The name of its worker's machine; empty for this one, and before it is known."""
+        return self._worker.host if isinstance(self._worker, LaunchedWorker) else ""
+
+    @property
+    def round_trip_ns(self) -> int | None:
+        """To its worker's machine and back; None where that is this one."""
+        return self._worker.round_trip_ns if isinstance(self._worker, LaunchedWorker) else None
+
     def cancel(self) -> None:
         """Stop what the worker does now; a second call, while it is `stopping` still, ends the process.
 
@@ -245,12 +256,11 @@ class Session:
         self._oom_kills = oom_kill.count()
         try:
             settings = await asyncio.to_thread(launch.settings, self.profile)
-            command = launch.command(self.profile.worker)
-            self._worker = await WorkerProcess.started(self.profile.name, settings, command)
+            command, place = launch.command(self.profile.worker), self.profile.worker
+            kind = LaunchedWorker if place.is_elsewhere else WorkerProcess
+            self._worker = await kind.started(self.profile.name, settings, command)
         except OSError as error:
-            hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
-            message = f"cannot start a worker: {error.strerror or error}"
-            self._lost = Failed(kind="worker_lost", message=message, hint=hint)
+            self._lost = launch.not_started(self.profile.worker, error)
             return
         if self._ending is not None:  # meanwhile
             self._worker.kill()
@@ -262,15 +272,19 @@ class Session:
         try:
             async for event in worker.events():
                 await self._take(event)
-            if self.info is None:
+            if self.info is None and not isinstance(worker, LaunchedWorker):
                 await _sweep_store()
-            is_limited = self.memory_limit_bytes is not None
-            words = last_words(worker, self._ending, self._oom_kills, is_limited=is_limited)
-            lost = await self._with_advice(words)
+            lost = await self._with_advice(self._last_words(worker))
         finally:
             self._lost = lost
             with suppress(asyncio.QueueFull):  # then nobody waits: it comes after what is there
                 self._events.put_nowait(lost)
+
+    def _last_words(self, worker: WorkerProcess) -> Failed:
+        if isinstance(worker, LaunchedWorker) and self._ending is None:
+            return far_last_words(worker, self.profile.worker.launch_words)
+        is_limited = self.memory_limit_bytes is not None
+        return last_words(worker, self._ending, self._oom_kills, is_limited=is_limited)
 
     async def _take(self, event: Event) -> None:
         if self._answers(event):
@@ -283,7 +297,7 @@ class Session:
 
     async def _with_advice(self, failed: Failed) -> Failed:
         """A shortage with what to try, by name; every other failure as it is."""
-        if failed.kind != "out_of_memory":
+        if failed.kind != "out_of_memory" or self.profile.worker.is_elsewhere:
             return failed
         from engine.plan import advice
 
@@ -316,6 +330,18 @@ class Session:
         if self._lost is None and self._worker is not None:
             self._worker.send(command)
 
+    async def _say(self, command: Command) -> None:
+        """Send it, with the files that it names where the worker sees none of them."""
+        if isinstance(command, Score) and isinstance(self._worker, LaunchedWorker) and self._lost is None:
+            try:
+                await self._worker.send_score(command)
+            except OSError as error:
+                message = f"the reference's logits cannot be sent: {error}"
+                failed = Failed(kind="generation", message=message, request=command.request)
+                self._events.put_nowait(failed)
+        else:
+            self._send(command)
+
     async def _made(self, command: Load | Quantize, last: type[Event]) -> AsyncGenerator[Event]:
         """Start the worker for the one command that makes what it is for."""
         if lacking := self._lacking():
@@ -341,9 +367,9 @@ class Session:
         """Say it, and the answer up to its last event, which is of type `last` or Failed."""
         self._forget_events()
         self._busy, self._expected = True, expected
-        self._send(command)
         ended = False
         try:
+            await self._say(command)
             while not ended:
                 event = await self._next_event()
                 ended = isinstance(event, last | Failed)

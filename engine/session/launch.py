@@ -40,6 +40,16 @@ def lacking(worker: Worker) -> Failed | None:
     )
 
 
+def not_started(worker: Worker, error: OSError) -> Failed:
+    """Why the system could not start it."""
+    said = error.strerror or str(error)
+    if worker.is_elsewhere and isinstance(error, FileNotFoundError | PermissionError):
+        message = f"worker.launch: cannot run {worker.launch_words[0]}: {said}"
+        return Failed(kind="not_loaded", message=message, hint="its first word is a program of this machine")
+    hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
+    return Failed(kind="worker_lost", message=f"cannot start a worker: {said}", hint=hint)
+
+
 def _python(worker: Worker) -> Path | None:
     """The Python that is not QuantDuel's own; None where there is no such one."""
     if worker.environment is not None:

@@ -1,7 +1,8 @@
 """A worker's process and its pipes: started, spoken to, listened to, ended.
 
 Owns the one boundary at which a worker is believed: a line that is no event ends the process. Whatever it
-does, `events` comes to an end soon after it can say nothing more. Knows neither models nor requests.
+does, `events` comes to an end soon after it can say nothing more. Knows neither models nor requests. What is
+behind a launched command's pipes is `launched`'s.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import sys
 from asyncio.subprocess import PIPE, Process, SubprocessStreamProtocol
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from engine import paths
 from engine.protocol import LONGEST_LINE_BYTES, Command, Event, decode_event, encode
@@ -22,10 +23,14 @@ LAST_MOMENTS_S = 2.0  # how long what has begun to end may take
 BURIAL_S = 3.0  # how long the kernel may take to end a killed process and free its memory
 
 
+class MisspokenError(Exception):
+    """What came is nothing that a worker says; the text is what it did, after `the worker`."""
+
+
 class WorkerProcess:
     """One process, living."""
 
-    def __init__(self, transport: asyncio.SubprocessTransport, protocol: "_Protocol", name: str) -> None:
+    def __init__(self, transport: asyncio.SubprocessTransport, protocol: "Protocol", name: str) -> None:
         process = Process(transport, protocol, asyncio.get_running_loop())
         self.pid = process.pid
         self.log = WorkerLog(name, process.pid)
@@ -40,9 +45,7 @@ class WorkerProcess:
         ]
 
     @classmethod
-    async def started(
-        cls, name: str, settings: Mapping[str, str], command: Sequence[str] = ()
-    ) -> "WorkerProcess":
+    async def started(cls, name: str, settings: Mapping[str, str], command: Sequence[str] = ()) -> Self:
         """A new process, its log under this name; OSError where the system has none to give.
 
         `settings` go into its environment, over what is set here. Nothing for `command` is a worker in this
@@ -50,7 +53,7 @@ class WorkerProcess:
         """
         loop, command = asyncio.get_running_loop(), command or COMMAND
         transport, protocol = await loop.subprocess_exec(
-            _Protocol,
+            Protocol,
             *command,
             stdin=PIPE,
             stdout=PIPE,
@@ -87,18 +90,28 @@ class WorkerProcess:
     async def buried(self) -> None:
         """End it; when this returns its memory is free, unless the kernel is stuck."""
         self.kill()
-        await _within(BURIAL_S, self._exited.wait())
+        await within(BURIAL_S, self._exited.wait())
         await asyncio.wait([self._log_task, *self._watches], timeout=BURIAL_S)
 
     async def _next_event(self) -> Event | None:
         """None at the end, and where the worker says what is no event."""
         try:
-            line = await self._stdout.readline()
-            return decode_event(line) if line else None
+            while line := await self._stdout.readline():
+                if (event := await self._event_of(line)) is not None:
+                    return event
+            return None
+        except MisspokenError as error:
+            self._end_for(str(error))
+            return None
         except Exception as error:  # too long, no UTF-8, no JSON, no event, nested without end
             said = next(iter(str(error).splitlines()), "") or type(error).__name__
             self._end_for(f"sent something that cannot be read ({said[:200]})")
             return None
+
+    async def _event_of(self, line: bytes) -> Event | None:
+        """The worker's event in a line, None where it is the line's own business."""
+        event: Event = decode_event(line)
+        return event
 
     async def _watch_stdin(self) -> None:
         """A worker that has closed its input will never hear a command."""
@@ -109,7 +122,7 @@ class WorkerProcess:
         """What a worker has started ends with it; what got away, and holds its pipes, is not listened to."""
         await self._exited.wait()
         self._kill_group()
-        await _within(LAST_MOMENTS_S, self._process.wait())  # what was said is read
+        await within(LAST_MOMENTS_S, self._process.wait())  # what was said is read
         self._transport.close()
 
     def _kill_group(self) -> None:
@@ -118,10 +131,10 @@ class WorkerProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
     async def _last_moments(self, fault: str) -> None:
-        await _within(LAST_MOMENTS_S, self._exited.wait())
+        await within(LAST_MOMENTS_S, self._exited.wait())
         if self.exit_code is None:
             self._end_for(fault)
-            await _within(BURIAL_S, self._exited.wait())
+            await within(BURIAL_S, self._exited.wait())
 
     def _end_for(self, fault: str) -> None:
         self.fault = self.fault or fault
@@ -136,12 +149,19 @@ class WorkerProcess:
             self.log.close()
 
 
-class _Protocol(SubprocessStreamProtocol):
+class Protocol(SubprocessStreamProtocol):
     """Says when the process has ended, for which asyncio waits until its pipes have, or hears no more."""
+
+    heard_bytes = 0
+    """What its stdout has said."""
 
     def __init__(self) -> None:
         super().__init__(limit=LONGEST_LINE_BYTES, loop=asyncio.get_running_loop())
         self.exited, self.deaf = asyncio.Event(), asyncio.Event()
+
+    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
+        super().pipe_data_received(fd, data)
+        self.heard_bytes += len(data) if fd == 1 else 0
 
     def process_exited(self) -> None:
         super().process_exited()
@@ -153,7 +173,7 @@ class _Protocol(SubprocessStreamProtocol):
             self.deaf.set()
 
 
-async def _within(seconds: float, awaited: Coroutine[Any, Any, object]) -> None:
+async def within(seconds: float, awaited: Coroutine[Any, Any, object]) -> None:
     with suppress(TimeoutError):
         await asyncio.wait_for(awaited, seconds)
 

@@ -5,6 +5,7 @@ the place's offset on. Files are read and written, not mapped: a full disk is th
 """
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,5 +74,5 @@ def _bytes(values: Tensor) -> memoryview:
     return memoryview(values.view(torch.uint8).numpy()).cast("B")
 
 
-def _dtype(values: Tensor) -> str:
+def _dtype(values: Tensor) -> Any:
     return str(values.dtype).removeprefix("torch.")

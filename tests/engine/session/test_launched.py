@@ -1,0 +1,94 @@
+"""Far ends that misbehave: small programs behind a launch command. Whatever they do is one clear failure."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine import protocol
+from engine.config.profile import Profile
+from engine.protocol import WIRE_VERSION, Event, Failed, Hello
+from engine.session.client import Session
+
+HELLO = protocol.encode(
+    Hello(wire=WIRE_VERSION, version="1.0", host="gpu2", machine="other", patience_s=1.0, ns=1)
+).decode()
+PRELUDE = """
+import os, sys, time
+def say(*lines):
+    for line in lines:
+        sys.stdout.buffer.write(line.encode() + b"\\n")
+    sys.stdout.buffer.flush()
+def live():
+    while True:
+        time.sleep(60)
+"""
+OLD = HELLO.replace(f'"wire":{WIRE_VERSION}', '"wire":0,"more":[1]')
+NEW = HELLO.replace(f'"wire":{WIRE_VERSION}', '"wire":99').replace('"patience_s":1.0', '"calm":1')
+
+
+@pytest.fixture
+def far(make_profile: Callable[..., Profile], tmp_path: Path) -> Callable[[str], Session]:
+    """A session whose far end is this program."""
+
+    def start(program: str) -> Session:
+        (tmp_path / "end.py").write_text(PRELUDE + program)
+        launch = f"{sys.executable} {tmp_path}/end.py"
+        return Session(make_profile("far", f"model: {{source: demo}}\nworker: {{launch: {launch}}}\n"))
+
+    return start
+
+
+async def failure_of(session: Session) -> Failed:
+    async with asyncio.timeout(30):
+        events: list[Event] = [event async for event in session.load()]
+        await session.close()
+    assert isinstance(events[-1], Failed)
+    assert "\n" not in events[-1].message
+    return events[-1]
+
+
+@pytest.mark.parametrize(
+    ("program", "says", "kind"),
+    [
+        (f"say({OLD!r}); live()", "speaks version 0 (QuantDuel 1.0) of the wire", "not_loaded"),
+        (f"say({OLD!r}); live()", "update QuantDuel on gpu2", "not_loaded"),
+        (f"say({NEW!r}); live()", "update QuantDuel here", "not_loaded"),
+        ("say('Welcome to gpu2!'); live()", "printed “Welcome to gpu2!” where", "not_loaded"),
+        ("say('{}'); live()", "update QuantDuel on the far machine", "not_loaded"),
+        ("sys.exit('no route to gpu2')", "ended with exit code 1: no route to gpu2", "not_loaded"),
+        (f"say({HELLO!r}); live()", "the line to gpu2 is cut: it said nothing for 1 s", "worker_lost"),
+        (f"say({HELLO!r}, {HELLO!r}); live()", "the worker on gpu2 greeted twice", "worker_lost"),
+        (
+            f'say({HELLO!r}, \'{{"event":"sent","size_bytes":4,"of_bytes":4,"ns":1}}\', \'1234\'); live()',
+            "the worker on gpu2 sent logits that nobody asked for",
+            "worker_lost",
+        ),
+        (
+            f'say({HELLO!r}, \'{{"event":"sent","size_bytes":99999999,"of_bytes":4,"ns":1}}\'); live()',
+            "the worker on gpu2 sent something that cannot be read",
+            "worker_lost",
+        ),
+        (
+            f"say({HELLO!r}, 'x'); live()",
+            "the worker on gpu2 sent something that cannot be read",
+            "worker_lost",
+        ),
+        (f"say({HELLO!r}); sys.exit(3)", "the worker on gpu2 ended with exit code 3", "worker_lost"),
+    ],
+)
+async def test_what_a_far_end_does_wrong_is_one_line(
+    far: Callable[[str], Session], program: str, says: str, kind: str
+) -> None:
+    failed = await failure_of(far(program))
+    assert says in failed.message and failed.kind == kind, failed
+
+
+async def test_a_program_that_is_not_here_is_named(make_profile: Callable[..., Profile]) -> None:
+    profile = make_profile(
+        "far", "model: {source: demo}\nworker: {launch: no-such-ssh gpu2 quantduel worker}\n"
+    )
+    failed = await failure_of(Session(profile))
+    assert failed.message == "worker.launch: cannot run no-such-ssh: No such file or directory"

@@ -1,0 +1,231 @@
+"""Workers behind a real ssh: an sshd of the test's own on loopback. Skipped where there is none."""
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.config.profile import Generation, Profile
+from engine.duel.duel import Duel
+from engine.duel.lens import Lens, look
+from engine.machine import identity
+from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Staged
+from engine.session.client import Session
+
+ROOT = Path(__file__).parents[3]
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ.get("PATH", ""))
+HELLO = (Message("user", "Hello"),)
+SHORT = Generation(max_new_tokens=8, temperature=1.0)
+LONG = Generation(max_new_tokens=1500, temperature=1.0)
+SHORTEST_PATIENCE_S = 5.0
+
+Open = Callable[..., Awaitable[Session]]
+
+
+@pytest.fixture(scope="module")
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The words before a command that an sshd on loopback runs."""
+    if SSHD is None or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
+        pytest.skip("there is no sshd here: apt-get install openssh-server")
+    folder = tmp_path_factory.mktemp("ssh")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
+    (folder / "sshd").write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\nUsePAM no\n"
+        f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nPasswordAuthentication no\n"
+    )
+    (folder / "ssh").write_text(
+        f"Host box\nHostName 127.0.0.1\nPort {port}\nIdentityFile {folder}/user\nIdentitiesOnly yes\n"
+        "BatchMode yes\nStrictHostKeyChecking no\nUserKnownHostsFile /dev/null\nLogLevel ERROR\n"
+    )
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    server = subprocess.Popen(
+        [SSHD, "-D", "-e", "-f", folder / "sshd"], stderr=(folder / "log").open("wb"), start_new_session=True
+    )
+    yield f"ssh -F {folder}/ssh box"
+    for child in psutil.Process(server.pid).children(recursive=True):
+        child.kill()
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def words(ssh: str, home: Path) -> str:
+    """A launch command whose far end is this tree."""
+    settings = {"PYTHONPATH": str(ROOT), "QUANTDUEL_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+    env = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
+    return f"{ssh} env {env} OMP_NUM_THREADS=2 {sys.executable} -P -m tui worker"
+
+
+@pytest.fixture
+async def launched(words: str, make_profile: Callable[..., Profile]) -> AsyncIterator[Open]:
+    """Loads random:tiny at the other end of ssh."""
+    sessions: list[Session] = []
+
+    async def start(options: str = "--patience 60") -> Session:
+        text = f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words} {options}}}\n"
+        sessions.append(Session(make_profile("far", text), native_step=False))
+        events = [event async for event in sessions[-1].load()]
+        assert isinstance(events[-1], Loaded), events[-1]
+        assert any(isinstance(event, Staged) for event in events)
+        assert all(event.host == identity.host() for event in events if isinstance(event, Staged))
+        return sessions[-1]
+
+    yield start
+    await asyncio.gather(*(session.close() for session in sessions))
+
+
+def worker_pids() -> set[int]:
+    """Of all processes here that are workers, or the far ends of some."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        line = process.info["cmdline"] or []
+        if "engine.worker" in line or ("tui" in line and "worker" in line and line[0] == sys.executable):
+            found.add(process.pid)
+    return found
+
+
+async def gone(pids: set[int], within_s: float) -> None:
+    begun_s = time.monotonic()
+    while left := {pid for pid in pids if psutil.pid_exists(pid)}:
+        assert time.monotonic() - begun_s < within_s, f"{left} are left after {within_s} s"
+        await asyncio.sleep(0.05)
+
+
+async def test_a_far_worker_streams_is_cancelled_and_takes_logits(
+    launched: Open, load: Callable[[Profile], Awaitable[Session]], make_profile: Callable[..., Profile]
+) -> None:
+    before = worker_pids()
+    far = await launched()
+    own = worker_pids() - before
+    assert len(own) == 2  # the far end and its worker
+    assert far.info and far.info.host == far.host == identity.host()
+    assert far.info.place == f"cpu on {identity.host()}"
+    await streams(far)
+    await is_cancelled(far)
+    await lends_its_logits(far, await load(make_profile("here")))
+    await far.close()
+    await gone(own, SHORTEST_PATIENCE_S)
+
+
+async def streams(far: Session) -> None:
+    events = [event async for event in far.generate(HELLO, SHORT)]
+    assert isinstance(events[-1], Finished) and sum(isinstance(e, Decoded) for e in events) > 1
+    assert events[-1].round_trip_ns and events[-1].round_trip_ns < 10**9
+
+
+async def is_cancelled(far: Session) -> None:
+    events: list[Event] = []
+    async for event in far.generate(HELLO, LONG):
+        events.append(event)
+        if sum(isinstance(e, Decoded) for e in events) == 3:
+            far.cancel()
+    assert isinstance(events[-1], Finished) and events[-1].reason in {"cancelled", "stop"}
+    assert sum(isinstance(e, Decoded) for e in events) < 1000
+
+
+async def lends_its_logits(far: Session, here: Session) -> None:
+    """What a lens says is the same wherever the sides are."""
+    klds = []
+    for sides in ([here, far], [far, here], [here, here]):
+        duel = Duel(sides)
+        async for _ in duel.ask("Hello", Generation(max_new_tokens=6)):
+            pass
+        found = await look(duel)
+        assert isinstance(found, Lens), found
+        klds.append([token.kld for token in found.readings[0].tokens])
+    assert klds[0] and max(map(max, klds)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("number", "patience", "says"),
+    [
+        (signal.SIGKILL, "60", "ended with exit code -9"),
+        (signal.SIGSTOP, "3", "is cut: it said nothing for 3 s"),  # as a cable that is pulled out
+    ],
+)
+async def test_a_connection_that_ends_keeps_the_text_and_leaves_no_process(
+    launched: Open, number: int, patience: str, says: str
+) -> None:
+    before = worker_pids()
+    session = await launched(options=f"--patience {patience}")
+    own = worker_pids() - before
+    duel = Duel([session])
+    async for _, event in duel.ask("Hello", LONG):
+        if isinstance(event, Decoded) and len(duel.answers[0].token_ids) == 3 and session.pid:
+            os.kill(session.pid, number)
+    failed = duel.answers[0].failure
+    assert failed and failed.kind == "worker_lost" and says in failed.message, failed
+    assert identity.host() in failed.message
+    assert len(duel.answers[0].token_ids) >= 3 and not session.ready
+    await gone(own, SHORTEST_PATIENCE_S)
+    await session.close()
+    assert session.pid and not psutil.pid_exists(session.pid)
+
+
+APP = """
+import asyncio, sys
+from engine.config import profile
+from engine.session.client import Session
+async def main():
+    session = Session(profile.find(sys.argv[1]))
+    async for event in session.load(): print(event, flush=True)
+    print("loaded", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(main())
+"""
+
+
+async def test_an_app_that_is_killed_leaves_nothing_behind(
+    words: str, make_profile: Callable[..., Profile], tmp_path: Path
+) -> None:
+    make_profile("far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words} --patience 60}}\n")
+    before = worker_pids()
+    app = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", APP, str(tmp_path / "far.yaml"), stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert app.stdout
+    while (line := await app.stdout.readline()) != b"loaded\n":
+        assert line
+    children = {child.pid for child in psutil.Process(app.pid).children(recursive=True)}
+    own = worker_pids() - before
+    app.kill()
+    await app.wait()
+    await gone(own | children, SHORTEST_PATIENCE_S)
+
+
+async def test_files_are_looked_for_there_and_the_machine_is_named(
+    words: str, make_profile: Callable[..., Profile]
+) -> None:
+    text = f"model: {{source: demo}}\nprompt: {{template: /no/such.jinja}}\nworker: {{launch: {words}}}\n"
+    session = Session(make_profile("gone", text))
+    (failed,) = [event async for event in session.load()]
+    assert isinstance(failed, Failed) and failed.message.startswith(f"on {identity.host()}: "), failed
+    assert "prompt.template" in failed.message and "/no/such.jinja" in failed.message
+    await session.close()
+
+
+async def test_a_command_that_fails_is_told_in_its_own_words(
+    ssh: str, make_profile: Callable[..., Profile]
+) -> None:
+    session = Session(
+        make_profile("none", f"model: {{source: demo}}\nworker: {{launch: {ssh} no-such-command}}\n")
+    )
+    (failed,) = [event async for event in session.load()]
+    assert isinstance(failed, Failed) and failed.kind == "not_loaded"
+    assert "ended with exit code 127" in failed.message and "no-such-command" in failed.message
+    await session.close()
