@@ -285,7 +285,7 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     host: Line = ""
     """The machine's name; empty for the one that QuantDuel runs on."""
     machine: Line = ""
-    """Equal for two models in one machine: see `Hello`."""
+    """Equal for two models of one machine (see `Hello`); empty for those of this one, its containers too."""
     vocabulary: Count = 0
     """Logits a position."""
     logit_bytes: Count = 0

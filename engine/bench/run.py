@@ -173,8 +173,8 @@ class Bench(Job):
 
     def _fits_memory(self, name: str) -> bool:
         """Whether one more model as large as the largest loaded one fits next to them, on their device."""
-        device = self._profiles[name].model.device
-        there = [self._memory[other] for other in self._open if self._profiles[other].model.device == device]
+        place = self._profiles[name].place
+        there = [self._memory[other] for other in self._open if self._profiles[other].place == place]
         return schedule.fits_memory(there)
 
     async def _close(self, names: Collection[str]) -> None:
@@ -188,13 +188,15 @@ class Bench(Job):
             warm_up, peak, *_ = self._settings.runs(trial.shape)
             await self._do(trial, "warm-up", trial.warm_up, warm_up)
             await self._do(trial, "memory", trial.take_peak, peak)
-        async with Watch([side.worker for side in self._open.values()]) as watch:
+        here = [side.worker for side in self._open.values() if not side.info.host]
+        async with Watch(here) as watch:
             for repeat in range(self._settings.repeat):
                 await self._repeat(repeat, [trials[index] for index in schedule.order(repeat, len(trials))])
         shared = self._settings.schedule == "concurrent" and schedule.share_a_device(_infos(trials))
         for trial in trials:
             contended = (CONTENDED,) if shared else ()
-            trial.marks = (*contended, *watch.marks(trial.side.worker))
+            seen = () if trial.side.info.host else watch.marks(trial.side.worker)
+            trial.marks = (*contended, *seen)
 
     async def _repeat(self, repeat: int, trials: Sequence[Trial]) -> None:
         """A timed run of each: in turn, or all at once on their parts of the processor."""
@@ -202,7 +204,7 @@ class Bench(Job):
         if self._settings.schedule == "concurrent":
             at_once = asyncio.Semaphore(len(trials))
             for trial in trials:
-                trial.threads = schedule.threads("concurrent", _infos(trials))
+                trial.threads = schedule.threads("concurrent", _infos(trials), trial.side.info)
 
         async def timed(trial: Trial) -> None:
             async with at_once:

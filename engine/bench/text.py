@@ -49,7 +49,7 @@ def _model(name: str, info: ModelInfo, generator: Generator) -> str:
     copied = f", copies {info.copy_bytes_s / 1e9:.1f} GB/s" if info.copy_bytes_s else ""
     decode = f"step {info.step}" if generator == "engine" else "transformers, weights as loaded"
     how = f"kernel {info.kernel}, {decode}, {info.threads} threads"
-    return f"{name}: {info.label}, {how} on {info.device}{copied}"
+    return f"{name}: {info.label}, {how} on {info.place}{copied}"
 
 
 def cells(row: Row, *, with_batches: bool = True) -> dict[str, Cell]:

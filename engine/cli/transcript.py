@@ -17,6 +17,7 @@ from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
 from engine.protocol import Decoded, Event, Finished, ModelInfo
+from engine.stats.metrics import Metrics
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
 NAMES = "AB"
@@ -71,7 +72,7 @@ class Transcript:
     def _begin(self, side: int) -> None:
         self._current = side
         session = self._duel.sessions[side]
-        label, device = (session.info.label, session.info.device) if session.info else ("", "")
+        label, device = (session.info.label, session.info.place) if session.info else ("", "")
         say(Styled(f"{NAMES[side]}  {session.profile.name}  ({label}, {device})", bold=True))
         write(self._duel.answers[side].text)
 
@@ -114,7 +115,7 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
     metrics, weights, memory = answer.metrics, info.weights, answer.memory
     whole = "complete" if answer.finish_reason else "unfinished"
     speeds = [
-        f"TTFT {ms_text(metrics.ttft_ms)}",
+        f"TTFT {ms_text(metrics.ttft_ms)}{_line(metrics)}",
         f"prefill {speed_text(metrics.prefill_tok_s)}",
         f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
         f"{metrics.new_tokens} tokens, {answer.ending or whole}",
@@ -134,6 +135,11 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
             f"process {bytes_text(memory.process_bytes)} ({memory.process_source})",
         ]
     return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.notes]
+
+
+def _line(metrics: Metrics) -> str:
+    """The round trip to another machine, which is no part of any figure."""
+    return f" (and {ms_text(metrics.round_trip_ms)} round trip)" if metrics.round_trip_ms is not None else ""
 
 
 def _kernel(answer: Answer, info: ModelInfo) -> list[str]:

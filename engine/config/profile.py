@@ -104,6 +104,11 @@ class Profile(_Section, frozen=True, kw_only=True):
         return parse_source(self.model.source)
 
     @property
+    def place(self) -> tuple[str, str]:
+        """Equal for two profiles whose models share a device, as far as their words tell."""
+        return self.worker.launch or "", self.model.device
+
+    @property
     def label(self) -> str:
         """The method's badge, such as `bf16` or `nf4`."""
         return self.quantization.label(self.model.dtype)

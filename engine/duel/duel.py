@@ -101,7 +101,7 @@ class Duel:
         self.answers = exchange.answers
         self.turns += 1
         streams = [self._answer(side, settings, asked, answered.get(side, ())) for side in asked]
-        merged = _merged(streams) if self.schedule == "concurrent" else _chained(streams)
+        merged = _merged(streams) if self.at_once(asked) else _chained(streams)
         async for side, event in merged:
             self.answers[side].add(event)
             yield side, event
@@ -175,6 +175,12 @@ class Duel:
         self.answers = dict(self.answers)  # what was answered last stays to be looked at
         self.conversation.drop(side)
 
+    def at_once(self, sides: Sequence[int]) -> bool:
+        """Whether these sides answer at the same time: on machines of their own nobody waits."""
+        infos = [info for side in sides if (info := self.sessions[side].info)]
+        apart = len(infos) == len(sides) > 1 and len({info.machine for info in infos}) == len(infos)
+        return self.schedule == "concurrent" or (self.schedule == "sequential" and apart)
+
     def contended(self, sides: Sequence[int]) -> bool:
         """Whether answers of these sides take speed from each other."""
         infos = [info for side in sides if (info := self.sessions[side].info)]
@@ -203,7 +209,7 @@ class Duel:
                 return
         session, answer = self.sessions[side], self.answers[side]
         infos = [info for other in asked if (info := self.sessions[other].info)]
-        threads = scheduling.threads(self.schedule, infos)
+        threads = scheduling.threads(self.schedule, infos, session.info) if session.info else None
         # what was asked before must not change an answer, not even by rounding
         first = len(answer.messages) == 1 and not answered
         prompt = self.overrides.on(session.profile).prompt

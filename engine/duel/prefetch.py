@@ -52,9 +52,9 @@ def prefetch(profile: Profile, is_over: Callable[[], bool] = lambda: False) -> i
 
 
 def _files_or_none(profile: Profile) -> list[Path]:
-    """None where looking for them fails: the load will say why."""
+    """None on another machine, and where looking for them fails: the load will say why."""
     try:
-        return files(profile)
+        return [] if profile.worker.is_elsewhere else files(profile)
     except (OSError, QuantDuelError):
         return []
 

@@ -76,7 +76,7 @@ class Swap:
         loaded = await asyncio.to_thread(hardware.free_by_device)
         self._sessions[side] = session.again()
         await session.close()
-        if not was_loaded or info is None or info.device not in before:
+        if not was_loaded or info is None or info.host or info.device not in before:
             return
         device, started_s = info.device, time.monotonic()
         needed = before[device] * (1 - TOLERANCE)

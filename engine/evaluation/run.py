@@ -232,7 +232,7 @@ class Evaluation(Job):
 
 def fits_memory(reference: Side, candidate: Side) -> bool:
     """Whether one more model as large as the reference fits next to it, on its device."""
-    share = reference.profile.model.device == candidate.profile.model.device
+    share = reference.profile.place == candidate.profile.place
     return schedule.fits_memory([reference.memory] if share and reference.memory else [])
 
 

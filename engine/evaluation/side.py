@@ -152,7 +152,7 @@ class Side:
             profile=self.profile.name,
             label=info.label if info else self.profile.label,
             kernel=info.kernel if info else "",
-            device=info.device if info else "",
+            device=info.place if info else "",
             weights_bytes=info.weights.total_bytes if info else None,
             read_tok_s=self.read_tok_s,
             decode_tok_s=self._decode_tok_s,

@@ -55,6 +55,8 @@ def fit_together(
     needed: dict[str, int] = {}
     free: dict[str, int] = {}
     for profile in wanted:
+        if profile.worker.is_elsewhere:  # it takes nothing from the others
+            continue
         try:
             found = planned(profile, Wish(limit_bytes=limit_bytes), machine, ask_hub=False)
         except LoadError:

@@ -22,6 +22,7 @@ from engine.shape.boundary import explained
 from engine.shape.model_shape import ModelShape
 from engine.units import bytes_text
 
+ELSEWHERE = "runs on another machine, whose memory is not known here"
 MOST_SUGGESTIONS = 3
 SHORTEST_CONTEXT = 256
 USUAL_SHARE = 0.85  # of the free memory for weights; the rest for cache and activations
@@ -36,11 +37,13 @@ def planned(
     profile: Profile, wish: Wish | None = None, machine: Hardware | None = None, *, ask_hub: bool = True
 ) -> Plan:
     """The profile's plan here, with what would fit where it does not; LoadError where none can be made."""
+    if profile.worker.is_elsewhere:
+        raise LoadError(ELSEWHERE, f"quantduel plan {profile.name} asks there")
     machine, wish = machine or hardware.detect(), wish or Wish()
     with explained(profile.model.source):
         shape = find.of(profile, ask_hub=ask_hub)
         found = plan(profile, shape, machine, _with_store(profile, wish))
-    if lacking := packages.missing(peaks.package(profile.quantization, shape)):
+    if profile.worker.is_own and (lacking := packages.missing(peaks.package(profile.quantization, shape))):
         found = replace(found, missing_package=str(lacking), notes=(*found.notes, str(lacking)))
     if found.verdict != "does not fit":
         return found

@@ -112,6 +112,7 @@ def _bandwidth(answer: Answer) -> str:
 
 _ROWS: tuple[tuple[str, Callable[[Answer], str]], ...] = (
     ("TTFT", lambda answer: ms_text(answer.metrics.ttft_ms)),
+    ("round trip", lambda answer: ms_text(answer.metrics.round_trip_ms)),
     ("prefill", lambda answer: speed_text(answer.metrics.prefill_tok_s)),
     ("decode", lambda answer: speed_text(answer.metrics.decode_tok_s)),
     ("ITL p50", lambda answer: ms_text(answer.metrics.itl_p50_ms)),
@@ -127,7 +128,7 @@ _FACTS: tuple[tuple[str, Callable[[ModelInfo], str]], ...] = (
     ("method", lambda info: info.label),
     ("architecture", lambda info: info.architecture),
     ("parameters", lambda info: f"{info.parameters / 1e6:,.1f} M"),
-    ("device", lambda info: info.device),
+    ("device", lambda info: info.place),
     ("device name", lambda info: info.device_name),
     ("threads", lambda info: str(info.threads) if info.device == "cpu" else ""),
     ("dtype", lambda info: info.dtype),

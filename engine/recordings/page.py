@@ -79,7 +79,7 @@ def _answer(duel: Duel, side: int) -> Html:
     answer, letter = duel.answers.get(side), LETTERS[side].lower()
     info = answer.info if answer else None
     label = info.label if info else duel.sessions[side].profile.label
-    device = f"{info.device_name} ({info.device})" if info else ""
+    device = f"{info.device_name} ({info.place})" if info else ""
     heading = element(
         "h3",
         element("span", LETTERS[side], class_="letter"),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec.structs import replace
 
+from engine.machine import identity
 from engine.protocol import (
     LONGEST_TEXT,
     WIRE_VERSION,
@@ -168,8 +169,9 @@ class LaunchedWorker(WorkerProcess):
         return event
 
     def _at_its_host(self, info: ModelInfo) -> ModelInfo:
-        hello = self.hello
-        return replace(info, host=self.host, machine=hello.machine if hello else "")
+        machine = self.hello.machine if self.hello else ""
+        is_here = machine == identity.machine()  # in a container of this machine, say
+        return replace(info, host=self.host, machine="" if is_here else machine)
 
     def _received(self, logits: Logits) -> Logits:
         inbox, self._inbox = self._inbox, None

@@ -44,8 +44,9 @@ def amount_text(event: Staged) -> str:
 
 
 def step_text(event: Staged) -> str:
-    """`calibration text: wikitext2`, `peak 600.3 MiB`: what is done, to what, in how much memory."""
+    """`calibration text: wikitext2`, `peak 600.3 MiB`, `on gpu2`: what is done, to what, where."""
     step = STEPS[event.step] if event.step else ""
     what = ": ".join(part for part in (step, event.subject) if part)
     peak = "" if event.peak_bytes is None else f"peak {bytes_text(event.peak_bytes)}"
-    return ", ".join(part for part in (ELSEWHERE if event.elsewhere else "", what, peak) if part)
+    host = f"on {event.host}" if event.host else ""
+    return ", ".join(part for part in (ELSEWHERE if event.elsewhere else "", what, peak, host) if part)

@@ -16,8 +16,10 @@ def order(turn: int, sides: int = 2) -> list[int]:
 
 def share_a_device(infos: list[ModelInfo]) -> bool:
     """Whether two models run on the same device, so that speeds taken at once are contended."""
-    devices = [info.device for info in infos]
-    return "split" in devices or len(set(devices)) < len(devices)
+    devices = [(info.machine, info.device) for info in infos]
+    machines = [machine for machine, _ in devices]
+    is_split = any(device == "split" and machines.count(machine) > 1 for machine, device in devices)
+    return is_split or len(set(devices)) < len(devices)
 
 
 def fits_memory(there: Sequence[Memory]) -> bool:
@@ -28,12 +30,12 @@ def fits_memory(there: Sequence[Memory]) -> bool:
     return free_bytes >= max(memory.process_bytes for memory in there)
 
 
-def threads(schedule: Schedule, infos: list[ModelInfo]) -> int | None:
-    """CPU threads for one answer: all of them, or a fair part when several answer on the CPU at once."""
-    on_cpu = sum(info.device == "cpu" for info in infos)
+def threads(schedule: Schedule, infos: list[ModelInfo], own: ModelInfo) -> int | None:
+    """CPU threads for one of several answers: all of them, or a fair part of its machine's."""
+    on_cpu = sum(info.device == "cpu" and info.machine == own.machine for info in infos)
     if schedule != "concurrent" or on_cpu < 2:
         return None
-    return max(1, physical_cores() // on_cpu)
+    return max(1, (own.threads if own.machine else physical_cores()) // on_cpu)
 
 
 def physical_cores() -> int:

@@ -33,6 +33,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """To the first token after the thoughts; None where there were none, or nothing after them."""
     joules_per_token: float | None = None
     """Of the decoding, by the device's own counter, whatever else it did; None where it has none."""
+    round_trip_ms: float | None = None
+    """To the worker's machine and back, as the line was; None for one here. Part of no other figure."""
     contended: bool
     """The device was shared with another answer meanwhile."""
 
@@ -50,6 +52,7 @@ class Timeline:
         self.prefill_ns: list[int] = []
         self.token_ns: list[int] = []
         self.decode_joules: float | None = None
+        self.round_trip_ns: int | None = None
 
     def add(self, event: Event) -> None:
         """Take what this event says about time."""
@@ -61,8 +64,8 @@ class Timeline:
                 self.prefill_ns.append(ns)
             case Decoded(ns=ns):
                 self.token_ns.append(ns)
-            case Finished(decode_joules=joules):
-                self.is_over, self.decode_joules = True, joules
+            case Finished(decode_joules=joules, round_trip_ns=round_trip_ns):
+                self.is_over, self.decode_joules, self.round_trip_ns = True, joules, round_trip_ns
             case Failed():
                 self.is_over = True
 
@@ -79,6 +82,7 @@ class Timeline:
             reused_tokens=self.reused_tokens,
             new_tokens=len(self.token_ns),
             joules_per_token=self._joules_per_token(),
+            round_trip_ms=None if self.round_trip_ns is None else self.round_trip_ns / 1e6,
             contended=contended,
         )
 

@@ -281,7 +281,7 @@ class Bridge:
             self.show_path()
             number = len(self.duel.conversation.exchanges)
             for side in asked:
-                first = side == asked[0] or self.schedule == "concurrent"
+                first = side == asked[0] or self.duel.at_once(asked)
                 self._post(SideAsked(side, prompt, first, number))
             feeds = {side: _Feed(side, self.duel, self._post) for side in asked}
             begun = False

@@ -54,6 +54,9 @@ _STATES: dict[Stage, State] = {
 }
 
 
+LONGEST_HOST = 16
+
+
 @dataclass(slots=True)
 class Side:
     """What is known of one side."""
@@ -75,7 +78,11 @@ class Side:
     @property
     def device(self) -> str:
         """Where the model is, or is meant to be."""
-        return self.info.device if self.info else self.profile.model.device
+        if self.info is None:
+            return self.profile.model.device
+        host = self.info.host
+        short = f"{host[: LONGEST_HOST - 1]}…" if len(host) > LONGEST_HOST else host
+        return f"{self.info.device} on {short}" if host else self.info.device
 
     @property
     def is_loading(self) -> bool:

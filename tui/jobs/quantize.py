@@ -11,7 +11,7 @@ from engine.checkpoints.text import summary
 from engine.config import profile
 from engine.config.profile import Profile
 from engine.config.record import Record
-from engine.errors import InputError
+from engine.errors import InputError, LoadError
 from engine.jobs.sheet import Sheet
 from engine.machine import packages
 from engine.quantize.run import Quantizing, require_savable, stored
@@ -54,7 +54,7 @@ class QuantizeJob(Job):
         wanted = savable(name)
         there = stored(wanted)
         found = (there.record, there.path) if there else None
-        if lacking := packages.missing(packages.library(wanted.quantization)):
+        if lacking := _lacking(wanted):
             return f"{wanted.label} {lacking}", found
         if found is None:
             return "not in the store yet: Enter or Ctrl+R makes it", None
@@ -67,7 +67,7 @@ class QuantizeJob(Job):
     def prepare(self, values: Mapping[str, str]) -> None:
         """This profile next; what the store has of it is made again."""
         wanted = savable(values["profiles"].strip())
-        if lacking := packages.missing(packages.library(wanted.quantization)):
+        if lacking := _lacking(wanted):
             raise InputError(f"{wanted.label} {lacking.message}", lacking.hint)
         out = values["out"].strip()
         copy = str(export.require_free(Path(out), replace=True)) if out else None
@@ -99,6 +99,11 @@ class QuantizeJob(Job):
             charts=charts(record),
             facts=tuple(summary(record, path, store.size_bytes(path))),
         )
+
+
+def _lacking(wanted: Profile) -> LoadError | None:
+    """The package that its method needs and this Python lacks, where this Python is the one that counts."""
+    return packages.missing(packages.library(wanted.quantization)) if wanted.worker.is_own else None
 
 
 def savable(name: str) -> Profile:

@@ -180,7 +180,7 @@ def model_text(info: ModelInfo) -> str:
     parts += [
         info.kernel,
         "" if info.step == "forward" else f"{info.step} step",
-        info.device_name,
+        f"{info.device_name} on {info.host}" if info.host else info.device_name,
         f"{info.threads} threads" if info.device == "cpu" else "",
     ]
     return " · ".join(part for part in parts if part)

@@ -43,7 +43,8 @@ class PaneHeader(Static):
     def render(self) -> Content:
         """Name at the left, state at the right; the name gives way first."""
         colour = ("$text-primary", "$text-accent")[self._index]
-        right = Content.assemble((f"{self._side.device}  ", "$quiet"), state_content(self._side.state))
+        device = visible(self._side.device, keep_newlines=False)
+        right = Content.assemble((f"{device}  ", "$quiet"), state_content(self._side.state))
         badge = Content.assemble("  ", (visible(self._side.label, keep_newlines=False), colour))
         available = self.size.width - right.cell_length - badge.cell_length - 5
         name = Content(visible(self._side.profile.name, keep_newlines=False)).truncate(

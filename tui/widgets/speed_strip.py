@@ -60,7 +60,7 @@ class SpeedStrip(Static):
 
 Column = tuple[str, str, int]
 """Label, value, width."""
-LEAST_TELLING = ("prefill", "TTFT", "tokens")  # left out first
+LEAST_TELLING = ("round trip", "prefill", "TTFT", "tokens")  # left out first
 
 
 def columns(wanted: Sequence[Column], available: int) -> list[Column]:
@@ -87,8 +87,11 @@ def cells(figures: Figures | None, *, live: bool) -> list[Column]:
     decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None
     joules = metrics.joules_per_token if metrics and not live else None
     energy = [] if joules is None else [("energy", f"{joules:.3g} J/tok", 13)]
+    away = metrics.round_trip_ms if metrics else None
+    line = [] if away is None else [("round trip", ms_text(away), 11)]
     return [
         ("TTFT", ms_text(metrics.ttft_ms if metrics else None), 9),
+        *line,
         ("prefill", speed_text(metrics.prefill_tok_s if metrics else None), 12),
         ("decode now" if live else "decode", speed_text(decode), 12),
         *energy,

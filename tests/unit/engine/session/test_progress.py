@@ -2,6 +2,8 @@
 
 from typing import get_args
 
+from msgspec.structs import replace
+
 from engine.protocol import Preparing, Quantizing, Reading, Staged
 from engine.session.progress import STEPS, stage_text
 
@@ -15,6 +17,7 @@ def test_amounts_names_and_memory() -> None:
     assert stage_text(Staged(stage="warm up")) == "warm up"
     download = Staged(stage="download", subject="org/model", done=1 << 20, total=2 << 20, unit="bytes")
     assert stage_text(download) == "download 50 %, 1.0 MiB of 2.0 MiB, org/model"
+    assert stage_text(replace(download, host="gpu2")).endswith("org/model, on gpu2")
     text = Staged(stage="quantize", step="calibration text", subject="wikitext2")
     assert stage_text(text) == "quantize calibration text: wikitext2"
     layers = Staged(

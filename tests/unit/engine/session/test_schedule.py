@@ -6,7 +6,8 @@ from engine.protocol import Memory, ModelInfo, Weights
 from engine.session import schedule
 
 
-def model(device: str) -> ModelInfo:
+def model(place: str) -> ModelInfo:
+    device, _, machine = place.partition(" on ")
     return ModelInfo(
         label="bf16",
         kernel="Linear",
@@ -15,8 +16,10 @@ def model(device: str) -> ModelInfo:
         context_length=1,
         dtype="bfloat16",
         device=device,
+        host=machine,
+        machine=machine,
         device_name="",
-        threads=1,
+        threads=8,
         weights=Weights(linear_bytes=0, embedding_bytes=0, other_bytes=0),
         tokenizer_sha256="",
         has_chat_template=False,
@@ -35,6 +38,9 @@ def test_sides_take_turns_in_going_first() -> None:
         (["cuda:0", "cuda:1"], False),
         (["cuda:0", "split"], True),
         (["cpu", "cuda:0"], False),
+        (["cuda:0", "cuda:0 on gpu2"], False),
+        (["cuda:0 on gpu2", "split"], False),
+        (["cuda:0 on gpu2", "split on gpu2"], True),
     ],
 )
 def test_who_shares_a_device(devices: list[str], shared: bool) -> None:
@@ -43,9 +49,14 @@ def test_who_shares_a_device(devices: list[str], shared: bool) -> None:
 
 def test_threads_are_divided_only_among_concurrent_cpu_sides() -> None:
     both = [model("cpu"), model("cpu")]
-    assert schedule.threads("sequential", both) is None
-    assert schedule.threads("concurrent", [model("cpu"), model("cuda:0")]) is None
-    assert schedule.threads("concurrent", both) == max(1, schedule.physical_cores() // 2)
+    assert schedule.threads("sequential", both, both[0]) is None
+    assert schedule.threads("concurrent", [model("cpu"), model("cuda:0")], both[0]) is None
+    assert schedule.threads("concurrent", both, both[0]) == max(1, schedule.physical_cores() // 2)
+
+
+def test_threads_are_those_of_the_machine_that_answers() -> None:
+    far = [model("cpu on gpu2"), model("cpu on gpu2"), model("cpu")]
+    assert [schedule.threads("concurrent", far, one) for one in far] == [4, 4, None]
 
 
 def test_one_more_fits_where_the_largest_would() -> None:
