@@ -127,7 +127,8 @@ def schedule_option(default: AskedSchedule | None) -> Callable[[Callback], Callb
         default=default,
         show_default=default is not None,
         help="sequential: one after the other, unless on two machines; concurrent: both at once, and speeds "
-        "on a shared device are marked contended; swap: one loaded at a time. auto is sequential, or swap if both do not fit.",
+        "on a shared device are marked contended; swap: one loaded at a time. auto is sequential, or swap "
+        "if both do not fit.",
     )
 
 
