@@ -148,6 +148,8 @@ class Tokenize(_Command, frozen=True, tag="tokenize"):
     request: int
     text: str
     """A set's name or a file: see engine.evaluation.settings."""
+    content: str | None = None
+    """What is in that file, where the worker has it not."""
     tokens: int | None = None
     """How many from the start; None is all of them."""
 
@@ -219,6 +221,19 @@ class Ping(_Command, frozen=True, tag="ping"):
     ns: int
 
 
+class Foresee(_Command, frozen=True, tag="foresee"):
+    """Plan this profile on the far end's machine; nothing is loaded."""
+
+    profile: Profile
+    context: int | None = None
+    batch: int = 1
+    limit_bytes: int | None = None
+
+
+class Diagnose(_Command, frozen=True, tag="diagnose"):
+    """What the far end's machine can run, and what is missing there."""
+
+
 class Piece(_Command, frozen=True, tag="piece"):
     """So many bytes follow this line: the next ones of the reference's logits, for the next Score."""
 
@@ -230,7 +245,8 @@ class Piece(_Command, frozen=True, tag="piece"):
 Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | TakeReference | Score
 """What a worker does one at a time."""
 Command = Task | Cancel
-FarCommand = Command | Ping | Piece
+Question = Foresee | Diagnose
+FarCommand = Command | Ping | Piece | Question
 """What the far end of a launched command is told."""
 
 
@@ -346,6 +362,12 @@ class Beat(_Event, frozen=True, tag="beat"):
     """The far end lives; `echo_ns` is what a Ping said."""
 
     echo_ns: int | None = None
+
+
+class Answered(_Event, frozen=True, tag="answered"):
+    """What the far end says to a question: a plan, or a diagnosis."""
+
+    content: msgspec.Raw
 
 
 class Sent(_Event, frozen=True, tag="sent"):
@@ -579,6 +601,7 @@ Event = (
     | Tokenized
     | ReferenceTaken
     | Scored
+    | Answered
     | Failed
 )
 

@@ -9,7 +9,14 @@ import click
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import LimitOptions, limit_options, limits_of, overwrite_option, set_option
+from engine.cli.options import (
+    LimitOptions,
+    MemorySize,
+    limit_options,
+    limits_of,
+    overwrite_option,
+    set_option,
+)
 from engine.cli.profile_name import PROFILE
 from engine.config import text_files
 from engine.config.texts import PYTHON_DOCS
@@ -18,7 +25,7 @@ from engine.evaluation import baseline, settings
 from engine.evaluation import gate as gates
 from engine.evaluation.gate import Gate
 from engine.evaluation.report import Report
-from engine.evaluation.run import NO_GATE, Evaluation
+from engine.evaluation.run import LINE_BYTES, NO_GATE, Evaluation
 from engine.evaluation.settings import Scored, Settings
 from engine.jobs.sheet import Format
 from engine.stats.verdict import GOOD
@@ -33,6 +40,7 @@ class _Options(LimitOptions):
     speed: bool
     by_layer: bool
     alone: bool
+    line: int | None
     form: Format
     out: Path | None
     force: bool
@@ -81,6 +89,12 @@ class _Options(LimitOptions):
     is_flag=True,
     help="Never load two models at once; logits that do not fit in memory go through the disk.",
 )
+@click.option(
+    "--line",
+    type=MemorySize(),
+    metavar="SIZE",
+    help="What a comparison may send between machines: the reference's logits.  [default: 4GiB]",
+)
 @limit_options
 @click.option(
     "--baseline",
@@ -113,6 +127,7 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     wanted = _settings(names, options)
     gate = _gate(options, wanted)
     job = Evaluation(wanted, gate=gate or NO_GATE, together=not options["alone"])
+    job.line_bytes = LINE_BYTES if options["line"] is None else options["line"]
     interrupted = long_run.run(job, out)
     report = job.report
     for row in (report.reference, *report.candidates):

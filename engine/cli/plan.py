@@ -22,6 +22,7 @@ from engine.plan.local import planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, Term, total
 from engine.plan.text import error_text, verdict_text
+from engine.session import far_questions
 from engine.session.plan_check import Checked, checked
 from engine.session.progress import stage_text
 from engine.units import bytes_text
@@ -102,8 +103,10 @@ def _wish(options: _Options) -> Wish:
 
 
 def _planned(profile: Profile, options: _Options, machine: Hardware) -> Plan | None:
-    """The plan; where there is none, why is said on stderr."""
+    """The plan, of the machine that would run it; where there is none, why is said on stderr."""
     try:
+        if profile.worker.is_elsewhere:
+            return asyncio.run(far_questions.planned(profile, _wish(options)))
         return planned(profile, _wish(options), machine)
     except LoadError as error:
         print_error(f"{profile.name}: {error.message}", error.hint)

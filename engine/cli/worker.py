@@ -1,6 +1,7 @@
 """`quantduel worker`: the other end of a profile's `worker.launch`. Commands on stdin, events on stdout."""
 
-import sys
+import os
+import stat
 
 import click
 
@@ -21,7 +22,8 @@ def worker(patience: float) -> None:
 
     A profile starts it: `worker: {launch: ssh gpu2 quantduel worker}`.
     """
-    if sys.stdin.isatty():
+    mode = os.fstat(0).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         hint = "a profile starts it: `worker: {launch: ssh HOST quantduel worker}`"
         raise InputError("`quantduel worker` is spoken to by another QuantDuel, not by a person", hint)
     from engine.session import far_end

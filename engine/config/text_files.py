@@ -38,6 +38,11 @@ def texts(file: Path) -> list[str]:
     return found
 
 
+def joined(file: Path) -> str:
+    """All of a file's texts as one; InputError."""
+    return "\n\n".join(texts(file))
+
+
 def _paragraphs(file: Path) -> Iterator[str]:
     yield input_files.read_text(file, MOST_BYTES)
 

@@ -43,6 +43,11 @@ class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self == Worker()
 
     @property
+    def host_word(self) -> str:
+        """What stands for the machine's name before it has said it: the command; empty for this machine."""
+        return " ".join(self.launch_words)[:60]
+
+    @property
     def launch_words(self) -> tuple[str, ...]:
         """The command and its arguments; no shell reads them."""
         return _words(self.launch or "")

@@ -38,10 +38,12 @@ from engine.units import bytes_text
 HELD_BYTES = 512 << 20
 HELD_SHARE = 0.25  # of the memory that is free
 DISK_BYTES = 4 << 30
+LINE_BYTES = 4 << 30
 NO_GATE = Gate()
 CROWDED = frozenset({"out_of_memory", "worker_lost"})
 
 AGAIN = "the reference read the text again for every candidate: its logits ({}) do not fit in memory"
+ON_THE_LINE = "the reference's logits travel between machines: {} over the line to {}"
 ON_DISK = "the reference's logits ({}) went through the disk: two models do not fit in memory together"
 
 
@@ -63,6 +65,8 @@ class Evaluation(Job):
         self.settings = settings
         self._gate = gate
         self._together, self._disk_bytes = together, disk_bytes
+        self.line_bytes = LINE_BYTES
+        """What a candidate's comparison may send between machines; may be set before `run`."""
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._reference, *self._candidates = [
             Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
@@ -122,6 +126,7 @@ class Evaluation(Job):
     async def _compare(self, text: Text) -> None:
         """Hold the reference's logits, or have it read along."""
         total_bytes = text.convention.scored_tokens * self._reference.row_bytes
+        self._measure_line(text.convention.tokens, total_bytes)
         if total_bytes <= min(self._held_bytes, HELD_SHARE * hardware.free_by_device()["cpu"]):
             with SharedFile.in_memory(total_bytes) as held:
                 await self._one_after_the_other(text, held, self._read_along)
@@ -129,6 +134,18 @@ class Evaluation(Job):
             await self._over_disk(text, total_bytes, self._read_along)
         else:
             await self._side_by_side(text, total_bytes)
+
+    def _measure_line(self, tokens: int, total_bytes: int) -> None:
+        """Say what will go over lines to other machines; who would need too much is not read."""
+        for side in self._read_along:
+            lines = [each.host for each in (self._reference, side) if each.host]
+            if not lines:
+                continue
+            travelling_bytes, hosts = len(lines) * total_bytes, " and ".join(dict.fromkeys(lines))
+            if travelling_bytes > self.line_bytes:
+                side.failure = too_long_a_way(tokens, travelling_bytes, self.line_bytes, hosts)
+            else:
+                self._note(ON_THE_LINE.format(bytes_text(travelling_bytes), hosts))
 
     async def _one_after_the_other(self, text: Text, held: SharedFile, candidates: Sequence[Side]) -> None:
         """The reference once, its logits into the file; then each candidate with the machine to itself."""
@@ -143,7 +160,7 @@ class Evaluation(Job):
             logits[piece.at] = scored.logits
         await self._end(reference)
         for index, candidate in enumerate(candidates):
-            if not self._wants(candidate):
+            if candidate.failure or not self._wants(candidate):
                 continue
             self._reading.expect(text, passes=len(candidates) - index)
             await self._alone(candidate, logits)
@@ -170,7 +187,8 @@ class Evaluation(Job):
 
     async def _side_by_side(self, text: Text, total_bytes: int) -> None:
         """Piece by piece, the reference and then the candidate; where both do not fit, through the disk."""
-        waiting = self._read_along
+        waiting = [side for side in self._read_along if side.failure is None]
+        first = len(waiting)
         with SharedFile.in_memory(min(total_bytes, PIECE_BYTES)) as shared:
             while waiting and self._together and fits_memory(self._reference, waiting[0]):
                 if not self._wants(waiting[0]):
@@ -183,7 +201,7 @@ class Evaluation(Job):
                 await self._end(waiting.pop(0))
                 if self._reference.failure:
                     return
-        if len(waiting) < len(self._read_along):
+        if len(waiting) < first:
             self._note(AGAIN.format(bytes_text(total_bytes)))
         if waiting:
             await self._over_disk(text, total_bytes, waiting)
@@ -234,6 +252,17 @@ def fits_memory(reference: Side, candidate: Side) -> bool:
     """Whether one more model as large as the reference fits next to it, on its device."""
     share = reference.profile.place == candidate.profile.place
     return schedule.fits_memory([reference.memory] if share and reference.memory else [])
+
+
+def too_long_a_way(tokens: int, total_bytes: int, bound_bytes: int, hosts: str) -> Failed:
+    """Why a candidate has no figures: its comparison would send too much between machines."""
+    message = (
+        f"the reference's logits would take {bytes_text(total_bytes)} over the line to {hosts}, where "
+        f"{bytes_text(bound_bytes)} are allowed"
+    )
+    fitting, size = tokens * bound_bytes // total_bytes, f"{-(-total_bytes >> 20)}MiB"
+    hint = f"--tokens {fitting} would fit; --line {size} allows it"
+    return Failed(kind="bad_input", message=message, hint=hint)
 
 
 def too_large(tokens: int, total_bytes: int, bound_bytes: int) -> Failed:

@@ -58,6 +58,11 @@ class Side:
         return self._read_tokens * NS / self._read_ns if self._read_ns else None
 
     @property
+    def host(self) -> str:
+        """The machine where its model is or will be, as it can be called by now; empty for this one."""
+        return self.session.host or self.profile.worker.host_word
+
+    @property
     def row_bytes(self) -> int:
         """The logits of one position."""
         return self.info.vocabulary * self.info.logit_bytes if self.info else 0

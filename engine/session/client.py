@@ -13,6 +13,8 @@ from typing import TypedDict, TypeVar, Unpack
 
 from engine.checkpoints import views
 from engine.config.profile import Generation, Profile, Prompt
+from engine.config.texts import FILE_TYPES
+from engine.errors import QuantDuelError
 from engine.machine import oom_kill, packages
 from engine.protocol import (
     BenchRun,
@@ -52,7 +54,7 @@ from engine.protocol import (
     Tokenize,
     Tokenized,
 )
-from engine.session import launch
+from engine.session import launch, passages
 from engine.session.last_words import last_words
 from engine.session.launched import LaunchedWorker, far_last_words
 from engine.session.worker_process import WorkerProcess
@@ -173,7 +175,14 @@ class Session:
 
     async def tokenize(self, text: str, tokens: int | None = None) -> Tokenized | Failed:
         """A text for eval as token ids, the first `tokens` of them."""
-        return await self._result(Tokenize(request=self._next_request(), text=text, tokens=tokens), Tokenized)
+        content = None
+        if self.profile.worker.is_elsewhere and Path(text).suffix.lower() in FILE_TYPES:
+            try:
+                content = await asyncio.to_thread(passages.content, Path(text))
+            except QuantDuelError as error:
+                return Failed(kind="bad_input", message=error.message, hint=error.hint)
+        command = Tokenize(request=self._next_request(), text=text, content=content, tokens=tokens)
+        return await self._result(command, Tokenized)
 
     async def take_reference(self, profile: Profile) -> ReferenceTaken | Failed:
         """Load the reference's model into the same worker, for `score` with a `layer`."""

@@ -6,6 +6,7 @@ pieces. Imports no torch: whatever a worker does, this goes on.
 """
 
 import asyncio
+import dataclasses
 import os
 import sys
 import threading
@@ -23,15 +24,22 @@ from engine.config import profile as profiles
 from engine.config.profile import Profile
 from engine.errors import QuantDuelError
 from engine.machine import identity, nvidia, oom_kill, packages
+from engine.machine.doctor import Diagnosis, diagnose
+from engine.plan.local import planned
+from engine.plan.planning import Wish
+from engine.plan.terms import Plan
 from engine.protocol import (
     LONGEST_LINE_BYTES,
     LONGEST_TEXT,
     WIRE_VERSION,
+    Answered,
     Beat,
+    Diagnose,
     Failed,
     FailureKind,
     FarCommand,
     FarEvent,
+    Foresee,
     Generate,
     Hello,
     Load,
@@ -39,6 +47,7 @@ from engine.protocol import (
     Piece,
     Ping,
     Quantize,
+    Question,
     Render,
     Score,
     Scored,
@@ -126,6 +135,7 @@ class FarEnd:
         self._commands, self._events, self._patience_s = commands, events, patience_s
         self._worker: WorkerProcess | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._answering: asyncio.Task[None] | None = None
         self._row_bytes = 0  # logits of a position
         self._reference: tuple[SharedFile, Inbox] | None = None
         self._written: SharedFile | None = None
@@ -145,6 +155,8 @@ class FarEnd:
                     self._say(Beat(echo_ns=ns))
                 case Piece():
                     await self._take(command)
+                case Foresee() | Diagnose():
+                    self._answering = asyncio.create_task(self._answer(command))
                 case _:
                     try:
                         await self._pass_on(command)
@@ -174,7 +186,7 @@ class FarEnd:
                 command = replace(command, prompt=profiles.prompt_here(prompt))
             case Score():
                 command = self._with_files(command)
-            case Ping() | Piece():
+            case Ping() | Piece() | Foresee() | Diagnose():
                 return
         if self._worker is not None:
             self._worker.send(command)
@@ -201,6 +213,14 @@ class FarEnd:
         self._say(last_words(worker, None, oom_kills))
         await self._events.drain()
         self.worker_ended.set()
+
+    async def _answer(self, question: Question) -> None:
+        """In a thread, and after it the end: who asked wants nothing else."""
+        try:
+            found = await asyncio.to_thread(_answer_to, question)
+            self._say(Answered(content=msgspec.Raw(msgspec.json.encode(found))))
+        except (QuantDuelError, OSError) as error:
+            self._say(_failed(error, None))
 
     # logits
 
@@ -244,6 +264,16 @@ class FarEnd:
 
     def _say(self, event: FarEvent) -> None:
         self._events.write(encode(event) + b"\n")
+
+
+def _answer_to(question: Question) -> Plan | Diagnosis:
+    if isinstance(question, Diagnose):
+        found = diagnose()
+        return dataclasses.replace(
+            found, checks=tuple(each for each in found.checks if each.area != "terminal")
+        )
+    wish = Wish(context=question.context, batch=question.batch, limit_bytes=question.limit_bytes)
+    return planned(profiles.here(question.profile), wish)
 
 
 def _hello(patience_s: float) -> Hello:

@@ -1,10 +1,25 @@
-"""Passages to be scored, in parts whose logits may be handed over at once. Pure."""
+"""What workers are given to read: passages in parts whose logits may be handed over at once, and texts."""
+
+from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.protocol import Passage
+from engine.config import text_files
+from engine.errors import InputError
+from engine.protocol import LONGEST_LINE_BYTES, Passage
+from engine.units import bytes_text
 
 PIECE_BYTES = 128 << 20  # of logits that are handed over at once
+
+
+def content(file: Path) -> str:
+    """A text file of this machine, for a worker elsewhere; InputError for none or too long a one."""
+    text = text_files.joined(file)
+    size_bytes, most_bytes = len(text.encode()), LONGEST_LINE_BYTES // 4  # JSON may write a byte as several
+    if size_bytes > most_bytes:
+        message = f"{file} has {bytes_text(size_bytes)}, and {bytes_text(most_bytes)} go to another machine"
+        raise InputError(message, "give a file with less text")
+    return text
 
 
 def parts(passage: Passage, positions: int) -> list[Passage]:

@@ -17,6 +17,7 @@ from engine.plan.local import checkpoint_is_there, planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, total
 from engine.protocol import BenchRun, Failed, Loaded, Measured, Memory, Quantized, Staged
+from engine.session import far_questions
 from engine.session.client import Session
 
 OnStage = Callable[[str, Staged], object]
@@ -46,8 +47,9 @@ class Checked(Struct, frozen=True, kw_only=True):
 
 async def checked(profile: Profile, wish: Wish, machine: Hardware, on_stage: OnStage) -> Checked:
     """Plan, make the checkpoint where there is none, load, fill the cache; LoadError where no plan can be."""
-    made = not checkpoint_is_there(profile)
-    found = planned(profile, wish, machine)
+    is_elsewhere = profile.worker.is_elsewhere
+    made = not is_elsewhere and not checkpoint_is_there(profile)
+    found = await far_questions.planned(profile, wish) if is_elsewhere else planned(profile, wish, machine)
     estimate = Figures(
         weights_bytes=found.weights_bytes,
         kv_cache_bytes=found.kv_cache_bytes,

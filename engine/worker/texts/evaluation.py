@@ -36,7 +36,8 @@ ROWS = {"c4": 1100}
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, command: Tokenize) -> Tokenized:
     """The text a command names, tokenized in one piece; LoadError where it cannot be read."""
-    ids = token_ids(tokenizer, whole(command.text), command.tokens)
+    text = whole(command.text) if command.content is None else command.content
+    ids = token_ids(tokenizer, text, command.tokens)
     beginning = tuple(beginning_of(tokenizer))
     if len(ids) + len(beginning) < 2:
         raise InputError(f"the text {text_name(command.text)} has too few tokens to score any")
@@ -50,7 +51,7 @@ def whole(name: str) -> str:
     if wanted := HUB_TESTS.get(name):
         rows = hub_rows(f"the text {name}", wanted)
         return wanted.between.join(rows[: ROWS.get(name)])
-    return "\n\n".join(text_files.texts(Path(require_text(name))))
+    return text_files.joined(Path(require_text(name)))
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, tokens: int | None) -> list[int]:

@@ -104,3 +104,17 @@ def test_a_limit_below_the_noise_floor_is_refused_before_a_candidate_is_loaded(
     assert f"noise floor, {TINY} in float32: KLD" in shown.out
     (candidate,) = json.loads(out.read_text())["candidates"]
     assert candidate["weights_bytes"] is None and candidate["error"] is None
+
+
+async def test_what_would_send_too_much_between_machines_is_not_begun(tmp_path: Path) -> None:
+    (tmp_path / "far.yaml").write_text(
+        "model: {source: 'random:tiny'}\nworker: {launch: ssh gpu2 quantduel worker}\n"
+    )
+    evaluation = Evaluation(settings(TINY, str(tmp_path / "far.yaml")))
+    evaluation.line_bytes = 1 << 20
+    async with aclosing(evaluation.run()) as events:
+        async for _ in events:
+            pass
+    (row,) = evaluation.report.candidates
+    assert row.error and "MiB over the line to ssh gpu2 quantduel worker, where 1.0 MiB" in row.error.message
+    assert row.error.hint.startswith("--tokens ") and "--line " in row.error.hint

@@ -18,6 +18,8 @@ import pytest
 from engine.config.profile import Generation, Profile
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, look
+from engine.evaluation.run import Evaluation
+from engine.evaluation.settings import Settings
 from engine.machine import identity
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Staged
 from engine.session.client import Session
@@ -229,3 +231,23 @@ async def test_a_command_that_fails_is_told_in_its_own_words(
     assert isinstance(failed, Failed) and failed.kind == "not_loaded"
     assert "ended with exit code 127" in failed.message and "no-such-command" in failed.message
     await session.close()
+
+
+async def test_an_eval_between_machines_has_the_figures_of_one_at_home(
+    words: str, make_profile: Callable[..., Profile], tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    profiles = (
+        make_profile("here"),
+        make_profile("far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words}}}\n"),
+    )
+    settings = Settings(profiles=profiles, text=str(text), window=64, tokens=128, decode_steps=0)
+    evaluation = Evaluation(settings)
+    async for _ in evaluation.run():
+        pass
+    report = evaluation.report
+    (row,) = report.candidates
+    assert row.error is None and row.kld is not None and row.kld.max < 1e-6
+    assert row.device == f"cpu on {identity.host()}"
+    assert any("travel between machines" in note for note in report.notes)

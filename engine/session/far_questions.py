@@ -1,0 +1,58 @@
+"""What is asked of another machine without loading a model there: a plan of it, and what it can run.
+
+A question starts the launched command, is answered by its far end, and ends it.
+"""
+
+from typing import TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from engine.config.profile import Profile
+from engine.config.worker_place import Worker
+from engine.errors import LoadError
+from engine.machine.doctor import Diagnosis
+from engine.plan.planning import Wish
+from engine.plan.terms import Plan
+from engine.protocol import Answered, Diagnose, Failed, Foresee, Question
+from engine.session import launch
+from engine.session.launched import LaunchedWorker, far_last_words
+
+Answer = TypeVar("Answer")
+
+
+async def planned(profile: Profile, wish: Wish) -> Plan:
+    """The profile's plan on the machine that would run it; LoadError where there is none."""
+    question = Foresee(profile=profile, context=wish.context, batch=wish.batch, limit_bytes=wish.limit_bytes)
+    found, host = await _asked(profile.worker, question, Plan)
+    memory = replace(found.memory, device=f"{found.memory.device} on {host}")
+    return replace(found, device=f"{found.device} on {host}", memory=memory)
+
+
+async def diagnosed(worker: Worker) -> tuple[Diagnosis, str]:
+    """What the machine at the other end can run, and its name; LoadError where it does not say."""
+    return await _asked(worker, Diagnose(), Diagnosis)
+
+
+async def _asked(worker: Worker, question: Question, kind: type[Answer]) -> tuple[Answer, str]:
+    words = launch.command(worker)
+    try:
+        line = await LaunchedWorker.started("question", {}, words)
+    except OSError as error:
+        raise _error(launch.not_started(worker, error)) from error
+    line.send(question)
+    try:
+        async for event in line.events():
+            if isinstance(event, Failed):
+                raise _error(event)
+            if isinstance(event, Answered):
+                return msgspec.json.decode(event.content, type=kind), line.host
+        raise _error(far_last_words(line, words))
+    except msgspec.DecodeError as error:
+        raise LoadError(f"{line.host} answered something that cannot be read: {error}") from error
+    finally:
+        await line.buried()
+
+
+def _error(failed: Failed) -> LoadError:
+    return LoadError(failed.message, failed.hint)
