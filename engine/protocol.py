@@ -159,6 +159,8 @@ class Place(Struct, frozen=True):
 
     path: str
     offset_bytes: int = 0
+    kept: Count = 0
+    """Where not 0, logits here are those of so many likeliest tokens a position: see `kept_row_bytes`."""
 
 
 class Logits(Struct, frozen=True, kw_only=True):
@@ -172,7 +174,13 @@ class Logits(Struct, frozen=True, kw_only=True):
     @property
     def size_bytes(self) -> int:
         """Of all of them."""
-        return self.positions * self.vocabulary * (4 if self.dtype == "float32" else 2)
+        row_bytes = self.vocabulary * (4 if self.dtype == "float32" else 2)
+        return self.positions * (kept_row_bytes(self.place.kept) if self.place.kept else row_bytes)
+
+
+def kept_row_bytes(kept: int) -> int:
+    """A position of which only the likeliest tokens are kept: ids, log-probabilities, one number more."""
+    return 4 * (2 * kept + 1)
 
 
 class Passage(Struct, frozen=True, kw_only=True):
@@ -556,6 +564,8 @@ class Scored(_Event, frozen=True, tag="scored"):
     """The text of every token that is reported, where the likeliest were asked for."""
     rounding: tuple[float, ...] = ()
     """One rounding step of the likeliest token's logit at each position, where they were asked for."""
+    left_out: tuple[float, ...] = ()
+    """The reference's probability of the tokens that were not kept of it, as one; empty where all were."""
     logits: Logits | None = None
     """What was written."""
     read_tokens: Count = 0

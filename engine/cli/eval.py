@@ -41,6 +41,7 @@ class _Options(LimitOptions):
     by_layer: bool
     alone: bool
     line: int | None
+    top_k: int | None
     form: Format
     out: Path | None
     force: bool
@@ -88,6 +89,12 @@ class _Options(LimitOptions):
     "--alone",
     is_flag=True,
     help="Never load two models at once; logits that do not fit in memory go through the disk.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Compare A's K likeliest tokens, all others as one: little to send, and KLDs are lower bounds.",
 )
 @click.option(
     "--line",
@@ -190,6 +197,7 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
         stride=stride,
         scored=options["scored"],
         tokens=options["tokens"],
+        top_k=options["top_k"] or 0,
         decode_steps=settings.DECODE_STEPS if options["speed"] else 0,
         by_layer=options["by_layer"],
     )

@@ -63,6 +63,7 @@ def require_comparable(baseline: Baseline, settings: Settings) -> None:
         ("--window", kept.window, settings.window),
         ("--stride", kept.stride, settings.step),
         ("--scored", kept.scored, settings.scored),
+        ("--top-k", kept.top_k, settings.top_k),
         ("the reference", baseline.reference, settings.profiles[0].name),
     ):
         if then != now:

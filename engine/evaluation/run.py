@@ -62,6 +62,7 @@ class Evaluation(Job):
         """`together` allows two loaded models at once; the bounds are for the reference's logits."""
         super().__init__()
         texts.require_pair(settings.profiles)
+        texts.require_one_machine(settings)
         self.settings = settings
         self._gate = gate
         self._together, self._disk_bytes = together, disk_bytes
@@ -69,10 +70,11 @@ class Evaluation(Job):
         """What a candidate's comparison may send between machines; may be set before `run`."""
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._reference, *self._candidates = [
-            Side(profile, texts.calibration_notes(profile, settings.text)) for profile in settings.profiles
+            Side(profile, texts.calibration_notes(profile, settings.text), settings.top_k)
+            for profile in settings.profiles
         ]
         twin = noise.twin(settings.profiles[0]) if gate.with_noise else None
-        self._noise = Side(twin) if twin else None
+        self._noise = Side(twin, top_k=settings.top_k) if twin else None
         self._yaml = {profile.name: to_yaml(profile) for profile in settings.profiles}
         self._notes: list[str] = []
         self._reading = Reading(settings, self.emit)
@@ -261,7 +263,10 @@ def too_long_a_way(tokens: int, total_bytes: int, bound_bytes: int, hosts: str) 
         f"{bytes_text(bound_bytes)} are allowed"
     )
     fitting, size = tokens * bound_bytes // total_bytes, f"{-(-total_bytes >> 20)}MiB"
-    hint = f"--tokens {fitting} would fit; --line {size} allows it"
+    hint = (
+        f"--tokens {fitting} would fit; --top-k 64 sends little, and KLDs are lower bounds then; "
+        f"--line {size} allows it"
+    )
     return Failed(kind="bad_input", message=message, hint=hint)
 
 

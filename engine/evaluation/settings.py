@@ -46,6 +46,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Of each window: tokens with half a window before them, or all; never a token twice."""
     tokens: int | None = None
     """Of the text, from its beginning; None is all of it."""
+    top_k: int = 0
+    """Of the reference's logits only those of so many likeliest tokens are handed over; 0 is all."""
     decode_steps: int = DECODE_STEPS
     """Tokens decoded to measure decode speed as well; 0 measures none."""
     by_layer: bool = False
@@ -95,6 +97,8 @@ class Convention(Struct, frozen=True, kw_only=True):
     tokens: int
     """Of the text."""
     scored_tokens: int
+    top_k: int = 0
+    """Where not 0, of the reference's likeliest tokens alone: KLDs are bounds from below."""
 
     @property
     def name(self) -> str:
@@ -118,6 +122,7 @@ class Convention(Struct, frozen=True, kw_only=True):
             f"{part} ({self.scored_tokens})",
             bos,
             self.name,
+            f"KLD at least, by the reference's {self.top_k} likeliest tokens" if self.top_k else "",
         )
         return ", ".join(part for part in parts if part)
 
@@ -168,6 +173,13 @@ def calibration_notes(profile: Profile, text: str) -> list[str]:
     if text in HUB_SETS and str(calibration.dataset).removesuffix("-new") == text:
         return [f"it was calibrated with another part of {text}"]
     return []
+
+
+def require_one_machine(settings: Settings) -> None:
+    """InputError where --by-layer is to load two models in one worker, and one of them runs elsewhere."""
+    away = [profile.name for profile in settings.profiles if profile.worker.is_elsewhere]
+    if settings.by_layer and away:
+        raise InputError(f"--by-layer needs both models in one worker, and {away[0]} runs on another machine")
 
 
 def require_pair(profiles: Sequence[Profile]) -> None:

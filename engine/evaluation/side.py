@@ -5,6 +5,8 @@ Owns a session. Knows neither the other models nor the order in which they are a
 
 from collections.abc import Callable, Sequence
 
+from msgspec.structs import replace
+
 from engine.config.profile import Profile
 from engine.evaluation.report import Layer, Row
 from engine.evaluation.windows import Piece, Text
@@ -20,6 +22,7 @@ from engine.protocol import (
     Place,
     Scored,
     Staged,
+    kept_row_bytes,
 )
 from engine.session.client import Session
 from engine.session.progress import stage_text
@@ -34,7 +37,7 @@ NO_LAYERS = "not all layers could be read alone: {}"
 class Side:
     """A profile's model while a text is read."""
 
-    def __init__(self, profile: Profile, notes: Sequence[str] = ()) -> None:
+    def __init__(self, profile: Profile, notes: Sequence[str] = (), top_k: int = 0) -> None:
         self.profile = profile
         self.notes = list(notes)
         self.session = Session(profile)
@@ -51,11 +54,19 @@ class Side:
         self._decode_tok_s: float | None = None
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
+        self._top_k = top_k
+        self._has_bounds = False
+        self._left_out = 0.0  # the sum over all positions
 
     @property
     def read_tok_s(self) -> float | None:
         """Tokens a second in forward passes so far."""
         return self._read_tokens * NS / self._read_ns if self._read_ns else None
+
+    @property
+    def kept(self) -> int:
+        """Of how many likeliest tokens its logits are handed over; 0 is all."""
+        return self._top_k if self.info and self._top_k < self.info.vocabulary else 0
 
     @property
     def host(self) -> str:
@@ -64,7 +75,9 @@ class Side:
 
     @property
     def row_bytes(self) -> int:
-        """The logits of one position."""
+        """The logits of one position, as they are handed over."""
+        if self.kept:
+            return kept_row_bytes(self.kept)
         return self.info.vocabulary * self.info.logit_bytes if self.info else 0
 
     def has_tokenizer_of(self, other: "Side") -> bool:
@@ -106,7 +119,8 @@ class Side:
         self, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
     ) -> Scored | None:
         """Read a piece, which counts once however often it is read; None and `failure` if that went wrong."""
-        result = await self.session.score(piece.passage, write=write, reference=reference)
+        place = replace(write, kept=self.kept) if write else None
+        result = await self.session.score(piece.passage, write=place, reference=reference)
         if isinstance(result, Failed):
             self.failure = result
             return None
@@ -114,6 +128,8 @@ class Side:
         self._read_ns += result.read_ns
         if piece.at == len(self.scores):
             self.scores.add(result.log_probs, result.first_choices, result.klds)
+            self._left_out += sum(result.left_out)
+            self._has_bounds = self._has_bounds or bool(result.left_out)
             self.scores.add_margins(result.margins, result.reference_margins, result.reference_rounding)
         return result
 
@@ -163,14 +179,24 @@ class Side:
             decode_tok_s=self._decode_tok_s,
             complete=self.complete,
             layers=tuple(self.layers),
-            notes=(*(info.notes if info else ()), *self.notes),
+            notes=(*(info.notes if info else ()), *self.notes, *self._bound_notes()),
             error=failure.failure if failure else None,
             **{name: getattr(figures, name) for name in Figures.__struct_fields__},
+        )
+
+    def _bound_notes(self) -> tuple[str, ...]:
+        if not self._has_bounds:
+            return ()
+        share = 1 - self._left_out / max(1, len(self.scores))
+        return (
+            f"its KLD is a lower bound: {share:.2%} of the reference's probability is in the {self._top_k} "
+            "tokens of each position that were compared, and all others count as one",
         )
 
     def _brought_up_to_date(self, reference: Scores | None) -> Figures:
         """The figures of all positions so far, computed once for each number of positions."""
         if self._figures.tokens != len(self.scores):
             paired = reference is not None and self.is_comparable
-            self._figures = against(self.scores, reference) if reference and paired else alone(self.scores)
+            found = against(self.scores, reference) if reference and paired else alone(self.scores)
+            self._figures = replace(found, kld_is_bound=self._has_bounds)
         return self._figures

@@ -140,7 +140,7 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "profile": f"{row.profile} (reference)" if is_reference else row.profile,
         "method": row.label,
         "verdict": found.headline + star if found else MISSING,
-        "KLD": with_error(kld.mean, kld.stderr) if kld else MISSING,
+        "KLD": f"{'≥ ' if row.kld_is_bound else ''}{with_error(kld.mean, kld.stderr)}" if kld else MISSING,
         "p50, p95, p99": f"{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
         "max": f"{kld.max:.3g}" if kld else MISSING,
         "same top": with_error(row.same_top, row.same_top_stderr, " %"),

@@ -58,7 +58,7 @@ def _judged(row: Row, report: Report, is_best: bool) -> Judged:
         more_tokens=more,
         pareto=is_best,
         headline=headline(found, report.limits),
-        text="; ".join(part for part in (text, gains, _outlook(found, more)) if part),
+        text="; ".join(part for part in (text, gains, _outlook(found, more, row.kld_is_bound)) if part),
     )
 
 
@@ -76,9 +76,11 @@ def _more_tokens(found: Verdict, report: Report) -> int | None:
     return -(-more * cut.tokens // cut.scored_tokens)
 
 
-def _outlook(found: Verdict, more_tokens: int | None) -> str:
+def _outlook(found: Verdict, more_tokens: int | None, is_bound: bool) -> str:
     if found.decision != "undecided" or all(check.value is None for check in found.checks):
         return ""
+    if any(check.figure == "KLD" and check.outcome == "undecided" for check in found.checks) and is_bound:
+        return "no text makes a lower bound a proof"
     if more_tokens is None:
         return "too close to a limit for any text to decide"
     return f"about {more_tokens} more tokens of text would decide"

@@ -72,5 +72,6 @@ def in_windows(settings: Settings, found: Tokenized) -> Text:
         windows=len(windows),
         tokens=len(found.token_ids),
         scored_tokens=sum(len(window) - first for window, first in windows),
+        top_k=settings.top_k,
     )
     return Text(convention=convention, windows=windows)

@@ -54,6 +54,7 @@ from engine.protocol import (
     Sent,
     decode_far_command,
     encode,
+    kept_row_bytes,
 )
 from engine.session import keep_alive, pieces
 from engine.session.last_words import last_words
@@ -234,13 +235,15 @@ class FarEnd:
 
     def _with_files(self, command: Score) -> Score:
         if command.reference is not None and self._reference is not None:
-            place = self._reference[1].place
+            place = replace(self._reference[1].place, kept=command.reference.place.kept)
             command = replace(command, reference=replace(command.reference, place=place))
         if command.write is not None:
             positions = len(command.passage.token_ids) - command.passage.first
             self._drop_written()
-            self._written = SharedFile.in_memory(max(1, positions * self._row_bytes))
-            command = replace(command, write=self._written.place())
+            kept = command.write.kept
+            row_bytes = kept_row_bytes(kept) if kept else self._row_bytes
+            self._written = SharedFile.in_memory(max(1, positions * row_bytes))
+            command = replace(command, write=replace(self._written.place(), kept=kept))
         return command
 
     async def _send_logits(self, scored: Scored) -> None:

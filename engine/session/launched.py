@@ -38,6 +38,7 @@ from engine.protocol import (
     decode_far_event,
     decode_greeting,
     encode,
+    kept_row_bytes,
 )
 from engine.session import keep_alive, pieces
 from engine.session.pieces import Inbox
@@ -51,7 +52,6 @@ from engine.session.worker_process import (
 FIRST_BEATS_S = 0.8
 FAREWELL_S = 2.0  # how long the far end may take to end its worker
 LATEST = 9  # round trips, whose median is shown
-NOWHERE = Place("")
 ENDED = frozenset({"worker_lost", "out_of_memory"})
 
 
@@ -91,12 +91,15 @@ class LaunchedWorker(WorkerProcess):
         """
         if command.reference is not None:
             await self._send_logits(command.reference)
-            command = replace(command, reference=replace(command.reference, place=NOWHERE))
+            place = Place("", kept=command.reference.place.kept)
+            command = replace(command, reference=replace(command.reference, place=place))
         self._inbox = None
         if command.write is not None:
             positions = len(command.passage.token_ids) - command.passage.first
-            self._inbox = Inbox(command.write, max(0, positions) * self._vocabulary_bytes)
-            command = replace(command, write=NOWHERE)
+            kept = command.write.kept
+            row_bytes = kept_row_bytes(kept) if kept else self._vocabulary_bytes
+            self._inbox = Inbox(command.write, max(0, positions) * row_bytes)
+            command = replace(command, write=Place("", kept=kept))
         self.send(command)
 
     def kill(self) -> None:
@@ -175,7 +178,7 @@ class LaunchedWorker(WorkerProcess):
 
     def _received(self, logits: Logits) -> Logits:
         inbox, self._inbox = self._inbox, None
-        if inbox is None or inbox.done_bytes != logits.size_bytes:
+        if inbox is None or inbox.done_bytes != replace(logits, place=inbox.place).size_bytes:
             raise MisspokenError("sent other logits than it said")
         return replace(logits, place=inbox.place)
 

@@ -44,6 +44,8 @@ class Figures(Struct, frozen=True, kw_only=True):
     perplexity_ratio_stderr: float | None = None
     """From the differences position by position: what both find hard cancels out (covariance)."""
     kld: Kld | None = None
+    kld_is_bound: bool = False
+    """Whether that is a lower bound: the reference's likeliest tokens were compared, all others as one."""
     same_top: float | None = None
     """Positions at which both have the same first choice, in per cent."""
     same_top_stderr: float | None = None

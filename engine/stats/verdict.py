@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.stats.fidelity import PERCENT, Figures
 
@@ -68,7 +69,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     decision: Decision
     grade: Grade | None
-    """By the figures themselves, whatever the limits are; None where it has none against the reference."""
+    """By the figures themselves, whatever the limits are; None without a KLD, and with a bound of it."""
     checks: tuple[Check, ...]
     """Of every limit there is."""
 
@@ -94,7 +95,7 @@ def verdict(figures: Figures, limits: Limits = GOOD) -> Verdict:
 
 def grade(figures: Figures) -> Grade | None:
     """The best grade whose bounds all figures keep to, errors left aside."""
-    if figures.kld is None:
+    if figures.kld is None or figures.kld_is_bound:
         return None
     if figures.kld.max == 0:
         return "identical"
@@ -111,7 +112,9 @@ def _keeps(figures: Figures, bounds: Limits) -> bool:
 def _checks(figures: Figures, limits: Limits) -> Iterator[Check]:
     if limits.max_kld is not None:
         mean, error = (figures.kld.mean, figures.kld.stderr) if figures.kld else (None, None)
-        yield _of_mean("KLD", mean, error, limits.max_kld, figures.tokens)
+        check = _of_mean("KLD", mean, error, limits.max_kld, figures.tokens)
+        is_open = figures.kld_is_bound and check.outcome in {"within", "undecided"}
+        yield replace(check, outcome="undecided", more_positions=None) if is_open else check
     if limits.min_same_top is not None:
         yield _of_share(figures, limits.min_same_top)
     if limits.max_ppl_ratio is not None:

@@ -31,7 +31,8 @@ def _reasons(figures: Figures, found: Verdict) -> Iterator[str]:
     if figures.kld is None:
         yield "not compared with the reference" if figures.tokens else "nothing was measured"
         return
-    yield f"KLD {with_error(figures.kld.mean, figures.kld.stderr)}{limits.get('KLD', '')}"
+    bound = "at least " if figures.kld_is_bound else ""
+    yield f"KLD {bound}{with_error(figures.kld.mean, figures.kld.stderr)}{limits.get('KLD', '')}"
     same_top = with_error(figures.same_top, figures.same_top_stderr, " %")
     yield f"same top {same_top}{limits.get('same top', '')}"
     if figures.perplexity_ratio is not None:

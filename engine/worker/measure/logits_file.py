@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.protocol import Logits, Place, Score
+from engine.worker.measure.likeliest import Likeliest
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -23,7 +24,7 @@ class Exchange:
         self._place, self._reference = command.write, command.reference
         self.written: Logits | None = None
 
-    def swap(self, logits: Tensor, done: int) -> Tensor | None:
+    def swap(self, logits: Tensor, done: int) -> Tensor | Likeliest | None:
         """Write these logits [n, vocabulary] if that was asked for; returns the reference's, if there is one.
 
         `done` is how many positions were swapped before.
@@ -34,17 +35,25 @@ class Exchange:
 
 
 def _written(place: Place, logits: Tensor, done: int) -> Logits:
-    stored = (logits if _dtype(logits) in DTYPES else logits.float()).cpu().contiguous()
+    whole = logits if _dtype(logits) in DTYPES else logits.float()
+    stored = (Likeliest.of(whole, place.kept).rows() if place.kept else whole).cpu().contiguous()
     begin_bytes = place.offset_bytes + done * stored.shape[1] * stored.element_size()
     _write(place.path, begin_bytes, _bytes(stored))
-    return Logits(place=place, positions=done + len(stored), vocabulary=stored.shape[1], dtype=_dtype(stored))
+    return Logits(
+        place=place,
+        positions=done + len(stored),
+        vocabulary=logits.shape[1],
+        dtype=_dtype(stored),
+    )
 
 
-def _read(stored: Logits, done: int, positions: int) -> Tensor:
-    found = torch.empty((positions, stored.vocabulary), dtype=DTYPES[stored.dtype])
-    begin_bytes = stored.place.offset_bytes + done * stored.vocabulary * found.element_size()
+def _read(stored: Logits, done: int, positions: int) -> Tensor | Likeliest:
+    kept = stored.place.kept
+    width = 2 * kept + 1 if kept else stored.vocabulary
+    found = torch.empty((positions, width), dtype=DTYPES[stored.dtype])
+    begin_bytes = stored.place.offset_bytes + done * width * found.element_size()
     _fill(stored.place.path, begin_bytes, _bytes(found))
-    return found
+    return Likeliest.of_rows(found, stored.vocabulary) if kept else found
 
 
 def _write(path: str, offset: int, rest: memoryview) -> None:

@@ -19,6 +19,7 @@ from engine.worker import forward, step
 from engine.worker.checkpoints import readable
 from engine.worker.interrupt import CancelledError, interruptible
 from engine.worker.load import LoadedModel
+from engine.worker.measure.likeliest import Likeliest, rounding_step
 from engine.worker.measure.logits_file import Exchange
 
 LARGEST_LOGIT = 1e4  # beyond it nothing is left of the other tokens
@@ -84,6 +85,7 @@ class _Found:
     top_ids: list[tuple[int, ...]] = field(default_factory=list)
     top_log_probs: list[tuple[float, ...]] = field(default_factory=list)
     rounding: list[float] = field(default_factory=list)
+    left_out: list[float] = field(default_factory=list)
     read_tokens: int = 0
     read_ns: int = 0
 
@@ -99,12 +101,14 @@ class _Found:
             if logits is not None:
                 yield logits
 
-    def add(self, logits: Tensor, targets: Tensor, reference: Tensor | None) -> None:
+    def add(self, logits: Tensor, targets: Tensor, reference: Tensor | Likeliest | None) -> None:
         """Take a slice: logits [n, vocabulary] and the reference's, targets [n]."""
         log_p = log_softmax(logits)
         self.log_probs += log_p.gather(1, targets[:, None])[:, 0].tolist()
         self.first_choices += logits.argmax(dim=-1).tolist()
-        if reference is not None:
+        if isinstance(reference, Likeliest):
+            self.compare_likeliest(logits, log_p, reference.to(logits.device))
+        elif reference is not None:
             self.compare(logits, log_p, reference.to(logits.device))
         if self.top:
             best = logits.topk(min(self.top, logits.shape[-1]), dim=-1)
@@ -119,6 +123,15 @@ class _Found:
         self.margins += margin(logits.gather(1, best.indices))
         self.reference_margins += margin(best.values)
         self.reference_rounding += rounding_step(best.values[:, 0]).tolist()
+
+    def compare_likeliest(self, logits: Tensor, log_p: Tensor, reference: Likeliest) -> None:
+        """Take a slice against the reference's likeliest tokens, the others as one: a bound from below."""
+        klds, left_out = reference.divergence(log_p)
+        self.klds += klds.tolist()
+        self.left_out += left_out.tolist()
+        self.margins += margin(logits.gather(1, reference.ids[:, :2]))
+        self.reference_margins += margin(reference.log_p[:, :2])
+        self.reference_rounding += reference.rounding.tolist()
 
     def require_numbers(self) -> None:
         """GenerationError where a figure is not finite: an overflow, or a token without any probability."""
@@ -147,6 +160,7 @@ class _Found:
             top_log_probs=tuple(self.top_log_probs),
             pieces=pieces,
             rounding=tuple(self.rounding),
+            left_out=tuple(self.left_out),
             logits=exchange.written,
             read_tokens=self.read_tokens,
             read_ns=self.read_ns,
@@ -169,13 +183,6 @@ def margin(pairs: Tensor) -> list[float]:
     pairs = pairs.float().clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
     found: list[float] = (pairs[:, 0] - pairs[:, 1]).tolist()
     return found
-
-
-def rounding_step(values: Tensor) -> Tensor:
-    """The distance from each number to the next larger one in its own dtype, as float32."""
-    exponents = torch.frexp(values.float()).exponent - 1
-    epsilon = torch.full(values.shape, torch.finfo(values.dtype).eps, device=values.device)
-    return torch.ldexp(epsilon, exponents)
 
 
 def slice_positions(vocabulary: int) -> int:

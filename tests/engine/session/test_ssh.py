@@ -242,8 +242,8 @@ async def test_an_eval_between_machines_has_the_figures_of_one_at_home(
         make_profile("here"),
         make_profile("far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words}}}\n"),
     )
-    settings = Settings(profiles=profiles, text=str(text), window=64, tokens=128, decode_steps=0)
-    evaluation = Evaluation(settings)
+    wanted = Settings(profiles=profiles, text=str(text), window=64, tokens=128, decode_steps=0, top_k=16)
+    evaluation = Evaluation(wanted)
     async for _ in evaluation.run():
         pass
     report = evaluation.report
@@ -251,3 +251,4 @@ async def test_an_eval_between_machines_has_the_figures_of_one_at_home(
     assert row.error is None and row.kld is not None and row.kld.max < 1e-6
     assert row.device == f"cpu on {identity.host()}"
     assert any("travel between machines" in note for note in report.notes)
+    assert row.kld_is_bound and any("lower bound" in note for note in row.notes)

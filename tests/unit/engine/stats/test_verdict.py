@@ -3,9 +3,11 @@
 import math
 
 import pytest
+from msgspec.structs import replace
 
 from engine.stats.fidelity import Figures, Kld
 from engine.stats.verdict import GOOD, Limits, grade, more_positions, verdict, wilson
+from engine.stats.verdict_text import sentence
 
 
 def figures(
@@ -81,3 +83,10 @@ def test_equal_first_choices_everywhere_are_still_a_sample() -> None:
     assert wilson(0.5, 10_000) == pytest.approx((0.4902, 0.5098), abs=1e-4)
     sure = verdict(figures(0.0, same_top=100.0, tokens=100), Limits(min_same_top=99))
     assert sure.decision == "undecided"
+
+
+def test_a_lower_bound_can_only_show_that_it_is_too_much() -> None:
+    good, bad = (replace(figures(kld), kld_is_bound=True) for kld in (0.001, 0.5))
+    assert verdict(good).decision == "undecided" and verdict(good).grade is None
+    assert verdict(bad).decision == "not good enough"
+    assert "KLD at least 0.5" in sentence(bad, verdict(bad), GOOD)
