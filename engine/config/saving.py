@@ -97,6 +97,8 @@ def _paths(profile: Profile) -> Iterator[tuple[Key, str]]:
     """What a file in another folder has to write out in full."""
     if isinstance(profile.source, Folder | GgufFile):
         yield ("model", "source"), profile.model.source
+    if profile.worker.python is not None:
+        yield ("worker", "python"), profile.worker.python
     if profile.prompt.template not in {"chat", "raw"}:
         yield ("prompt", "template"), profile.prompt.template
     method = profile.quantization

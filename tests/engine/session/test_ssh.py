@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -34,9 +35,16 @@ SHORTEST_PATIENCE_S = 5.0
 Open = Callable[..., Awaitable[Session]]
 
 
+class Ssh(NamedTuple):
+    """The words before a command that it runs, and the server's process."""
+
+    words: str
+    pid: int
+
+
 @pytest.fixture(scope="module")
-def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The words before a command that an sshd on loopback runs."""
+def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ssh]:
+    """An sshd on loopback."""
     if SSHD is None or shutil.which("ssh") is None or shutil.which("ssh-keygen") is None:
         pytest.skip("there is no sshd here: apt-get install openssh-server")
     folder = tmp_path_factory.mktemp("ssh")
@@ -58,19 +66,27 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = subprocess.Popen(
         [SSHD, "-D", "-e", "-f", folder / "sshd"], stderr=(folder / "log").open("wb"), start_new_session=True
     )
-    yield f"ssh -F {folder}/ssh box"
+    while not listens(port):
+        assert server.poll() is None, (folder / "log").read_text()
+        time.sleep(0.02)
+    yield Ssh(f"ssh -F {folder}/ssh box", server.pid)
     for child in psutil.Process(server.pid).children(recursive=True):
         child.kill()
     server.kill()
     server.wait()
 
 
+def listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.fixture
-def words(ssh: str, home: Path) -> str:
+def words(ssh: Ssh, home: Path) -> str:
     """A launch command whose far end is this tree."""
     settings = {"PYTHONPATH": str(ROOT), "QUANTDUEL_HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
     env = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
-    return f"{ssh} env {env} OMP_NUM_THREADS=2 {sys.executable} -P -m tui worker"
+    return f"{ssh.words} env {env} OMP_NUM_THREADS=2 {sys.executable} -P -m tui worker"
 
 
 @pytest.fixture
@@ -91,14 +107,26 @@ async def launched(words: str, make_profile: Callable[..., Profile]) -> AsyncIte
     await asyncio.gather(*(session.close() for session in sessions))
 
 
-def worker_pids() -> set[int]:
-    """Of all processes here that are workers, or the far ends of some."""
-    found = set()
-    for process in psutil.process_iter(["cmdline"]):
-        line = process.info["cmdline"] or []
-        if "engine.worker" in line or ("tui" in line and "worker" in line and line[0] == sys.executable):
-            found.add(process.pid)
+Workers = Callable[[], set[int]]
+
+
+@pytest.fixture
+def worker_pids(ssh: Ssh) -> Workers:
+    """The workers, and their far ends, that this sshd has started and that live."""
+
+    def found() -> set[int]:
+        started = psutil.Process(ssh.pid).children(recursive=True)
+        return {process.pid for process in started if "worker" in " ".join(words_of(process))}
+
     return found
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        words = process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+    return words if words and words[0] == sys.executable else []
 
 
 async def gone(pids: set[int], within_s: float) -> None:
@@ -109,11 +137,13 @@ async def gone(pids: set[int], within_s: float) -> None:
 
 
 async def test_a_far_worker_streams_is_cancelled_and_takes_logits(
-    launched: Open, load: Callable[[Profile], Awaitable[Session]], make_profile: Callable[..., Profile]
+    launched: Open,
+    worker_pids: Workers,
+    load: Callable[[Profile], Awaitable[Session]],
+    make_profile: Callable[..., Profile],
 ) -> None:
-    before = worker_pids()
     far = await launched()
-    own = worker_pids() - before
+    own = worker_pids()
     assert len(own) == 2  # the far end and its worker
     assert far.info and far.info.host == far.host == identity.host()
     assert far.info.place == f"cpu on {identity.host()}"
@@ -161,11 +191,10 @@ async def lends_its_logits(far: Session, here: Session) -> None:
     ],
 )
 async def test_a_connection_that_ends_keeps_the_text_and_leaves_no_process(
-    launched: Open, number: int, patience: str, says: str
+    launched: Open, worker_pids: Workers, number: int, patience: str, says: str
 ) -> None:
-    before = worker_pids()
     session = await launched(options=f"--patience {patience}")
-    own = worker_pids() - before
+    own = worker_pids()
     duel = Duel([session])
     async for _, event in duel.ask("Hello", LONG):
         if isinstance(event, Decoded) and len(duel.answers[0].token_ids) == 3 and session.pid:
@@ -193,10 +222,9 @@ asyncio.run(main())
 
 
 async def test_an_app_that_is_killed_leaves_nothing_behind(
-    words: str, make_profile: Callable[..., Profile], tmp_path: Path
+    words: str, worker_pids: Workers, make_profile: Callable[..., Profile], tmp_path: Path
 ) -> None:
     make_profile("far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words} --patience 60}}\n")
-    before = worker_pids()
     app = await asyncio.create_subprocess_exec(
         sys.executable, "-c", APP, str(tmp_path / "far.yaml"), stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -204,7 +232,7 @@ async def test_an_app_that_is_killed_leaves_nothing_behind(
     while (line := await app.stdout.readline()) != b"loaded\n":
         assert line
     children = {child.pid for child in psutil.Process(app.pid).children(recursive=True)}
-    own = worker_pids() - before
+    own = worker_pids()
     app.kill()
     await app.wait()
     await gone(own | children, SHORTEST_PATIENCE_S)
@@ -222,10 +250,10 @@ async def test_files_are_looked_for_there_and_the_machine_is_named(
 
 
 async def test_a_command_that_fails_is_told_in_its_own_words(
-    ssh: str, make_profile: Callable[..., Profile]
+    ssh: Ssh, make_profile: Callable[..., Profile]
 ) -> None:
     session = Session(
-        make_profile("none", f"model: {{source: demo}}\nworker: {{launch: {ssh} no-such-command}}\n")
+        make_profile("none", f"model: {{source: demo}}\nworker: {{launch: {ssh.words} no-such-command}}\n")
     )
     (failed,) = [event async for event in session.load()]
     assert isinstance(failed, Failed) and failed.kind == "not_loaded"

@@ -16,6 +16,7 @@ COMMENTED = """\
 model:
   source: ./weights   # beside this file
 prompt: {template: mine.jinja}
+worker: {python: ./python}
 generation:
   temperature: 0.7   # warm
 """
@@ -24,6 +25,7 @@ generation:
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     (tmp_path / "weights").mkdir()
+    (tmp_path / "python").touch()
     (tmp_path / "mine.jinja").write_text("{{ messages }}")
     file = tmp_path / "mine.yaml"
     file.write_text(COMMENTED)
@@ -45,6 +47,7 @@ def test_a_copy_elsewhere_names_its_files_in_full(mine: Path, tmp_path: Path) ->
     saving.save(wanted, mine, copy)
     found = profile.read(copy)
     assert found.model == wanted.model and found.prompt == wanted.prompt
+    assert found.worker == wanted.worker
     assert "# warm" in copy.read_text()
 
 
