@@ -68,6 +68,11 @@ def environments() -> Path:
     return _folder("data") / "environments"
 
 
+def tested() -> Path:
+    """The file that keeps what models answered to sets of questions."""
+    return _folder("data") / "tested.sqlite3"
+
+
 def logs() -> Path:
     """One bounded log per worker process."""
     return _folder("state") / "logs"

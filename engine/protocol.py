@@ -111,6 +111,9 @@ class Render(_Command, frozen=True, tag="render"):
     messages: tuple[Message, ...]
     prompt: Prompt | None = None
     """How it becomes text; None is as the profile says."""
+    continuations: tuple[str, ...] = ()
+    """Texts that may come next, to be tokenized after the prompt: where they are, white space at the prompt's
+    end belongs to them."""
 
 
 class BenchRun(Struct, frozen=True, kw_only=True):
@@ -434,6 +437,8 @@ class Rendered(_Event, frozen=True, tag="rendered"):
     request: Count
     text: str
     token_ids: tuple[int, ...]
+    continuation_ids: tuple[tuple[int, ...], ...] = ()
+    """Of each continuation that was asked for."""
 
 
 class Prompted(_Event, frozen=True, tag="prompted"):

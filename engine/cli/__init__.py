@@ -36,6 +36,7 @@ COMMANDS = {
     "bench": "Measure speed and memory over context lengths and batch sizes.",
     "eval": "Measure how far quantized models are from a reference on a text.",
     "pick": "The fastest quantization of a model that is good enough.",
+    "test": "Ask questions with checkable answers, and compare who is right.",
     "arena": "Vote blind on the answers to a file of prompts.",
     "leaderboard": "Rank profiles by your blind votes.",
     "quantize": "Quantize a profile's model and keep the checkpoint.",

@@ -3,15 +3,13 @@
 Pure. A gate opens only for what is shown to be good enough: what error bars leave undecided keeps it shut.
 """
 
-from xml.etree import ElementTree as Xml
-
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from engine.evaluation.baseline import Baseline
 from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
-from engine.sanitize import visible
+from engine.jobs.junit import Case, xml
 from engine.stats.verdict import GOOD, Limits
 
 
@@ -35,21 +33,16 @@ def shut_by(report: Report) -> list[str]:
 def junit(report: Report) -> str:
     """The gate as JUnit XML: a test case a candidate and, with a baseline, one more."""
     cases = [_case(row, report) for row in report.candidates] + [
-        _element(change.profile, "baseline", "worse" if change.trend == "worse" else "", change.line)
+        Case(
+            name=change.profile,
+            kind="baseline",
+            outcome="failure" if change.trend == "worse" else "passed",
+            type=change.trend,
+            text=change.line,
+        )
         for change in report.changes
     ]
-    failures = sum(case.find("failure") is not None for case in cases)
-    errors = sum(case.find("error") is not None for case in cases)
-    counts = {"tests": str(len(cases)), "failures": str(failures), "errors": str(errors)}
-    suite = Xml.Element("testsuite", {"name": "quantduel eval", **counts})
-    properties = Xml.SubElement(suite, "properties")
-    for name, value in _facts(report).items():
-        Xml.SubElement(properties, "property", {"name": name, "value": visible(value, keep_newlines=False)})
-    suite.extend(cases)
-    root = Xml.Element("testsuites", counts)
-    root.append(suite)
-    Xml.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(root, encoding="unicode")
+    return xml("quantduel eval", _facts(report), cases)
 
 
 def _fault(row: Row, found: Judged | None) -> str:
@@ -58,25 +51,19 @@ def _fault(row: Row, found: Judged | None) -> str:
     return "" if found.decision == "good enough" else f"{row.profile}: {found.text}"
 
 
-def _case(row: Row, report: Report) -> Xml.Element:
+def _case(row: Row, report: Report) -> Case:
     found = next((each for each in judged(report) if each.profile == row.profile), None)
     if row.error:
-        case = _element(row.profile, "limits", "", "")
-        Xml.SubElement(case, "error", {"type": row.error.kind, "message": visible(row.error.message)})
-        return case
+        text = row.error.message
+        return Case(name=row.profile, kind="limits", outcome="error", type=row.error.kind, text=text)
     fault = _fault(row, found)
-    kind = found.decision if found and row.complete else "not finished"
-    return _element(row.profile, "limits", kind if fault else "", found.text if found else fault)
-
-
-def _element(profile: str, kind: str, failure: str, text: str) -> Xml.Element:
-    """A test case; `failure` is its type, empty for one that passed."""
-    case = Xml.Element("testcase", {"classname": f"quantduel.{kind}", "name": visible(profile)})
-    if failure:
-        Xml.SubElement(case, "failure", {"type": failure, "message": visible(text)})
-    elif text:
-        Xml.SubElement(case, "system-out").text = visible(text)
-    return case
+    return Case(
+        name=row.profile,
+        kind="limits",
+        outcome="failure" if fault else "passed",
+        type=found.decision if found and row.complete else "not finished",
+        text=found.text if found else fault,
+    )
 
 
 def _facts(report: Report) -> dict[str, str]:

@@ -41,6 +41,8 @@ class Sheet(Struct, frozen=True, kw_only=True):
     """For reading."""
     more: Mapping[str, Sequence[Row]] = {}
     """Further tables for reading, by what they show."""
+    long: Mapping[str, Sequence[Row]] = {}
+    """Tables that are too long for a terminal: in documents to share alone, folded in Markdown."""
     below: Sequence[str] = ()
     """What the reader should know."""
     verdicts: Sequence[str] = ()
@@ -80,7 +82,13 @@ def _markdown(sheet: Sheet) -> str:
     above, below = (tables.single_lines(lines, "- ") for lines in (sheet.above, sheet.below))
     verdicts = tables.single_lines(sheet.verdicts, "- ")
     more = ([f"{name}:\n", tables.markdown(rows)] for name, rows in sheet.more.items())
-    return _parts(verdicts, above, [tables.markdown(sheet.rows)], *more, below, _folded(sheet.settings))
+    long = (_folded_rows(name, rows) for name, rows in sheet.long.items())
+    table = tables.markdown(sheet.rows)
+    return _parts(verdicts, above, [table], *more, below, *long, _folded(sheet.settings))
+
+
+def _folded_rows(name: str, rows: Sequence[Row]) -> list[str]:
+    return [f"<details><summary>{name}</summary>", "", tables.markdown(rows), "", "</details>"]
 
 
 def _folded(settings: Mapping[str, str]) -> list[str]:
@@ -111,6 +119,7 @@ def _page(sheet: Sheet) -> str:
         element(
             "div", *(element("div", drawn(plot), class_="card") for plot in sheet.plots), class_="sides plots"
         ),
+        *(_card(name, _html_table(rows), class_="card wide") for name, rows in sheet.long.items()),
         _card("Remarks", _list(sheet.below)),
         _card("Machine, versions and settings", _list(sheet.above), *_yaml(sheet.settings)),
         element("footer", f"made by QuantDuel; {MISSING} is what was not measured"),

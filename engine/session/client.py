@@ -160,9 +160,15 @@ class Session:
             async for event in events:
                 yield event
 
-    async def render(self, messages: tuple[Message, ...], prompt: Prompt | None = None) -> Rendered | Failed:
-        """The prompt a conversation becomes, as the profile says or as `prompt` does."""
-        command = Render(request=self._next_request(), messages=messages, prompt=prompt)
+    async def render(
+        self,
+        messages: tuple[Message, ...],
+        prompt: Prompt | None = None,
+        continuations: tuple[str, ...] = (),
+    ) -> Rendered | Failed:
+        """The prompt a conversation becomes, as the profile or `prompt` says; texts that may follow."""
+        request = self._next_request()
+        command = Render(request=request, messages=messages, prompt=prompt, continuations=continuations)
         return await self._result(command, Rendered)
 
     async def measure(self, run: BenchRun, *, threads: int | None = None) -> Measured | Failed:

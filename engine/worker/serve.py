@@ -137,8 +137,13 @@ def _keep(wire: Wire, loaded: LoadedModel) -> LoadedModel:
 def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
     with _failures_reported(wire, "generation", command.request):
         wanted = command.prompt or loaded.profile.prompt
-        text, token_ids = prompt.render(loaded.tokenizer, wanted, command.messages)
-        wire.emit(Rendered(request=command.request, text=text, token_ids=tuple(token_ids)))
+        asked = loaded.tokenizer, wanted, command.messages
+        text, token_ids = prompt.render(*asked)
+        following: tuple[tuple[int, ...], ...] = ()
+        if command.continuations:
+            token_ids, following = prompt.continued(*asked, command.continuations)
+        ids = tuple(token_ids)
+        wire.emit(Rendered(request=command.request, text=text, token_ids=ids, continuation_ids=following))
 
 
 def _tokenize(wire: Wire, loaded: LoadedModel, command: Tokenize) -> None:

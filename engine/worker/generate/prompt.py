@@ -43,7 +43,34 @@ def render(
         text = "\n".join(message.content for message in conversation)
         return text, encode(tokenizer, text)
     text = chat_template.fill(tokenizer, source, conversation, prompt.thinking)
-    return text, encode(tokenizer, text, adding_bos=prompt.template != "chat")
+    return text, encode(tokenizer, text, adding_bos=_adds_bos(tokenizer, prompt))
+
+
+def continued(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Prompt,
+    messages: Conversation,
+    continuations: Sequence[str],
+) -> tuple[list[int], tuple[tuple[int, ...], ...]]:
+    """The prompt's token ids, and those of each text after it; InputError where one of these adds none.
+
+    As in lm-eval: white space at the prompt's end goes to the texts, and each is what the whole of both has
+    beyond the prompt's own tokens.
+    """
+    text, _ = render(tokenizer, prompt, messages)
+    begin = text.rstrip()
+    adding_bos = _adds_bos(tokenizer, prompt)
+    before = encode(tokenizer, begin, adding_bos=adding_bos)
+    wholes = (encode(tokenizer, text + following, adding_bos=adding_bos) for following in continuations)
+    following = tuple(tuple(whole[len(before) :]) for whole in wholes)
+    if not before or not all(following):
+        raise InputError("the prompt, or what follows it, has no tokens")
+    return before, following
+
+
+def _adds_bos(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> bool:
+    """Whether the tokenizer's own beginning is put before the text: a chat template's is complete."""
+    return prompt.template != "chat" or not template(tokenizer, prompt)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, adding_bos: bool = True) -> list[int]:
