@@ -125,7 +125,7 @@ def worker_gpu() -> int | None:
 
 def step() -> str:
     """The most that may decode: `compiled`, `native` or `forward` (engine/worker/step/README.md)."""
-    return os.environ.get("QUANTDUEL_STEP") or "compiled"
+    return os.environ.get("QUANTDUEL_STEP") or ""
 
 
 def environment(python: str = sys.executable) -> dict[str, str]:

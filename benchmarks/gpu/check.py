@@ -108,6 +108,20 @@ def _tests(name: str, limit_s: float, *paths: str, needs_marlin: bool = False) -
     return Step(name, command, limit_s, last, needs_marlin, {"QUANTDUEL_TEST_GPU": "1"})
 
 
+def _own_kernels() -> list[Step]:
+    """The engine's kernels against float64, on the device; then whole models with them."""
+    test = "tests/worker/step/cuda/kernels.py"
+    kernels = _tests("kernels", 120, test)
+    if not HAS_GPU:
+        return []
+    asked = {"QUANTDUEL_STEP": "compiled"}
+    speeds = [
+        Step(f"speed {name}, own", _module("speed", name), 90, last, env=asked)
+        for name in ("bf16", "nf4", "gptq4", "int8")
+    ]
+    return [kernels, *speeds]
+
+
 def _duel(name: str, tokens: int, tell: Callable[[str], str], *options: str) -> Step:
     asked = ("-p", PROMPT, "--max-new-tokens", str(tokens), "--json", *options, *ON_DEVICE)
     return Step(name, _quantduel("duel", *PAIR, *asked), 90, tell)
@@ -129,6 +143,7 @@ STEPS = (
     _tests("tests packed", 120, "tests/gpu/test_packed.py", needs_marlin=True),
     Step("products", _module("products"), 100, all_of, needs_marlin=True, env=INTERPRETED),
     *_speeds(),
+    *_own_kernels(),
     _duel("duel", 96, duel),
     _duel("swap", 8, returns, "--schedule", "swap"),
     Step("plan check", _quantduel("plan", "--check", *PAIR, "--context", "1024", *ON_DEVICE), 80, all_of),

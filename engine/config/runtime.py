@@ -116,10 +116,18 @@ class Matrices:
 
 def allows(kind: StepKind) -> bool:
     """Whether the user lets this kind decode: QUANTDUEL_STEP names the most. LoadError for another word."""
-    kinds, most = get_args(StepKind), paths.step()
+    kinds, most = get_args(StepKind), paths.step() or "compiled"
     if most not in kinds:
         raise LoadError(f"QUANTDUEL_STEP is {most!r}", f"expected one of {', '.join(kinds)}")
     return bool(kinds.index(kind) <= kinds.index(most))
+
+
+def compiles_on_gpu() -> bool:
+    """Whether models on a GPU decode with the engine's own kernels: where QUANTDUEL_STEP asks for it.
+
+    Not by default until they have been measured on one.
+    """
+    return paths.step() == "compiled"
 
 
 def is_native(family: str, *, has_windows: bool) -> bool:

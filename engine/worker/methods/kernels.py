@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from engine.config import gpu_kernels
+from engine.config import gpu_kernels, runtime
 from engine.config.gpu_kernels import GpuKernel
 from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
 from engine.errors import LoadError
@@ -54,6 +54,8 @@ def candidates(
     found = gpu_kernels.candidates(layout, name, torch.cuda.get_device_capability(device))
     if not found:
         raise LoadError(f"no kernel for {_described(layout)} in {name} on this GPU", _hint(name))
+    if runtime.compiles_on_gpu():  # the engine's kernels read what is laid out as in the checkpoint
+        found = tuple(sorted(found, key=lambda kernel: not kernel.backend.endswith("_torch")))
     notes: tuple[str, ...] = ()
     for kernel in found:
         if kernel.is_compiled_here and (why := cannot_compile() or _compiled(kernel, dtype, report)):

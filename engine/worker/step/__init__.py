@@ -9,6 +9,7 @@ from engine.config.runtime import StepKind
 from engine.worker.progress import Report
 from engine.worker.step import kv_cache, native
 from engine.worker.step.cpu import compiled_step, repack
+from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
@@ -18,8 +19,10 @@ __all__ = ["GrowingCache", "Stepper", "begin", "kind", "new_cache", "prepare"]
 def prepare(model: PreTrainedModel, report: Report) -> bool:
     """Repack the weights of a model that has run once, as its step reads them; whether anything was done.
 
-    Once per load, on a CPU, for the families that have a step of the engine's own.
+    Once per load, for the families that have a step of the engine's own; on a GPU where it is asked for.
     """
+    if choice.is_wanted(model):
+        return choice.prepare(model, report)
     if model.device.type != "cpu" or not native.supports(model):
         return False
     repack.repack(model, report)
@@ -28,7 +31,7 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
 
 def kind(model: PreTrainedModel) -> StepKind:
     """What decodes this model, as its layers are now."""
-    if compiled_step.step_for(model):
+    if compiled_step.step_for(model) or choice.step_for(model):
         return "compiled"
     return "native" if native.supports(model) else "forward"
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from engine.worker.step import capturable, cuda_graph, native
+from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache, GrowingLayer
 
 CAPTURING = ("cuda",)  # devices on which a step is captured, which takes far longer than a step
@@ -44,7 +45,7 @@ def obstacle(model: PreTrainedModel) -> str:
 @lru_cache(maxsize=1)
 def step_of(model: PreTrainedModel) -> Step:
     """The model's step: the engine's own, or its forward pass."""
-    own = native.step_for(model)
+    own = choice.step_for(model) or native.step_for(model)
     return own.at_position if own else _forward(model)
 
 

@@ -44,6 +44,12 @@ class Layer:
     feed_norm: Norm
 
     @property
+    def head_norms(self) -> tuple[Norm, Norm] | None:
+        """Of each head's query and key, where the family has them."""
+        query, key = (getattr(self.attention, f"{name}_norm", None) for name in "qk")
+        return None if query is None or key is None else (_norm(query), _norm(key))
+
+    @property
     def linear(self) -> dict[str, nn.Module]:
         """Its linear layers by what they compute."""
         return {name: getattr(parent, own) for _, parent, own, name in self._places()}

@@ -19,6 +19,7 @@ from engine.worker.interrupt import CancelledError, interruptible
 from engine.worker.step import captured_step, native
 from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.cpu import compiled_step
+from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache, chunks
 
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
@@ -39,7 +40,7 @@ class Stepper:
     def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
         self._model, self._cache = model, cache
         has_buffers = isinstance(cache, GrowingCache) and captured_step.supports(cache)
-        self._compiled = compiled_step.step_for(model) if has_buffers else None
+        self._compiled = (compiled_step.step_for(model) or choice.step_for(model)) if has_buffers else None
         self._native = native.step_for(model)
         is_wanted = self.replays_on(model.device)
         self._eager_reason = _reason_not_captured(model, cache) if is_wanted else ""
@@ -69,7 +70,8 @@ class Stepper:
     def notes(self) -> tuple[str, ...]:
         """Why steps are not replayed where they should be; and whether logits were not finite. Waits."""
         failure = f"decoded eagerly: {self._eager_reason}" if self._eager_reason else ""
-        return tuple(note for note in (failure, self._unusable()) if note)
+        without_kernels = choice.failures.get(self._model, "")
+        return tuple(note for note in (without_kernels, failure, self._unusable()) if note)
 
     def chunks(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
         """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`."""

@@ -1,0 +1,162 @@
+"""Compiles the engine's GPU kernels for several architectures, without a device, and prints what came out.
+
+    python -m benchmarks.gpu.compiled > docs/gpu_kernels.md
+
+Registers and stack (spilled registers) a thread, shared memory a program, and how many loads from memory are
+16 bytes wide. The shapes are those of Llama 3.1 8B at batch 1.
+"""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from engine.worker.step.cuda.kernels.attention import attend
+from engine.worker.step.cuda.kernels.linear import linear, swiglu
+from engine.worker.step.cuda.kernels.matrix import INT4, INT8_DYNAMIC, PLAIN, Matrix
+
+TARGETS = (80, 89, 90)
+ALIGNED = [["tt.divisibility", 16]]
+HIDDEN, INNER = 4096, 14336
+BF16, I8, U8, F32, I32 = "*bf16", "*i8", "*u8", "*fp32", "*i32"
+
+HEADING = f"""\
+# The GPU kernels, compiled
+
+By `python -m benchmarks.gpu.compiled` with Triton {triton.__version__}, without a device: registers and stack
+(spilled registers) a thread of 128, shared memory a program, loads of 16 bytes among all loads from memory in
+the PTX. One sequence, the shapes of Llama 3.1 8B; bf16 weights, LLM.int8, int4 in groups of 128, NF4.
+"""
+
+
+class Compiled(NamedTuple):
+    """What a kernel needs."""
+
+    registers: int
+    stack_bytes: int
+    shared_bytes: int
+    wide_loads: int
+    loads: int
+
+
+def matrix(weights: str, **fields: Any) -> Matrix:
+    """The types of a matrix's fields."""
+    return Matrix(weights, "i32", **{"offset": "fp32", "threshold": "fp32", **fields})
+
+
+KINDS = {
+    "bf16": (matrix(BF16), {"GROUP": 1, "SUB": 1, "KIND": PLAIN.value}),
+    "int8": (matrix(I8, scales=F32), {"GROUP": 1, "SUB": 1, "KIND": INT8_DYNAMIC.value}),
+    "int4": (matrix(U8, scales=BF16), {"GROUP": 128, "SUB": 64, "KIND": INT4.value}),
+    "nf4": (matrix(U8, scales=F32, code=F32), {"GROUP": 64, "SUB": 64, "KIND": INT4.value}),
+}
+BLOCKS = {"B": 1, "ROWS": 4, "BLOCK": 1024}
+
+
+def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
+    """Name, kernel, types of its arguments, constants."""
+    for name, (held, sizes) in KINDS.items():
+        constants = {"K": HIDDEN, **sizes, **BLOCKS}
+        common = {"x": BF16, "norm": BF16, "epsilon": "fp32"}
+        ends = {"out": BF16, "batch": "i32"}
+        three = {"first": held, "second": held, "third": held}
+        yield f"norm, q k v, {name}", linear, {**common, "residual": None, **ends, **three}, constants
+        one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, **ends}
+        yield (
+            f"down, residual, {name}",
+            linear,
+            {**one, "first": held, "second": None, "third": None},
+            constants | {"K": INNER},
+        )
+        yield f"norm, gate up, {name}", swiglu, {**common, **ends, "gate": held, "up": held}, constants
+    names = ("keys", "values", "partial", "extremes", "arrived", "out")
+    buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
+    norms = {"qkv": BF16, "query_norm": None, "key_norm": None, "epsilon": "fp32"}
+    given = {
+        **norms,
+        "cosine": BF16,
+        "sine": BF16,
+        "position": "*i64",
+        **buffers,
+        "scale": "fp32",
+        "capacity": "i32",
+    }
+    sizes = {
+        "HEADS": 32,
+        "KV_HEADS": 8,
+        "SIZE": 128,
+        "HALF": 64,
+        "GROUP": 4,
+        "SPAN": 256,
+        "BLOCK": 16,
+        "SPLITS": 8,
+    }
+    yield "attention", attend, given, sizes
+
+
+def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], target: int) -> Compiled:
+    """For a GPU of this compute capability."""
+    signature, fixed, attributes = {}, {}, {}
+    for index, (name, given) in enumerate({**types, **constants}.items()):
+        is_constant = name in constants or given is None
+        signature[name] = "constexpr" if is_constant else _types(given)
+        if is_constant:
+            fixed[index,] = constants.get(name)
+        elif isinstance(given, Matrix):
+            fixed |= {(index, place): None for place, field in enumerate(given) if field is None}
+            attributes |= {(index, place): ALIGNED for place, field in enumerate(given) if _aligned(field)}
+        elif _aligned(given):
+            attributes[index,] = ALIGNED
+    source = ASTSource(kernel, signature, fixed, attributes)
+    found = triton.compile(source, target=GPUTarget("cuda", target, 32))
+    ptx, usage = found.asm["ptx"], _usage(found.asm["cubin"])
+    loads = re.findall(r"ld\.global\S*", ptx)
+    wide = [load for load in loads if ".v4.b32" in load or ".v2.b64" in load]
+    return Compiled(*usage, found.metadata.shared, len(wide), len(loads))
+
+
+def _types(given: Any) -> Any:
+    """`constexpr` for what is not there."""
+    return (
+        Matrix(*("constexpr" if each is None else each for each in given))
+        if isinstance(given, Matrix)
+        else given
+    )
+
+
+def _aligned(given: Any) -> bool:
+    return isinstance(given, str) and (given.startswith("*") or given == "i32")
+
+
+def _usage(cubin: bytes) -> tuple[int, int]:
+    """Registers, and bytes of stack, a thread; by a tool that comes with Triton."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "kernel.cubin")
+        file.write_bytes(cubin)
+        said = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
+    registers, stack = (int(re.findall(rf"{name}:(\d+)", said)[-1]) for name in ("REG", "STACK"))
+    return registers, stack
+
+
+def main() -> None:
+    """A page: a row a kernel and target."""
+    print(HEADING)
+    print("| kernel | sm | registers | stack bytes | shared bytes | 16-byte loads |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for name, kernel, types, constants in sources():
+        for target in TARGETS:
+            found = compiled(kernel, types, constants, target)
+            figures = (found.registers, found.stack_bytes, found.shared_bytes)
+            wide = f"{found.wide_loads} of {found.loads}"
+            print("|", " | ".join(map(str, (name, target, *figures, wide))), "|")
+
+
+if __name__ == "__main__":
+    main()

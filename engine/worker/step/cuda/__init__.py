@@ -1,0 +1,1 @@
+"""The decode step on a GPU: five kernels a layer, written in Triton."""

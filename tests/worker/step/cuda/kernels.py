@@ -1,0 +1,217 @@
+"""Each kernel against the same in float64: layouts, edges, batches. `test_interpreted` runs this."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.worker.step.cuda.kernels.attention import attend
+from engine.worker.step.cuda.kernels.linear import linear, swiglu
+from engine.worker.step.cuda.kernels.matrix import INT4, INT8, INT8_DYNAMIC, PLAIN, Matrix
+
+EPSILON = 1e-5
+
+
+@pytest.fixture(autouse=True)
+def _device() -> Iterator[None]:
+    """Interpreted on a CPU, or compiled on a GPU."""
+    is_interpreted = os.environ.get("TRITON_INTERPRET") == "1" or not torch.cuda.is_available()
+    torch.set_default_device("cpu" if is_interpreted else "cuda")
+    yield
+    torch.set_default_device(None)
+
+
+WIDTHS = (10, 6, 3)
+NF4 = torch.tensor([-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1])
+
+
+def error(found: Tensor, right: Tensor) -> float:
+    """Relative, over all values."""
+    return float((found.double() - right).norm() / right.norm())
+
+
+def normed(x: Tensor, weight: Tensor) -> Tensor:
+    x = x.double()
+    return x * (x.square().mean(-1, keepdim=True) + EPSILON).rsqrt() * weight.double()
+
+
+def run_linear(
+    x: Tensor, matrices: list[Matrix], kind: int, *, group: int = 1, sub: int = 1, **given
+) -> Tensor:
+    """float32 [batch, all rows]; NaN where nothing was written."""
+    norm, residual = given.get("norm"), given.get("residual")
+    rows, batch = 4, len(x)
+    out = torch.full((batch, sum(each.rows for each in matrices)), torch.nan)
+    programs = sum(-(-each.rows // rows) for each in matrices)
+    padded = [*matrices, None, None][:3]
+    sizes = {"K": x.shape[1], "GROUP": group, "SUB": sub, "KIND": kind}
+    blocks = {"B": 1 << (batch - 1).bit_length(), "ROWS": rows, "BLOCK": 64}
+    linear[(programs,)](x, norm, EPSILON, residual, out, batch, *padded, **sizes, **blocks)
+    return out
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("columns", [576, 96, 200])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_plain_matrices_side_by_side_after_a_norm(dtype: torch.dtype, columns: int, batch: int) -> None:
+    x, norm = torch.randn(batch, columns).to(dtype), (1 + torch.randn(columns) / 10).to(dtype)
+    weights = [(torch.randn(rows, columns) / 20).to(dtype) for rows in WIDTHS]
+    bias = torch.randn(WIDTHS[0]).to(dtype)
+    matrices = [Matrix(each, len(each), bias if each is weights[0] else None) for each in weights]
+    right = normed(x, norm) @ torch.cat(weights).double().T
+    right[:, : WIDTHS[0]] += bias.double()
+    assert error(run_linear(x, matrices, PLAIN.value, norm=norm), right) < 1e-6
+
+
+def test_a_residual_is_added() -> None:
+    x, weight, residual = torch.randn(2, 96), torch.randn(10, 96), torch.randn(2, 10)
+    found = run_linear(x, [Matrix(weight, 10)], PLAIN.value, residual=residual)
+    assert error(found, x.double() @ weight.double().T + residual.double()) < 1e-6
+
+
+def packed(int4: Tensor) -> Tensor:
+    """Column 2j in the high four bits."""
+    return (int4[:, ::2] << 4 | int4[:, 1::2]).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("columns", "group", "sub"), [(576, 64, 64), (96, 32, 32), (96, 96, 32), (80, 16, 16), (100, 32, 4)]
+)
+@pytest.mark.parametrize("options", ["", "zeros", "code", "order", "nested"])
+def test_int4_in_groups(columns: int, group: int, sub: int, options: str) -> None:
+    batch, groups = 2, -(-columns // group)
+    x, norm = torch.randn(batch, columns), 1 + torch.randn(columns) / 10
+    order = torch.randperm(columns)
+    matrices, weights = [], []
+    for rows in WIDTHS:
+        int4 = torch.randint(0, 16, (rows, columns))
+        scales, zeros = torch.rand(rows, groups) / 50, torch.randn(rows, groups) / 50
+        code = NF4 if options == "code" else torch.arange(-8.0, 8.0)
+        held, more = scales, {}
+        if options == "nested":
+            held, nested_code = torch.randint(0, 256, (rows, groups), dtype=torch.uint8), torch.rand(256)
+            outer = torch.rand(-(-rows * groups // 256))
+            more = {"nested_code": nested_code, "nested_scales": outer, "offset": 0.25}
+            scales = (
+                nested_code[held.long()] * outer[torch.arange(rows * groups).view(rows, groups) // 256] + 0.25
+            )
+        spread = torch.arange(columns) // group
+        weight = code[int4].double() * scales.double()[:, spread]
+        if options == "zeros":
+            weight += zeros.double()[:, spread]
+            more["zeros"] = zeros
+        if options == "order":
+            more["order"] = order.int()
+            unordered = torch.empty_like(weight)
+            unordered[:, order] = weight
+            weight = unordered
+        given = NF4 if options == "code" else None
+        matrices.append(Matrix(packed(int4), rows, scales=held, code=given, **more))
+        weights.append(weight)
+    found = run_linear(x, matrices, INT4.value, group=group, sub=sub, norm=norm)
+    assert error(found, normed(x, norm) @ torch.cat(weights).T) < 1e-6
+
+
+@pytest.mark.parametrize(("columns", "group", "sub"), [(576, 576, 64), (96, 32, 32), (100, 100, 4)])
+def test_int8_in_groups(columns: int, group: int, sub: int) -> None:
+    x, held = torch.randn(3, columns), torch.randint(-127, 128, (10, columns), dtype=torch.int8)
+    scales, zeros = torch.rand(10, columns // group) / 500, torch.randn(10, columns // group) / 500
+    spread = torch.arange(columns) // group
+    weight = held.double() * scales.double()[:, spread] + zeros.double()[:, spread]
+    matrix = Matrix(held, 10, scales=scales, zeros=zeros)
+    assert error(run_linear(x, [matrix], INT8.value, group=group, sub=sub), x.double() @ weight.T) < 1e-6
+
+
+@pytest.mark.parametrize("threshold", [0.0, 2.0])
+@pytest.mark.parametrize("with_norm", [False, True])
+def test_int8_with_rounded_inputs_and_outliers(threshold: float, with_norm: bool) -> None:
+    x, norm = torch.randn(2, 576), 1 + torch.randn(576) / 10
+    held, scales = torch.randint(-127, 128, (10, 576), dtype=torch.int8), torch.rand(10)
+    a = normed(x, norm) if with_norm else x.double()
+    outlier = (a.abs() >= threshold) & (threshold > 0)
+    inliers = a.masked_fill(outlier, 0)
+    absmax = inliers.abs().amax(1, keepdim=True)
+    weight = held.double() * scales.double()[:, None] / 127
+    right = (inliers * 127 / absmax).round() * absmax / 127 @ weight.T + a.masked_fill(~outlier, 0) @ weight.T
+    matrix = Matrix(held, 10, scales=scales, threshold=threshold)
+    found = run_linear(x, [matrix], INT8_DYNAMIC.value, norm=norm if with_norm else None)
+    assert error(found, right) < 1e-3  # a value at the middle of a step may be rounded to either side
+
+
+def test_swiglu() -> None:
+    x, norm = torch.randn(2, 200), 1 + torch.randn(200) / 10
+    gate, up, out = torch.randn(10, 200) / 10, torch.randn(10, 200) / 10, torch.full((2, 10), torch.nan)
+    sizes = {"K": 200, "GROUP": 1, "SUB": 1, "KIND": PLAIN.value, "B": 2, "ROWS": 4, "BLOCK": 64}
+    swiglu[(3,)](x, norm, EPSILON, out, 2, Matrix(gate, 10), Matrix(up, 10), **sizes)
+    a = normed(x, norm)
+    right = torch.nn.functional.silu(a @ gate.double().T) * (a @ up.double().T)
+    assert error(out, right) < 1e-6
+
+
+@pytest.mark.parametrize("held", [0, 1, 15, 16, 31, 40, 63])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "size", "norms"), [(6, 2, 24, False), (4, 4, 64, True), (3, 1, 40, False)]
+)
+def test_attention_over_a_cache_of_which_some_is_held(
+    held: int, heads: int, kv_heads: int, size: int, norms: bool
+) -> None:
+    batch, capacity, span = 2, 64, 16
+    qkv = torch.randn(batch, heads + 2 * kv_heads, size)
+    keys, values = torch.randn(2, batch, kv_heads, capacity, size).unbind()
+    cosine, sine = torch.randn(2, size).unbind()
+    weights = [1 + torch.randn(size) / 10 for _ in range(2)] if norms else [None, None]
+    right = attention(qkv, keys, values, held, heads, cosine, sine, weights)
+    group, half, splits = (
+        1 << (heads // kv_heads - 1).bit_length(),
+        1 << (size // 2 - 1).bit_length(),
+        capacity // span,
+    )
+    partial = torch.full((batch * kv_heads, splits, group, 2 * half), torch.nan)
+    extremes = torch.full((batch * kv_heads, splits, group, 2), torch.nan)
+    arrived, out = (
+        torch.zeros(batch * kv_heads, dtype=torch.int32),
+        torch.full((batch, heads, size), torch.nan),
+    )
+    before = keys.clone()
+    given = (
+        cosine,
+        sine,
+        torch.tensor([held]),
+        keys,
+        values,
+        partial,
+        extremes,
+        arrived,
+        out,
+        size**-0.5,
+        capacity,
+    )
+    sizes = {"HEADS": heads, "KV_HEADS": kv_heads, "SIZE": size, "HALF": half, "GROUP": group}
+    attend[(batch * kv_heads, splits)](
+        qkv, *weights, EPSILON, *given, **sizes, SPAN=span, BLOCK=8, SPLITS=splits
+    )
+    found, key, value = right
+    assert error(out, found) < 1e-6
+    assert error(keys[:, :, held], key) < 1e-6 and torch.equal(values[:, :, held].double(), value)
+    others = torch.arange(capacity) != held
+    assert torch.equal(keys[:, :, others], before[:, :, others]) and not arrived.any()
+
+
+def attention(qkv, keys, values, held, heads, cosine, sine, weights) -> tuple[Tensor, Tensor, Tensor]:
+    """In float64: what comes out, and the key and value of the new token."""
+    kv_heads, size = keys.shape[1], keys.shape[3]
+    query, key, value = qkv.double().split((heads, kv_heads, kv_heads), dim=1)
+
+    def rotated(x: Tensor, norm: Tensor | None) -> Tensor:
+        x = x if norm is None else normed(x, norm)
+        left, right = x.chunk(2, dim=-1)
+        return x * cosine.double() + torch.cat((-right, left), dim=-1) * sine.double()
+
+    query, key = rotated(query, weights[0]), rotated(key, weights[1])
+    all_keys = torch.cat((keys[:, :, :held].double(), key[:, :, None]), dim=2)
+    all_values = torch.cat((values[:, :, :held].double(), value[:, :, None]), dim=2)
+    spread = [each.repeat_interleave(heads // kv_heads, dim=1) for each in (all_keys, all_values)]
+    scores = (spread[0] @ query[..., None])[..., 0] * size**-0.5
+    return (scores.softmax(-1)[:, :, None] @ spread[1])[:, :, 0], key, value
