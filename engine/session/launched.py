@@ -65,6 +65,7 @@ class LaunchedWorker(WorkerProcess):
         """Why the worker ended, as the far end saw it."""
         self.is_cut = False
         self._round_trips_ns: deque[int] = deque(maxlen=LATEST)
+        self._is_leaving = False
         self._vocabulary_bytes = 0
         self._inbox: Inbox | None = None
         self._heard: Callable[[], int] = lambda: protocol.heard_bytes
@@ -104,16 +105,17 @@ class LaunchedWorker(WorkerProcess):
 
     def kill(self) -> None:
         """End it from the far end, which ends with its input; by force where it does not."""
-        if self.hello is None or self.fault or self._stdin.is_closing():
+        if self.hello is None or self.fault:
             super().kill()
-        else:
+        elif not self._is_leaving:
+            self._is_leaving = True
             self._stdin.close()
             asyncio.get_running_loop().call_later(FAREWELL_S, super().kill)
 
     async def buried(self) -> None:
         self.kill()
         await within(FAREWELL_S, self._exited.wait())
-        await super().buried()
+        await super().buried()  # by then it has ended, or ends by force
 
     async def _send_logits(self, logits: Logits) -> None:
         try:
