@@ -137,6 +137,7 @@ class FarEnd:
         self._worker: WorkerProcess | None = None
         self._pump: asyncio.Task[None] | None = None
         self._answering: asyncio.Task[None] | None = None
+        self._is_limited = False
         self._row_bytes = 0  # logits of a position
         self._reference: tuple[SharedFile, Inbox] | None = None
         self._written: SharedFile | None = None
@@ -181,6 +182,7 @@ class FarEnd:
         match command:
             case Load() | Quantize():
                 found = profiles.here(command.profile)
+                self._is_limited = isinstance(command, Load) and command.memory_limit_bytes is not None
                 await self._start(found)
                 command = replace(command, profile=found)
             case Generate(prompt=prompt) | Render(prompt=prompt) if prompt is not None:
@@ -211,7 +213,7 @@ class FarEnd:
                 await self._send_logits(event)
             self._say(event)
             await self._events.drain()
-        self._say(last_words(worker, None, oom_kills))
+        self._say(last_words(worker, None, oom_kills, is_limited=self._is_limited))
         await self._events.drain()
         self.worker_ended.set()
 

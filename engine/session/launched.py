@@ -157,7 +157,11 @@ class LaunchedWorker(WorkerProcess):
             raise MisspokenError(f"misbehaved: {error}") from error
 
     def _named(self, failed: Failed) -> Failed:
-        return replace(failed, message=f"on {self.host}: {failed.message}"[:LONGEST_TEXT])
+        message, hint = (
+            f"on {self.host}: {failed.message}",
+            failed.hint.replace("log: ", f"log on {self.host}: "),
+        )
+        return replace(failed, message=message[:LONGEST_TEXT], hint=hint[:LONGEST_TEXT])
 
     def _placed(self, event: Event) -> Event:
         """The event with its machine's name, and with places that are files here."""

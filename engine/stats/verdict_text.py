@@ -32,6 +32,8 @@ def _reasons(figures: Figures, found: Verdict) -> Iterator[str]:
         yield "not compared with the reference" if figures.tokens else "nothing was measured"
         return
     bound = "at least " if figures.kld_is_bound else ""
+    if bound and "KLD" in limits:
+        limits["KLD"] = limits["KLD"].replace("the error bars do not decide", "a lower bound does not decide")
     yield f"KLD {bound}{with_error(figures.kld.mean, figures.kld.stderr)}{limits.get('KLD', '')}"
     same_top = with_error(figures.same_top, figures.same_top_stderr, " %")
     yield f"same top {same_top}{limits.get('same top', '')}"

@@ -111,10 +111,12 @@ async def test_what_would_send_too_much_between_machines_is_not_begun(tmp_path: 
         "model: {source: 'random:tiny'}\nworker: {launch: ssh gpu2 quantduel worker}\n"
     )
     evaluation = Evaluation(settings(TINY, str(tmp_path / "far.yaml")))
-    evaluation.line_bytes = 1 << 20
+    evaluation.line_bytes = 1 << 10
     async with aclosing(evaluation.run()) as events:
         async for _ in events:
             pass
     (row,) = evaluation.report.candidates
-    assert row.error and "MiB over the line to ssh gpu2 quantduel worker, where 1.0 MiB" in row.error.message
+    assert (
+        row.error and "128 KiB over the line to ssh gpu2 quantduel worker, where 1 KiB" in row.error.message
+    )
     assert row.error.hint.startswith("--tokens ") and "--line " in row.error.hint

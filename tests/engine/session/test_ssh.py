@@ -150,7 +150,10 @@ async def test_a_far_worker_streams_is_cancelled_and_takes_logits(
     await streams(far)
     await is_cancelled(far)
     await lends_its_logits(far, await load(make_profile("here")))
-    await far.close()
+    os.kill(max(own), signal.SIGKILL)  # the worker alone
+    failed = await far.ended()
+    assert failed.message.startswith(f"on {identity.host()}: the worker was killed (SIGKILL"), failed
+    assert f"log on {identity.host()}: " in failed.hint
     await gone(own, SHORTEST_PATIENCE_S)
 
 
