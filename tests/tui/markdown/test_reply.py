@@ -141,6 +141,7 @@ async def test_the_last_token_and_the_code_are_there(page: Pilot[None]) -> None:
         "[y]: http://z\n",
         ">" * 60 + " deep",
         "Setext\n===\nagain\n---\n",
+        "Thus\n\\[\na\n=\n- b\n\\]\n- c\n\n$$\n- d\n$$\n\nSetext\n===\n",
         "\r\n\r\nmixed\rlines\x0b\x0c\x1c\x85end",
     ],
 )
@@ -182,6 +183,35 @@ async def test_line_breaks_stay(page: Pilot[None]) -> None:
     lines = [line.strip() for line in shown(page).splitlines()]
     for line in ("Roses are red,", "violets are blue,", "• an item", "goes on", "\\[", "a", "\\]"):
         assert line in lines
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "\\[\na\n- b\n= c\n=\n+ d\n1. e\n# f\n> g\n---\n\\]",
+        "\\(\n- b\n\\)",
+        "$$\na\n- b\n===\n$$",
+        "$$a\n- b$$",
+        "\\begin{align}\na\n- b\n\\end{align}",
+        "\\[\na\n- still being said",
+        "$$\n- still being said",
+    ],
+)
+@pytest.mark.parametrize("before", ["", "Thus\n", "1. Step\n"])
+async def test_the_lines_of_a_formula_begin_no_block(page: Pilot[None], formula: str, before: str) -> None:
+    await stream(page, f"{before}{formula}\n\n- an item\n")
+    lines = [line.strip() for line in shown(page).splitlines() if line.strip()]
+    first = lines.index(formula.splitlines()[0])
+    assert "\n".join(lines[first : first + formula.count("\n") + 1]) == formula
+    assert "• an item" in lines
+
+
+@pytest.mark.parametrize(
+    "before", ["costs $$ and `\\[`", "```\n\\[\n```", "\\[ a \\]\n", "# \\[", "[y]: http://z\n\nb"]
+)
+async def test_what_only_looks_like_a_formula_keeps_its_list(page: Pilot[None], before: str) -> None:
+    await stream(page, f"{before}\n- one\n- two\n")
+    assert "• one" in shown(page) and "• two" in shown(page)
 
 
 async def test_columns_stand_where_the_table_says(page: Pilot[None]) -> None:
