@@ -53,7 +53,16 @@ class QuantDuelApp(App[None]):
 
     TITLE = "QuantDuel"
     TYPED = (("^p", "every command by name"),)
-    BINDINGS = [Binding("ctrl+q", "quit", tooltip="end both workers and leave", show=False, priority=True)]
+    BINDINGS = [
+        Binding("ctrl+q", "quit", tooltip="end both workers and leave", show=False, priority=True),
+        Binding(
+            "ctrl+z",
+            "suspend_process",
+            tooltip="back to the shell, where `fg` goes on; models go on meanwhile",
+            show=False,
+            priority=True,
+        ),
+    ]
     CSS_PATH = "app.tcss"
 
     def __init__(
@@ -246,6 +255,7 @@ class QuantDuelApp(App[None]):
         yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
         yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)
         yield SystemCommand("Redraw", "Paint all of the screen again", self.action_redraw)
+        yield SystemCommand("Suspend", "Back to the shell; fg goes on (Ctrl+Z)", self.action_suspend_process)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "End both workers and leave (Ctrl+D)", self.action_quit)
 
@@ -308,6 +318,19 @@ class QuantDuelApp(App[None]):
         from tui.screens.leaderboard import LeaderboardScreen
 
         self.push_screen(LeaderboardScreen())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A screen with a Ctrl+Z of its own keeps it."""
+        if action == "suspend_process" and "ctrl+z" in self.screen._bindings.key_to_bindings:
+            return False
+        return super().check_action(action, parameters)
+
+    def action_suspend_process(self) -> None:
+        """Back to the shell, where there is one; the workers go on."""
+        if self._driver is not None and self._driver.can_suspend:
+            super().action_suspend_process()
+        else:
+            self.notify("There is no shell here to go back to", severity="warning", markup=False)
 
     async def action_quit(self) -> None:
         """End the workers, then the application."""

@@ -5,11 +5,13 @@ stderr, and their stdin is empty. Must not know torch: it is up before torch is.
 """
 
 import ctypes
+import fcntl
 import os
 import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -20,6 +22,7 @@ from engine.errors import GenerationError
 from engine.protocol import Cancel, Event, Failed, Task
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_HELD_BYTES = 1 << 20  # thousands of tokens, for a reader that is stopped meanwhile
 
 
 class Wire:
@@ -27,6 +30,7 @@ class Wire:
 
     def __init__(self) -> None:
         self._events = _taken_over(1, by=2)
+        _widen(self._events)
         with Path(os.devnull).open("rb") as nothing:
             self._commands = _taken_over(0, by=nothing.fileno())
         self._waiting: SimpleQueue[tuple[int, Task]] = SimpleQueue()
@@ -90,6 +94,12 @@ def follow_parent() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os._exit(0)
+
+
+def _widen(pipe: int) -> None:
+    """Let the pipe hold more before a write waits, where it can: a wait would count as a slow token."""
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _HELD_BYTES)
 
 
 def _taken_over(fd: int, *, by: int) -> int:

@@ -90,8 +90,13 @@ def scrolled(play: Stage) -> object:
 
 marked = seen(OptionList, "highlighted")
 ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are pressed
-    "app": {"quit": STAYS},
-    "prompt": {"scroll-answers--1": scrolled, "scroll-answers-1": scrolled, "delete-or-quit": STAYS},
+    "app": {"quit": STAYS, "suspend-process": STAYS},
+    "prompt": {
+        "undo": STAYS,
+        "scroll-answers--1": scrolled,
+        "scroll-answers-1": scrolled,
+        "delete-or-quit": STAYS,
+    },
     "settings": {
         "reset": seen(Input, "value"),
         "focus-next": focused,

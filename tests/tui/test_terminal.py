@@ -1,7 +1,9 @@
 """The whole program in a terminal, with real workers: what is left of it when something is killed."""
 
 import os
+import shlex
 import signal
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,17 +100,41 @@ def test_a_signal_gives_the_terminal_back(terminal: Terminal, number: signal.Sig
     assert not alive
 
 
-def test_it_can_be_put_aside_and_taken_up(terminal: Terminal) -> None:
+def test_it_can_be_put_aside_and_taken_up(files: list[Path]) -> None:
+    opened = Terminal(program=("bash", "--norc", "-i"))
+    try:
+        opened.type(shlex.join([sys.executable, "-m", "tui", *map(str, files)]) + "\r")
+        opened.begin("answering")
+        (quantduel,) = psutil.Process(opened.process.pid).children()
+        workers = opened.workers()
+        for keys, resumed in (("\x1a", "fg"), ("\x1a", "bg; fg")):
+            opened.type(keys)
+            opened.wait(lambda: quantduel.status() == psutil.STATUS_STOPPED, "it stops")
+            opened.wait(lambda: _is_left(opened.seen), "the screen is left")
+            assert all(worker.status() != psutil.STATUS_STOPPED for worker in workers)
+            opened.type("echo $((40 + 2))$((40 + 2))\r")
+            opened.wait(lambda: b"4242" in opened.seen, "the shell answers")
+            opened.type(f"{resumed}\r")
+            opened.wait(lambda: not _is_left(opened.seen), "it is back")
+        opened.wait(
+            lambda: "same answer" in opened.screen or "diverge" in opened.screen, "both have answered"
+        )
+        opened.type("\x04")
+        opened.wait(lambda: not quantduel.is_running(), "it ends")
+    finally:
+        opened.close()
+
+
+def _is_left(seen: bytes) -> bool:
+    return seen.rfind(b"\x1b[?1049l") > seen.rfind(b"\x1b[?1049h")
+
+
+def test_without_a_shell_it_is_not_put_aside(terminal: Terminal) -> None:
     terminal.begin("ready")
     process = psutil.Process(terminal.process.pid)
+    terminal.type("\x1a")
+    terminal.wait(lambda: "no shell" in terminal.screen, "it says why")
     os.kill(process.pid, signal.SIGTSTP)
-    terminal.wait(lambda: process.status() == psutil.STATUS_STOPPED, "it stops")
-    terminal.drain()
-    assert terminal.seen.rfind(b"\x1b[?1049l") > terminal.seen.rfind(b"\x1b[?1049h")
-    assert termios.tcgetattr(terminal._master) == terminal.modes
-    os.kill(process.pid, signal.SIGCONT)
-    terminal.wait(
-        lambda: terminal.seen.rfind(b"\x1b[?1049h") > terminal.seen.rfind(b"\x1b[?1049l"), "it is back"
-    )
     terminal.type("Hello\r")
     terminal.wait(lambda: "answering" in terminal.screen, "an answer begins")
+    assert process.status() != psutil.STATUS_STOPPED

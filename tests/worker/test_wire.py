@@ -39,6 +39,14 @@ subprocess.run([sys.executable, "-c", "print('and a child')"])
 assert sys.stdin.read() == "", "a library that asks gets no answer, and takes none of ours"
 """
 
+MUCH = """
+import os
+def say_much():
+    for n in range(3000):
+        wire.emit(Decoded(request=0, token_id=n, text="word", ns=n << 40))
+    os.write(2, b"all is said")
+"""
+
 
 @contextmanager
 def program(noise: str = "", waiting: str = "False") -> Iterator[subprocess.Popen[bytes]]:
@@ -147,6 +155,14 @@ def test_a_reader_that_is_gone_ends_the_process() -> None:
         send(process, request(1))
         assert process.wait(5) == 0
         process.stdout = None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system alone says what a pipe holds")
+def test_thousands_of_tokens_wait_for_a_reader_that_is_stopped() -> None:
+    with program(noise=MUCH, waiting="say_much()") as process:
+        send(process, request(1))
+        assert process.stderr
+        assert process.stderr.read(11) == b"all is said"
 
 
 def test_ctrl_c_is_the_parents_business() -> None:

@@ -6,6 +6,7 @@ Everything else that Textual writes (modes, questions, the clipboard) passes as 
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from textual.message import Message
 from textual.messages import InBandWindowResize
 
 from engine import paths
+from tui import job_control
 from tui.output.cells import Cells
 from tui.output.changes import Writer
 from tui.pacer import Pacer
@@ -47,6 +49,12 @@ class SparingDriver(LinuxDriver):
         self._pacer = Pacer(1 / self.PAINTS_PER_SECOND)
         self._synchronizes = False
         self._resized = False
+        self._is_aside = False
+
+    @property
+    def can_suspend(self) -> bool:
+        """Whether a shell is there that takes the terminal and gives it back."""
+        return job_control.has_shell()
 
     def write(self, data: str) -> None:
         """A picture is painted when it is time; anything else is passed on."""
@@ -92,6 +100,36 @@ class SparingDriver(LinuxDriver):
         """End, or make way; what waits is not painted any more."""
         self._pacer.stop()
         super().stop_application_mode()
+
+    def _sigtstp_application(self, *_: object) -> None:
+        """SIGTSTP: when the loop is at it, so that nothing is half done."""
+        if self._app.is_running:
+            self._loop.call_soon_threadsafe(self._put_aside)
+
+    def _sigcont_application(self, *_: object) -> None:
+        """SIGCONT, after `fg` or `bg`."""
+        if self._app.is_running:
+            self._loop.call_soon_threadsafe(self._take_up)
+
+    def _put_aside(self) -> None:
+        """Give the terminal back and stop, with whatever the shell has started this by, such as `make`."""
+        if self._is_aside or not self.can_suspend:
+            return
+        self.suspend_application_mode()
+        self._is_aside = True
+        os.killpg(os.getpgrp(), signal.SIGSTOP)
+
+    def _take_up(self) -> None:
+        """Paint again; in the background, where the terminal is the shell's, stop again."""
+        if not job_control.is_in_foreground(self.fileno):
+            os.killpg(os.getpgrp(), signal.SIGSTOP)
+            return
+        if not self._is_aside:  # stopped by somebody else, who may have used the terminal
+            self.suspend_application_mode()
+        self._is_aside = False
+        self._must_signal_resume = True
+        self.resume_application_mode()
+        self.redraw()
 
     def _flush(self) -> None:
         written = self._terminal.show(self._cells)

@@ -24,6 +24,7 @@ class Prompt(TextArea):
     BINDINGS = [
         Binding("pageup", "scroll_answers(-1)", "scroll the answers up", show=False),
         Binding("pagedown", "scroll_answers(1)", "scroll the answers down", show=False),
+        Binding("ctrl+underscore", "undo", "undo", show=False),
         Binding("ctrl+d", "delete_or_quit", "Quit", tooltip="delete to the right; in an empty prompt, quit"),
     ]
 
