@@ -5,11 +5,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.config import profile
 from engine.config.profile import Profile
+from engine.protocol import Decoded, Event, Prompted, ThinkMarks
 from engine.recordings.store import Duels
 from engine.session.client import Session
+from tests.tui import replay
 from tests.tui.replay import Replay, Stage, wait_until
 from tui.app import QuantDuelApp
 from tui.launch import NOTHING_CHOSEN, Launch
@@ -41,3 +44,21 @@ def stage(tmp_path: Path) -> Stager:
             yield Stage(app, pilot, sessions)
 
     return start
+
+
+@pytest.fixture
+def thinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both recorded answers begin with thoughts of three tokens."""
+    recorded = replay.recording
+
+    def thought(name: str) -> list[Event]:
+        events = recorded(name)
+        if not name.endswith("answer"):
+            return events
+        at = next(n for n, event in enumerate(events) if isinstance(event, Decoded))
+        for place, text in enumerate(("<think>", "Paris?", "</think>"), at):
+            events[place] = replace(events[place], text=text)
+        marks = ThinkMarks(open="<think>", close="</think>")
+        return [replace(e, think=marks) if isinstance(e, Prompted) else e for e in events]
+
+    monkeypatch.setattr(replay, "recording", thought)

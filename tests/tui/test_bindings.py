@@ -125,6 +125,7 @@ ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are presse
     },
     "blind": {
         "other-place": active,
+        "thoughts": lambda play: len(play.app._notifications),
         "help": HelpScreen,
         "leaderboard": LeaderboardScreen,
         "quit": STAYS,

@@ -7,6 +7,7 @@ import asyncio
 
 from msgspec.structs import replace
 
+from engine.duel.thinking import Parts
 from engine.history import History
 from engine.protocol import Event
 from engine.votes.blind import Blind
@@ -40,6 +41,13 @@ class Ballot:
         texts = self.lockstep.texts
         left, right = self.sides
         return texts[left], texts[right]
+
+    @property
+    def parts(self) -> tuple[Parts, Parts]:
+        """The same, thoughts apart from what is said."""
+        parts = self.lockstep.parts
+        left, right = self.sides
+        return parts[left], parts[right]
 
     @property
     def is_open(self) -> bool:

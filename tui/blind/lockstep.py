@@ -7,7 +7,9 @@ back, so that the place of the cut says nothing about its tokens.
 
 import math
 
-from engine.protocol import Decoded, Event, Failed, Finished
+from engine.duel import thinking
+from engine.duel.thinking import Parts
+from engine.protocol import Decoded, Event, Failed, Finished, Prompted, ThinkMarks
 from engine.stats.metrics import NS
 
 KEPT_BACK = 24  # characters: more than a token usually has
@@ -26,6 +28,12 @@ class Lockstep:
     def texts(self) -> tuple[str, str]:
         """What may be seen of A's and of B's answer."""
         a, b = (track.text[: self._whole_length(track)] for track in self._tracks)
+        return a, b
+
+    @property
+    def parts(self) -> tuple[Parts, Parts]:
+        """The same, thoughts apart from what is said; they are as long on their way as any other words."""
+        a, b = (track.parts(text) for track, text in zip(self._tracks, self.texts, strict=True))
         return a, b
 
     @property
@@ -60,10 +68,13 @@ class _Track:
     def __init__(self) -> None:
         self.text = ""
         self.ended = False
+        self._think: ThinkMarks | None = None
         self._stamps_ns: list[int] = []
 
     def add(self, event: Event) -> None:
         match event:
+            case Prompted(think=think):
+                self._think = think
             case Decoded(text=text, ns=ns):
                 self.text += text
                 self._stamps_ns.append(ns)
@@ -72,6 +83,10 @@ class _Track:
                 self.ended = True
             case Failed():
                 self.ended = True
+
+    def parts(self, shown: str) -> Parts:
+        """Of what is shown; what may become a mark is kept back until all of it is shown."""
+        return thinking.parts(shown, self._think, complete=self.ended and shown == self.text)
 
     @property
     def showable(self) -> int:

@@ -10,6 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from engine.duel.thinking import Parts
 from engine.sanitize import visible
 from tui.duel.side import LETTERS, Side
 from tui.ending import whole
@@ -43,7 +44,7 @@ class BlindPane(Vertical):
     def __init__(self, place: int) -> None:
         super().__init__(id=f"place-{TITLES[place].lower()}")
         self.place = place
-        self._shown = ""
+        self._shown = Parts()
         self._complete = False
 
     def compose(self) -> ComposeResult:
@@ -57,29 +58,32 @@ class BlindPane(Vertical):
 
     async def begin(self, prompt: str) -> None:
         """A new turn: nothing of the one before stays."""
-        self._shown, self._complete = "", False
+        self._shown, self._complete = Parts(), False
         self.query_one(".title", Static).update(title(self.place, None))
         await whole(self.query(".figures").remove())
         self.transcript.wipe()
         self.transcript.ask(prompt)
 
-    def show(self, text: str, *, complete: bool) -> None:
-        """Show the answer up to here; `complete` says that this is all of it."""
+    def show(self, parts: Parts, *, complete: bool) -> None:
+        """Show the answer up to here, its thoughts folded; `complete` says that this is all of it."""
         if self._complete:
             return
-        self.transcript.grow(text[len(self._shown) :])
-        self._shown, self._complete = text, complete
+        thoughts = "" if parts.thoughts == self._shown.thoughts else parts.thoughts
+        self.transcript.grow(parts.said[len(self._shown.said) :], thoughts)
+        self._shown, self._complete = parts, complete
         if complete:
-            self.transcript.finish(text)
+            self.transcript.finish(parts.said)
 
     def unveil(self, whose: Unveiled) -> None:
         """Say whose answer it was."""
         self.query_one(".title", Static).update(title(self.place, whose))
 
     def show_figures(self, whose: Unveiled, scale_bytes: int, ending: str) -> None:
-        """Say why it ended, how fast it came, and in how much memory."""
+        """Say why it ended, how fast it came, how long it thought, and in how much memory."""
         if ending:
             self.transcript.warn(ending)
+        if whose.side.figures:
+            self.transcript.count_thoughts(whose.side.figures.metrics)
         colour = COLOURS[whose.number]
         bars = MemoryBars(whose.side, colour)
         bars.scale_bytes = scale_bytes

@@ -15,7 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker
 
 from engine.errors import HistoryError
@@ -30,8 +30,10 @@ from tui.duel.figures import figures_of
 from tui.duel.side import LETTERS, Side
 from tui.screens.page import PromptPage
 from tui.widgets.delta import Delta
+from tui.widgets.key_bar import KeyLine
 from tui.widgets.memory_bars import scale_of
 from tui.widgets.prompt import Prompt
+from tui.widgets.thoughts import Thoughts
 from tui.widgets.top_bar import sampling_text
 from tui.widgets.transcript import Transcript
 
@@ -57,6 +59,7 @@ class BlindScreen(PromptPage[str]):
         Binding("escape", "leave", "Stop, leave", priority=True),
         *(Binding(key, f"vote('{choice}')", show=False) for key, choice in VOTE_KEYS.items()),
         Binding("ctrl+n", "other_place", "Side"),
+        Binding("f12", "thoughts", "Thoughts", tooltip="a model's thoughts, or the line that folds them"),
         Binding("f1", "app.help", "Help"),
         Binding("f2", "leave", "Leave", show=False),
         Binding("f7", "app.leaderboard", "Leaderboard", priority=True),
@@ -84,7 +87,7 @@ class BlindScreen(PromptPage[str]):
         yield VoteBar()
         yield Delta()
         yield Prompt()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(Delta).display = False
@@ -140,8 +143,8 @@ class BlindScreen(PromptPage[str]):
         if ballot is None:
             return
         ballot.advance(elapsed_s)
-        for pane, text in zip(self.places, ballot.texts, strict=True):
-            pane.show(text, complete=ballot.is_complete)
+        for pane, parts in zip(self.places, ballot.parts, strict=True):
+            pane.show(parts, complete=ballot.is_complete)
         bar = self.query_one(VoteBar)
         bar.show(WAITING if self._is_waiting(ballot) else state_text(ballot), can_vote=ballot.is_open)
         bar.set_class(ballot.choice is not None, "-voted")
@@ -165,6 +168,15 @@ class BlindScreen(PromptPage[str]):
     def action_other_place(self) -> None:
         """Turn to the other answer."""
         self._activate(1 - self.query_one(BlindTabs).active)
+
+    def action_thoughts(self) -> None:
+        """Open the thoughts of both, or fold them."""
+        found = list(self.query(".-there").results(Thoughts))
+        if not found:
+            self.notify("No thoughts to be opened", markup=False)
+        is_open = any(thoughts.is_open for thoughts in found)
+        for thoughts in found:
+            thoughts.open(not is_open)
 
     @on(BlindTabs.Chosen)
     def _tab_chosen(self, message: BlindTabs.Chosen) -> None:

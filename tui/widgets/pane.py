@@ -131,7 +131,7 @@ class Pane(Vertical, Ending):
         if answer is None:
             return
         self.transcript.ask(prompt, number)
-        self.transcript.finish(answer.text)
+        self.transcript.end(answer)
         if divergence is not None:
             self.transcript.mark(divergence)
         failed = answer.failure

@@ -16,6 +16,7 @@ from engine.units import ms_text
 if TYPE_CHECKING:
     from engine.stats.metrics import Metrics
 
+THINKING, OVER = "thinking …", "thoughts"
 LONGEST = 50_000  # characters that are shown, the last ones
 
 
@@ -23,7 +24,7 @@ class Thoughts(Vertical):
     """Nothing where there are none; a click or the view key opens them."""
 
     DEFAULT_CSS = """
-    Thoughts { height: auto; margin: 0 1; color: $foreground 55%; display: none; }
+    Thoughts { height: auto; margin: 0 1; color: $quiet; display: none; }
     Thoughts.-there { display: block; }
     Thoughts.-away { display: none; }
     Thoughts .text { display: none; border-left: outer $panel; padding: 0 1; height: auto; }
@@ -33,7 +34,7 @@ class Thoughts(Vertical):
     def __init__(self) -> None:
         super().__init__()
         self._line, self._text = Static(classes="line"), Static(classes="text")
-        self._words, self._said = "", "thinking …"
+        self._words, self._said = "", THINKING
 
     def compose(self) -> ComposeResult:
         yield self._line
@@ -45,12 +46,23 @@ class Thoughts(Vertical):
         self.set_class(bool(text), "-there")
         self._repaint()
 
-    def finish(self, text: str, metrics: Metrics) -> None:
-        """All of them, with their figures."""
+    def end(self) -> None:
+        """They are over."""
+        if self._said == THINKING:
+            self._said = OVER
+            self._repaint()
+
+    def count(self, metrics: Metrics) -> None:
+        """How many there were, and how long they took."""
         count, after = metrics.thought_tokens, metrics.answer_ttft_ms
         thoughts = f"{count} token{'' if count == 1 else 's'} of thoughts"
         self._said = f"{thoughts} · the answer began after {ms_text(after)}" if after else thoughts
-        self.show(text)
+        self._repaint()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether all of them are shown."""
+        return self.has_class("-open")
 
     def open(self, is_open: bool) -> None:
         """Show all of them, or the one line."""
@@ -59,10 +71,9 @@ class Thoughts(Vertical):
 
     def on_click(self, event: events.Click) -> None:
         event.stop()
-        self.open(not self.has_class("-open"))
+        self.open(not self.is_open)
 
     def _repaint(self) -> None:
-        is_open = self.has_class("-open")
-        self._line.update(Content(f"{'▾' if is_open else '▸'} {self._said}"))
-        if is_open:
+        self._line.update(Content(f"{'▾' if self.is_open else '▸'} {self._said}"))
+        if self.is_open:
             self._text.update(Content(visible(self._words[-LONGEST:])))

@@ -18,6 +18,7 @@ from engine.sanitize import visible
 
 if TYPE_CHECKING:
     from engine.duel.answer import Answer
+    from engine.stats.metrics import Metrics
     from tui.markdown.reply import Reply
     from tui.widgets.notes import Notes
 
@@ -103,8 +104,8 @@ class Transcript(VerticalScroll):
     Transcript .turn {
         background: $panel; border-left: outer $secondary; padding: 0 1; margin: 1 0; height: auto;
     }
-    Transcript .note { color: $foreground 55%; margin: 0 1; height: auto; }
-    Transcript .raw { padding: 0 1; height: auto; }
+    Transcript .note { color: $quiet; margin: 0 1; height: auto; }
+    Transcript .raw { padding: 0 1; margin: 0 0 1 0; height: auto; }
     Transcript .-found { border-left: outer $warning; }
     Transcript .note.-warning { color: $text-warning; }
     Transcript .failure {
@@ -232,11 +233,15 @@ class Transcript(VerticalScroll):
         """Append to the answer; `thoughts` are all so far, empty where there are no new ones."""
         if self._exchange is not None and thoughts:
             self._exchange.thoughts.show(thoughts)
+        if self._exchange is not None and text:
+            self._exchange.thoughts.end()
         if self.reply is not None:
             self.reply.write(text)
 
     def finish(self, text: str) -> None:
         """The answer is complete."""
+        if self._exchange is not None:
+            self._exchange.thoughts.end()
         if self.reply is not None:
             self.reply.finish(text)
 
@@ -245,7 +250,13 @@ class Transcript(VerticalScroll):
         self.finish(answer.parts.said)
         if self._exchange is not None:
             self._exchange.answer = answer
-            self._exchange.thoughts.finish(answer.parts.thoughts, answer.metrics)
+            self._exchange.thoughts.show(answer.parts.thoughts)
+            self._exchange.thoughts.count(answer.metrics)
+
+    def count_thoughts(self, metrics: Metrics) -> None:
+        """Say how many thoughts the last answer had."""
+        if self._exchange is not None:
+            self._exchange.thoughts.count(metrics)
 
     def mark(self, offset: int) -> None:
         """Mark where the answer diverges from the other side's, in characters."""

@@ -15,6 +15,7 @@ from tui.screens.blind import BlindScreen
 from tui.screens.leaderboard import LeaderboardScreen
 from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt
+from tui.widgets.thoughts import Thoughts
 
 A_LEFT, B_LEFT = (next(seed for seed in range(99) if Shuffle(seed).left() == side) for side in (0, 1))
 Rows = list[list[tuple[str, str]]]  # of cells: a character and its style
@@ -271,3 +272,28 @@ async def test_keys_lead_there(stage: Stager, tmp_path: Path, monkeypatch: pytes
         await wait_until(lambda: isinstance(play.app.screen, BlindScreen), "F2 in a pane")
         await play.pilot.press("f7")  # also where the prompt has a meaning of its own for it
         await wait_until(lambda: isinstance(play.app.screen, LeaderboardScreen), "F7")
+
+
+@pytest.mark.usefixtures("thinks")
+async def test_thoughts_are_folded_and_counted_after_the_vote_alone(stage: Stager, tmp_path: Path) -> None:
+    async with stage((80, 24), b={"voice": "smollm2-bf16"}) as play:
+        await play.ready()
+        booth = Booth(play, tmp_path)
+        await booth.open()
+        await booth.ask("Three facts about Paris")
+        await wait_until(lambda: booth.screen.ballot.is_complete)
+        thoughts = booth.screen.query(Thoughts)
+        for place, found in enumerate(thoughts):
+            await wait_until(lambda found=found: found.query_one(".line").render().plain == "▸ thoughts")
+            assert not found.query_one(".text").display, place
+        await play.pilot.press("f12")
+        assert all(found.is_open for found in thoughts)
+        assert [found.query_one(".text").render().plain for found in thoughts] == ["Paris?", "Paris?"]
+        await play.pilot.press("f12", "1")
+        await booth.revealed()
+        assert not any(found.is_open for found in thoughts)
+        for found in thoughts:
+            await wait_until(
+                lambda found=found: "3 tokens of thoughts" in found.query_one(".line").render().plain
+            )
+        assert "<think>" in booth.history.turns()[0].answers[0].text

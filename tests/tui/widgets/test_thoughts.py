@@ -1,31 +1,13 @@
 """Thoughts are one line with their count, which a key or a click opens."""
 
 import pytest
-from msgspec.structs import replace
 
-from engine.protocol import Decoded, Event, Prompted, ThinkMarks
-from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.screens.history import HistoryScreen
 from tui.widgets.thoughts import Thoughts
 
-
-@pytest.fixture(autouse=True)
-def thinks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both recorded answers begin with thoughts of three tokens."""
-    recorded = replay.recording
-
-    def thought(name: str) -> list[Event]:
-        events = recorded(name)
-        if not name.endswith("answer"):
-            return events
-        at = next(n for n, event in enumerate(events) if isinstance(event, Decoded))
-        for place, text in enumerate(("<think>", "Paris?", "</think>"), at):
-            events[place] = replace(events[place], text=text)
-        marks = ThinkMarks(open="<think>", close="</think>")
-        return [replace(e, think=marks) if isinstance(e, Prompted) else e for e in events]
-
-    monkeypatch.setattr(replay, "recording", thought)
+pytestmark = pytest.mark.usefixtures("thinks")
 
 
 async def test_thoughts_are_folded_and_opened_with_a_key(stage: Stager) -> None:
@@ -41,3 +23,25 @@ async def test_thoughts_are_folded_and_opened_with_a_key(stage: Stager) -> None:
         await wait_until(lambda: folded.query_one(".text").display)
         assert "Paris?" in play.text(0)
         assert "Paris?" in play.duel.bridge.duel.answers[0].text
+
+
+async def test_they_are_over_once_the_answer_begins(stage: Stager) -> None:
+    async with stage(size=(80, 24), a={"hold": 20}) as play:
+        await play.ready()
+        await play.ask("hi")
+        await wait_until(lambda: "▸ thoughts" in play.text(0))
+        play.sessions[0].go.set()
+        await play.settled()
+
+
+async def test_those_of_a_reopened_duel_are_folded_too(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        await play.pilot.press("ctrl+l", "f4")
+        await wait_until(lambda: isinstance(play.app.screen, HistoryScreen) and play.app.screen.shown)
+        await play.pilot.press("enter")
+        await wait_until(lambda: play.app.screen is play.duel)
+        await wait_until(lambda: "3 tokens of thoughts" in play.text(0))
+        assert "<think>" not in play.text(0)

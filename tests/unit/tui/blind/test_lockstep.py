@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from engine.protocol import Decoded, Finished, Memory
+from engine.protocol import Decoded, Finished, Memory, Prompted, ThinkMarks
 from engine.stats.metrics import NS
 from tui.blind.lockstep import KEPT_BACK, Lockstep
 
@@ -93,3 +93,23 @@ def test_answers_of_one_token_have_no_pace() -> None:
     say(lockstep, 1, 1, 10)
     lockstep.advance(0.05)
     assert lockstep.texts == ("0abc", "1abc") and lockstep.complete
+
+
+def test_thoughts_take_as_long_as_any_words_and_no_half_mark_is_shown() -> None:
+    lockstep = Lockstep()
+    marks = ThinkMarks(open="<think>", close="</think>")
+    for side in (0, 1):
+        lockstep.add(side, Prompted(request=1, tokens=1, sha256="", think=marks if side == 0 else None))
+    for index, text in enumerate(("<think>", "why not", "</think>", "Yes, because", " it is.")):
+        for side in (0, 1):
+            lockstep.add(side, Decoded(request=1, token_id=index, text=text, ns=index * NS))
+    for side in (0, 1):
+        lockstep.add(side, Finished(request=1, reason="stop", memory=MEMORY))
+    seen = set()
+    while not lockstep.complete:
+        lockstep.advance(0.05)
+        a, b = lockstep.parts
+        assert len(lockstep.texts[0]) == len(lockstep.texts[1]) == len(b.said)
+        assert "<" not in a.thoughts + a.said
+        seen.add((a.thoughts, a.said))
+    assert ("why not", "") in seen and ("why not", "Yes, because it is.") in seen
