@@ -20,6 +20,7 @@ DARK = Theme(
         "footer-description-foreground": "#8094a8",
         "block-cursor-background": "#2b3644",
         "block-cursor-foreground": "#e8edf3",
+        "block-cursor-blurred-background": "#2b3644",
         "block-cursor-text-style": "none",
         "input-selection-background": "#56b6c2 30%",
     },
@@ -44,6 +45,7 @@ LIGHT = Theme(
         "footer-description-foreground": "#5c6b7a",
         "block-cursor-background": "#d3dbe4",
         "block-cursor-foreground": "#10151c",
+        "block-cursor-blurred-background": "#d3dbe4",
         "block-cursor-text-style": "none",
     },
 )

@@ -2,7 +2,7 @@
 
 import pytest
 from textual.geometry import Size
-from textual.widgets import Static
+from textual.widgets import OptionList, Static
 
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
@@ -89,3 +89,30 @@ async def test_figures_are_whole_or_not_there(stage: Stager, height: int) -> Non
                     assert painted[: len(meant)] == meant, (width, widget)
             strip = play.app.screen.query(SpeedStrip).first()
             assert "tok/s" in str(strip.render())
+
+
+@pytest.mark.parametrize("way", [["ctrl+o"], ["f5", "ctrl+o"], ["f9"]], ids="-".join)
+async def test_what_is_chosen_in_a_list_is_in_view(stage: Stager, way: list[str]) -> None:
+    async with stage(size=(80, 18)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        await play.pilot.press(*way)
+        await wait_until(lambda: play.app.screen.query(OptionList))
+        options = play.app.screen.query_one(OptionList)
+        await wait_until(lambda: options.option_count > 5)
+        await play.pilot.press("up")  # from the first to the last
+        await wait_until(lambda: options.highlighted == options.option_count - 1)
+        await play.pilot.pause()
+        assert options.region.bottom <= play.app.screen.query_one(".dialog").content_region.bottom
+        assert options.max_scroll_y == options.scroll_y or not options.max_scroll_y
+
+
+async def test_every_field_of_a_dialog_comes_into_view(stage: Stager) -> None:
+    async with stage(size=(80, 12)) as play:
+        await play.ready()
+        await play.pilot.press("ctrl+e")
+        await wait_until(lambda: play.app.screen.query("#set-schedule"))
+        play.app.screen.query_one("#set-schedule").focus()
+        frame = play.app.screen.query_one(".dialog")
+        await wait_until(lambda: frame.content_region.contains_region(play.app.screen.focused.region))

@@ -1,6 +1,7 @@
 """Colours for terminals that have 256, 16 or none: chosen for what they are for, not by the nearest number.
 
-With 256 a dark panel stays grey. With 16 a hue stays that hue, a faint line is there, and what marks a place
+With 256 a dark panel stays grey. With 16 a hue stays that hue, but for cyan and yellow, which nobody can read
+on a light ground; quiet text is less bright than other text, a faint line is there, and what marks a place
 has a ground. Without colours (NO_COLOR) faint text is dim, and what marks a place is reversed.
 """
 
@@ -20,6 +21,10 @@ Triplet = tuple[int, int, int]
 CUBE = (0, 95, 135, 175, 215, 255)  # levels of xterm's 6 × 6 × 6 colours
 HUES = ((20, 1), (75, 3), (160, 2), (205, 6), (260, 4), (330, 5), (361, 1))  # up to so many degrees
 COLOURED_FROM, GROUND_COLOURED_FROM = 48, 80  # between the strongest and the weakest part of a colour
+PALE_COLOURED_FROM, PALE_SATURATION = 32, 0.3  # of a light one
+DARK_GROUNDS = frozenset({0, 1, 4, 5, 8})
+READ_ON_LIGHT = {3: 5, 6: 4}  # yellow is magenta there, cyan blue
+HIDDEN = {7: {2}, 8: {9, 12, 13}}  # on these grounds these colours are as light as the ground
 MARKED_FROM = 0.11  # of lightness, between what marks a place and the screen's ground
 DIM_BELOW = 0.5  # of lightness, between text and its ground
 REVERSED, DIM = Style(reverse=True), Style(dim=True)
@@ -63,13 +68,22 @@ def _with_256(style: Style, dark: bool) -> Style:
 def _with_16(style: Style, dark: bool) -> Style:
     colour, ground = _triplet(style.color), _triplet(style.bgcolor)
     below = ground_of_16(ground) if ground else 0 if dark else 15
-    above = colour_of_16(colour, dark=below in {0, 1, 4, 5, 8}) if colour else None
-    if above == below and colour != ground:
-        above = 15 if below in {0, 1, 4, 5, 8} else 0
+    above = _above_16(colour, below, is_ground=colour == ground) if colour else None
     return style + Style(
         color=None if above is None else RichColor.from_ansi(above),
         bgcolor=RichColor.from_ansi(below) if ground else None,
     )
+
+
+def _above_16(colour: Triplet, below: int, *, is_ground: bool) -> int:
+    """The colour of text, which is seen on this ground unless it is the ground's own."""
+    if is_ground:
+        return below
+    found = colour_of_16(colour, dark=below in DARK_GROUNDS)
+    is_grey_on_hue = below in range(1, 7) and not _is_coloured(colour)
+    if found == below or is_grey_on_hue or found in HIDDEN.get(below, ()):
+        return 15 if below in DARK_GROUNDS else 0
+    return found
 
 
 @lru_cache(4096)
@@ -99,9 +113,10 @@ def number_of_256(colour: Triplet) -> int:
 def colour_of_16(colour: Triplet, *, dark: bool) -> int:
     """The colour of text on a dark or on a light ground."""
     lightness = _lightness(colour)
-    if max(colour) - min(colour) > COLOURED_FROM:
-        return _hue(colour) + (8 if dark else 0)
-    steps = ((0.35, 8), (0.9, 7), (2.0, 15)) if dark else ((0.35, 0), (0.7, 8), (2.0, 7))
+    if _is_coloured(colour):
+        hue = _hue(colour)
+        return hue + 8 if dark else READ_ON_LIGHT.get(hue, hue)
+    steps = ((0.35, 8), (0.7, 7), (2.0, 15)) if dark else ((0.35, 0), (0.7, 8), (2.0, 7))
     return next(number for limit, number in steps if lightness < limit)
 
 
@@ -111,6 +126,12 @@ def ground_of_16(colour: Triplet) -> int:
         return _hue(colour)
     lightness = _lightness(colour)
     return next(number for limit, number in ((0.19, 0), (0.5, 8), (0.9, 7), (2.0, 15)) if lightness < limit)
+
+
+def _is_coloured(colour: Triplet) -> bool:
+    spread = max(colour) - min(colour)
+    saturation = rgb_to_hls(*(part / 255 for part in colour))[2]
+    return spread > COLOURED_FROM or (spread > PALE_COLOURED_FROM and saturation > PALE_SATURATION)
 
 
 def _hue(colour: Triplet) -> int:

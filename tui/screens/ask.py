@@ -19,7 +19,7 @@ from engine.errors import InputError
 from engine.history import Run
 from engine.sanitize import visible
 from engine.units import time_text
-from tui.screens.page import Dialog
+from tui.screens.page import Dialog, list_rows
 from tui.screens.profiles import Entry, entry_content, matching, read_entries
 
 
@@ -128,6 +128,7 @@ class EarlierDialog(Dialog[EarlierChoice | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
+            list_rows(dialog, max(2, len(self._runs)))
             dialog.border_title = "Earlier runs"
             dialog.border_subtitle = "Enter shows it · c compares it with the current one · Esc closes"
             yield OptionList(*(Option(_run_content(run)) for run in self._runs), compact=True)

@@ -16,7 +16,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Input, OptionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.duel.duel import Duel
@@ -28,6 +28,7 @@ from engine.recordings.store import Duels, KeptDuel
 from engine.sanitize import visible
 from engine.units import speed_text, time_text
 from tui.screens.page import Page
+from tui.widgets.key_bar import KeyLine
 
 PREVIEWED_TURNS, PREVIEWED_CHARACTERS = 5, 600
 SEARCH_EVERY_S = 0.15
@@ -60,7 +61,7 @@ class HistoryScreen(Page[Reopened | None]):
         Binding("down", "move(1)", show=False, priority=True),
         Binding("pageup", "page(-1)", show=False, priority=True),
         Binding("pagedown", "page(1)", show=False, priority=True),
-        Binding("f1", "app.help", "Help", show=False),
+        Binding("f1", "app.help", "Help"),
     ]
 
     def __init__(self, duels: Duels, read: Callable[[Recording], None]) -> None:
@@ -79,7 +80,7 @@ class HistoryScreen(Page[Reopened | None]):
             yield OptionList(compact=True)
             with VerticalScroll(id="preview"):
                 yield Static()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine import tables
 from engine.errors import HistoryError, InputError
@@ -20,6 +20,7 @@ from engine.votes.leaderboard import Leaderboard, leaderboard
 from tui.blind.standings import Standings
 from tui.screens.ask import SaveDialog
 from tui.screens.page import Page
+from tui.widgets.key_bar import KeyLine
 
 PROPOSED_FILE = "leaderboard.json"
 
@@ -48,7 +49,7 @@ class LeaderboardScreen(Page[None]):
         yield Static(heading, id="board-bar")
         with VerticalScroll():
             yield Standings()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(VerticalScroll).focus()

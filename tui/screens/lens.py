@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from engine.duel.lens import Lens, NoLens
 from engine.sanitize import visible
@@ -17,6 +17,7 @@ from tui.ending import whole
 from tui.lens.heat_map import HeatMap, scale_content
 from tui.lens.top_choices import COLOURS, TopChoices
 from tui.screens.page import Page
+from tui.widgets.key_bar import KeyLine
 from tui.widgets.run_progress import RunProgress
 
 Look = Callable[[], Awaitable[Lens | NoLens]]
@@ -31,7 +32,7 @@ class LensScreen(Page[None]):
         Binding("escape", "leave", "Back", priority=True),
         Binding("tab", "other", "Other answer", priority=True),
         Binding("d", "divergence", "Divergence"),
-        Binding("f1,question_mark", "app.help", "Help", show=False),
+        Binding("f1,question_mark", "app.help", "Help"),
     ]
 
     def __init__(self, look: Look, names: tuple[str, str], labels: tuple[str, str]) -> None:
@@ -53,7 +54,7 @@ class LensScreen(Page[None]):
             classes="heading",
         )
         yield RunProgress()
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.work(self._fill, group="lens")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from textual import events
 from textual.await_complete import AwaitComplete
 from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
 
 from tui.ending import Ending
 from tui.keymap import area_of, named
@@ -52,6 +53,11 @@ class Dialog(ModalScreen[Result], Page[Result]):
     """A question over another screen."""
 
     CSS_PATH = Path(__file__).with_name("dialog.tcss")  # dialogs in other folders, too
+
+
+def list_rows(dialog: Widget, rows: int) -> None:
+    """Have a dialog's frame be as high as so many rows need; where it cannot be, the list in it scrolls."""
+    dialog.styles.height = rows + 4  # a frame, and a line free above and below
 
 
 class PromptPage(Page[Result]):

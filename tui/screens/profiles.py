@@ -99,7 +99,8 @@ class ProfilePicker(Dialog[Choice | None]):
         self._fits: dict[str, Fit] = {}
 
     def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_subtitle = "Enter takes it · Tab: the other side · Esc closes"
             yield Static(id="picker-side")
             yield Input(placeholder="profile, folder, .gguf file, org/model or random:shape", compact=True)
             yield Static(id="picker-fit")
@@ -150,7 +151,6 @@ class ProfilePicker(Dialog[Choice | None]):
         words = Content.assemble(
             (f"Side {LETTERS[self.side]}", f"bold {colour}"),
             (f"  instead of {current}", "$quiet"),
-            ("   Tab: the other side", "$quiet"),
         )
         self.query_one("#picker-side", Static).update(words)
 

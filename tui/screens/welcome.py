@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.config.profile import Profile
@@ -24,6 +24,7 @@ from engine.sanitize import visible
 from engine.units import bytes_text
 from tui.screens.page import Page
 from tui.screens.profiles import Entry, Fit, entry_content, judged, read_entries
+from tui.widgets.key_bar import KeyLine
 
 WHAT = "The same prompt to two models, side by side: is the quantized one good enough, and what do you gain?"
 NO_MODELS = "nothing that runs models yet; the demo needs none"
@@ -39,7 +40,7 @@ class Start(NamedTuple):
 
 STARTS = (
     Start("demo", "Watch the demo", "a real duel, recorded: no model, no download, a minute"),
-    Start("duel", "Start the duel", "{a} against {b}, fetched where it is missing"),
+    Start("duel", "Start the duel", "{a} against {b}, fetched where missing"),
     Start("pick", "Pick profiles", "the same, and the list of all profiles opens"),
 )
 
@@ -84,7 +85,7 @@ class WelcomeScreen(Page[None]):
             yield OptionList(*(Option(self._start(start), id=start.name) for start in STARTS), compact=True)
             yield Static(_heading("Profiles"), classes="heading")
             yield Static(id="fits")
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         options = self.query_one(OptionList)

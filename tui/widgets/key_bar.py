@@ -1,6 +1,7 @@
-"""The footer of a screen with many keys: its own commands in one line, the function keys below."""
+"""Footers: the keys of a screen in the order in which it declares them, whatever has the focus."""
 
 import re
+from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.binding import ActiveBinding, Binding
@@ -11,33 +12,25 @@ from textual.widgets._footer import FooterKey
 FUNCTION_KEY = re.compile(r"f\d+")
 
 
-class KeyBar(Footer):
-    """Two lines, in the order in which the screen declares its keys; a click does what the key does."""
-
-    DEFAULT_CSS = """
-    KeyBar { layout: vertical; height: 2; }
-    KeyBar HorizontalGroup { height: 1; }
-    """
+class KeyLine(Footer):
+    """One line; those of the widget in focus are the last. A click does what the key does."""
 
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
 
     def compose(self) -> ComposeResult:
-        if not self._bindings_ready:
-            return
-        declared = [binding for binding in self.screen.BINDINGS if isinstance(binding, Binding)]
-        order = {binding.action: place for place, binding in enumerate(declared)}
-        shown = {
-            active.binding.action: active
-            for active in self.screen.active_bindings.values()
-            if active.binding.show
-        }
-        ordered = sorted(shown.values(), key=lambda active: order.get(active.binding.action, len(order)))
-        for is_below in (False, True):
-            with HorizontalGroup():
-                for active in ordered:
-                    if bool(FUNCTION_KEY.fullmatch(active.binding.key)) is is_below:
-                        yield self._key(active)
+        if self._bindings_ready:
+            yield from map(self._key, self._in_order())
+
+    def _in_order(self) -> Sequence[ActiveBinding]:
+        """The keys to be shown."""
+        declared = _declared(type(self.screen))
+        shown: dict[str, ActiveBinding] = {}
+        for active in self.screen.active_bindings.values():
+            if active.binding.show:
+                shown.setdefault(active.binding.action, active)
+        last = [action for action in shown if action not in declared]
+        return sorted(shown.values(), key=lambda active: [*declared, *last].index(active.binding.action))
 
     def _key(self, active: ActiveBinding) -> FooterKey:
         binding = active.binding
@@ -49,3 +42,33 @@ class KeyBar(Footer):
             disabled=not active.enabled,
             tooltip=active.tooltip or binding.description,
         ).data_bind(compact=Footer.compact)
+
+
+class KeyBar(KeyLine):
+    """Two lines, for a screen with many keys: its own commands, and the function keys below."""
+
+    DEFAULT_CSS = """
+    KeyBar { layout: vertical; height: 2; }
+    KeyBar HorizontalGroup { height: 1; }
+    """
+
+    def compose(self) -> ComposeResult:
+        if not self._bindings_ready:
+            return
+        ordered = self._in_order()
+        for is_below in (False, True):
+            with HorizontalGroup():
+                for active in ordered:
+                    if bool(FUNCTION_KEY.fullmatch(active.binding.key)) is is_below:
+                        yield self._key(active)
+
+
+def _declared(screen: type) -> Sequence[str]:
+    """The actions of a screen's keys, those of what it inherits before its own."""
+    found: list[str] = []
+    for kind in screen.__mro__:
+        own = kind.__dict__.get("BINDINGS", ())
+        found = [binding.action for binding in own if isinstance(binding, Binding)] + found
+        if not kind.__dict__.get("_inherit_bindings", True):
+            break
+    return found

@@ -21,7 +21,7 @@ class Notes(Static):
     """Folded, the beginning of the first; open, all of them, one below the other."""
 
     DEFAULT_CSS = """
-    Notes { color: $foreground 55%; margin: 0 1; height: auto; }
+    Notes { color: $quiet; margin: 0 1; height: auto; }
     """
 
     def __init__(self, notes: Sequence[str], *, is_open: bool = False) -> None:
@@ -56,8 +56,8 @@ class Notes(Static):
                 [Content(f"{'·' if place else '▾'} {line}") for place, line in enumerate(lines)]
             )
         first = " ".join(lines[0].split()) if lines else ""
-        words = f" +{len(lines) - 1}" * (len(lines) > 1)
-        more = Content(" ".join(filter(None, (words, f"({self._key})" if self._key else ""))))
+        parts = (f"+{len(lines) - 1}" if len(lines) > 1 else "", f"({self._key})" if self._key else "")
+        more = Content("".join(f" {part}" for part in parts if part))
         available = max(1, self.size.width - more.cell_length - 2)
         return Content("▸ ") + Content(first).truncate(available, ellipsis=True) + more
 

@@ -18,7 +18,7 @@ class Prompt(TextArea):
         border: round $panel; background: $background;
         &:focus { border: round $secondary; }
         & .text-area--cursor-line { background: transparent; }
-        & .text-area--placeholder { color: $foreground 55%; }
+        & .text-area--placeholder { color: $quiet; }
     }
     """
     BINDINGS = [

@@ -28,7 +28,7 @@ class TopBar(Static):
     """Name, schedule, sampling."""
 
     DEFAULT_CSS = """
-    TopBar { height: 1; padding: 0 1; color: $foreground 55%; }
+    TopBar { height: 1; padding: 0 1; color: $quiet; }
     """
 
     schedule: reactive[Schedule] = reactive("sequential")

@@ -17,7 +17,7 @@ class Vitals(Static, Ending):
     """Every device's line next to the other's; what is too long is cut off."""
 
     DEFAULT_CSS = """
-    Vitals { height: 1; padding: 0 1; color: $foreground 55%; text-wrap: nowrap; text-overflow: ellipsis; }
+    Vitals { height: 1; padding: 0 1; color: $quiet; text-wrap: nowrap; text-overflow: ellipsis; }
     """
 
     def on_mount(self) -> None:

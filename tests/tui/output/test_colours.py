@@ -69,3 +69,35 @@ def test_without_colours_there_is_none() -> None:
 def test_without_colours_faint_text_is_dim() -> None:
     assert painted("none", "#374455", DARK.background).dim
     assert not painted("none", DARK.foreground, DARK.background).dim
+
+
+@pytest.mark.parametrize("chosen", [DARK, LIGHT])
+def test_with_16_quiet_text_is_less_bright_than_other_text(chosen: theme.Theme) -> None:
+    ground = Color.parse(str(chosen.background))
+    quiet = ground.blend(Color.parse(str(chosen.foreground)), 0.6).hex
+    seen = [
+        numbers(painted("16", str(colour), ground.hex, dark=chosen.dark))[0]
+        for colour in (quiet, chosen.foreground)
+    ]
+    assert seen == ([7, 15] if chosen.dark else [8, 0])
+
+
+@pytest.mark.parametrize(
+    ("colour", "ground"),
+    [(LIGHT.accent, LIGHT.background), (LIGHT.primary, LIGHT.panel), (LIGHT.success, "#d3dbe4")],
+)
+def test_with_16_nothing_on_a_light_ground_is_cyan_or_yellow_or_as_light_as_it(
+    colour: str, ground: str
+) -> None:
+    found, below = numbers(painted("16", colour, ground, dark=False))
+    assert found not in {3, 6} and (found, below) != (2, 7)
+
+
+@pytest.mark.parametrize(("ground", "above"), [("#b3261e", 15), ("#6f5500", 0)])
+def test_with_16_grey_text_is_seen_on_a_hue(ground: str, above: int) -> None:
+    assert numbers(painted("16", LIGHT.foreground, ground, dark=False))[0] == above
+
+
+def test_with_16_a_pale_green_is_green() -> None:
+    assert numbers(painted("16", "#b5d4aa", DARK.background))[0] == 10
+    assert numbers(painted("16", DARK.secondary, DARK.background))[0] == 7

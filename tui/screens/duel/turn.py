@@ -12,7 +12,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from engine.sanitize import visible
-from tui.screens.page import Dialog
+from tui.screens.page import Dialog, list_rows
 
 
 class Item(NamedTuple):
@@ -34,6 +34,7 @@ class MenuDialog(Dialog[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
+            list_rows(dialog, len(self._items))
             dialog.border_title = self._title
             dialog.border_subtitle = "Enter or the letter chooses · Esc closes"
             yield OptionList(*map(_option, self._items), compact=True)

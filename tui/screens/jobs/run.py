@@ -17,7 +17,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerError, WorkerState
 
 from engine.errors import QuantDuelError
@@ -30,6 +30,7 @@ from tui.pacer import Pacer
 from tui.screens.ask import ProfilesDialog, SaveDialog
 from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
+from tui.widgets.key_bar import KeyLine
 from tui.widgets.run_progress import RunProgress
 from tui.widgets.setup import Setup
 from tui.widgets.tick import Tick
@@ -54,7 +55,7 @@ class RunScreen(Page[None]):
         Binding("ctrl+o", "profiles", "Profiles", priority=True),
         Binding("ctrl+t", "turn_over", "Plots", priority=True),
         Binding("ctrl+s", "save", "Export", priority=True),
-        Binding("f1,question_mark", "app.help", "Help", show=False),
+        Binding("f1,question_mark", "app.help", "Help"),
     ]
 
     def __init__(self, job: Job, duel: DuelScreen) -> None:
@@ -78,7 +79,7 @@ class RunScreen(Page[None]):
             yield Plot()
             yield Plot()
         yield Static(classes="notes")
-        yield Footer(compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         self.query_one(RunProgress).end(READY, "idle")

@@ -1,0 +1,38 @@
+"""Footers: the keys stand where they stood, whatever has the focus."""
+
+from textual.widgets._footer import FooterKey
+
+from tests.tui.conftest import Stager
+from tests.tui.replay import wait_until
+from tui.screens.blind import BlindScreen
+from tui.screens.history import HistoryScreen
+from tui.widgets.prompt import Prompt
+from tui.widgets.transcript import Transcript
+
+
+def labels(play: object) -> list[str]:
+    return [key.description for key in play.app.screen.query(FooterKey)]  # type: ignore[attr-defined]
+
+
+async def test_keys_do_not_move_with_the_focus(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.pilot.press("f2")
+        await wait_until(lambda: isinstance(play.app.screen, BlindScreen) and labels(play))
+        order = ["Stop, leave", "Side", "Help", "Leaderboard", "Quit"]
+        for widget in (Prompt, Transcript, Prompt):
+            play.app.screen.query(widget).first().focus()
+            await play.pilot.pause()
+            await wait_until(lambda: labels(play) == order, str(labels(play)))
+
+
+async def test_they_stand_as_declared_and_fit(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.pilot.press("f4")
+        await wait_until(lambda: isinstance(play.app.screen, HistoryScreen) and labels(play))
+        assert labels(play)[:3] == ["Close", "Reopen", "Read"] and labels(play)[-1] == "Help"
+        assert play.app.screen.query(FooterKey).last().region.right <= 80
+        await play.pilot.press("escape", "f5")
+        await wait_until(lambda: "Earlier" in labels(play))
+        assert labels(play)[0] == "Back" and "Help" in labels(play)
