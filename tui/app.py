@@ -251,6 +251,7 @@ class QuantDuelApp(App[None]):
             yield SystemCommand("Lens", "Both models' view of every token (F3)", duel.action_lens)
             yield SystemCommand("Bench", "Speed and memory over context lengths (F5)", self.action_bench)
             yield SystemCommand("Eval", "KLD and perplexity on a text (F6)", self.action_eval)
+            yield SystemCommand("Test", "Questions with checkable answers (F11)", self.action_test)
             yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
             yield SystemCommand(
                 "Kept duels", "Find, reopen, read, rename and delete them (F4)", self.action_kept_duels
@@ -303,6 +304,12 @@ class QuantDuelApp(App[None]):
         from tui.screens.jobs.eval import EvalScreen
 
         self._show_work("eval", EvalScreen)
+
+    def action_test(self) -> None:
+        """Ask profiles questions with checkable answers."""
+        from tui.screens.jobs.test import QuestionsScreen
+
+        self._show_work("test", QuestionsScreen)
 
     def action_quantize(self) -> None:
         """Make a profile's checkpoint now."""

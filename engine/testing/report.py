@@ -70,6 +70,8 @@ class Entry(Struct, frozen=True, kw_only=True):
     kind: str
     prompt: str
     expected: str
+    choices: tuple[str, ...] = ()
+    """What was scored after the prompt, where nothing was generated."""
     answers: tuple[Answered | None, ...]
     """In the order of the rows; None where it was not asked yet."""
 
@@ -130,6 +132,7 @@ def reported(
                 kind=question.kind,
                 prompt=question.prompt,
                 expected=question.expected,
+                choices=question.continuations,
                 answers=tuple(side.answers.get(question.id) for side in sides),
             )
             for question in asked.questions

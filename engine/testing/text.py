@@ -140,7 +140,32 @@ def answer_text(entry: Entry, side: int) -> str:
         return MISSING
     error = answered.response.error
     said = f"({error.message})" if error else answered.response.text.strip()
-    return f"{'✓' if answered.verdict.right else '✗'} {_short(said)}"
+    return f"{mark(entry, side)} {_short(said)}"
+
+
+def whole_answer(entry: Entry, side: int) -> str:
+    """All that a model answered: its text, or each choice with its log-likelihood, or why there is none."""
+    answered = entry.answers[side]
+    if answered is None:
+        return "not asked yet"
+    response = answered.response
+    if response.error:
+        return f"({response.error.message})"
+    if not entry.choices:
+        return response.text
+    found = zip(entry.choices, response.log_likelihoods, strict=True)
+    return "\n".join(f"{value:9.3f} nats  {choice.strip()}" for choice, value in found)
+
+
+def letter(side: int) -> str:
+    """`A` of the first model."""
+    return chr(ord("A") + side) if side < 26 else f"#{side + 1}"
+
+
+def mark(entry: Entry, side: int) -> str:
+    """`✓` for a right answer, `✗` for a wrong one; nothing before there is one."""
+    answered = entry.answers[side]
+    return "" if answered is None else "✓" if answered.verdict.right else "✗"
 
 
 def remarks(report: Report) -> list[str]:
@@ -159,7 +184,7 @@ def _notes(row: Row, report: Report) -> Iterator[str]:
     elif not row.complete:
         yield f"not finished: {done} of {report.count} questions answered"
     if row.from_before:
-        yield f"{row.from_before} answers are kept ones of an earlier run; --again asks everything"
+        yield f"{row.from_before} answers are kept ones of an earlier run"
     if row.other_input:
         yield f"{row.other_input} questions were read as other tokens than A's: tokenizer or prompt differ"
     if row.cut:

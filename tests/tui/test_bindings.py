@@ -27,6 +27,7 @@ from engine.recordings.recording import shipped
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench
 from tests.tui.replay import RECORDINGS, Stage, wait_until
+from tests.unit.engine.testing.samples import finished
 from tests.unit.engine.votes.samples import turn
 from tui.app import QuantDuelApp
 from tui.duel import bridge
@@ -43,6 +44,7 @@ from tui.screens.history import HistoryScreen
 from tui.screens.jobs.bench import BenchScreen
 from tui.screens.jobs.eval import EvalScreen
 from tui.screens.jobs.quantize import QuantizeScreen
+from tui.screens.jobs.test import QuestionsScreen
 from tui.screens.leaderboard import LeaderboardScreen
 from tui.screens.lens import LensScreen
 from tui.screens.page import Page
@@ -158,6 +160,11 @@ ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are presse
         "run": own("_work"),
     },
     "kept": {"earlier": EarlierDialog},
+    "questions": {
+        "turn-over": own("classes"),
+        "flips": lambda play: play.app.screen.query_one("#questions", FigureTable).row_count,
+        "other": own("_side"),
+    },
     "earlier": {"compare": CLOSES, "dismiss": CLOSES},
     "profiles": {
         "move-1": marked,
@@ -207,6 +214,7 @@ ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are presse
         "eval": EvalScreen,
         "leaderboard": LeaderboardScreen,
         "quantize": QuantizeScreen,
+        "test": QuestionsScreen,
         "turn": MenuDialog,
         "history": lambda play: play.duel.bridge.duel.history,
         "view": own("_view"),
@@ -330,6 +338,15 @@ async def to_bench(play: Stage, folder: Path) -> None:
     screen.query_one(FigureTable).focus()
 
 
+async def to_questions(play: Stage, folder: Path) -> None:
+    await play.pilot.press("f11")
+    await shown(play, QuestionsScreen, "SideBySide")
+    screen = play.app.screen
+    assert isinstance(screen, QuestionsScreen)
+    screen.job.work = finished(folder, "rrww", "rwrw", "wwww")
+    screen.show_results()
+
+
 def from_bench(key: str, kind: type[Screen[Any]], ready: str) -> Lead:
     async def lead(play: Stage, folder: Path) -> None:
         await to_bench(play, folder)
@@ -387,6 +404,7 @@ LEADS: dict[str, Lead] = {  # to an area, or to where one binding of it has some
     "title": to_title,
     "run": to_bench,
     "kept": to_bench,
+    "questions": to_questions,
     "earlier": from_bench("f4", EarlierDialog, "OptionList"),
     "profiles": from_bench("ctrl+o", ProfilesDialog, "OptionList"),
     "welcome": to_welcome,

@@ -29,6 +29,7 @@ KEYS = [
     _key("f8", "app.quantize", "Make", "make a profile's checkpoint now"),
     _key("f9", "turn", "Turn", "again, with a new seed, on from a cut, another prompt, one side"),
     _key("f10", "history", "Past", "before a prompt: own answers, A's on both, or none", first=True),
+    _key("f11", "app.test", "Test", "questions with checkable answers: who is right?"),
     _key("f12", "view", "View", "Markdown, thoughts and notes, raw text, word against word"),
     _key("ctrl+d", "app.quit", "Quit", "end both workers and leave"),
 ]

@@ -13,6 +13,7 @@ from engine.units import MISSING
 
 FREE = frozenset({"remarks"})  # the last column: nothing comes after it
 PLAIN = {"remarks": "$text-warning", "log scale": "$accent"}
+MARKS = {"✓": "$success", "✗": "$error", MISSING: "$quiet"}
 
 
 class FigureTable(DataTable[Text]):
@@ -67,7 +68,7 @@ class FigureTable(DataTable[Text]):
 
     def _style(self, name: str, text: str, row: Row, colours: Mapping[str, str]) -> Style:
         colour = PLAIN | {"profile": colours.get(str(row.get("profile")), "$foreground")}
-        variable = colour.get(name, "$quiet" if text == MISSING else "$foreground")
+        variable = colour.get(name, MARKS.get(text, "$foreground"))
         return Style(color=_colour(self.app.theme_variables, variable).rich_color)
 
 

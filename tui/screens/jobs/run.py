@@ -76,10 +76,14 @@ class RunScreen(Page[None]):
         yield Static(classes="facts")
         yield FigureTable()
         with Horizontal(classes="plots"):
-            yield Plot()
-            yield Plot()
+            yield from self.details()
         yield Static(classes="notes")
         yield KeyLine()
+
+    def details(self) -> ComposeResult:
+        """What stands below the table, or in its place where there is no space for both."""
+        yield Plot()
+        yield Plot()
 
     def on_mount(self) -> None:
         self.query_one(RunProgress).end(READY, "idle")

@@ -1,12 +1,16 @@
 """Answers made up by hand: three models, ten questions."""
 
+from pathlib import Path
+
 from engine.config import profile
 from engine.jobs.profiles import distinct
 from engine.protocol import Failed
 from engine.testing.checks import Verdict
 from engine.testing.items import Item
+from engine.testing.kept import Kept
 from engine.testing.questions import Answered, Questions, Response, of_items
 from engine.testing.report import Report, reported
+from engine.testing.run import Exam
 from engine.testing.settings import Settings
 from engine.testing.side import Side
 
@@ -28,6 +32,15 @@ def answers(outcomes: str) -> dict[str, Answered]:
         )
         for n, each in enumerate(outcomes)
     }
+
+
+def finished(folder: Path, *outcomes: str) -> Exam:
+    """A test of these models that is over."""
+    profiles = distinct([profile.find("random-tiny-bf16")] * len(outcomes))
+    exam = Exam(Settings(profiles=profiles), questions(), kept=Kept(folder / "tested.sqlite3"))
+    for side, given in zip(exam.sides, outcomes, strict=True):
+        side.answers = answers(given)
+    return exam
 
 
 def report(*outcomes: str, failed: Failed | None = None) -> Report:

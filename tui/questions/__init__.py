@@ -1,0 +1,1 @@
+"""A test's questions, one by one: both answers side by side."""
