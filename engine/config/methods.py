@@ -11,6 +11,7 @@ from engine.config.texts import Calibration
 
 BITSANDBYTES_BLOCK = 64  # weights that share one absmax value
 DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
+DEFAULT_BACKEND = "gptqmodel"
 USUAL_GROUP_SIZE = 128  # of published GPTQ and AWQ checkpoints
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
@@ -138,10 +139,12 @@ class Gptq(_Grouped, frozen=True, tag="gptq"):
     damp_percent: Annotated[float, Meta(gt=0, lt=1)] = 0.05
     """Share of the Hessian's mean diagonal that is added to its diagonal."""
     calibration: Calibration = Calibration()
+    backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
+    """Whose code quantizes and runs it; `auto-gptq`'s, the original, has an environment of its own."""
 
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `gptq4`."""
-        return self._label("gptq", self.bits) + ("-act" if self.desc_act else "")
+        return self._label("gptq", self.bits) + ("-act" if self.desc_act else "") + _original(self.backend)
 
     def bits_per_weight(self, dtype_bits: int = 16) -> float:
         """Bits stored per weight of a linear layer, scales and zero points included."""
@@ -157,10 +160,18 @@ class Awq(_Grouped, frozen=True, tag="awq"):
     version: Literal["GEMM"] = "GEMM"
     """The layout of the packed weights."""
     calibration: Calibration = Calibration()
+    backend: Literal["gptqmodel", "autoawq"] = "gptqmodel"
+    """Whose code quantizes and runs it; `autoawq`'s, the original, has an environment of its own."""
+
+    def __post_init__(self) -> None:
+        if self.backend == "autoawq" and not self.zero_point:
+            raise ValueError("zero_point: autoawq packs nothing without zero points")
+        if self.backend == "autoawq" and self.group_size == -1:
+            raise ValueError("group_size: autoawq packs no whole rows; choose 128, 64 or 32")
 
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `awq4`."""
-        return self._label("awq", self.bits)
+        return self._label("awq", self.bits) + _original(self.backend)
 
     def bits_per_weight(self, dtype_bits: int = 16) -> float:
         """Bits stored per weight of a linear layer, scales and zero points included."""
@@ -171,6 +182,17 @@ Checkpointed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own
 Savable = Checkpointed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
 Method = Full | BitsAndBytes | Checkpointed | Gguf | Stored
 METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Rtn, Gptq, Awq, Gguf, Stored)
+
+
+def original(method: Method) -> str:
+    """The original package that does a method's work, in an environment of that name; empty for none."""
+    backend = method.backend if isinstance(method, Gptq | Awq) else DEFAULT_BACKEND
+    return "" if backend == DEFAULT_BACKEND else backend
+
+
+def _original(backend: str) -> str:
+    """What a badge says of it."""
+    return "" if backend == DEFAULT_BACKEND else "-original"
 
 
 def tag(method: Method) -> str:

@@ -6,7 +6,7 @@ Plain data. Knows neither folders nor the wire.
 import msgspec
 from msgspec import Struct
 
-from engine.config.methods import Method
+from engine.config.methods import Method, original
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -25,7 +25,10 @@ class Recipe(Struct, frozen=True, kw_only=True):
         """A short name for the recipe: 16 hex digits of its SHA-256."""
         import hashlib  # OpenSSL, which the first picture does without
 
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+        content = msgspec.to_builtins(self)
+        if not original(self.method):  # a recipe had this name before there were others
+            content["method"].pop("backend", None)
+        return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 
 class Check(Struct, frozen=True, kw_only=True):

@@ -7,12 +7,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, Method
+from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, Method, original
 from engine.errors import LoadError
 
 ALWAYS = ("torch", "transformers", "accelerate", "safetensors")
 NAMES = {"gptqmodel": "GPTQModel", "compressed_tensors": "compressed-tensors"}  # where it is not the module's
 EXTRAS = {"gptqmodel": "gptq", "compressed_tensors": "gptq"}  # where it is not `local`
+
+ORIGINALS = ("autoawq", "auto-gptq")  # each in an environment of its name
 
 
 def library(method: Method) -> str:
@@ -23,7 +25,7 @@ def library(method: Method) -> str:
         case Gguf():
             return "gguf"
         case _ if isinstance(method, Checkpointed):
-            return "gptqmodel"
+            return original(method) or "gptqmodel"
         case _:
             return "transformers"
 
@@ -35,6 +37,9 @@ def missing(library: str) -> LoadError | None:
 
 def absent(package: str) -> LoadError:
     """What to say where a package is missing."""
+    if package in ORIGINALS:
+        hint = f"`quantduel env create {package}` makes an environment that has it"
+        return LoadError(f"needs {package}, which this Python does not have", hint)
     extra = EXTRAS.get(package, "local")
     return LoadError(f"needs {NAMES.get(package, package)}, which is not installed", install_command(extra))
 

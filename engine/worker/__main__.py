@@ -7,7 +7,7 @@ import gc
 import os
 
 from engine.protocol import Started
-from engine.worker import environment
+from engine.worker import environment, older
 from engine.worker.wire import Wire, follow_parent
 
 
@@ -17,6 +17,7 @@ def main() -> None:
     wire = Wire()
     wire.emit(Started(pid=os.getpid()))
     environment.set_environment()
+    older.adapt()
     gc.disable()  # what is imported stays: looking through it for garbage takes a fifth of the start
     from engine.worker.serve import serve
 

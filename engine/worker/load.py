@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.config.methods import BitsAndBytes, Checkpointed, Stored
+from engine.config.methods import BitsAndBytes, Checkpointed, Stored, original
 from engine.config.profile import Profile
 from engine.errors import LoadError
 from engine.machine import packages
@@ -113,7 +113,8 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     readable.require_kind(checkpoint.config, checkpoint.name)
     placement = made_for or place(profile.model, checkpoint.dtype)
     readable.require_dtype(placement.dtype, checkpoint.name)
-    kernels.prepare(checkpoint, placement, report)
+    if not original(profile.quantization):
+        kernels.prepare(checkpoint, placement, report)
     tokenizer = checkpoint.tokenizer()
     # On a GPU the copy's buffers would take the model's memory, and count in its figures.
     on_gpu = placement.device.type == "cuda"

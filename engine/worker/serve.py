@@ -13,7 +13,7 @@ import torch
 from msgspec.structs import replace
 from transformers import DynamicCache
 
-from engine.config.methods import Checkpointed
+from engine.config.methods import Checkpointed, original
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
 from engine.machine.energy import Meter, meter
 from engine.protocol import (
@@ -106,7 +106,7 @@ def _limit_memory(command: Load) -> None:
     _require_host(command)
     method = command.profile.quantization
     methods.loader(method)
-    if isinstance(method, Checkpointed):
+    if isinstance(method, Checkpointed) and not original(method):
         from engine.worker.methods import gptqmodel_api
 
         gptqmodel_api.package()

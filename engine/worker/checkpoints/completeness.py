@@ -8,6 +8,7 @@ class ignores. Where accelerate reads, which reports nothing, the files' names a
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -44,18 +45,22 @@ def required(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def required_of_accelerate(name: str, folder: Path) -> Iterator[None]:
-    """The same within accelerate's loader, which leaves missing tensors uninitialized and reports nothing."""
+def required_of_accelerate(name: str, folder: Path, where: ModuleType | None = None) -> Iterator[None]:
+    """The same within accelerate's loader, which leaves missing tensors uninitialized and reports nothing.
+
+    `where` is the module that the caller has the loader from: accelerate itself, unless it is said.
+    """
     import accelerate
 
-    original = accelerate.load_checkpoint_in_model
+    where = where or accelerate
+    original = where.load_checkpoint_in_model
 
     def judged(model: PreTrainedModel, *args: Any, **options: Any) -> None:
         shapes = {key: stored.shape for key, stored in stored_tensors.tensors(folder).items()}
         require(name, model, _compared(model, shapes))
         original(model, *args, **options)
 
-    with replaced(accelerate, "load_checkpoint_in_model", judged):
+    with replaced(where, "load_checkpoint_in_model", judged):
         yield
 
 

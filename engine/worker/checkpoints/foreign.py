@@ -14,9 +14,11 @@ from engine.checkpoints import views
 from engine.config.layouts import PACKED, plain
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
+from engine.worker import older
 from engine.worker.checkpoints import stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.settings_files import Settings, settings
+from engine.worker.older.settings import older_config, older_tokenizer
 
 OWN_FILES = {
     "gptq": "quantize_config.json",
@@ -28,6 +30,7 @@ UNPACKED = (
 )
 UNUSED = "the folder also has an adapter (adapter_config.json): it is not applied"
 ADAPTER, WEIGHTS_KEY = "adapter_config.json", "transformers_weights"
+TOKENIZER = "tokenizer_config.json"
 
 
 @contextmanager
@@ -47,8 +50,8 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     fixed = _fixed(stored, checkpoint.name)
     renamed = _renamed_weights(checkpoint.path)
     index = _bare_index(checkpoint.path)
-    same = fixed == config.get("quantization_config") and WEIGHTS_KEY not in config
-    if same and not renamed and not index and not _misleads(checkpoint.path):
+    written = _written(checkpoint.path, config, fixed)
+    if not written and not renamed and not index and not _misleads(checkpoint.path):
         yield checkpoint
         return
     with views.new() as view:
@@ -56,7 +59,9 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
         if index:
             (view / INDEX).unlink()
             (view / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map(index)}))
-        _write(view, config, fixed)
+        for name, content in {"config.json": config, **written}.items():
+            (view / name).unlink(missing_ok=True)
+            (view / name).write_text(json.dumps(content))
         yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, fixed)))
 
 
@@ -141,7 +146,12 @@ def _link(folder: Path, view: Path, renamed: dict[str, str]) -> None:
             (view / renamed.get(file.name, file.name)).symlink_to(file.absolute())
 
 
-def _write(view: Path, config: Settings, fixed: Settings | None) -> None:
+def _written(folder: Path, config: Settings, fixed: Settings | None) -> dict[str, Settings]:
+    """The files that have to say something else than in the folder, by name."""
     whole = config | ({"quantization_config": fixed} if fixed else {})
     whole.pop(WEIGHTS_KEY, None)
-    (view / "config.json").write_text(json.dumps(whole))
+    found = {"config.json": (config, older_config(whole) if older.is_older() else whole)}
+    if older.is_older() and (folder / TOKENIZER).is_file():
+        said = settings(folder / TOKENIZER)
+        found[TOKENIZER] = said, older_tokenizer(said)
+    return {name: now for name, (before, now) in found.items() if now != before}

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 
 from transformers import PreTrainedModel
 
-from engine.config.methods import Method, tag
+from engine.config.methods import Method, original, tag
 from engine.protocol import Stage
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
@@ -23,6 +23,11 @@ MODULES = {
     "awq": "engine.worker.methods.gptqmodel_api",
 }
 
+ORIGINALS = {
+    "autoawq": "engine.worker.methods.autoawq",
+    "auto-gptq": "engine.worker.methods.autogptq",
+}  # by the package
+
 
 class Loader(Protocol):
     """What a method's module offers."""
@@ -35,4 +40,4 @@ class Loader(Protocol):
 
 def loader(method: Method) -> Loader:
     """The module that loads this method."""
-    return cast(Loader, import_module(MODULES[tag(method)]))
+    return cast(Loader, import_module(ORIGINALS.get(original(method)) or MODULES[tag(method)]))

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from engine.checkpoints import store
-from engine.config.methods import Awq, BitsAndBytes, Gptq, Savable
+from engine.config.methods import Awq, BitsAndBytes, Gptq, Savable, original
 from engine.config.profile import Profile
 from engine.config.record import Check, Recipe, Record
 from engine.protocol import Staged, Step
@@ -25,7 +25,13 @@ from engine.worker.methods import gptqmodel_api, kernels
 from engine.worker.progress import Progress, Report
 from engine.worker.quantize import calibrate, folders, heldout
 from engine.worker.quantize.progress import peak_bytes
-from engine.worker.quantize.quantizers import BitsAndBytesQuantizer, GptqModelQuantizer, Quantizer
+from engine.worker.quantize.quantizers import (
+    AutoAwqQuantizer,
+    AutoGptqQuantizer,
+    BitsAndBytesQuantizer,
+    GptqModelQuantizer,
+    Quantizer,
+)
 from engine.worker.texts import sets
 
 SPARE_BYTES = 64 << 20  # of disk space besides the weights: configs, tokenizer, logs
@@ -94,6 +100,10 @@ class CheckpointBuild:
         if isinstance(self._method, BitsAndBytes):
             return BitsAndBytesQuantizer(self._method, self._placement)
         token_ids = samples.token_ids if samples else []
+        if isinstance(self._method, Awq) and original(self._method):
+            return AutoAwqQuantizer(self._method, token_ids, self._placement)
+        if isinstance(self._method, Gptq) and original(self._method):
+            return AutoGptqQuantizer(self._method, token_ids, self._placement)
         return GptqModelQuantizer(self._method, token_ids, self._placement)
 
     def _verdict(
@@ -102,7 +112,8 @@ class CheckpointBuild:
         """The perplexities, and what is not quantized; LoadError where what was written is broken."""
         report(Staged(stage="read", step="load result"))
         made = Checkpoint(self._source.name, folder, "folder", self._source.trust_remote_code)
-        kernels.prepare(made, self._placement, report)
+        if not original(self._method):
+            kernels.prepare(made, self._placement, report)
         model = quantizer.load(made)
         unquantized = gptqmodel_api.unquantized(model)
         after = self._perplexity(report)(model, self._placement.device, "measure result")

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
 from engine.checkpoints import export, store
-from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq, Savable, tag
+from engine.config.methods import Awq, Checkpointed, Gptq, Savable, tag
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
@@ -21,7 +21,7 @@ from engine.machine import packages
 from engine.protocol import Quantize, Quantized
 from engine.session.schedule import physical_cores
 from engine.worker import failures, progress
-from engine.worker.checkpoints import readable, stored_tensors
+from engine.worker.checkpoints import foreign, readable, stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
 from engine.worker.checkpoints.identity import early, identity
@@ -106,10 +106,11 @@ def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:
             return made
         with store.building(recipe, progress.waiting(wanted.report), force=force) as build:
             if build is not None:
-                work = builder.CheckpointBuild(
-                    wanted.profile, method, source, wanted.placement, wanted.widths
-                )
-                record = work.into(build, recipe, wanted.report)
+                with foreign.readable(source) as view:
+                    work = builder.CheckpointBuild(
+                        wanted.profile, method, view, wanted.placement, wanted.widths
+                    )
+                    record = work.into(build, recipe, wanted.report)
                 return StoredCheckpoint(build.publish(record), record, cached=False)
 
 
@@ -168,7 +169,7 @@ class _Wanted:
     def _recipe(self) -> Recipe:
         method = self.profile.quantization
         calibration = method.calibration if isinstance(method, Gptq | Awq) else None
-        quantizer = "bitsandbytes" if isinstance(method, BitsAndBytes) else "gptqmodel"
+        quantizer = packages.library(method)
         return Recipe(
             model="",
             dtype=str(self.placement.dtype).removeprefix("torch."),

@@ -14,16 +14,16 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from engine.config.methods import BitsAndBytes, Checkpointed
+from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq
 from engine.config.record import ModuleError
 from engine.protocol import Staged, Step
 from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
-from engine.worker.methods import bitsandbytes, gptqmodel_api
+from engine.worker.methods import autoawq, autogptq, bitsandbytes, gptqmodel_api
 from engine.worker.progress import Report
-from engine.worker.quantize import gptqmodel_run, group_size
+from engine.worker.quantize import autoawq_run, autogptq_run, gptqmodel_run, group_size
 from engine.worker.quantize.progress import LayerProgress
 
 Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
@@ -75,6 +75,57 @@ class GptqModelQuantizer:
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
         return gptqmodel_api.load_quantized(made, self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoAwqQuantizer:
+    """AWQ by AutoAWQ, the original code."""
+
+    method: Awq
+    samples: list[list[int]]
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """Layer by layer; the model stays on the CPU, the current layer is on the device."""
+        work = autoawq_run.source(source, self.placement)
+        notes = completeness.notes(work.model)
+        before = _where_it_fits(work.model, self.placement.device, perplexity)
+        with LayerProgress(report, group_size.layers(source.config), self.placement.device) as progress:
+            autoawq_run.quantize(work, self.method, self.samples, progress)
+        report(Staged(stage="quantize", step="write checkpoint"))
+        autoawq_run.save(work, into)
+        return QuantizeResult(before, progress.seconds, notes=notes)
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """With AutoAWQ too."""
+        return autoawq.load(self.method, made, self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoGptqQuantizer:
+    """GPTQ by AutoGPTQ, the original code."""
+
+    method: Gptq
+    samples: list[list[int]]
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """Layer by layer; the model stays on the CPU, the current layer is on the device."""
+        work, layers = (
+            autogptq_run.source(source, self.method, self.placement),
+            group_size.layers(source.config),
+        )
+        notes = completeness.notes(work.model)
+        before = _where_it_fits(work.model, self.placement.device, perplexity)
+        with LayerProgress(report, layers, self.placement.device) as progress:
+            autogptq_run.quantize(work, self.samples, self.placement, progress, layers)
+        report(Staged(stage="quantize", step="write checkpoint"))
+        autogptq_run.save(work, into)
+        return QuantizeResult(before, progress.seconds, notes=notes)
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """With AutoGPTQ too."""
+        return autogptq.load(self.method, made, self.placement)
 
 
 @dataclass(frozen=True, slots=True)

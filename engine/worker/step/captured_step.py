@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from engine.worker import older
 from engine.worker.step import capturable, cuda_graph, native
 from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache, GrowingLayer
@@ -38,7 +39,7 @@ def obstacle(model: PreTrainedModel) -> str:
     if model.device.type not in CAPTURING:
         return ""
     if model not in _obstacles:
-        _obstacles[model] = capturable.obstacle(model)
+        _obstacles[model] = older.OLDER if older.is_older() else capturable.obstacle(model)
     return _obstacles[model]
 
 

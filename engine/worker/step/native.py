@@ -18,12 +18,13 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
 from engine.config import runtime
+from engine.worker import older
 from engine.worker.step import llama
 from engine.worker.step.linear import side_by_side
 
 _steps: WeakKeyDictionary[PreTrainedModel, "NativeStep | None"] = WeakKeyDictionary()
 
-ARCHITECTURES = tuple(getattr(transformers, name) for name in runtime.NATIVE.values())
+ARCHITECTURES = tuple(getattr(transformers, name) for name in runtime.NATIVE.values() if not older.is_older())
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)  # norms are computed in float32
 
 Linear = Callable[[Tensor], Tensor]
