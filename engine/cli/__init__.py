@@ -41,6 +41,7 @@ COMMANDS = {
     "leaderboard": "Rank profiles by your blind votes.",
     "quantize": "Quantize a profile's model and keep the checkpoint.",
     "store": "List, show and remove quantized checkpoints.",
+    "env": "Make, check and remove environments for the original packages.",
     "history": "List, show, export and delete past duels.",
     "profiles": "List, show and check profiles.",
     "config": "Show or edit your settings file.",

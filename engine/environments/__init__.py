@@ -1,0 +1,1 @@
+"""Environments made of pinned lists: built as a job, checked, removed."""
