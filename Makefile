@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test unit faults check architectures gpu-dry-run install quantizers clean
+.PHONY: play test unit faults test-environments check architectures gpu-dry-run install quantizers clean
 
 play: $(VENV)/.play
 	@echo 'The demo model comes as a 4-bit file (Q4_1): its bf16 is unpacked from that, and losses are counted from there.'
@@ -19,6 +19,14 @@ unit: $(VENV)/.unit
 # The real command on damaged files and strange inputs: minutes, so not part of `make test`.
 faults: $(VENV)/.test
 	$(BIN)/pytest -m faults -n 2 tests/faults
+
+# The original code of AWQ and GPTQ, in environments that are made first, with all their packages: minutes.
+TEST_HOME = $${QUANTDUEL_TEST_HOME:-$$HOME/.cache/quantduel-test}
+
+test-environments: $(VENV)/.test
+	QUANTDUEL_HOME=$(TEST_HOME) $(BIN)/quantduel env create autoawq
+	QUANTDUEL_HOME=$(TEST_HOME) $(BIN)/quantduel env create auto-gptq
+	$(BIN)/pytest -m environments tests/environments
 
 check: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -19,6 +19,8 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 
 from engine import input_files, paths
+from engine.config import environments
+from engine.config.methods import original
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import FileError, InputError
@@ -158,7 +160,10 @@ def entry(name: str) -> Entry:
 
 def is_current(found: Entry) -> bool:
     """Whether the installed packages are those that made it: others never look for it."""
-    return all(_version(name) == version for name, version in found.record.recipe.versions.items())
+    recipe = found.record.recipe
+    package = original(recipe.method)
+    version = environments.environment(package).version if package else _version
+    return all(version(name) == made for name, made in recipe.versions.items())
 
 
 def remove(found: Entry) -> None:

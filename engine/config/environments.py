@@ -1,4 +1,4 @@
-"""Environments: Pythons with other libraries than QuantDuel's own, by name: which are shipped, which are there.
+"""Environments, Pythons with other libraries than QuantDuel's own: which are shipped, and which are there.
 
 Owns the pinned lists and the mark of an environment that is whole. Builds nothing (`engine/environments`).
 """
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from engine import input_files, paths
 from engine.config.faults import nearest
-from engine.errors import FileError, InputError
+from engine.errors import FileError, InputError, LoadError
 
 LISTS = Path(__file__).with_name("pinned")
 MARK = "quantduel.json"
@@ -105,9 +105,9 @@ class Environment:
         return [str(place) for place in sorted(self.folder.glob("lib/python3*/site-packages"))]
 
     def version(self, package: str) -> str:
-        """Of an installed package, without what a build adds to it (`2.13.0+cpu`); empty for none."""
+        """Of an installed package, such as `2.13.0+cpu`; empty for none."""
         found = metadata.Distribution.discover(name=package, path=self.site_packages)
-        return next((each.version.partition("+")[0] for each in found), "")
+        return next((each.version for each in found), "")
 
 
 def pinned(name: str) -> Pinned:
@@ -121,6 +121,17 @@ def pinned(name: str) -> Pinned:
 def environment(name: str) -> Environment:
     """The environment of that name, whether it is there or not."""
     return Environment(name, paths.environments() / name)
+
+
+def missing(name: str) -> LoadError | None:
+    """What to say where no worker can run in the environment of that name; None where one can."""
+    found = environment(name)
+    if found.is_usable:
+        return None
+    hint = f"quantduel env create {name} makes it"
+    if found.folder.exists():
+        return LoadError(f"the environment {name} is not whole", hint)
+    return LoadError(f"there is no environment named {name} here", hint)
 
 
 def here() -> list[Environment]:
@@ -141,5 +152,6 @@ def wrong(found: Environment) -> list[str]:
 
 def _differences(found: Environment, wanted: Iterable[tuple[str, str]]) -> Iterable[str]:
     for package, version in wanted:
-        if (installed := found.version(package)) != version:
+        installed = found.version(package)
+        if installed.partition("+")[0] != version:  # a build adds to it
             yield f"{package} is {installed or 'not installed'}, pinned is {version}"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
-from engine.config.methods import Awq, Gguf, Gptq, Method, Stored
+from engine.config.methods import Awq, Gguf, Gptq, Method, Stored, original
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Source, parse_source
 from engine.config.worker_place import Worker
 from engine.errors import FileError, InputError, ProfileError
@@ -107,6 +107,12 @@ class Profile(_Section, frozen=True, kw_only=True):
     def place(self) -> tuple[str, str]:
         """Equal for two profiles whose models share a device, as far as their words tell."""
         return self.worker.launch or "", self.model.device
+
+    @property
+    def runs_in(self) -> Worker:
+        """Where its worker runs: as it says, or else in the environment that its method's code needs."""
+        package = original(self.quantization)
+        return Worker(environment=package) if package and self.worker.is_own else self.worker
 
     @property
     def label(self) -> str:

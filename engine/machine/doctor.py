@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine import paths
+from engine.config import environments
+from engine.config.environments import Environment
 from engine.machine import hardware
 from engine.machine.hardware import Hardware
 from engine.machine.packages import install_command
@@ -56,6 +58,7 @@ def diagnose() -> Diagnosis:
         *_devices(machine),
         *_space(machine),
         *_models(),
+        *_environments(),
         *_terminal(),
     )
     can_run = all(check.state != "missing" for check in checks)
@@ -176,6 +179,27 @@ def _models() -> Iterator[Check]:
         yield Check("models", "hub token", "ok", "found")
     else:
         yield Check("models", "hub token", "note", "none: gated models cannot be fetched", "hf auth login")
+
+
+def _environments() -> Iterator[Check]:
+    """Of every shipped list whose environment is there, and of those that are not in one line."""
+    there = [found for found in environments.here() if found.name in environments.SHIPPED]
+    for found in there:
+        yield _environment(found)
+    absent = sorted(environments.SHIPPED.keys() - {found.name for found in there})
+    if absent:
+        detail = f"not made: {', '.join(absent)}, for the original code of AWQ and GPTQ"
+        yield Check("environments", "original code", "note", detail, f"quantduel env create {absent[0]}")
+
+
+def _environment(found: Environment) -> Check:
+    versions = ", ".join(f"{package} {found.version(package)}" for package in ("torch", "transformers"))
+    again = f"quantduel env create --force {found.name}"
+    if not found.is_usable:
+        return Check("environments", found.name, "note", "not whole", again)
+    if differences := environments.wrong(found):
+        return Check("environments", found.name, "note", differences[0], again)
+    return Check("environments", found.name, "ok", versions)
 
 
 def _hub() -> Check:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from engine.checkpoints import store
+from engine.config import environments
 from engine.config import profile as profiles
 from engine.config.methods import BitsAndBytes, Full, Method, Savable, Stored
 from engine.config.profile import Profile
@@ -43,12 +44,20 @@ def planned(
     with explained(profile.model.source):
         shape = find.of(profile, ask_hub=ask_hub)
         found = plan(profile, shape, machine, _with_store(profile, wish))
-    if profile.worker.is_own and (lacking := packages.missing(peaks.package(profile.quantization, shape))):
+    if lacking := _lacking(profile, shape):
         found = replace(found, missing_package=str(lacking), notes=(*found.notes, str(lacking)))
     if found.verdict != "does not fit":
         return found
     would_fit = (*_shorter(profile, found, shape, wish, machine), *siblings(profile, wish, machine))
     return replace(found, notes=(*found.notes, largest_text(found)), would_fit=would_fit)
+
+
+def _lacking(profile: Profile, shape: ModelShape) -> LoadError | None:
+    """Which package, or which environment, is missing here for a load."""
+    place = profile.runs_in
+    if place.environment is not None:
+        return environments.missing(place.environment)
+    return packages.missing(peaks.package(profile.quantization, shape)) if place.is_own else None
 
 
 def _plan(profile: Profile, wish: Wish, machine: Hardware) -> Plan:

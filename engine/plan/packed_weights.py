@@ -32,7 +32,8 @@ class Matrix:
 
 def packed(matrices: list[Matrix], layout: Layout, target: Target) -> list[Term]:
     """GPTQ's and AWQ's weights, as the kernel that will be chosen holds them; on a GPU as in the file."""
-    kernel = on_cpu(layout, target.dtype).backend if target.on_cpu else "file"
+    by_kernel = target.on_cpu and not target.is_original
+    kernel = on_cpu(layout, target.dtype).backend if by_kernel else "file"
     held = _HELD.get(kernel.partition("_torch")[2], _as_in_file)
     return held(matrices, layout, kernel, target)
 

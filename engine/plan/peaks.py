@@ -7,7 +7,7 @@ kernel can take them back, but they are in every figure of the resident set.
 from typing import Literal
 
 from engine.config import runtime as rules
-from engine.config.methods import BitsAndBytes, Checkpointed, Method
+from engine.config.methods import BitsAndBytes, Checkpointed, Method, original
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.plan.weights import quantized
@@ -21,6 +21,8 @@ PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of this many tok
 
 def package(method: Method, shape: ModelShape) -> str:
     """The library that a load of this method imports besides torch and transformers."""
+    if package := original(method):
+        return package
     if isinstance(method, Checkpointed) or (shape.packing and shape.packing.layout):
         return "gptqmodel"
     is_bitsandbytes = isinstance(method, BitsAndBytes) or (

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from engine.config import runtime
+from engine.config.environments import SHIPPED
+from engine.config.methods import original
 from engine.config.profile import Profile
 from engine.machine.hardware import Hardware
 from engine.plan import device_memory, graphs, peaks, running, step
@@ -66,6 +68,10 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
 
 def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> Target:
     dtype, flags, method = _dtype(profile, shape, machine, device), machine.host.flags, profile.quantization
+    if original(method):
+        return Target(device, dtype, flags, held="other", is_original=True)
+    if profile.runs_in.environment in SHIPPED:  # with transformers 4, which none of our steps are made for
+        return Target(device, dtype, flags, held=step.held(shape, method, dtype))
     return Target(
         device,
         dtype,

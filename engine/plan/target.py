@@ -18,6 +18,8 @@ class Target:
     """What decodes."""
     held: Linear = "plain"
     """How a CPU holds the linear layers."""
+    is_original: bool = False
+    """Whether AutoAWQ or AutoGPTQ runs it, which hold packed weights as the file does."""
 
     @property
     def element_bytes(self) -> int:

@@ -259,7 +259,7 @@ class Session:
 
     def _lacking(self) -> Failed | None:
         """Why no worker could load this here: a package of its method, or its Python, is missing."""
-        worker = self.profile.worker
+        worker = self.profile.runs_in
         if not worker.is_own:
             return launch.lacking(worker)
         absent = packages.missing(packages.library(self.profile.quantization))
@@ -271,9 +271,9 @@ class Session:
         self._oom_kills = oom_kill.count()
         try:
             settings = await asyncio.to_thread(launch.settings, self.profile)
-            command, place = launch.command(self.profile.worker), self.profile.worker
+            place = self.profile.runs_in
             kind = LaunchedWorker if place.is_elsewhere else WorkerProcess
-            self._worker = await kind.started(self.profile.name, settings, command)
+            self._worker = await kind.started(self.profile.name, settings, launch.command(place))
         except OSError as error:
             self._lost = launch.not_started(self.profile.worker, error)
             return

@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from engine.config import environments
 from engine.config import profile as profiles
 from engine.config.profile import Profile
 from engine.errors import QuantDuelError
@@ -56,7 +57,7 @@ from engine.protocol import (
     encode,
     kept_row_bytes,
 )
-from engine.session import keep_alive, pieces
+from engine.session import keep_alive, launch, pieces
 from engine.session.last_words import last_words
 from engine.session.pieces import Inbox
 from engine.session.shared_file import SharedFile
@@ -197,11 +198,13 @@ class FarEnd:
     async def _start(self, found: Profile) -> None:
         if self._worker is not None:
             return
-        if absent := packages.missing(packages.library(found.quantization)):
+        place = found.runs_in
+        lacking = environments.missing(place.environment) if place.environment else None
+        if absent := lacking or (place.is_own and packages.missing(packages.library(found.quantization))):
             raise absent
         settings = await asyncio.to_thread(nvidia.environment, found.model.device)
         oom_kills = oom_kill.count()
-        self._worker = await WorkerProcess.started(found.name or "worker", settings)
+        self._worker = await WorkerProcess.started(found.name or "worker", settings, launch.command(place))
         self._pump = asyncio.create_task(self._pass_back(self._worker, oom_kills))
 
     async def _pass_back(self, worker: WorkerProcess, oom_kills: int | None) -> None:

@@ -6,6 +6,7 @@ Knows where environments are; starts nothing.
 from pathlib import Path
 
 from engine import paths
+from engine.config import environments
 from engine.config.profile import Profile
 from engine.config.worker_place import Worker
 from engine.machine import nvidia
@@ -29,15 +30,13 @@ def settings(profile: Profile) -> dict[str, str]:
 
 def lacking(worker: Worker) -> Failed | None:
     """Why no worker can be started there, as far as this machine knows."""
+    if worker.environment is not None:
+        absent = environments.missing(worker.environment)
+        return Failed(kind="not_loaded", message=absent.message, hint=absent.hint) if absent else None
     python = _python(worker)
     if python is None or paths.answers(Path.is_file, python):
         return None
-    if worker.environment is None:
-        return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
-    message = f"there is no environment named {worker.environment} here"
-    return Failed(
-        kind="not_loaded", message=message, hint=f"quantduel env create {worker.environment} makes it"
-    )
+    return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
 
 
 def not_started(worker: Worker, error: OSError) -> Failed:
@@ -53,5 +52,5 @@ def not_started(worker: Worker, error: OSError) -> Failed:
 def _python(worker: Worker) -> Path | None:
     """The Python that is not QuantDuel's own; None where there is no such one."""
     if worker.environment is not None:
-        return paths.environments() / worker.environment / "bin" / "python"
+        return environments.environment(worker.environment).python
     return Path(worker.python) if worker.python is not None else None

@@ -13,6 +13,8 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from engine.worker import older
+
 STANDARD_DEVIATION = 0.02
 
 
@@ -43,9 +45,21 @@ def model(options: dict[str, Any], device: torch.device) -> PreTrainedModel:
     """What `from_pretrained` builds from random weights with these options, which include `config`."""
     config = options["config"]
     model_class = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    loaded = model_class.from_pretrained(None, state_dict=tensors(config, device), **options)
+    made = tensors(config, device)
+    if older.is_older():
+        loaded = _filled(model_class._from_config(config, torch_dtype=options["dtype"]).to(device), made)
+    else:
+        loaded = model_class.from_pretrained(None, state_dict=made, **options)
     loaded.generation_config.eos_token_id = None  # random text has no end: every answer runs to its limit
     return loaded
+
+
+def _filled(empty: PreTrainedModel, made: dict[str, RandomTensor]) -> PreTrainedModel:
+    """For transformers 4, which reads no tensor that is made when it is read."""
+    empty.load_state_dict(
+        {name: each[...] for name, each in made.items()}, strict=False
+    )  # tied ones are there
+    return empty.eval()
 
 
 def tensors(config: PreTrainedConfig, device: torch.device) -> dict[str, RandomTensor]:

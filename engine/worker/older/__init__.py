@@ -4,6 +4,7 @@ Owns what differs between the two. Enough for 4.51 and 4.53, which the original 
 its own forward pass there: the engine's steps and CUDA graphs are made for 5.
 """
 
+import importlib
 import sys
 from importlib import metadata
 from types import ModuleType, SimpleNamespace
@@ -26,13 +27,13 @@ def adapt() -> None:
     """Make an older transformers look like 5: before any module that imports it, once a process."""
     if not is_older():
         return
-    import transformers
-    from transformers import PretrainedConfig, cache_utils, modeling_utils
+    importlib.import_module("transformers.processing_utils")  # which makes the package's module again
+    from transformers import PretrainedConfig, PreTrainedModel, cache_utils, modeling_utils
     from transformers.utils import logging
 
     from engine.worker.older import cache
 
-    names: Any = transformers
+    names: Any = sys.modules["transformers"]
     names.PreTrainedConfig, names.DynamicCache = PretrainedConfig, cache.DynamicCache
     names.GgufConfig = SimpleNamespace  # what it says, dequantize, is the only way here
     for layer in (
@@ -46,7 +47,7 @@ def adapt() -> None:
     modeling_utils.log_state_dict_report = lambda **_: None  # what `completeness` replaces
     logging.set_tqdm_hook = lambda hook: None  # its bars know no tensors
     _adapt_configs(PretrainedConfig)
-    _adapt_models(transformers.PreTrainedModel, modeling_utils)
+    _adapt_models(PreTrainedModel, modeling_utils)
 
 
 def _adapt_configs(config_class: Any) -> None:

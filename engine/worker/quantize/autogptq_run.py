@@ -62,12 +62,12 @@ def save(model: Any, folder: Path) -> None:
     model.save_quantized(str(folder))
     (weights,) = folder.glob("*.safetensors")
     weights.rename(folder / WEIGHTS)
-    (folder / SETTINGS).unlink()  # the same is in config.json
     file = folder / "config.json"
     config = json.loads(file.read_text())
     written = config["quantization_config"]
     unsaid = ("is_marlin_format", "model_name_or_path", "model_file_base_name")
     kept = {key: value for key, value in written.items() if key not in unsaid}
+    (folder / SETTINGS).write_text(json.dumps(kept, indent=2))  # AutoGPTQ reads nothing else
     file.write_text(
         json.dumps(config | {"quantization_config": kept | {"checkpoint_format": "gptq"}}, indent=2)
     )
