@@ -51,6 +51,7 @@ from engine.session.worker_process import (
 
 FIRST_BEATS_S = 0.8
 FAREWELL_S = 2.0  # how long the far end may take to end its worker
+LONGEST_COMMAND = 60  # of which more than this says nothing in a line
 LATEST = 9  # round trips, whose median is shown
 ENDED = frozenset({"worker_lost", "out_of_memory"})
 
@@ -220,13 +221,18 @@ def far_last_words(worker: LaunchedWorker, words: Iterable[str]) -> Failed:
         return worker.last_words
     log = f"log: {worker.log.path}" if worker.log.path else ""
     if worker.hello is None:
-        message = f"`{' '.join(words)}` {worker.fault or _end(worker)}"
+        command = _shortened(" ".join(words))
+        message = f"`{command}` {worker.fault or _end(worker)}"
         return Failed(kind="not_loaded", message=message[:LONGEST_TEXT], hint=log)
     message = f"the worker on {worker.host} {worker.fault or _end(worker)}"
     if worker.is_cut:
         message = f"the line to {worker.host} is cut: it {worker.fault}"
     hint = f"load it again; {log}".removesuffix("; ")
     return Failed(kind="worker_lost", message=message[:LONGEST_TEXT], hint=hint)
+
+
+def _shortened(command: str) -> str:
+    return f"{command[: LONGEST_COMMAND - 1]}…" if len(command) > LONGEST_COMMAND else command
 
 
 def _end(worker: LaunchedWorker) -> str:
