@@ -13,7 +13,7 @@ from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
 from engine.testing import gate as gates
-from engine.testing import sets
+from engine.testing import lm_eval, sets
 from engine.testing import settings as pairs
 from engine.testing.gate import Limits
 from engine.testing.report import Report
@@ -42,7 +42,7 @@ class _Options(TypedDict):
     "questions",
     required=True,
     metavar="FILE|NAME",
-    help=f"{', '.join(sets.SHIPPED)}, or a JSONL file of your own.",
+    help=f"{', '.join(sets.SHIPPED)}, a JSONL file of your own, or {lm_eval.HELP}.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions.")
 @click.option(

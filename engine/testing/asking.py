@@ -25,7 +25,8 @@ async def asked(session: Session, question: Question, max_new_tokens: int) -> Re
     prompt = settings.prompt(question, session.profile)
     answer = Answer(info=session.info, limit=how.max_new_tokens)
     messages = (Message("user", question.prompt),)
-    async with aclosing(session.generate(messages, how, prompt=prompt, cold=True)) as events:
+    threads = session.info.threads if session.info else None  # fixed: rounding depends on their number
+    async with aclosing(session.generate(messages, how, prompt=prompt, cold=True, threads=threads)) as events:
         async for event in events:
             answer.add(event)
     if answer.failure:

@@ -108,7 +108,17 @@ def run_key(asked: Questions, profile: Profile, max_new_tokens: int) -> str:
 
 def changes(then: ModelInfo, now: ModelInfo) -> str:
     """What of a loaded model is not as it was, as far as answers may depend on it: `kernel, versions`."""
-    names = ("label", "kernel", "dtype", "device_name", "step", "tokenizer_sha256", "versions", "weights")
+    names = (
+        "label",
+        "kernel",
+        "dtype",
+        "device_name",
+        "step",
+        "threads",
+        "tokenizer_sha256",
+        "versions",
+        "weights",
+    )
     return ", ".join(name for name in names if getattr(then, name) != getattr(now, name))
 
 

@@ -67,6 +67,8 @@ class Questions(Struct, frozen=True, kw_only=True):
     """Of all questions of the set and what they are checked by, however the file is written."""
     questions: tuple[Question, ...]
     judge: Judge
+    judged_by: str = ""
+    """Another program that says what is right, and its version."""
 
 
 def of_items(name: str, items: Sequence[Item], limit: int | None = None) -> Questions:

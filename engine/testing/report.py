@@ -97,6 +97,8 @@ class Report(Struct, frozen=True, kw_only=True):
     count: int
     kinds: dict[str, int]
     """How many questions of each kind there are."""
+    judged_by: str = ""
+    """Another program that says what is right, and its version."""
     max_new_tokens: int
     rows: tuple[Row, ...]
     """A, then the others in the order they were named."""
@@ -124,6 +126,7 @@ def reported(
         questions_sha256=asked.sha256,
         count=len(ids),
         kinds={kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        judged_by=asked.judged_by,
         max_new_tokens=settings.max_new_tokens,
         rows=tuple(_row(side, sides[0], ids) for side in sides),
         entries=tuple(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from engine.config.profile import Profile, to_yaml
-from engine.errors import HistoryError
+from engine.errors import HistoryError, InputError
 from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.pace import Pace
@@ -30,6 +30,12 @@ from engine.testing.side import Side
 from engine.testing.text import sheet
 
 T = TypeVar("T")
+Open = Callable[[Profile, int | None], Session]
+"""Makes a session of a profile with so many CPU threads."""
+
+
+def _session(profile: Profile, threads: int | None) -> Session:
+    return Session(profile, threads=threads)
 
 
 class Exam(Job):
@@ -42,13 +48,14 @@ class Exam(Job):
         *,
         again: bool = False,
         kept: Kept | None = None,
-        open_session: Callable[[Profile], Session] = Session,
+        open_session: Open = _session,
     ) -> None:
         """`again` asks everything, whatever was kept."""
         super().__init__()
         pairs.require_pair(settings.profiles)
         self.settings, self.questions = settings, questions
-        self.sides = [Side(profile, open_session) for profile in settings.profiles]
+        self.sides = [Side(profile) for profile in settings.profiles]
+        self._open = open_session
         self._again, self._kept = again, kept or Kept()
         self._keeps = True
         self._pace = Pace()
@@ -79,7 +86,7 @@ class Exam(Job):
             for side in self.sides:
                 await self._all(side)
         finally:
-            await asyncio.gather(*(side.session.close() for side in self.sides))
+            await asyncio.gather(*(side.close() for side in self.sides))
 
     def _missing(self, side: Side) -> list[tuple[int, Question]]:
         """What it has not answered, with the index in the set."""
@@ -87,14 +94,15 @@ class Exam(Job):
 
     async def _all(self, side: Side) -> None:
         """Ask one model everything that is left, with the machine to itself."""
-        if self._missing(side) and await self._load(side):
+        if self._missing(side) and await self._load(side) and side.session:
             for index, question in self._missing(side):
-                if not await self._ask(side, index, question):
+                if not await self._ask(side, side.session, index, question):
                     break
-        await side.session.close()
+        await side.close()
         self.emit(Completed(side.name))
 
     async def _load(self, side: Side) -> bool:
+        side.session = self._open(side.profile, side.threads)
         async for event in side.session.load():
             match event:
                 case Staged():
@@ -115,17 +123,21 @@ class Exam(Job):
             side.run = await self._stored(lambda: self._kept.renewed(side.run), side.run)
         await self._stored(lambda: self._kept.loaded(side.run, info), None)
 
-    async def _ask(self, side: Side, index: int, question: Question) -> bool:
+    async def _ask(self, side: Side, session: Session, index: int, question: Question) -> bool:
         """One question; False where the model can answer no more."""
         done, total = len(side.answers), len(self.questions.questions)
         doing = f"question {done + 1} of {total}{_so_far(side)}"
         self.emit(Advanced(side.name, doing, self._pace.share, self._pace.left_s))
         started_s = time.monotonic()
-        response = await asked(side.session, question, self.settings.max_new_tokens)
+        response = await asked(session, question, self.settings.max_new_tokens)
         if isinstance(response, Failed):
             side.failure = response
             return False
-        answered = Answered(response=response, verdict=await self._judged(index, response))
+        try:
+            answered = Answered(response=response, verdict=await self._judged(index, response))
+        except InputError as error:
+            side.failure = Failed(kind="bad_input", message=error.message, hint=error.hint)
+            return False
         side.answers[question.id] = answered
         await self._stored(lambda: self._kept.keep(side.run, question.id, answered), None)
         self._pace.add(1, time.monotonic() - started_s)

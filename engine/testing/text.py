@@ -46,9 +46,11 @@ def heading(report: Report) -> list[str]:
 def questions_line(report: Report) -> str:
     """`arithmetic: 80 questions (60 regex, 20 choices), sha256 0123abcd, greedy, at most 256 new tokens`."""
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.kinds.items())
+    judge = f", judged by {report.judged_by}" if report.judged_by else ""
     return (
-        f"{report.questions}: {report.count} questions ({kinds}), sha256 {report.questions_sha256[:8]}, "
-        f"greedy, at most {report.max_new_tokens} new tokens where a question says nothing else"
+        f"{report.questions}: {report.count} questions ({kinds}){judge}, "
+        f"sha256 {report.questions_sha256[:8]}, greedy, "
+        f"at most {report.max_new_tokens} new tokens where a question says nothing else"
     )
 
 

@@ -37,7 +37,7 @@ def said(screen: QuestionsScreen, name: str) -> str:
 async def test_profiles_are_asked_and_their_answers_stand_side_by_side(
     stage: Stager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def open_session(wanted: Profile) -> Session:
+    def open_session(wanted: Profile, _threads: int | None) -> Session:
         return Playback(wanted, recording(f"{wanted.name}.load"), [recording(f"{wanted.name}.answer")] * 2)
 
     def make(settings, questions) -> Exam:  # type: ignore[no-untyped-def]

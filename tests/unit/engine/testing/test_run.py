@@ -30,10 +30,10 @@ def kept(tmp_path: Path) -> Kept:
     return Kept(tmp_path / "data" / "tested.sqlite3")
 
 
-def says(*answers: str) -> Callable[[Profile], Session]:
+def says(*answers: str) -> Callable[[Profile, int | None], Session]:
     """Every session answers so, one recording after the other."""
 
-    def opened(wanted: Profile) -> Session:
+    def opened(wanted: Profile, _threads: int | None) -> Session:
         given = [recording(f"{wanted.name}.{answer}") for answer in answers]
         return Playback(wanted, recording(f"{wanted.name}.load"), given)
 
