@@ -28,7 +28,7 @@ from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
 from engine.duel.duel import Duel
-from engine.duel.lens import Lens, look
+from engine.duel.lens import Lens, look, on_the_line
 from engine.duel.swap import return_text
 from engine.duel.turn import Side, Turn
 from engine.errors import ExitCode, HistoryError, InputError
@@ -141,6 +141,8 @@ async def _turn(
                 page.add(number, event)
     if page:
         page.end()
+    if options["lens"] and (line := on_the_line(duel)):
+        terminal.say(line, err=True)
     lens = await look(duel) if options["lens"] else None
     if keeper and isinstance(lens, Lens):
         keeper.add_lens(lens)

@@ -25,9 +25,10 @@ from engine.evaluation import baseline, settings
 from engine.evaluation import gate as gates
 from engine.evaluation.gate import Gate
 from engine.evaluation.report import Report
-from engine.evaluation.run import LINE_BYTES, NO_GATE, Evaluation
+from engine.evaluation.run import NO_GATE, Evaluation
 from engine.evaluation.settings import Scored, Settings
 from engine.jobs.sheet import Format
+from engine.session.passages import LINE_BYTES
 from engine.stats.verdict import GOOD
 
 

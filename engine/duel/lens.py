@@ -19,9 +19,11 @@ from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered
 from engine.session.client import Session
+from engine.session.passages import LINE_BYTES
 from engine.stats import fidelity
 from engine.stats.margins import Margins
 from engine.stats.margins import margins as margins_of
+from engine.units import bytes_text
 
 Found = TypeVar("Found")
 
@@ -137,7 +139,7 @@ class NoLens(Struct, frozen=True, kw_only=True, tag_field="result", tag="none"):
 
 async def look(duel: Duel) -> Lens | NoLens:
     """The lens on the duel's last turn; both sides must be ready and have answered. A few forward passes."""
-    if missing := _missing(duel):
+    if missing := _missing(duel) or _too_far(duel):
         return missing
     a, b = duel.sessions
     try:
@@ -181,6 +183,30 @@ def _missing(duel: Duel) -> NoLens | None:
         message = "the models give different numbers of logits: their probabilities cannot be compared"
         return NoLens(reason="other vocabulary", message=message)
     return None
+
+
+def on_the_line(duel: Duel) -> str:
+    """What a lens sends between machines, in a sentence; empty where both models are here."""
+    size_bytes, hosts = _travelling(duel)
+    return f"{bytes_text(size_bytes)} of logits go over the line to {hosts}" if hosts else ""
+
+
+def _too_far(duel: Duel) -> NoLens | None:
+    """Why nothing is read: it would send too much between machines."""
+    size_bytes, hosts = _travelling(duel)
+    if size_bytes <= LINE_BYTES:
+        return None
+    sizes = f"{bytes_text(size_bytes)} over the line to {hosts}, where {bytes_text(LINE_BYTES)} are allowed"
+    return NoLens(reason="failed", message=f"the logits would take {sizes}", hint="ask for shorter answers")
+
+
+def _travelling(duel: Duel) -> tuple[int, str]:
+    """Bytes of logits that go between machines, and which machines those are."""
+    reference = duel.sessions[0].info
+    hosts = [session.info.host for session in duel.sessions if session.info and session.info.host]
+    positions = sum(len(answer.token_ids) for answer in duel.answers.values())
+    row_bytes = reference.vocabulary * reference.logit_bytes if reference else 0
+    return len(hosts) * positions * row_bytes, " and ".join(dict.fromkeys(hosts))
 
 
 def _same_input(duel: Duel) -> bool:

@@ -31,14 +31,13 @@ from engine.jobs.sheet import Sheet
 from engine.machine import hardware
 from engine.protocol import Failed, Failure, Logits, Place
 from engine.session import schedule
-from engine.session.passages import PIECE_BYTES
+from engine.session.passages import LINE_BYTES, PIECE_BYTES
 from engine.session.shared_file import SharedFile
 from engine.units import bytes_text
 
 HELD_BYTES = 512 << 20
 HELD_SHARE = 0.25  # of the memory that is free
 DISK_BYTES = 4 << 30
-LINE_BYTES = 4 << 30
 NO_GATE = Gate()
 CROWDED = frozenset({"out_of_memory", "worker_lost"})
 

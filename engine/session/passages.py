@@ -10,6 +10,7 @@ from engine.protocol import LONGEST_LINE_BYTES, Passage
 from engine.units import bytes_text
 
 PIECE_BYTES = 128 << 20  # of logits that are handed over at once
+LINE_BYTES = 4 << 30  # of logits that go over lines to other machines unasked
 
 
 def content(file: Path) -> str:

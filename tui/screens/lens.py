@@ -35,9 +35,10 @@ class LensScreen(Page[None]):
         Binding("f1,question_mark", "app.help", "Help"),
     ]
 
-    def __init__(self, look: Look, names: tuple[str, str], labels: tuple[str, str]) -> None:
+    def __init__(self, look: Look, names: tuple[str, str], labels: tuple[str, str], line: str = "") -> None:
+        """`line` says what goes between machines meanwhile."""
         super().__init__()
-        self._look = look
+        self._look, self._line = look, line
         self._names, self._labels = names, labels
         self.lens: Lens | None = None
 
@@ -61,7 +62,8 @@ class LensScreen(Page[None]):
 
     async def _fill(self) -> None:
         progress = self.query_one(RunProgress)
-        progress.begin("each model reads both answers · Esc leaves")
+        parts = ("each model reads both answers", visible(self._line, keep_newlines=False), "Esc leaves")
+        progress.begin(" · ".join(part for part in parts if part))
         found = await self._look()
         if isinstance(found, NoLens):
             progress.end(f"{found.message} ({found.hint})" if found.hint else found.message, "failed")

@@ -297,11 +297,13 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         if self.bridge.answering:
             self.notify("Still answering: Esc stops it", markup=False)
             return
+        from engine.duel.lens import on_the_line
         from tui.screens.lens import LensScreen
 
         names = [side.profile.name for side in self.sides]
         labels = [side.label for side in self.sides]
-        self.app.push_screen(LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1])))
+        line = on_the_line(self.bridge.duel)
+        self.app.push_screen(LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1]), line))
 
     async def action_export(self) -> None:
         """Write the duel on the screen into a file."""
