@@ -67,7 +67,11 @@ def _as_in_file(matrices: list[Matrix], layout: Layout, kernel: str, target: Tar
     scales = groups * (8 * _SCALE_BYTES + layout.bits) // 8
     origin = f"16 + {layout.bits} bits a {_group(layout)}"
     found = [packed, Term("scales and zero points", scales, origin)]
-    return found if layout.method == "awq" else [*found, _indices(matrices, layout)]
+    if layout.method == "awq":
+        return found
+    rows = sum(matrix.rows for matrix in matrices)
+    biases = [Term("biases", _SCALE_BYTES * rows, "AutoGPTQ gives every matrix one")]
+    return [*found, _indices(matrices, layout), *(biases if target.is_original else [])]
 
 
 def _indices(matrices: list[Matrix], layout: Layout) -> Term:

@@ -18,8 +18,8 @@ LIBRARIES = {
     "transformers": 410 * MIB,
     "bitsandbytes": 450 * MIB,
     "gptqmodel": 590 * MIB,
-    "autoawq": 590 * MIB,
-    "auto-gptq": 590 * MIB,
+    "autoawq": 540 * MIB,
+    "auto-gptq": 465 * MIB,
 }
 """Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
 COMPILER_BYTES = 85 * MIB

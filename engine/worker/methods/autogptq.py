@@ -57,6 +57,9 @@ def load(method: Gptq, checkpoint: Checkpoint, placement: Placement) -> PreTrain
         )
     model: PreTrainedModel = loaded.model
     without_hooks(model)
+    for module in model.modules():
+        if hasattr(module, "infeatures"):  # under the names that all others have
+            module.in_features, module.out_features = module.infeatures, module.outfeatures
     if note := _kernel_note(placement.device):
         model.kernel_notes = (note,)
     return model.eval()

@@ -52,7 +52,7 @@ def quantize(model: Any, method: Awq, samples: list[list[int]], progress: LayerP
             calib_data=samples,
             max_calib_samples=len(samples),
             max_calib_seq_len=length,
-            quantizer_cls=_with_backups(quantizer.AwqQuantizer),
+            quantizer_cls=_mended(quantizer.AwqQuantizer),
         )
 
 
@@ -62,14 +62,21 @@ def save(model: Any, folder: Path) -> None:
     model.save_quantized(str(folder))
 
 
-def _with_backups(base: Any) -> Any:
-    """AutoAWQ's quantizer, whose search for scales works on a CPU as well.
+def _mended(base: Any) -> Any:
+    """AutoAWQ's quantizer, which works on a CPU as well, and for models without RoPE.
 
-    The search scales a module's weights and then restores them from `tensor.cpu()`, which on a CPU is the
-    tensor itself: nothing is restored, and what is left after twenty scales is quantized.
+    Its search scales a module's weights and then restores them from `tensor.cpu()`, which on a CPU is the
+    tensor itself: nothing is restored, and what is left after twenty scales is quantized. And it computes
+    rotations where none came with a layer's arguments, also where there are none (OPT).
     """
 
     class Quantizer(base):
+        def init_quant(self, *args: Any, **options: Any) -> Any:
+            modules, arguments, inputs = super().init_quant(*args, **options)
+            if not hasattr(self.model.base_model, "rotary_emb"):
+                arguments.setdefault("position_embeddings", ())  # what a layer does not take is left out
+            return modules, arguments, inputs
+
         def _compute_best_scale(
             self, x: Tensor, w_mean: Tensor, x_mean: Tensor, module: nn.Module, *rest: Any, **named: Any
         ) -> Any:
