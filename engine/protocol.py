@@ -351,6 +351,8 @@ class _Event(Struct, frozen=True, kw_only=True, tag_field="event"):
 class Greeting(Struct, frozen=True):
     """What every version's first line has."""
 
+    event: Line = ""
+    """`hello`."""
     wire: int = 0
     host: Line = ""
     version: Line = ""
@@ -372,7 +374,7 @@ class Hello(_Event, frozen=True, tag="hello"):
 class Beat(_Event, frozen=True, tag="beat"):
     """The far end lives; `echo_ns` is what a Ping said."""
 
-    echo_ns: int | None = None
+    echo_ns: Count | None = None
 
 
 class Answered(_Event, frozen=True, tag="answered"):

@@ -242,18 +242,25 @@ def _end(worker: LaunchedWorker) -> str:
 
 def _greeted(line: bytes) -> Hello:
     """The far end's first line; MisspokenError where it is none, or one of another version."""
-    try:
-        greeting = decode_greeting(line)
-    except Exception:
+    greeting = _greeting(line)
+    if greeting is None:
         said = line[:80].decode(errors="replace").strip()
         others = "nothing else may, such as a login script"
-        raise MisspokenError(f"printed “{said}” where `quantduel worker` speaks: {others}") from None
+        raise MisspokenError(f"printed “{said}” where `quantduel worker` speaks: {others}")
     if greeting.wire != WIRE_VERSION:
         raise MisspokenError(_other_version(greeting))
-    hello = decode_far_event(line)
+    hello: FarEvent = decode_far_event(line)
     if not isinstance(hello, Hello):
         raise MisspokenError("did not greet")
     return hello
+
+
+def _greeting(line: bytes) -> Greeting | None:
+    try:
+        found: Greeting = decode_greeting(line)
+    except Exception:  # no UTF-8, no JSON, nested without end
+        return None
+    return found if found.event == "hello" else None
 
 
 def _other_version(greeting: Greeting) -> str:

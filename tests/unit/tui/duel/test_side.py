@@ -110,3 +110,12 @@ def test_a_side_that_waits_for_its_load_says_so() -> None:
     side.take(LoadBegan(0, NF4))
     side.take(SidePutBy(0, "later"))
     assert side.state == "not loaded" and not side.is_loading and not side.loaded
+
+
+def test_the_machine_of_a_side_is_named_in_what_fits_a_header() -> None:
+    side, _ = loaded_side()
+    assert side.info is not None and side.device == "cpu"
+    side.info = replace(side.info, host="gpu2")
+    assert side.device == "cpu on gpu2"
+    side.info = replace(side.info, host="gpu2.rack-17.example.com")
+    assert side.device == "cpu on gpu2.rack-17.ex…"
