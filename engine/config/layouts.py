@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+COMPRESSED, PACK_QUANTIZED = "compressed-tensors", "pack-quantized"
 PACKED = ("gptq", "awq")  # the quantization methods whose layouts these kernels read
 _INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 matmul takes on a CPU
 _ATEN_DTYPES = ("float16", "bfloat16")
@@ -60,6 +61,37 @@ def layout(stored: Mapping[str, object]) -> Layout:
         group_size=int(str(stored.get("group_size") or -1)),
         sym=bool(stored.get("sym", not stored.get("zero_point", False))),
         desc_act=bool(stored.get("desc_act", False)),
+    )
+
+
+def compressed(stored: Mapping[str, object]) -> Layout | None:
+    """compressed-tensors' W4A16 and W8A16 as the layout of GPTQ with the same integers; None for others.
+
+    Only where all groups are alike and activations stay as they are.
+    """
+    groups = stored.get("config_groups")
+    schemes = list(groups.values()) if isinstance(groups, dict) else []
+    usual = str(stored.get("format"))
+    found = {_compressed(scheme, usual) if isinstance(scheme, dict) else None for scheme in schemes}
+    return found.pop() if len(found) == 1 else None
+
+
+def _compressed(scheme: Mapping[str, object], usual_format: str) -> Layout | None:
+    weights = scheme.get("weights")
+    if not isinstance(weights, dict) or scheme.get("input_activations") or scheme.get("output_activations"):
+        return None
+    if str(scheme.get("format") or usual_format) != PACK_QUANTIZED or weights.get("type") != "int":
+        return None
+    bits, size = weights.get("num_bits"), weights.get("group_size")
+    in_rows = weights.get("strategy") == "channel"
+    if bits not in {4, 8} or not (in_rows or (weights.get("strategy") == "group" and isinstance(size, int))):
+        return None
+    return Layout(
+        method="gptq",
+        bits=int(str(bits)),
+        group_size=-1 if in_rows else int(str(size)),
+        sym=bool(weights.get("symmetric", True)),
+        desc_act=str(weights.get("actorder")).lower() in {"group", "dynamic"},
     )
 
 

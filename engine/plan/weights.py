@@ -22,7 +22,8 @@ from engine.shape import roles
 from engine.shape.model_shape import ModelShape, Tensor
 
 _CODE_BOOK_BYTES = {4: 16 * 4}  # 16 float32 values a layer
-_PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx")
+_COMPRESSED = ("packed", "scale", "zero_point", "g_idx", "shape")
+_PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx", *(f".weight_{part}" for part in _COMPRESSED))
 _OFFSET = 2  # XGLM's positions begin there
 _ROTARY_DIM = 64  # of all published models of the kinds that keep tables of it
 SCALES = {"scales", "scales and zero points", "group indices", "code books"}
@@ -116,18 +117,33 @@ def _of_stored(shape: ModelShape, used: tuple[Tensor, ...], target: Target) -> l
         linear = [tensor for tensor in used if roles.role(tensor) == "linear"]
         return _plain(linear, target, "linear layers, unpacked while they are read")
     if layout := packing.layout:
-        return packed(_matrices_of(used, layout), layout, target)
+        plain = [tensor for tensor in used if _is_left(tensor)]
+        left = _plain(plain, target, "linear layers left") if plain else []
+        return [*packed(_matrices_of(used, layout), layout, target), *left]
     stored = sum(tensor.stored_bytes for tensor in used if roles.is_in_layer(tensor) and tensor.shape)
     return [Term("quantized linear layers", stored, f"as {packing.method} stores them")]
 
 
+def _is_left(tensor: Tensor) -> bool:
+    """Whether it is a matrix of a layer that a packed checkpoint has in full precision."""
+    is_linear = roles.role(tensor) == "linear" and roles.is_in_layer(tensor)
+    return is_linear and not tensor.name.endswith(_PACKED_NAMES)
+
+
 def _matrices_of(used: tuple[Tensor, ...], layout: Layout) -> list[Matrix]:
-    """The matrices that packed words [in × bits / 32, out] stand for; AWQ's are [in, out × bits / 32]."""
+    """The matrices that packed words [in × bits / 32, out] stand for.
+
+    AWQ's are [in, out × bits / 32], compressed-tensors' [out, in × bits / 32].
+    """
     words = [tensor.shape for tensor in used if tensor.name.endswith(".qweight")]
     widen = WORD_BITS / layout.bits
     if layout.method == "awq":
         return [Matrix(int(shape[1] * widen), shape[0]) for shape in words]
-    return [Matrix(shape[1], int(shape[0] * widen)) for shape in words]
+    compressed = [tensor.shape for tensor in used if tensor.name.endswith(".weight_packed")]
+    return [
+        *(Matrix(shape[1], int(shape[0] * widen)) for shape in words),
+        *(Matrix(shape[0], int(shape[1] * widen)) for shape in compressed),
+    ]
 
 
 def _plain(linear: list[Tensor], target: Target, name: str) -> list[Term]:

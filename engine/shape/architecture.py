@@ -6,7 +6,7 @@ is no text-generating model that is known here.
 
 from typing import cast
 
-from engine.config.layouts import PACKED, layout
+from engine.config.layouts import COMPRESSED, PACKED, compressed, layout
 from engine.shape import context_window, families
 from engine.shape.boundary import UnsoundError, number, whole
 from engine.shape.families import Config
@@ -132,6 +132,8 @@ def packing(config: Config) -> Packing | None:
     if not isinstance(stored, dict) or not stored:
         return None
     method = str(stored.get("quant_method", "unnamed")).lower()
+    if method == COMPRESSED:
+        return Packing(method, compressed(stored))
     if method not in PACKED:
         return Packing(method)
     for name, least, most in (("bits", 1, 32), ("group_size", -1, 1 << 20)):

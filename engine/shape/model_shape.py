@@ -62,7 +62,7 @@ class Packing:
     method: str
     """`gptq`, `awq`, `bitsandbytes`, `gguf`, or another that transformers knows."""
     layout: Layout | None = None
-    """Of `gptq` and `awq`."""
+    """Of `gptq` and `awq`, and of what compressed-tensors holds in GPTQ's layout."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

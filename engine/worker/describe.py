@@ -22,6 +22,7 @@ from engine.config.profile import Profile
 from engine.protocol import ModelInfo
 from engine.shape import context_window
 from engine.worker import step
+from engine.worker.checkpoints import w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
@@ -69,6 +70,8 @@ def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
         return record.recipe.method.label(name)
     if how == "bitsandbytes":
         return _bitsandbytes_label(stored)
+    if w4a16.ORIGINAL in stored:
+        how, stored = "w", stored | {"bits": f"{stored['bits']}a16"}
     return f"{how}{stored.get('bits', '')}" + _group_suffix(stored.get("group_size"))
 
 

@@ -5,7 +5,7 @@ kept for a note. Where transformers reads, its own report decides, which knows t
 class ignores. Where accelerate reads, which reports nothing, the files' names are compared with the model's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,9 @@ from engine.errors import LoadError
 from engine.shape.weight_files import listed
 from engine.worker.checkpoints import stored_tensors
 from engine.worker.replaced import replaced
+
+Shapes = dict[str, tuple[int, ...]]
+Renamed = Callable[[Shapes], Shapes]
 
 _ALWAYS_STORED = {"weight", "bias", "qweight", "qzeros", "scales"}  # other buffers may belong to a kernel
 _NO_HEAD = "it has no output head: embedding, reward and base models do not generate text"
@@ -45,10 +48,13 @@ def required(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def required_of_accelerate(name: str, folder: Path, where: ModuleType | None = None) -> Iterator[None]:
+def required_of_accelerate(
+    name: str, folder: Path, where: ModuleType | None = None, renamed: Renamed | None = None
+) -> Iterator[None]:
     """The same within accelerate's loader, which leaves missing tensors uninitialized and reports nothing.
 
     `where` is the module that the caller has the loader from: accelerate itself, unless it is said.
+    `renamed` tells names and shapes as that loader gets them, where they are not the folder's.
     """
     import accelerate
 
@@ -57,6 +63,7 @@ def required_of_accelerate(name: str, folder: Path, where: ModuleType | None = N
 
     def judged(model: PreTrainedModel, *args: Any, **options: Any) -> None:
         shapes = {key: stored.shape for key, stored in stored_tensors.tensors(folder).items()}
+        shapes = renamed(shapes) if renamed else shapes
         require(name, model, _compared(model, shapes))
         original(model, *args, **options)
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints import views
-from engine.config.layouts import PACKED, plain
+from engine.config.layouts import COMPRESSED, PACKED, plain
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker import older
-from engine.worker.checkpoints import stored_tensors
+from engine.worker.checkpoints import stored_tensors, w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.settings_files import Settings, settings
 from engine.worker.older.settings import older_config, older_tokenizer
@@ -24,7 +24,6 @@ OWN_FILES = {
     "gptq": "quantize_config.json",
     "awq": "quant_config.json",
 }  # older folders have the settings only there
-COMPRESSED = "compressed-tensors"
 UNPACKED = (
     "compressed-tensors: the weights were decompressed on load; memory and speed are those of full precision"
 )
@@ -47,7 +46,7 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     stored = _stored(checkpoint.path, config)
     if stored is None and "compression_config" not in config:
         stored_tensors.require_plain(checkpoint.path)
-    fixed = _fixed(stored, checkpoint.name)
+    fixed = w4a16.as_gptq(checkpoint.path, config) or _fixed(stored, checkpoint.name)
     renamed = _renamed_weights(checkpoint.path)
     index = _bare_index(checkpoint.path)
     written = _written(checkpoint.path, config, fixed)

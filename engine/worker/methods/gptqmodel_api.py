@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ from engine.config.layouts import layout
 from engine.config.methods import Checkpointed
 from engine.machine import packages
 from engine.protocol import Stage
-from engine.worker.checkpoints import completeness
+from engine.worker.checkpoints import completeness, stored_tensors, w4a16
 from engine.worker.failures import first_line
 from engine.worker.methods import kernels
 from engine.worker.replaced import replaced
@@ -81,7 +82,7 @@ def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTr
     gptqmodel, folder = package(), checkpoint.path
     if placement.device.type == "cpu":
         torch._dynamo.config.disable = True  # otherwise its slow kernels are compiled, for minutes, with g++
-    with completeness.required_of_accelerate(checkpoint.name, folder), same_attention():
+    with _reading(checkpoint), same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),
             backend=gptqmodel.BACKEND(backend),
@@ -94,6 +95,27 @@ def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTr
         model.generation_config = GenerationConfig.from_pretrained(folder)
     without_hooks(model)
     return model.eval()
+
+
+@contextmanager
+def _reading(checkpoint: Checkpoint) -> Iterator[None]:
+    """Within it accelerate reads the whole folder or raises; compressed-tensors' as if it were GPTQ's."""
+    name, folder, stored = checkpoint.name, checkpoint.path, checkpoint.stored_quantization
+    if w4a16.ORIGINAL not in stored:
+        with completeness.required_of_accelerate(name, folder):
+            yield
+        return
+    from gptqmodel.utils import model
+
+    found = layout(stored)
+    renamed = partial(w4a16.renamed, bits=found.bits)
+    shapes = {key: tensor.shape for key, tensor in stored_tensors.tensors(folder).items()}
+    with (
+        completeness.required_of_accelerate(name, folder, renamed=renamed),
+        w4a16.read_as_gptq(folder, found),
+        replaced(model, "_checkpoint_tensor_keys", lambda *_, **__: set(renamed(shapes))),
+    ):
+        yield
 
 
 def notes(model: PreTrainedModel) -> tuple[str, ...]:

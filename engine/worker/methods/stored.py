@@ -7,9 +7,10 @@ from engine.config.layouts import PACKED
 from engine.config.methods import Stored
 from engine.errors import LoadError
 from engine.protocol import Stage
-from engine.worker.checkpoints import packed_modules
+from engine.worker.checkpoints import foreign, packed_modules, w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
+from engine.worker.failures import first_line
 from engine.worker.methods import gptqmodel_api
 
 STAGE: Stage = "read"
@@ -24,6 +25,8 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
     how = str(stored.get("quant_method", ""))
     if stored:
         packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
+    if w4a16.ORIGINAL in stored:
+        return _compressed(checkpoint, placement)
     if how in PACKED:
         return gptqmodel_api.load_quantized(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
@@ -31,3 +34,15 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
         how = how or "an unnamed method"
         raise LoadError(f"{checkpoint.name} is quantized with {how}, which transformers cannot read")
     return checkpoint.model(placement)
+
+
+def _compressed(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
+    """On the kernels for GPTQ's layout; unpacked where GPTQModel cannot have the model."""
+    stored = checkpoint.stored_quantization
+    try:
+        return gptqmodel_api.load_quantized(checkpoint, placement)
+    except (ImportError, NotImplementedError, TypeError, ValueError) as error:
+        checkpoint.config.quantization_config = stored[w4a16.ORIGINAL] | {"dequantize": True}
+        model = checkpoint.model(placement)
+        model.kernel_notes = (f"{foreign.UNPACKED}: {first_line(error)}",)
+        return model

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
 
 from engine.checkpoints import export
 from engine.config.profile import Profile, of_model
 from engine.errors import InputError, LoadError
 from engine.protocol import Staged
-from engine.worker.checkpoints import foreign
 from engine.worker.load import LoadedModel, load
 from engine.worker.quantize import ensure
 from engine.worker.step.cpu import compile
@@ -156,53 +154,6 @@ def test_bitsandbytes_is_saved_and_loads_as_it_was(
     found = loaded(made.path)
     assert found.info.label == profile.label
     assert torch.equal(prediction(found), prediction(load(profile, 2, ignore)))
-
-
-def test_a_folder_of_llm_compressor_is_unpacked_and_says_so(
-    make_profile: Callable[..., Profile], tmp_path: Path
-) -> None:
-    pytest.importorskip("compressed_tensors")
-    source = load(make_profile("tiny", TINY % "method: full"), 2, ignore)
-    folder = compressed(source, tmp_path / "compressed")
-    found = loaded(folder)
-    assert found.info.label == "compressed-tensors" and foreign.UNPACKED in found.info.notes
-    assert found.info.weights == source.info.weights
-    read = found.model.state_dict()
-    for name, weight in source.model.state_dict().items():
-        if name.endswith("_proj.weight"):
-            steps = (read[name] - weight).abs() / (weight.abs().amax(-1, keepdim=True) / 127)
-            assert 0.1 < steps.max() < 1.2  # half a step, and bf16's own rounding
-        else:
-            assert torch.equal(read[name], weight)
-
-
-def compressed(source: LoadedModel, folder: Path) -> Path:
-    """The model as llm-compressor writes it: 8-bit integers, a scale a row."""
-    from compressed_tensors.compressors import ModelCompressor
-    from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
-
-    weights = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "channel"}
-    config = QuantizationConfig.model_validate(
-        {
-            "config_groups": {"all": {"targets": ["Linear"], "weights": weights}},
-            "ignore": ["lm_head"],
-            "format": "pack-quantized",
-            "quantization_status": "compressed",
-        }
-    )
-    model = AutoModelForCausalLM.from_config(source.model.config, dtype=torch.bfloat16)
-    model.load_state_dict(source.model.state_dict())
-    apply_quantization_config(model, config)
-    for name, layer in model.named_modules():
-        if name.endswith("_proj"):
-            layer.weight_scale.data.copy_(layer.weight.abs().amax(1, keepdim=True) / 127)
-    compressor = ModelCompressor(quantization_config=config)
-    compressor.compress_model(model)
-    model.config.save_pretrained(folder)
-    source.tokenizer.save_pretrained(folder)
-    save_file(model.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
-    compressor.update_config(str(folder))
-    return folder
 
 
 def weights(folder: Path) -> list[torch.Tensor]:
