@@ -124,7 +124,7 @@ def _show(found: Plan) -> None:
     """Every term, then what they add up to."""
     head = f"{found.profile}  ({found.label}, {found.dtype}, {found.device}; {found.origin})"
     say(Styled(head, bold=True))
-    _group(f"Weights, {found.parameters / 1e6:,.1f} M parameters", found.weights)
+    _group(f"Weights, {parameters_text(found)}", found.weights)
     _group(f"KV cache, context {found.context} × batch {found.batch}", found.kv_cache)
     _group("Activations, at most", found.activations)
     _group("Besides the model", found.runtime)
@@ -181,3 +181,10 @@ def _row(row: Checked) -> tables.Row:
         cells[title] = f"{bytes_text(estimate)} : {bytes_text(actual)}"
         cells[f"{title} error"] = error_text(estimate, actual)
     return cells
+
+
+def parameters_text(found: Plan) -> str:
+    """`8,190.7 M parameters`, and of a mixture how many of them a token uses."""
+    total = f"{found.parameters / 1e6:,.1f} M parameters"
+    is_mixture = found.active_parameters < found.parameters
+    return f"{total}, {found.active_parameters / 1e6:,.1f} M active a token" if is_mixture else total

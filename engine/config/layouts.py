@@ -28,6 +28,15 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class Fp8Scheme:
+    """FP8 weights, as a checkpoint's quantization_config says."""
+
+    rounds_activations: bool
+    has_static_scales: bool
+    """Of activations, from a calibration."""
+
+
+@dataclass(frozen=True, slots=True)
 class Kernel:
     """A backend of GPTQModel, and what the user should know of it."""
 
@@ -93,6 +102,25 @@ def _compressed(scheme: Mapping[str, object], usual_format: str) -> Layout | Non
         sym=bool(weights.get("symmetric", True)),
         desc_act=str(weights.get("actorder")).lower() in {"group", "dynamic"},
     )
+
+
+def fp8(stored: Mapping[str, object]) -> Fp8Scheme | None:
+    """compressed-tensors' FP8 with a scale a row or a matrix; None for others, such as blocks of 128."""
+    groups = stored.get("config_groups")
+    if str(stored.get("quant_method")).lower() != COMPRESSED or not isinstance(groups, dict) or not groups:
+        return None
+    found = {_fp8(scheme) if isinstance(scheme, dict) else None for scheme in groups.values()}
+    return found.pop() if len(found) == 1 else None
+
+
+def _fp8(scheme: Mapping[str, object]) -> Fp8Scheme | None:
+    weights, inputs = scheme.get("weights"), scheme.get("input_activations")
+    if not isinstance(weights, dict) or scheme.get("output_activations"):
+        return None
+    is_fp8 = weights.get("type") == "float" and weights.get("num_bits") == 8
+    if not is_fp8 or weights.get("strategy") not in {"channel", "tensor"}:
+        return None
+    return Fp8Scheme(bool(inputs), isinstance(inputs, dict) and not inputs.get("dynamic"))
 
 
 def on_cpu(layout: Layout, dtype: str) -> Kernel:

@@ -70,6 +70,22 @@ class BitsAndBytes(_Options, frozen=True, tag="bitsandbytes"):
         return 4 + 32 / BITSANDBYTES_BLOCK
 
 
+class Fp8(_Options, frozen=True, tag="fp8"):
+    """FP8 (e4m3): 8-bit floats with one scale a row of weights, and one a token of activations.
+
+    Activations are rounded on GPUs of compute capability 8.9 and more, which multiply FP8 themselves.
+    Elsewhere the same weights are dequantized a matrix at a time, and the badge says `fp8-w8a16`.
+    """
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile."""
+        return "fp8"
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer; one float32 per output row is left out here."""
+        return 8.0
+
+
 class Gguf(_Options, frozen=True, tag="gguf"):
     """A GGUF file read through transformers, which dequantizes the weights to `model.dtype` on load."""
 
@@ -179,9 +195,9 @@ class Awq(_Grouped, frozen=True, tag="awq"):
 
 
 Checkpointed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
-Savable = Checkpointed | BitsAndBytes  # `quantduel quantize` makes a checkpoint of these
-Method = Full | BitsAndBytes | Checkpointed | Gguf | Stored
-METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Rtn, Gptq, Awq, Gguf, Stored)
+Savable = Checkpointed | BitsAndBytes | Fp8  # `quantduel quantize` makes a checkpoint of these
+Method = Full | BitsAndBytes | Fp8 | Checkpointed | Gguf | Stored
+METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Fp8, Rtn, Gptq, Awq, Gguf, Stored)
 
 
 def original(method: Method) -> str:

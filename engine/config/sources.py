@@ -10,6 +10,18 @@ from pathlib import Path
 from engine.errors import InputError
 
 SHAPES = Path(__file__).parent / "shapes"  # one config.json a named shape
+BUILT_IN = {
+    **{f"Qwen/Qwen3-{size}": f"qwen3-{size.lower()}" for size in ("0.6B", "1.7B", "4B", "8B", "14B", "32B")},
+    **{f"google/gemma-3-{size}-it": f"gemma-3-{size}" for size in ("1b", "4b", "12b", "27b")},
+    "Qwen/Qwen2.5-7B-Instruct": "qwen2.5-7b",
+    "Qwen/Qwen3-30B-A3B": "qwen3-30b-a3b",
+    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
+    "meta-llama/Llama-3.3-70B-Instruct": "llama-3.1-70b",
+    "microsoft/phi-4": "phi-4-14b",
+    "mistralai/Mistral-Small-24B-Instruct-2501": "mistral-small-24b",
+    "unsloth/gpt-oss-20b-BF16": "gpt-oss-20b",
+}
+"""Repositories in full precision whose shapes are here: planned from those where the hub gives nothing."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 

@@ -7,7 +7,7 @@ kernel can take them back, but they are in every figure of the resident set.
 from typing import Literal
 
 from engine.config import runtime as rules
-from engine.config.methods import BitsAndBytes, Checkpointed, Method, original
+from engine.config.methods import BitsAndBytes, Checkpointed, Fp8, Method, original
 from engine.plan.target import Target
 from engine.plan.terms import Term, total
 from engine.plan.weights import quantized
@@ -15,7 +15,7 @@ from engine.shape import roles
 from engine.shape.model_shape import DTYPE_BYTES, ModelShape
 
 GGUF_ENTRY_BYTES = 5000  # of the vocabulary, as the reader and the tokenizer's conversion hold it
-FileRead = Literal["made", "quantized on load", "source"]
+FileRead = Literal["made", "quantized on load", "rounded to FP8", "source"]
 PERPLEXITY_TOKENS = 512  # quantizing checks itself with logits of this many tokens, in two dtypes
 
 
@@ -33,6 +33,8 @@ def package(method: Method, shape: ModelShape) -> str:
 
 def file_read(method: Method, *, checkpoint_is_there: bool) -> FileRead:
     """Which file a load of this method reads."""
+    if isinstance(method, Fp8):  # whose weights are read into the model's dtype first, made or not
+        return "rounded to FP8"
     if isinstance(method, Checkpointed) or (isinstance(method, BitsAndBytes) and checkpoint_is_there):
         return "made"
     return "quantized on load" if isinstance(method, BitsAndBytes) else "source"
@@ -71,6 +73,11 @@ def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Te
         unpacked = largest * (4 + target.element_bytes)
         unpacking = Term("one tensor unpacked", unpacked, f"the largest, in float32 and in {target.dtype}")
         return [_file(shape.file_bytes), table, unpacking]
+    if file == "rounded to FP8" or (shape.packing and shape.packing.is_fp8):
+        matrices = (tensor for tensor in roles.used(shape) if roles.is_in_layer(tensor))
+        size = target.element_bytes * sum(tensor.elements for tensor in matrices if len(tensor.shape) == 2)
+        source = Term("matrices on their way", size, f"in {target.dtype}, each until it is rounded")
+        return [source, *([_file(shape.file_bytes)] if shape.file_bytes else [])]
     if file == "made" and not shape.packing:
         return [_file(total(weights))]  # of the checkpoint that was made
     if shape.packing or file == "quantized on load" or shape.dtype != target.dtype:

@@ -120,6 +120,7 @@ def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, me
         dtype=target.dtype,
         step=target.step,
         parameters=holding.parameters(shape),
+        active_parameters=holding.active_parameters(shape),
         context=_context(shape, wish.context),
         batch=wish.batch,
         weights=ledger.weights,

@@ -5,7 +5,7 @@ Pure. Knows what methods and checkpoints are to those rules; must not know bytes
 
 from engine.config import runtime
 from engine.config.layouts import Layout, on_cpu
-from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Method
+from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Fp8, Method
 from engine.config.runtime import Linear, Matrices, StepKind
 from engine.plan.weights import layout_of
 from engine.shape.model_shape import Architecture, ModelShape
@@ -55,7 +55,8 @@ def _held(shape: ModelShape, method: Method) -> Linear:
     """Of all others."""
     if shape.packing and shape.packing.method == "bitsandbytes":
         return "int8" if any(tensor.name.endswith(".SCB") for tensor in shape.tensors) else "int4"
-    if shape.packing and shape.packing.method not in _UNPACKED:
+    is_fp8 = shape.packing.is_fp8 if shape.packing else isinstance(method, Fp8)
+    if is_fp8 or (shape.packing and shape.packing.method not in _UNPACKED):
         return "other"
     if isinstance(method, BitsAndBytes):
         return "int8" if method.bits == 8 else "int4"

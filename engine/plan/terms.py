@@ -59,6 +59,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     step: StepKind
     """What will decode."""
     parameters: int
+    active_parameters: int
+    """Of a mixture of experts those that one token uses; else all."""
     context: int
     batch: int
     weights: tuple[Term, ...]

@@ -6,13 +6,14 @@ with loaded models (docs/measuring.md).
 
 from collections.abc import Iterable
 
-from engine.config.layouts import Layout
+from engine.config.layouts import COMPRESSED, Layout
 from engine.config.methods import (
     BITSANDBYTES_BLOCK,
     DOUBLE_QUANT_BLOCK,
     Awq,
     BitsAndBytes,
     Checkpointed,
+    Fp8,
     Method,
 )
 from engine.plan.packed_weights import WORD_BITS, Matrix, packed
@@ -24,6 +25,7 @@ from engine.shape.model_shape import ModelShape, Tensor
 _CODE_BOOK_BYTES = {4: 16 * 4}  # 16 float32 values a layer
 _COMPRESSED = ("packed", "scale", "zero_point", "g_idx", "shape")
 _PACKED_NAMES = (".qweight", ".qzeros", ".scales", ".g_idx", *(f".weight_{part}" for part in _COMPRESSED))
+_SCALES_OF_FP8 = (".weight_scale", ".input_scale")
 _OFFSET = 2  # XGLM's positions begin there
 _ROTARY_DIM = 64  # of all published models of the kinds that keep tables of it
 SCALES = {"scales", "scales and zero points", "group indices", "code books"}
@@ -39,9 +41,9 @@ def terms(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]
 
 def quantized(shape: ModelShape, method: Method) -> tuple[Tensor, ...]:
     """The matrices that the method quantizes."""
-    if not isinstance(method, Checkpointed | BitsAndBytes) or shape.packing:
+    if not isinstance(method, Checkpointed | BitsAndBytes | Fp8) or shape.packing:
         return ()
-    inside = isinstance(method, Checkpointed)
+    inside = isinstance(method, Checkpointed | Fp8)
     linear = (
         tensor for tensor in roles.used(shape) if roles.role(tensor) == "linear" and len(tensor.shape) == 2
     )
@@ -54,7 +56,20 @@ def parameters(shape: ModelShape) -> int:
     if shape.packing and (layout := shape.packing.layout):
         packed = sum(matrix.elements for matrix in _matrices_of(used, layout))
         return packed + sum(tensor.elements for tensor in used if not tensor.name.endswith(_PACKED_NAMES))
-    return sum(tensor.elements for tensor in used)
+    return sum(tensor.elements for tensor in used if not tensor.name.endswith(_SCALES_OF_FP8))
+
+
+def active_parameters(shape: ModelShape) -> int:
+    """Those that a token is multiplied with: of a mixture's experts, as many as one token uses."""
+    found = shape.architecture
+    held = sum(tensor.elements for tensor in roles.used(shape) if _is_expert(tensor))
+    if not held or not 0 < found.experts_used < found.experts:
+        return parameters(shape)
+    return parameters(shape) - held + held * found.experts_used // found.experts
+
+
+def _is_expert(tensor: Tensor) -> bool:
+    return ".experts." in tensor.name or "_exps." in tensor.name  # GGUF's
 
 
 def nominal_bits(method: Method, dtype_bits: int) -> int:
@@ -71,18 +86,30 @@ def layout_of(method: Checkpointed) -> Layout:
 
 def _of_plain(used: tuple[Tensor, ...], method: Method, target: Target) -> list[Term]:
     linear = [tensor for tensor in used if roles.role(tensor) == "linear"]
-    if isinstance(method, BitsAndBytes):
-        return _bitsandbytes(
-            [tensor for tensor in linear if len(tensor.shape) == 2], method, target
-        ) + _plain(
-            [tensor for tensor in linear if len(tensor.shape) > 2], target, "experts, which stay as they are"
-        )
+    if isinstance(method, BitsAndBytes | Fp8):  # transformers holds all experts of a layer as one tensor
+        experts = [tensor for tensor in linear if len(tensor.shape) > 2 or _is_expert(tensor)]
+        rest = [tensor for tensor in linear if tensor not in experts]
+        held = _fp8_of(rest, target) if isinstance(method, Fp8) else _bitsandbytes(rest, method, target)
+        return held + _plain(experts, target, "experts, which stay as they are")
     if isinstance(method, Checkpointed):
         inside = [tensor for tensor in linear if roles.is_in_layer(tensor) and len(tensor.shape) == 2]
         matrices = [Matrix(*tensor.shape) for tensor in inside]
         outside = [tensor for tensor in linear if tensor not in inside]
         return [*packed(matrices, layout_of(method), target), *_plain(outside, target, "linear layers left")]
     return _plain(linear, target, "linear layers")
+
+
+def _fp8_of(linear: list[Tensor], target: Target) -> list[Term]:
+    inside = [tensor for tensor in linear if roles.is_in_layer(tensor)]
+    outside = [tensor for tensor in linear if not roles.is_in_layer(tensor)]
+    left = _plain(outside, target, "linear layers left") if outside else []
+    return [*_fp8([Matrix(*tensor.shape) for tensor in inside]), *left]
+
+
+def _fp8(matrices: list[Matrix]) -> list[Term]:
+    size, rows = sum(matrix.elements for matrix in matrices), sum(matrix.rows for matrix in matrices)
+    scales = Term("scales", 4 * rows, "one float32 a row")
+    return [Term("quantized linear layers", size, "8 bits a weight"), scales]
 
 
 def _bitsandbytes(linear: Iterable[Tensor], method: BitsAndBytes, target: Target) -> list[Term]:
@@ -120,8 +147,19 @@ def _of_stored(shape: ModelShape, used: tuple[Tensor, ...], target: Target) -> l
         plain = [tensor for tensor in used if _is_left(tensor)]
         left = _plain(plain, target, "linear layers left") if plain else []
         return [*packed(_matrices_of(used, layout), layout, target), *left]
+    if packing.is_fp8:
+        return _stored_fp8(used, target)
+    if packing.method == COMPRESSED:  # its other schemes are unpacked
+        return _plain([tensor for tensor in used if _is_left(tensor)], target, "linear layers, unpacked")
     stored = sum(tensor.stored_bytes for tensor in used if roles.is_in_layer(tensor) and tensor.shape)
     return [Term("quantized linear layers", stored, f"as {packing.method} stores them")]
+
+
+def _stored_fp8(used: tuple[Tensor, ...], target: Target) -> list[Term]:
+    scaled = {tensor.name.removesuffix("_scale") for tensor in used if tensor.name.endswith(".weight_scale")}
+    held = [Matrix(*tensor.shape) for tensor in used if tensor.name in scaled and len(tensor.shape) == 2]
+    left = [tensor for tensor in used if _is_left(tensor) and tensor.name not in scaled]
+    return [*_fp8(held), *(_plain(left, target, "linear layers left") if left else [])]
 
 
 def _is_left(tensor: Tensor) -> bool:
@@ -156,8 +194,8 @@ def _unquantized(shape: ModelShape, used: tuple[Tensor, ...], target: Target) ->
     tied = (
         "embedding and output head are one tensor" if shape.architecture.tied else "table of the vocabulary"
     )
-    kept = [tensor for tensor in used if not tensor.name.endswith(_PACKED_NAMES)]
-    if shape.packing and not shape.packing.layout and shape.packing.method != "gguf":
+    kept = [tensor for tensor in used if not tensor.name.endswith((*_PACKED_NAMES, *_SCALES_OF_FP8))]
+    if shape.packing and not shape.packing.layout and shape.packing.method not in {"gguf", COMPRESSED}:
         kept = [tensor for tensor in kept if not roles.is_in_layer(tensor)]
     sizes = {
         role: target.element_bytes * sum(tensor.elements for tensor in kept if roles.role(tensor) == role)

@@ -17,7 +17,7 @@ STEPS: Mapping[Step, str] = {
     "measure result": "the result on held-out text",
     "calibration text": "calibration text",
     "quantize layers": "",
-    "quantize while reading": "bitsandbytes, while it is read",
+    "quantize while reading": "while it is read",
     "write checkpoint": "writing the checkpoint",
     "compile kernel": "compiling the Marlin kernel, once on this machine: about two minutes",
     "compile decode step": "compiling the decode step, once on this machine",

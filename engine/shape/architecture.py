@@ -6,7 +6,7 @@ is no text-generating model that is known here.
 
 from typing import cast
 
-from engine.config.layouts import COMPRESSED, PACKED, compressed, layout
+from engine.config.layouts import COMPRESSED, PACKED, compressed, fp8, layout
 from engine.shape import context_window, families
 from engine.shape.boundary import UnsoundError, number, whole
 from engine.shape.families import Config
@@ -51,6 +51,7 @@ def architecture(config: Config) -> Architecture:
         windows=windows(text, layers),
         tied=bool(text.get("tie_word_embeddings")),
         experts=number(text, "num_local_experts", "num_experts", "n_routed_experts") or 0,
+        experts_used=number(text, "num_experts_per_tok", "experts_per_token") or 0,
         rotary=bool(families.of(text).get("rotary", True)),
         activation=_activation(text),
     )
@@ -133,13 +134,13 @@ def packing(config: Config) -> Packing | None:
         return None
     method = str(stored.get("quant_method", "unnamed")).lower()
     if method == COMPRESSED:
-        return Packing(method, compressed(stored))
+        return Packing(method, fp8(stored) is not None, compressed(stored))
     if method not in PACKED:
         return Packing(method)
     for name, least, most in (("bits", 1, 32), ("group_size", -1, 1 << 20)):
         if stored.get(name) is not None:
             whole(stored[name], f"quantization_config.{name}", least, most)
-    return Packing(method, layout(stored))
+    return Packing(method, layout=layout(stored))
 
 
 def _size(text: Config, *names: str) -> int:

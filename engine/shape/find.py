@@ -10,7 +10,7 @@ from typing import Any
 from engine import input_files, paths
 from engine.config.methods import Gguf
 from engine.config.profile import Profile
-from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random
+from engine.config.sources import BUILT_IN, SHAPES, Demo, Folder, GgufFile, Hub, Random
 from engine.errors import ShapeError
 from engine.shape import architecture, from_config, gguf_header, safetensors_headers
 from engine.shape.boundary import explained, json_object
@@ -128,6 +128,16 @@ def _demo(profile: Profile) -> ModelShape:
 
 
 def _hub(repo: str, revision: str, *, ask_hub: bool) -> ModelShape:
+    try:
+        return _of_hub(repo, revision, ask_hub=ask_hub)
+    except ShapeError as error:
+        if repo not in BUILT_IN or revision != "main":
+            raise
+        name = BUILT_IN[repo]
+        return of_config(repo, json_object(SHAPES / f"{name}.json"), f"the shape {name}: {error.message}")
+
+
+def _of_hub(repo: str, revision: str, *, ask_hub: bool) -> ModelShape:
     folder = cached(repo, revision)
     if folder and is_whole(folder):
         return of_folder(folder, repo)

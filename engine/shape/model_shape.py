@@ -48,6 +48,8 @@ class Architecture:
     tied: bool
     """Whether the output head is the embedding."""
     experts: int = 0
+    experts_used: int = 0
+    """Of them, by a token."""
     rotary: bool = True
     activation: str = "silu"
     """Of the feed-forward layers."""
@@ -61,6 +63,8 @@ class Packing:
 
     method: str
     """`gptq`, `awq`, `bitsandbytes`, `gguf`, or another that transformers knows."""
+    is_fp8: bool = False
+    """FP8 by compressed-tensors, which is held as it is stored."""
     layout: Layout | None = None
     """Of `gptq` and `awq`, and of what compressed-tensors holds in GPTQ's layout."""
 

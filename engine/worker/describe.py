@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.checkpoints import store
+from engine.config.layouts import fp8
 from engine.config.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.config.profile import Profile
 from engine.protocol import ModelInfo
@@ -26,6 +27,7 @@ from engine.worker.checkpoints import w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
+from engine.worker.methods.fp8 import Fp8Linear
 
 PACKAGES = ("quantduel", "torch", "transformers", "bitsandbytes", "gptqmodel")
 
@@ -39,7 +41,7 @@ def describe(
 ) -> ModelInfo:
     """Everything the user sees about the model except speeds."""
     return ModelInfo(
-        label=label(profile, checkpoint, placement.dtype),
+        label=label(profile, checkpoint, placement.dtype) + _unrounded(model),
         kernel=kernel(model),
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
@@ -68,11 +70,19 @@ def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
     how = str(stored.get("quant_method", "")).lower()
     if record := store.record(checkpoint.path):
         return record.recipe.method.label(name)
+    if fp8(stored) and "dequantize" not in stored:
+        return "fp8"
     if how == "bitsandbytes":
         return _bitsandbytes_label(stored)
     if w4a16.ORIGINAL in stored:
         how, stored = "w", stored | {"bits": f"{stored['bits']}a16"}
     return f"{how}{stored.get('bits', '')}" + _group_suffix(stored.get("group_size"))
+
+
+def _unrounded(model: PreTrainedModel) -> str:
+    """What a badge of FP8 needs where activations are not rounded."""
+    held = [module for module in model.modules() if isinstance(module, Fp8Linear)]
+    return "-w8a16" if held and not any(module.computes for module in held) else ""
 
 
 def _group_suffix(size: object) -> str:

@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.config.methods import BitsAndBytes, Checkpointed, Stored, original
+from engine.config.methods import BitsAndBytes, Checkpointed, Fp8, Stored, original
 from engine.config.profile import Profile
 from engine.errors import LoadError
 from engine.machine import packages
@@ -88,7 +88,7 @@ def _checkpoint(profile: Profile, report: Report) -> Iterator[tuple[Checkpoint, 
 
         yield ensure.ready(profile, report)
         return
-    if isinstance(profile.quantization, BitsAndBytes):
+    if isinstance(profile.quantization, BitsAndBytes | Fp8):
         from engine.worker.quantize import ensure
 
         if made := ensure.kept(profile, report):

@@ -51,6 +51,9 @@ def dequantized(folder: Path, module: str, config: Mapping[str, Any]) -> Tensor:
 
 
 def _calibrate(layer: Any, weights: Mapping[str, Any]) -> None:
+    if weights["strategy"] == "tensor":
+        layer.weight_scale.data.fill_(float(layer.weight.abs().max()) / 448)
+        return
     groups = layer.weight_scale.shape[1]
     parts = layer.weight.float().view(len(layer.weight), groups, -1)  # [rows, groups, group size]
     if weights["type"] == "float":

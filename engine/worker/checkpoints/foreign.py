@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints import views
-from engine.config.layouts import COMPRESSED, PACKED, plain
+from engine.config.layouts import COMPRESSED, PACKED, fp8, plain
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker import older
@@ -47,6 +47,8 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     if stored is None and "compression_config" not in config:
         stored_tensors.require_plain(checkpoint.path)
     fixed = w4a16.as_gptq(checkpoint.path, config) or _fixed(stored, checkpoint.name)
+    if stored and fp8(stored) and _is_plain_fp8(checkpoint.path):
+        fixed = stored
     renamed = _renamed_weights(checkpoint.path)
     index = _bare_index(checkpoint.path)
     written = _written(checkpoint.path, config, fixed)
@@ -62,6 +64,11 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
             (view / name).unlink(missing_ok=True)
             (view / name).write_text(json.dumps(content))
         yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, fixed)))
+
+
+def _is_plain_fp8(folder: Path) -> bool:
+    """Whether every scale belongs to a matrix of a module of its own, and none to fused experts."""
+    return not any(".experts." in name for name in stored_tensors.tensors(folder))
 
 
 def _alone(file: Path, view: Path) -> Path:

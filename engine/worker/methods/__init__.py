@@ -16,6 +16,7 @@ from engine.worker.checkpoints.placement import Placement
 MODULES = {
     "full": "engine.worker.methods.full",
     "bitsandbytes": "engine.worker.methods.bitsandbytes",
+    "fp8": "engine.worker.methods.fp8",
     "gguf": "engine.worker.methods.gguf",
     "stored": "engine.worker.methods.stored",
     "rtn": "engine.worker.methods.gptqmodel_api",

@@ -4,6 +4,7 @@ from transformers import PreTrainedModel
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from engine.config.layouts import PACKED
+from engine.config.layouts import fp8 as fp8_layout
 from engine.config.methods import Stored
 from engine.errors import LoadError
 from engine.protocol import Stage
@@ -11,7 +12,7 @@ from engine.worker.checkpoints import foreign, packed_modules, w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.failures import first_line
-from engine.worker.methods import gptqmodel_api
+from engine.worker.methods import fp8, gptqmodel_api
 
 STAGE: Stage = "read"
 
@@ -27,6 +28,8 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
         packed_modules.require_whole(checkpoint.name, checkpoint.path, how)
     if w4a16.ORIGINAL in stored:
         return _compressed(checkpoint, placement)
+    if fp8_layout(stored) and "dequantize" not in stored:
+        return fp8.load_stored(checkpoint, placement)
     if how in PACKED:
         return gptqmodel_api.load_quantized(checkpoint, placement)
     known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"

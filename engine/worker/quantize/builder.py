@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from engine.checkpoints import store
-from engine.config.methods import Awq, BitsAndBytes, Gptq, Savable, original
+from engine.config.methods import Awq, BitsAndBytes, Fp8, Gptq, Savable, original
 from engine.config.profile import Profile
 from engine.config.record import Check, Recipe, Record
 from engine.protocol import Staged, Step
@@ -29,6 +29,7 @@ from engine.worker.quantize.quantizers import (
     AutoAwqQuantizer,
     AutoGptqQuantizer,
     BitsAndBytesQuantizer,
+    Fp8Quantizer,
     GptqModelQuantizer,
     Quantizer,
 )
@@ -99,6 +100,8 @@ class CheckpointBuild:
     def _quantizer(self, samples: calibrate.Samples | None) -> Quantizer:
         if isinstance(self._method, BitsAndBytes):
             return BitsAndBytesQuantizer(self._method, self._placement)
+        if isinstance(self._method, Fp8):
+            return Fp8Quantizer(self._placement)
         token_ids = samples.token_ids if samples else []
         if isinstance(self._method, Awq) and original(self._method):
             return AutoAwqQuantizer(self._method, token_ids, self._placement)

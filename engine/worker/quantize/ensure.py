@@ -90,7 +90,7 @@ def _checkpoint(wanted: "_Wanted", made: StoredCheckpoint) -> tuple[Checkpoint, 
 def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:
     method = wanted.profile.quantization
     if not isinstance(method, Savable):
-        raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq and bitsandbytes do")
+        raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq, fp8 and bitsandbytes do")
     if wanted.early is not None:
         wanted.require_group_size(method)
     if not force and (made := wanted.without_source()):

@@ -21,7 +21,7 @@ from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
-from engine.worker.methods import autoawq, autogptq, bitsandbytes, gptqmodel_api
+from engine.worker.methods import autoawq, autogptq, bitsandbytes, fp8, gptqmodel_api
 from engine.worker.progress import Report
 from engine.worker.quantize import autoawq_run, autogptq_run, gptqmodel_run, group_size
 from engine.worker.quantize.progress import LayerProgress
@@ -152,6 +152,28 @@ class BitsAndBytesQuantizer:
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """As `stored` does."""
         return made.model(self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class Fp8Quantizer:
+    """The engine's own rounding to FP8, written as compressed-tensors stores it."""
+
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """The source is loaded twice: in full precision to be measured, then rounded."""
+        before = perplexity(source.model(self.placement), self.placement.device, "measure source")
+        gc.collect()
+        report(Staged(stage="quantize", step="quantize while reading"))
+        started_s = time.monotonic()
+        model = fp8.quantized(source, self.placement)
+        seconds = time.monotonic() - started_s
+        fp8.save(model, into)
+        return QuantizeResult(before, seconds, notes=completeness.notes(model))
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """As `stored` does."""
+        return fp8.load_stored(made, self.placement)
 
 
 def _where_it_fits(model: PreTrainedModel, device: torch.device, perplexity: Perplexity) -> float:

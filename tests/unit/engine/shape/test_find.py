@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine.config import profile
-from engine.config.sources import shapes
+from engine.config.sources import BUILT_IN, shapes
 from engine.errors import ShapeError
+from engine.plan import weights as holding
 from engine.shape import architecture, find, roles
 from engine.shape.model_shape import Tensor
 
@@ -115,3 +116,24 @@ def test_roles_by_name() -> None:
     }
     assert {name: roles.role(Tensor(name, (2, 2), 8)) for name in named} == named
     assert roles.role(Tensor("model.norm.weight", (2,), 4)) == "other"
+
+
+@pytest.mark.parametrize(("repo", "shape"), BUILT_IN.items())
+def test_a_repository_that_gives_nothing_is_planned_from_the_shape_that_is_built_in(
+    repo: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    wanted = profile.of_model(repo)
+    found = find.of(wanted, ask_hub=False)
+    assert found.tensors == find.of(profile.find(f"random:{shape}")).tensors
+    assert found.origin == f"the shape {shape}: {repo} cannot be planned: its headers are not here"
+    with pytest.raises(ShapeError):
+        find.of(profile.changed(wanted, {"model.revision": "another"}), ask_hub=False)
+
+
+def test_of_a_mixture_a_token_uses_a_part() -> None:
+    used = {"qwen3-30b-a3b": (30.5, 3.3), "gpt-oss-20b": (20.9, 4.2), "qwen3-8b": (8.2, 8.2)}
+    for name, (all_of_them, active) in used.items():
+        shape = find.of(profile.find(f"random:{name}"))
+        found = holding.parameters(shape) / 1e9, holding.active_parameters(shape) / 1e9
+        assert found == pytest.approx((all_of_them, active), abs=0.06)
