@@ -35,6 +35,8 @@ def packed(matrices: list[Matrix], layout: Layout, target: Target) -> list[Term]
     by_kernel = target.on_cpu and not target.is_original
     kernel = on_cpu(layout, target.dtype).backend if by_kernel else "file"
     held = _HELD.get(kernel.partition("_torch")[2], _as_in_file)
+    if held is _as_in_file and target.is_compiled:
+        held = _own
     return held(matrices, layout, kernel, target)
 
 
@@ -52,6 +54,17 @@ def _aten(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) -
         Term("scales and zero points", 2 * _SCALE_BYTES * groups, f"two 16-bit numbers a {_group(layout)}"),
     ]
     return found if layout.method == "awq" or target.is_native else [*found, _indices(matrices, layout)]
+
+
+def _own(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) -> list[Term]:
+    """The engine's own int4 instead of the file's layout, which no kernel multiplies with."""
+    elements = sum(matrix.elements for matrix in matrices)
+    groups = sum(matrix.groups(layout.group_size) for matrix in matrices)
+    numbers = 1 if layout.sym else 2
+    scales = Term(
+        "scales and zero points", numbers * _SCALE_BYTES * groups, f"{numbers} × 16 bits a {_group(layout)}"
+    )
+    return [Term("quantized linear layers", elements // 2, "held as 4 bits a weight"), scales]
 
 
 def _fused(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) -> list[Term]:

@@ -48,6 +48,8 @@ def _layout(shape: ModelShape, method: Method) -> Layout | None:
 
 def _held_packed(layout: Layout, dtype: str) -> Linear:
     held = _BY_KERNEL.get(on_cpu(layout, dtype).backend.partition("_")[2], "other")
+    if layout.bits == 3:  # the engine's own int4, which has no kernel to do without
+        held = "int4"
     return "other" if held == "int4" and layout.desc_act else held  # inputs in another order are not read
 
 

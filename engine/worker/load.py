@@ -123,7 +123,6 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
     generation_settings.require_ends(model, checkpoint.name)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     report(Staged(stage="warm up"))
     logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
     if wish.native_step and step.prepare(model, report):
@@ -131,6 +130,7 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     if wish.threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
     freeing.give_back(model)
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
     description = replace_struct(
         describe.describe(model, tokenizer, profile, checkpoint, placement),
         vocabulary=logits.shape[-1],

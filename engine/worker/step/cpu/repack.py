@@ -21,6 +21,7 @@ from engine.worker.step.cpu import (
     compiled_step,
     model_table,
     onednn,
+    stored_int4,
 )
 from engine.worker.step.cpu.int4 import Int4Layers, Int4Weights
 from engine.worker.step.cpu.onednn import OneDnnWeights
@@ -30,6 +31,7 @@ Fuse = Callable[[Sequence[nn.Module]], FusedWeights | None]
 _UNPACKERS: Sequence[Callable[[Sequence[nn.Module]], Int4Layers | None]] = (
     bnb_int4.unpack,
     aten_int4.unpack,
+    stored_int4.unpack,
 )
 CLOSE = 0.02  # of the largest result: how far matmuls with other rounding may differ
 
@@ -51,7 +53,7 @@ def repack(model: PreTrainedModel, report: Report) -> None:
 
 def _has_known_layouts(model: PreTrainedModel) -> bool:
     """Whether each layer has 4-bit weights in a known layout, or plain ones."""
-    checks = (bnb_int4.supports, aten_int4.supports, model_table.supports)
+    checks = (bnb_int4.supports, aten_int4.supports, stored_int4.supports, model_table.supports)
     linear = [each for layer in llama.layers_of(model) for each in layer.linear.values()]
     return all(any(supports(each) for supports in checks) for each in linear)
 
