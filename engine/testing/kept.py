@@ -44,9 +44,9 @@ EARLIER = """SELECT questions_sha256, COUNT(*) FROM runs JOIN answers ON run = i
 INSERT = "INSERT INTO runs (key, created, questions, questions_sha256, profile) VALUES (?, ?, ?, ?, ?)"
 COPY = """INSERT INTO runs (key, created, questions, questions_sha256, profile)
     SELECT key, ?, questions, questions_sha256, profile FROM runs WHERE id = ?"""
-SET_CHANGED = "the questions of {} have changed: {} earlier answers do not count"
-PROFILE_CHANGED = "its profile, or what it is tested with, has changed: {} earlier answers do not count"
-MODEL_CHANGED = "its {} changed since its {} earlier answers, which do not count"
+SET_CHANGED = "the questions of {} have changed: its earlier answers ({}) do not count"
+PROFILE_CHANGED = "its profile, or what it is tested with, has changed: its earlier answers ({}) do not count"
+MODEL_CHANGED = "its {} changed since its earlier answers ({}), which do not count"
 
 
 class Found(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import subprocess
 import sys
+import weakref
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -101,16 +102,11 @@ class _Harness:
             cwd=paths.neutral_folder(),
             env=paths.environment(),
         )
+        weakref.finalize(self, _end, self._process)
         self._asking = asyncio.Lock()
         self.begun: Begun = Refused(message="lm-eval ended without a word")
         if line := self._out.readline():
             self.begun = msgspec.json.decode(line, type=Begun)
-
-    def __del__(self) -> None:
-        self._in.close()
-        self._out.close()
-        self._process.terminate()
-        self._process.wait()
 
     @property
     def _in(self) -> IO[bytes]:
@@ -136,6 +132,11 @@ class _Harness:
         if not line:
             raise InputError("lm-eval ended, and judges no more", "run the same command again: it goes on")
         return msgspec.json.decode(line, type=Verdict)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
 
 
 def _open(stream: IO[bytes] | None) -> IO[bytes]:

@@ -102,6 +102,7 @@ class Exam(Job):
         self.emit(Completed(side.name))
 
     async def _load(self, side: Side) -> bool:
+        self.emit(Advanced(side.name, "starting"))
         side.session = self._open(side.profile, side.threads)
         async for event in side.session.load():
             match event:

@@ -186,13 +186,13 @@ def _notes(row: Row, report: Report) -> Iterator[str]:
     elif not row.complete:
         yield f"not finished: {done} of {report.count} questions answered"
     if row.from_before:
-        yield f"{row.from_before} answers are kept ones of an earlier run"
+        yield f"kept answers of an earlier run: {row.from_before}"
     if row.other_input:
-        yield f"{row.other_input} questions were read as other tokens than A's: tokenizer or prompt differ"
+        yield f"questions read as other tokens than A's, as tokenizer or prompt differ: {row.other_input}"
     if row.cut:
-        yield f"{row.cut} answers were cut at their longest length"
+        yield f"answers cut at their longest length: {row.cut}"
     if row.unanswered:
-        yield f"{row.unanswered} questions could not be answered and count as wrong"
+        yield f"questions that could not be answered, and count as wrong: {row.unanswered}"
 
 
 def numbers(row: Row) -> dict[str, Cell]:

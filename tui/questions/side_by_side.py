@@ -32,7 +32,7 @@ class SideBySide(Vertical):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll(classes="asked"):
-            yield Static(NOTHING, id="asked")
+            yield Static(id="asked")
         with Horizontal(classes="answers"):
             for place in range(2):
                 with VerticalScroll():

@@ -37,9 +37,12 @@ def test_a_changed_set_or_profile_starts_anew_and_says_so(kept: Kept) -> None:
         kept.keep(run, id, answer)
     changed = of_items("mine", [Item(id="q0", prompt="another", exact="1")])
     found = kept.open(changed, model, 8)
-    assert found.answers == {} and "questions of mine have changed: 3 earlier" in found.note
+    assert found.answers == {} and "questions of mine have changed: its earlier answers (3)" in found.note
     found = kept.open(questions(), profile.changed(model, {"prompt.system": "Be brief."}), 8)
-    assert found.answers == {} and "its profile, or what it is tested with, has changed: 3" in found.note
+    assert (
+        found.answers == {}
+        and "its profile, or what it is tested with, has changed: its earlier answers (3)" in found.note
+    )
     assert kept.open(questions(), model, 9).answers == {}
     assert len(kept.open(questions(), model, 8).answers) == 3
 

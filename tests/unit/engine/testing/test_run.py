@@ -87,7 +87,7 @@ async def test_answers_of_other_versions_do_not_count(kept: Kept) -> None:
     kept.loaded(side.run, replace(side.info, versions={"torch": "0.1"}))
     again = exam(kept, *["answer"] * 3)
     notes = await words(again, Noted)
-    assert notes == ["smollm2-bf16: its versions changed since its 1 earlier answers, which do not count"]
+    assert notes == ["smollm2-bf16: its versions changed since its earlier answers (1), which do not count"]
     assert [row.from_before for row in again.report.rows] == [0, 0]
 
 
