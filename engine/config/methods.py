@@ -15,6 +15,7 @@ DEFAULT_BACKEND = "gptqmodel"
 USUAL_GROUP_SIZE = 128  # of published GPTQ and AWQ checkpoints
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
+StoredAs = Literal["gptq", "compressed-tensors"]
 GroupSize = Literal[-1, 16, 32, 64, 128]
 
 
@@ -116,9 +117,10 @@ class _Grouped(_Options, frozen=True):
     group_size: GroupSize = 128
     """Weights that share one scale; it must divide every layer's width. -1 is a whole row."""
 
-    def _label(self, name: str, bits: int) -> str:
+    def _label(self, name: str, bits: int, format: StoredAs = "gptq") -> str:
+        said = f"{name}{bits}" if format == "gptq" else f"{name}-w{bits}a16"
         group = "" if self.group_size == USUAL_GROUP_SIZE else f"-g{self.group_size}"
-        return f"{name}{bits}{group.replace('-g-1', '-row')}"
+        return f"{said}{group.replace('-g-1', '-row')}"
 
     def _stored_bits(self, bits: int) -> float:
         """As GPTQ's and AWQ's layouts store it: with a 16-bit scale and a zero point of `bits` bits a group.
@@ -128,16 +130,27 @@ class _Grouped(_Options, frozen=True):
         return float(bits) if self.group_size == -1 else bits + (16 + bits) / self.group_size
 
 
+def _require_storable(format: StoredAs, bits: int) -> None:
+    """ValueError where compressed-tensors has no such words."""
+    if format == "compressed-tensors" and bits not in {4, 8}:
+        raise ValueError("format: compressed-tensors goes with `bits: 4` and `bits: 8`")
+
+
 class Rtn(_Grouped, frozen=True, tag="rtn"):
     """Round to nearest: no calibration, in seconds. Stored as GPTQ stores: only the rounding differs."""
 
     bits: Literal[2, 3, 4, 8] = 4
     sym: bool = True
     """Symmetric around zero."""
+    format: StoredAs = "gptq"
+    """How it is stored: GPTQ's layout, or compressed-tensors' W4A16 and W8A16, the same integers."""
+
+    def __post_init__(self) -> None:
+        _require_storable(self.format, self.bits)
 
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `rtn4`."""
-        return self._label("rtn", self.bits)
+        return self._label("rtn", self.bits, self.format)
 
     def bits_per_weight(self, dtype_bits: int = 16) -> float:
         """Bits stored per weight of a linear layer, scales and zero points included."""
@@ -157,10 +170,18 @@ class Gptq(_Grouped, frozen=True, tag="gptq"):
     calibration: Calibration = Calibration()
     backend: Literal["gptqmodel", "auto-gptq"] = "gptqmodel"
     """Whose code quantizes and runs it; `auto-gptq`'s, the original, has an environment of its own."""
+    format: StoredAs = "gptq"
+    """How it is stored: GPTQ's layout, or compressed-tensors' W4A16 and W8A16, the same integers."""
+
+    def __post_init__(self) -> None:
+        _require_storable(self.format, self.bits)
+        if self.format != "gptq" and (self.desc_act or self.backend != DEFAULT_BACKEND):
+            raise ValueError("format: compressed-tensors needs `desc_act: false` and `backend: gptqmodel`")
 
     def label(self, dtype: str) -> str:
-        """The badge of a profile, such as `gptq4`."""
-        return self._label("gptq", self.bits) + ("-act" if self.desc_act else "") + _original(self.backend)
+        """The badge of a profile, such as `gptq4`, or `gptq-w4a16` as compressed-tensors has it."""
+        name = self._label("gptq", self.bits, self.format)
+        return name + ("-act" if self.desc_act else "") + _original(self.backend)
 
     def bits_per_weight(self, dtype_bits: int = 16) -> float:
         """Bits stored per weight of a linear layer, scales and zero points included."""

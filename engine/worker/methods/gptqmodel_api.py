@@ -19,11 +19,11 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from engine.config.layouts import layout
+from engine.config.layouts import PACKED, layout
 from engine.config.methods import Checkpointed
 from engine.machine import packages
 from engine.protocol import Stage
-from engine.worker.checkpoints import completeness, stored_tensors, w4a16
+from engine.worker.checkpoints import completeness, foreign, stored_tensors, w4a16
 from engine.worker.failures import first_line
 from engine.worker.methods import kernels
 from engine.worker.replaced import replaced
@@ -54,8 +54,11 @@ def package() -> Any:
 
 
 def load(method: Checkpointed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """RTN, GPTQ or AWQ, from a checkpoint. RTN is stored in GPTQ's format."""
-    return load_quantized(checkpoint, placement)
+    """RTN, GPTQ or AWQ, from a checkpoint, in GPTQ's format or compressed-tensors'."""
+    if str(checkpoint.stored_quantization.get("quant_method")) in PACKED:
+        return load_quantized(checkpoint, placement)
+    with foreign.readable(checkpoint) as view:
+        return load_quantized(view, placement)
 
 
 def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:

@@ -14,7 +14,8 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedModel
 
-from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq
+from engine.config.layouts import COMPRESSED
+from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq, Rtn
 from engine.config.record import ModuleError
 from engine.protocol import Staged, Step
 from engine.worker.checkpoints import completeness
@@ -23,7 +24,7 @@ from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
 from engine.worker.methods import autoawq, autogptq, bitsandbytes, fp8, gptqmodel_api
 from engine.worker.progress import Report
-from engine.worker.quantize import autoawq_run, autogptq_run, gptqmodel_run, group_size
+from engine.worker.quantize import autoawq_run, autogptq_run, gptqmodel_run, group_size, w4a16_folder
 from engine.worker.quantize.progress import LayerProgress
 
 Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
@@ -70,11 +71,13 @@ class GptqModelQuantizer:
         shutil.rmtree(logs, ignore_errors=True)
         report(Staged(stage="quantize", step="write checkpoint"))
         work.save(str(into))
+        if isinstance(self.method, Rtn | Gptq) and self.method.format == COMPRESSED:
+            w4a16_folder.rewrite(into)
         return QuantizeResult(before, progress.seconds, errors, notes)
 
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With the kernel chosen for it."""
-        return gptqmodel_api.load_quantized(made, self.placement)
+        return gptqmodel_api.load(self.method, made, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
