@@ -73,7 +73,7 @@ $(VENV)/.quantizers: $(VENV)/.play
 	touch $@
 
 $(VENV)/.test: $(VENV)/.play
-	$(INSTALL) -e '.[local,serve,dev]'
+	$(INSTALL) -e '.[local,serve,llama-cpp,dev]'
 	touch $@
 
 clean:

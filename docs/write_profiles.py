@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
-from engine.config import methods, profile, sources, texts, worker_place  # noqa: E402
+from engine.config import methods, profile, remote, sources, texts, worker_place  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -45,12 +45,13 @@ generation:
 
 A name is looked up in `./profiles`, then in your configuration folder (`~/.config/quantduel/profiles`), then
 among the shipped profiles. A path ending in `.yaml` is that file. A hub id (`org/name`), a folder, a `.gguf`
-file, `demo` and `random:SHAPE` can be used straight, without a profile.
+file, `demo`, `random:SHAPE` and a server's address (`http://host:8000/v1`) can be used straight, without a
+profile.
 
 `./profiles` may be a stranger's, in a folder that you cloned. So a profile of it that hides another of its
-name says so, and one that has `trust_remote_code: true`, or `worker.python` or `worker.launch`, is refused by
-its name alone: read it, then give its path, or `--set model.trust_remote_code=true`, or move it into your
-configuration folder. Workers run outside the folder you are in.
+name says so, and one that has `trust_remote_code: true`, `worker.python`, `worker.launch` or `remote.key_env`
+is refused by its name alone: read it, then give its path, or `--set model.trust_remote_code=true`, or move it
+into your configuration folder. Workers run outside the folder you are in.
 
 - `quantduel profiles list` shows them all, `quantduel profiles show NAME` one with its defaults.
 - `quantduel profiles check FILE` tells what is wrong with a file: line, key, expectation, nearest spelling.
@@ -64,6 +65,7 @@ YAML is read strictly: unknown keys, duplicate keys, aliases and tags are refuse
 SECTIONS = (
     ("model", profile.Model),
     ("worker", worker_place.Worker),
+    ("remote", remote.Remote),
     ("prompt", profile.Prompt),
     ("generation", profile.Generation),
 )

@@ -178,6 +178,11 @@ def hub_token_is_set() -> bool:
     return answers(Path.is_file, expanded(file))
 
 
+def key(name: str) -> str | None:
+    """A server's key, out of the variable that the user named for it; None where that is not set."""
+    return os.environ.get(name) or None
+
+
 _ERASE_IN_COLOUR = (
     *("xterm", "tmux", "alacritty", "foot", "kitty", "wezterm", "ghostty", "konsole", "iterm"),
     *("rxvt", "linux", "st-"),

@@ -294,6 +294,29 @@ class Memory(Struct, frozen=True, kw_only=True):
     """What CUDA's allocator holds, in use or not; None on a CPU, which has no such allocator."""
 
 
+class ServedModel(Struct, frozen=True, kw_only=True):
+    """A model that a server holds: which server, and what can be learned from it.
+
+    Front ends go by this: what is not here cannot be asked.
+    """
+
+    engine: Line
+    """`vllm`, `llama-server`, `sglang`, `ollama` or `openai`."""
+    address: Line
+    is_here: bool = False
+    """The server is on this machine, and shares its processors."""
+    round_trip_ms: float | None = None
+    """Median of a few small requests: what the network adds to TTFT."""
+    ids: bool = False
+    """Prompts go as token ids, and answers come with theirs: equal input can be proved."""
+    server_times: bool = False
+    """It says itself how long the prompt and the answer took."""
+    cold: bool = False
+    """It can be made to read the whole prompt."""
+    load_figure: bool = False
+    """It says whether it answers others meanwhile."""
+
+
 class ModelInfo(Struct, frozen=True, kw_only=True):
     """What was loaded, as it really is."""
 
@@ -303,8 +326,9 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """The class that multiplies with quantized weights, such as `Linear4bit`."""
     architecture: Line
     parameters: Count
-    """Logical parameters: a packed 4-bit weight counts as one; tied ones count once."""
+    """Logical parameters: a packed 4-bit weight counts as one; tied ones count once. 0 is not known."""
     context_length: Count
+    """0 is without bound, or not known."""
     dtype: Line
     device: Line
     device_name: Line
@@ -321,13 +345,21 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     """How fast the device copied when the model was loaded, read plus written; None where that failed."""
     step: StepKind = "forward"
     """How a token is computed: `compiled` and `native` are the engine's own steps, `forward` the model's."""
-    weights: Weights
+    weights: Weights | None
+    """None where a server does not say."""
     tokenizer_sha256: Line
-    """Of the vocabulary and merges: equal means that equal ids are equal text."""
+    """Of the vocabulary and merges: equal means that equal ids are equal text. Empty for a server's."""
     has_chat_template: bool
     notes: Notes = ()
     """What the user should know, such as weights that were dequantized on load."""
     versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=MOST_NOTES)]
+    served: ServedModel | None = None
+    """None for a model that is in the worker itself."""
+
+    @property
+    def weights_bytes(self) -> int | None:
+        """All of them; None where that is not known."""
+        return self.weights.total_bytes if self.weights else None
 
     @property
     def place(self) -> str:
@@ -420,7 +452,8 @@ class Loaded(_Event, frozen=True, tag="loaded"):
     """The model is ready."""
 
     info: ModelInfo
-    memory: Memory
+    memory: Memory | None
+    """None where the model is not in the worker."""
 
 
 class Quantized(_Event, frozen=True, tag="quantized"):
@@ -448,8 +481,9 @@ class Prompted(_Event, frozen=True, tag="prompted"):
 
     request: Count
     tokens: Count
+    """0 where only a server knows, which says it at the end."""
     sha256: Line
-    """Of the prompt's token ids, as little-endian 32-bit integers."""
+    """Of the prompt's token ids, as little-endian 32-bit integers; empty where they are not known."""
     reused_tokens: Count = 0
     """How many of them the cache still held; only the others are read."""
     notes: Notes = ()
@@ -476,11 +510,32 @@ class Prefilled(_Event, frozen=True, tag="prefilled"):
 
 
 class Decoded(_Event, frozen=True, tag="decoded"):
-    """One sampled token, stamped when it was known, and the text it completes (maybe none yet)."""
+    """One sampled token, stamped when it was known, and the text it completes (maybe none yet).
+
+    A server's tokens that came in one read of the network have one stamp.
+    """
 
     request: Count
-    token_id: Count
+    token_id: Count | None
+    """None where a server does not say."""
     text: str
+    tokens: Count | None = 1
+    """Without an id: how many tokens this stands for; None where a server does not say that either."""
+
+
+class ServedFigures(Struct, frozen=True, kw_only=True):
+    """What a server says of an answer at its end; None is what it does not say."""
+
+    tokens: Count | None = None
+    """Of the answer, with the one that ended it."""
+    prompt_tokens: Count | None = None
+    reused_tokens: Count | None = None
+    prefill_tok_s: float | None = None
+    decode_tok_s: float | None = None
+    contended: bool | None = None
+    """It answered others meanwhile."""
+    interrupted: bool = False
+    """The connection dropped and the stream was gone on with: its stamps hold the gap."""
 
 
 class Finished(_Event, frozen=True, tag="finished"):
@@ -488,7 +543,7 @@ class Finished(_Event, frozen=True, tag="finished"):
 
     request: Count
     reason: FinishReason
-    memory: Memory
+    memory: Memory | None
     text: str = ""
     step_bytes: Count | None = None
     """Weights and cache that the answer's average decode step had to read; None where the tokens decide."""
@@ -500,6 +555,7 @@ class Finished(_Event, frozen=True, tag="finished"):
     """How the steps were run: a replayed CUDA graph, compiled, or kernel after kernel."""
     notes: Notes = ()
     """What slowed the answer, such as a step that no graph could capture; a stop string that ended it."""
+    served: ServedFigures | None = None
 
 
 class Measured(_Event, frozen=True, tag="measured"):

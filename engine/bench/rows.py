@@ -115,7 +115,7 @@ def empty(profile: str, shape: Shape, info: ModelInfo | None) -> Row:
         kernel=info.kernel if info else "",
         context=shape.context,
         batch=shape.batch,
-        weights_bytes=info.weights.total_bytes if info else None,
+        weights_bytes=info.weights_bytes if info else None,
     )
 
 

@@ -156,7 +156,8 @@ class Bench(Job):
                         self.emit(Advanced(name, stage_text(event)))
                     case Loaded(info=info, memory=memory):
                         await self._opened(name, session, info)
-                        self._memory[name] = memory
+                        if memory is not None:
+                            self._memory[name] = memory
                     case Failed():
                         return event
         finally:

@@ -16,7 +16,7 @@ from engine.duel.answer import Answer
 from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
-from engine.protocol import Decoded, Event, Finished, ModelInfo
+from engine.protocol import Decoded, Event, Finished, ModelInfo, Weights
 from engine.stats.metrics import Metrics
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
@@ -87,7 +87,7 @@ class Transcript:
         say()
         if answer.failure:
             report(answer.failure.message, answer.failure.hint, self._duel.sessions[side].profile.name)
-        if answer.token_ids and info:
+        if answer.pieces and info:
             for line in figures(answer, info):
                 say(Styled(f"   {line}", dim=True))
         elif answer.ending:
@@ -112,13 +112,14 @@ def failed_loads(sides: list[LoadedSide]) -> None:
 
 def figures(answer: Answer, info: ModelInfo) -> list[str]:
     """Speeds in one line, memory in another."""
-    metrics, weights, memory = answer.metrics, info.weights, answer.memory
+    metrics, memory = answer.metrics, answer.memory
     whole = "complete" if answer.finish_reason else "unfinished"
+    pieces = "tokens" if metrics.counted else "pieces (the server does not count tokens)"
     speeds = [
         f"TTFT {ms_text(metrics.ttft_ms)}{_line(metrics)}",
         f"prefill {speed_text(metrics.prefill_tok_s)}",
         f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
-        f"{metrics.new_tokens} tokens, {answer.ending or whole}",
+        f"{metrics.new_tokens} {pieces}, {answer.ending or whole}",
     ]
     if metrics.answer_ttft_ms is not None:
         count = metrics.thought_tokens
@@ -126,8 +127,9 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
         speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}")
     if metrics.joules_per_token is not None:
         speeds.append(f"{metrics.joules_per_token:.3g} J/token")
-    parts = f"linear {bytes_text(weights.linear_bytes)}, embedding {bytes_text(weights.embedding_bytes)}"
-    sizes = [f"weights {bytes_text(weights.total_bytes)} ({parts})"]
+    if metrics.server_decode_tok_s is not None:
+        speeds.append(f"decode by the server's clock {speed_text(metrics.server_decode_tok_s)}")
+    sizes = [f"weights {weights_text(info.weights)}"]
     if memory:
         sizes += [
             f"KV cache {bytes_text(memory.kv_cache_bytes)}",
@@ -142,8 +144,18 @@ def _line(metrics: Metrics) -> str:
     return f" (and {ms_text(metrics.round_trip_ms)} round trip)" if metrics.round_trip_ms is not None else ""
 
 
+def weights_text(weights: Weights | None) -> str:
+    """The bytes of all, and where there are both, of the linear layers and the embedding."""
+    if weights is None or not weights.embedding_bytes:
+        return bytes_text(weights.total_bytes if weights else None)
+    parts = f"linear {bytes_text(weights.linear_bytes)}, embedding {bytes_text(weights.embedding_bytes)}"
+    return f"{bytes_text(weights.total_bytes)} ({parts})"
+
+
 def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
     """What computes, how much of the bandwidth it reaches, and what bounds it where that is little."""
+    if info.served is not None:
+        return []
     found = answer.reached(info)
     kernel = f"kernel {info.kernel}, step {info.step}, decode {answer.decode or MISSING}"
     if found is None:

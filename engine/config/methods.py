@@ -99,6 +99,21 @@ class Gguf(_Options, frozen=True, tag="gguf"):
         return float(dtype_bits)
 
 
+class LlamaCpp(_Options, frozen=True, tag="llama_cpp"):
+    """A GGUF file as it is, its weights packed, in llama.cpp: through xllamacpp, on the CPU."""
+
+    context: Annotated[int, Meta(ge=16, le=1 << 24)] | None = None
+    """Tokens that the cache holds, allocated at load; left out, the model's own, 8192 at most."""
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile; the loaded model knows which quantization its file has."""
+        return "llama.cpp"
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Unknown before the file is read; full precision is the upper bound."""
+        return float(dtype_bits)
+
+
 class Stored(_Options, frozen=True, tag="stored"):
     """As the checkpoint is: by its own `quantization_config`, or in full precision where it has none."""
 
@@ -217,8 +232,8 @@ class Awq(_Grouped, frozen=True, tag="awq"):
 
 Checkpointed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
 Savable = Checkpointed | BitsAndBytes | Fp8  # `quantduel quantize` makes a checkpoint of these
-Method = Full | BitsAndBytes | Fp8 | Checkpointed | Gguf | Stored
-METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Fp8, Rtn, Gptq, Awq, Gguf, Stored)
+Method = Full | BitsAndBytes | Fp8 | Checkpointed | Gguf | LlamaCpp | Stored
+METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Fp8, Rtn, Gptq, Awq, Gguf, LlamaCpp, Stored)
 
 
 def original(method: Method) -> str:

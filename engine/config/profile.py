@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
-from engine.config.methods import Awq, Gguf, Gptq, Method, Stored, original
-from engine.config.sources import Demo, Folder, GgufFile, Hub, Source, parse_source
+from engine.config.methods import Awq, Gguf, Gptq, LlamaCpp, Method, Stored, original, tag
+from engine.config.remote import Remote
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Served, Source, parse_source
 from engine.config.worker_place import Worker
 from engine.errors import FileError, InputError, ProfileError
 from engine.sanitize import visible
@@ -35,7 +36,8 @@ class Model(_Section, frozen=True):
     """Where the weights come from and how they are held."""
 
     source: str
-    """`demo`, a hub id (`org/name`), a folder, a `.gguf` file, or `random:<shape>`."""
+    """`demo`, a hub id (`org/name`), a folder, a `.gguf` file, `random:<shape>`, or a server's address
+    (`http://host:8000/v1`)."""
     revision: str = "main"
     """Branch, tag or commit of a hub id."""
     dtype: Dtype = "auto"
@@ -95,6 +97,7 @@ class Profile(_Section, frozen=True, kw_only=True):
     model: Model
     quantization: Method = Stored()
     worker: Worker = Worker()
+    remote: Remote = Remote()
     prompt: Prompt = Prompt()
     generation: Generation = Generation()
 
@@ -117,7 +120,23 @@ class Profile(_Section, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The method's badge, such as `bf16` or `nf4`."""
-        return self.quantization.label(self.model.dtype)
+        return "served" if self.is_served else self.quantization.label(self.model.dtype)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server holds the model, which is then asked and not loaded."""
+        return isinstance(self.source, Served)
+
+    @property
+    def source_address(self) -> str:
+        """What to call its source: a server's host and port, else as the profile names it."""
+        source = self.source
+        return source.address if isinstance(source, Served) else self.model.source
+
+    @property
+    def needs_torch(self) -> bool:
+        """Whether a worker loads the model into torch: neither asks a server nor runs one."""
+        return not self.is_served and not isinstance(self.quantization, LlamaCpp)
 
 
 def read(path: Path) -> Profile:
@@ -128,7 +147,7 @@ def read(path: Path) -> Profile:
     return _checked(replace(profile, name=origin.shown_name(path)), path)
 
 
-CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch")
+CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch", "remote.key_env")
 
 
 def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
@@ -153,9 +172,14 @@ def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
 
 
 def code_keys(profile: Profile) -> list[str]:
-    """The keys by which a profile runs code that is not QuantDuel's, of CODE_KEYS."""
-    worker = profile.worker
-    are_set = (profile.model.trust_remote_code, worker.python is not None, worker.launch is not None)
+    """The keys by which a profile runs code that is not QuantDuel's, or sends a key away, of CODE_KEYS."""
+    worker, key_env = profile.worker, profile.remote.key_env
+    are_set = (
+        profile.model.trust_remote_code,
+        worker.python is not None,
+        worker.launch is not None,
+        key_env is not None,
+    )
     return [key for key, is_set in zip(CODE_KEYS, are_set, strict=True) if is_set]
 
 
@@ -171,8 +195,9 @@ def of_model(source: str) -> Profile:
     path = paths.expanded(source)
     if paths.answers(Path.exists, path):
         source = str(path.absolute())
-    parse_source(source)
-    return _checked(Profile(name=origin.shown_name(Path(source)), model=Model(source=source)), path)
+    parsed = parse_source(source)
+    name = parsed.address if isinstance(parsed, Served) else origin.shown_name(Path(source))
+    return _checked(Profile(name=name, model=Model(source=source)), path)
 
 
 def available() -> dict[str, Path]:
@@ -228,6 +253,7 @@ def faults(path: Path) -> list[ProfileError]:
 def _checked(profile: Profile, file: Path) -> Profile:
     """The profile with its paths made absolute, after the checks that need more than one key."""
     _require_text(profile, file)
+    _require_asked_as_served(profile, file)
     if profile.worker.is_elsewhere:
         _require_full_paths(profile, file)
         return _with_method(profile, profile.source, file)
@@ -260,10 +286,25 @@ def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
     """The profile of this source, with a method that reads it; ProfileError where it cannot."""
     if isinstance(source, GgufFile) and isinstance(profile.quantization, Stored):
         profile = replace(profile, quantization=Gguf())
-    if isinstance(profile.quantization, Gguf) and not isinstance(source, GgufFile | Demo):
-        problem = "gguf reads a .gguf file (or the demo), and model.source is none"
+    method = profile.quantization
+    if isinstance(method, Gguf | LlamaCpp) and not isinstance(source, GgufFile | Demo):
+        problem = f"{tag(method)} reads a .gguf file (or the demo), and model.source is none"
         raise _fault(file, "quantization.method", problem)
     return profile
+
+
+def _require_asked_as_served(profile: Profile, file: Path) -> None:
+    """ProfileError where a server is to do what it does not, or something else to be asked like one."""
+    if not profile.is_served:
+        if profile.remote != Remote():
+            raise _fault(file, "remote", "is for a server, and model.source is no address of one")
+        return
+    if not isinstance(profile.quantization, Stored):
+        problem = "a server's model is as the server loaded it: start the server with another"
+        raise _fault(file, "quantization.method", problem, "leave out quantization")
+    if profile.prompt.template not in {"chat", "raw"}:
+        problem = "a server fills its own template"
+        raise _fault(file, "prompt.template", problem, "expected chat or raw")
 
 
 def _require_text(profile: Profile, file: Path) -> None:
@@ -276,13 +317,16 @@ def _require_text(profile: Profile, file: Path) -> None:
 
 
 def _code_refused(file: Path, key: str) -> ProfileError:
-    is_model = key == "model.trust_remote_code"
-    value, what = ("true", "a model's code") if is_model else ("…", "a program")
+    values = {
+        "model.trust_remote_code": ("true", "run a model's code"),
+        "remote.key_env": ("NAME", "send a key"),
+    }
+    value, what = values.get(key, ("…", "run a program"))
     hint = (
         f"read it; then name its file, {file}, move it to {paths.user_profiles()}, or give "
         f"--set {key}={value}"
     )
-    problem = f"a profile of the folder you are in does not run {what} by its name alone"
+    problem = f"a profile of the folder you are in does not {what} by its name alone"
     return _fault(file, key, problem, hint)
 
 

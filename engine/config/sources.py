@@ -3,9 +3,11 @@
 Fetches nothing: a worker does, in `engine/worker/checkpoints/fetch.py`.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from engine.errors import InputError
 
@@ -63,7 +65,33 @@ class Random:
         return SHAPES / f"{self.shape}.json"
 
 
-Source = Demo | Hub | Folder | GgufFile | Random
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A model that a server holds, by the server's address: `http://host:8000/v1`."""
+
+    url: str
+
+    @property
+    def root(self) -> str:
+        """The server's own address, without the `/v1` of OpenAI's interface."""
+        return self.url.rstrip("/").removesuffix("/v1")
+
+    @property
+    def address(self) -> str:
+        """Host and port, to be shown."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is on this machine, by its name."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+Source = Demo | Hub | Folder | GgufFile | Random | Served
 
 
 def shapes() -> list[str]:
@@ -75,6 +103,8 @@ def parse_source(text: str) -> Source:
     """The source a profile names; InputError where it names none."""
     if text == "demo":
         return Demo()
+    if text.lower().startswith(("http://", "https://")):
+        return _served(text)
     if text.startswith("random:"):
         shape = text.removeprefix("random:")
         if shape not in shapes():
@@ -88,4 +118,27 @@ def parse_source(text: str) -> Source:
         return Folder(Path(text))
     if _HUB_ID.fullmatch(text):
         return Hub(text)
-    raise InputError(f"{text!r} names no model", "demo, org/name, a folder, a .gguf file or random:<shape>")
+    hint = "demo, org/name, a folder, a .gguf file, random:<shape> or http://host:8000/v1"
+    raise InputError(f"{text!r} names no model", hint)
+
+
+def _served(text: str) -> Served:
+    """InputError, which repeats no password, where this is no server's plain address."""
+    parts = _split(text)
+    if parts is None or not parts.hostname:
+        raise InputError("this is no address of a server", "expected http://host:8000/v1")
+    if "@" in parts.netloc:
+        hint = "remote.key_env names the environment variable that has the key"
+        raise InputError("an address has no name and no password in it", hint)
+    if parts.query or parts.fragment:
+        raise InputError("a server's address has no ? and no #", "expected http://host:8000/v1")
+    return Served(text)
+
+
+def _split(text: str) -> SplitResult | None:
+    """None where a port or an IPv6 address is none, or a character is none of an address."""
+    try:
+        parts = urlsplit(text)
+        return parts if parts.port != 0 and not re.search(r"[\s\0-\x1f\x7f]", text) else None
+    except ValueError:
+        return None

@@ -36,7 +36,8 @@ class Answer:
         self.timeline = Timeline()
         self.info = info
         """The model that answers; its worker may have ended since."""
-        self.token_ids: list[int] = []
+        self.ids: list[int | None] = []
+        """Of each piece; None where a server does not say."""
         self.pieces: list[str] = []
         """The text of each token; what the detokenizer still held at the end is in `text` alone."""
         self.text = ""
@@ -65,11 +66,11 @@ class Answer:
             case Prompted(sha256=sha256, notes=notes, think=think):
                 self.prompt_sha256, self.prompt_notes, self.think = sha256, notes, think
             case Resumed(token_ids=token_ids, pieces=pieces):
-                self.token_ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
+                self.ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
                 self.resumed = len(token_ids)
                 self._limit = None if self._limit is None else self._limit + len(token_ids)
             case Decoded(token_id=token_id, text=text):
-                self.token_ids.append(token_id)
+                self.ids.append(token_id)
                 self.pieces.append(text)
                 self.text += text
             case Finished(reason=reason, memory=memory, text=text):
@@ -82,9 +83,14 @@ class Answer:
                 self.failure = event
 
     @property
+    def token_ids(self) -> list[int]:
+        """Of all tokens whose id is known."""
+        return [id for id in self.ids if id is not None]
+
+    @property
     def tokens(self) -> Tokens:
         """Its tokens, to be compared with another answer's."""
-        return Tokens(self.token_ids, self.pieces)
+        return Tokens(self.ids, self.pieces)
 
     @property
     def ended(self) -> bool:
@@ -107,12 +113,14 @@ class Answer:
     @property
     def is_cut(self) -> bool:
         """Whether it ended before its natural end and can be resumed."""
-        return self.failure is None and self.finish_reason in {"length", "cancelled"} and bool(self.token_ids)
+        is_early = self.failure is None and self.finish_reason in {"length", "cancelled"}
+        return is_early and bool(self.ids) and None not in self.ids
 
     @property
     def ending(self) -> str:
         """Why it ended, where that was not its natural end and no failure."""
-        return "" if self.failure else ending_text(self.finish_reason, len(self.token_ids), self._limit)
+        tokens = self.resumed + self.timeline.new_tokens
+        return "" if self.failure else ending_text(self.finish_reason, tokens, self._limit)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -127,6 +135,8 @@ class Answer:
             return found
         first, stamps = thinking.first_said(self.pieces, self.parts), self.timeline.token_ns
         received_ns = self.timeline.received_ns
+        if first == 0:
+            return found
         if first is None or received_ns is None or first >= len(stamps):
             return replace(found, thought_tokens=self.thought_tokens)
         after_ms = (stamps[first] - received_ns) / 1e6

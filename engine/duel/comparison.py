@@ -8,6 +8,7 @@ from msgspec import Struct
 from engine.duel.answer import Answer
 from engine.duel.divergence import Divergence, divergence
 from engine.duel.duel import Duel, Input
+from engine.protocol import ModelInfo
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -36,33 +37,38 @@ def compare(duel: Duel) -> Comparison | None:
         return None
     a, b = duel.answers[0], duel.answers[1]
     infos = [a.info, b.info]
-    if not (a.token_ids and b.token_ids and infos[0] and infos[1]):
+    if not (a.pieces and b.pieces and infos[0] and infos[1]):
         return None
     return Comparison(
         labels=_labels(duel),
         decode=_ratio(b.metrics.decode_tok_s, a.metrics.decode_tok_s),
         ttft=_ratio(b.metrics.ttft_ms, a.metrics.ttft_ms),
-        weights=_ratio(infos[1].weights.total_bytes, infos[0].weights.total_bytes),
+        weights=_ratio(infos[1].weights_bytes, infos[0].weights_bytes),
         peak=_ratio(_peak_bytes(b), _peak_bytes(a)),
         contended=a.metrics.contended or b.metrics.contended,
         input=duel.input(),
         input_difference=difference(duel),
-        same_tokenizer=infos[0].tokenizer_sha256 == infos[1].tokenizer_sha256,
+        same_tokenizer=same_tokenizer(infos[0], infos[1]),
         divergence=divergence(a.tokens, b.tokens),
-        tokens=(len(a.token_ids), len(b.token_ids)),
+        tokens=(a.metrics.new_tokens, b.metrics.new_tokens),
     )
+
+
+def same_tokenizer(a: ModelInfo, b: ModelInfo) -> bool:
+    """Whether equal ids are equal text, as far as is known: of a server's tokenizer only its ids are."""
+    return not a.tokenizer_sha256 or not b.tokenizer_sha256 or a.tokenizer_sha256 == b.tokenizer_sha256
 
 
 def difference(duel: Duel) -> str:
     """Why two sides read different tokens, as far as their profiles and conversations show."""
     given = duel.input()
-    if given is None or given.identical or sorted(duel.answers) != [0, 1]:
+    if given is None or given.identical or not given.proved or sorted(duel.answers) != [0, 1]:
         return ""
     a, b = (duel.overrides.on(session.profile).prompt for session in duel.sessions)
     infos = [duel.answers[side].info for side in (0, 1)]
     notes = [duel.answers[side].prompt_notes for side in (0, 1)]
     reasons = {
-        "the tokenizers differ": len({info.tokenizer_sha256 for info in infos if info}) > 1,
+        "the tokenizers differ": bool(infos[0] and infos[1] and not same_tokenizer(infos[0], infos[1])),
         "the system messages differ": a.system != b.system,
         "the templates differ": a.template != b.template,
         "each side reads its own earlier answers": duel.answers[0].messages != duel.answers[1].messages,

@@ -29,6 +29,8 @@ class Input(Struct, frozen=True, kw_only=True):
     """What the sides were given: `identical` is proved by the hash of the token ids, not assumed."""
 
     identical: bool
+    proved: bool = True
+    """False where a server does not say which ids it read, so that they may be equal or not."""
     tokens: int
     sha256: str
 
@@ -188,12 +190,15 @@ class Duel:
 
     def input(self) -> Input | None:
         """What the sides of the last turn were given; None before any was asked."""
-        prompted = [answer for answer in self.answers.values() if answer.prompt_sha256]
+        asked = [answer for answer in self.answers.values() if answer.timeline.received_ns is not None]
+        prompted = [answer for answer in asked if answer.prompt_sha256]
+        proved = len(prompted) == len(asked)
         if not prompted:
-            return None
+            return Input(identical=False, proved=False, tokens=0, sha256="") if asked else None
         same = len(prompted) == len(self.sessions) and len({answer.prompt_sha256 for answer in prompted}) == 1
         first = prompted[0]
-        return Input(identical=same, tokens=first.timeline.prompt_tokens, sha256=first.prompt_sha256)
+        tokens = first.timeline.prompt_tokens
+        return Input(identical=same, proved=proved, tokens=tokens, sha256=first.prompt_sha256)
 
     async def _answer(
         self, side: int, settings: Generation, asked: Sequence[int], answered: tuple[int, ...]

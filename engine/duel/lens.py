@@ -35,7 +35,7 @@ NOISE_SHARE = 0.95  # of the positions moved less than what counts as noise
 
 NAMED = 12  # positions in a line
 VerdictKind = Literal["coin flip", "change of mind", "draw"]
-Reason = Literal["not answered", "not ready", "other tokenizer", "other vocabulary", "failed"]
+Reason = Literal["not answered", "not ready", "other tokenizer", "other vocabulary", "served", "failed"]
 
 
 class Choice(Struct, frozen=True):
@@ -174,6 +174,9 @@ def _missing(duel: Duel) -> NoLens | None:
         return NoLens(
             reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
         )
+    if any(info.served for info in infos if info):
+        message = "a server's model does not score tokens that are given to it"
+        return NoLens(reason="served", message=message, hint="texts and speeds still compare")
     if sorted(side for side, answer in duel.answers.items() if answer.token_ids) != [0, 1]:
         return NoLens(reason="not answered", message="both sides must have answered")
     if len({info.tokenizer_sha256 for info in infos if info}) > 1:

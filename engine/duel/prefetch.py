@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine import input_files, paths
 from engine.checkpoints import store
-from engine.config.methods import Checkpointed, Gguf
+from engine.config.methods import Checkpointed, Gguf, LlamaCpp
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub
 from engine.errors import FileError, QuantDuelError, ShapeError
@@ -66,7 +66,7 @@ def files(profile: Profile) -> list[Path]:
         return _weight_files(entry.path) if entry else []
     match profile.source:
         case Demo():
-            pattern = "*.gguf" if isinstance(profile.quantization, Gguf) else "*/*.safetensors"
+            pattern = "*.gguf" if isinstance(profile.quantization, Gguf | LlamaCpp) else "*/*.safetensors"
             return sorted((paths.cache() / "demo").glob(pattern))
         case Folder(path):
             return _weight_files(paths.expanded(path))

@@ -41,6 +41,8 @@ def input_text(found: Comparison) -> str:
     """`same input: 50 tokens, sha a3ceb4c8`, or why it is not the same."""
     if found.input and found.input.identical:
         return f"same input: {_tokens(found.input.tokens)}, sha {found.input.sha256[:SHA_LENGTH]}"
+    if found.input and not found.input.proved:
+        return "same input: not proved, for a server does not say which tokens it read"
     return f"speeds do not compare: {found.input_difference or 'different input'}"
 
 
@@ -51,8 +53,8 @@ def divergence_text(found: Comparison) -> str:
         return "different tokenizers: tokens do not compare"
     if place is None:
         return f"same answer: all {_tokens(found.tokens[0])}"
-    words = f"diverge at token {place.token + 1}"
-    if place.token == min(found.tokens):
+    words = f"diverge at {'token' if place.by_token else 'character'} {place.token + 1}"
+    if place.token == min(found.tokens) if place.by_token else not all(place.texts):
         return f"{words}, where one ends"
     a, b = (visible(text, keep_newlines=False) for text in place.texts)
     return f"{words}: “{a}” | “{b}”"

@@ -68,7 +68,7 @@ def record(duel: Duel, prompt: str, generation: Generation, sides: Sequence[Side
     return Turn(
         prompt=prompt,
         input=duel.input(),
-        first_divergence=place.token if place else None,
+        first_divergence=place.token if place and place.by_token else None,
         schedule=duel.schedule,
         generation=generation,
         sides=tuple(sides),

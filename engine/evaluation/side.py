@@ -174,7 +174,7 @@ class Side:
             label=info.label if info else self.profile.label,
             kernel=info.kernel if info else "",
             device=info.place if info else "",
-            weights_bytes=info.weights.total_bytes if info else None,
+            weights_bytes=info.weights_bytes if info else None,
             read_tok_s=self.read_tok_s,
             decode_tok_s=self._decode_tok_s,
             complete=self.complete,

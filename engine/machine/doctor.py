@@ -217,11 +217,11 @@ def _unreachable(address: str) -> str:
     problems: list[str] = []
 
     def ask() -> None:
-        import httpx
+        import httpx2
 
         try:
-            httpx.head(address, timeout=HUB_TIMEOUT_S, follow_redirects=False)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            httpx2.head(address, timeout=HUB_TIMEOUT_S, follow_redirects=False)
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             problems.append(str(error) or type(error).__name__)
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -7,12 +7,17 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, Method, original
+from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, LlamaCpp, Method, original
 from engine.errors import LoadError
 
 ALWAYS = ("torch", "transformers", "accelerate", "safetensors")
+ALONE = frozenset({"xllamacpp"})  # what loads models without any of those
 NAMES = {"gptqmodel": "GPTQModel", "compressed_tensors": "compressed-tensors"}  # where it is not the module's
-EXTRAS = {"gptqmodel": "gptq", "compressed_tensors": "gptq"}  # where it is not `local`
+EXTRAS = {
+    "gptqmodel": "gptq",
+    "compressed_tensors": "gptq",
+    "xllamacpp": "llama-cpp",
+}  # where it is not `local`
 
 ORIGINALS = ("autoawq", "auto-gptq")  # each in an environment of its name
 
@@ -24,6 +29,8 @@ def library(method: Method) -> str:
             return "bitsandbytes"
         case Gguf():
             return "gguf"
+        case LlamaCpp():
+            return "xllamacpp"
         case _ if isinstance(method, Checkpointed):
             return original(method) or "gptqmodel"
         case _:
@@ -32,7 +39,8 @@ def library(method: Method) -> str:
 
 def missing(library: str) -> LoadError | None:
     """Which package is missing here for a load through this library, and what installs it; None for none."""
-    return next((absent(name) for name in (*ALWAYS, library) if find_spec(name) is None), None)
+    wanted = (library,) if library in ALONE else (*ALWAYS, library)
+    return next((absent(name) for name in wanted if find_spec(name) is None), None)
 
 
 def absent(package: str) -> LoadError:

@@ -94,7 +94,7 @@ def _tokens(answer: Answer) -> str:
 
 
 def _weights(answer: Answer) -> str:
-    return bytes_text(answer.info.weights.total_bytes) if answer.info else MISSING
+    return bytes_text(answer.info.weights_bytes if answer.info else None)
 
 
 def _version(name: str, info: ModelInfo) -> str:

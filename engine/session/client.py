@@ -262,6 +262,8 @@ class Session:
         worker = self.profile.runs_in
         if not worker.is_own:
             return launch.lacking(worker)
+        if self.profile.is_served:
+            return None
         absent = packages.missing(packages.library(self.profile.quantization))
         if absent is None:
             return None

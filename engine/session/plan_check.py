@@ -119,6 +119,8 @@ async def _measure(
             raise LoadError(filled.message, filled.hint)
     finally:
         await session.close()
+    if loaded.info.weights is None or loaded.memory is None:
+        raise LoadError(f"{profile.model.source} does not say how much memory it takes")
     return Figures(
         weights_bytes=loaded.info.weights.total_bytes,
         kv_cache_bytes=filled.kv_cache_bytes,

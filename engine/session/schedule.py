@@ -19,7 +19,8 @@ def share_a_device(infos: list[ModelInfo]) -> bool:
     devices = [(info.machine, info.device) for info in infos]
     machines = [machine for machine, _ in devices]
     is_split = any(device == "split" and machines.count(machine) > 1 for machine, device in devices)
-    return is_split or len(set(devices)) < len(devices)
+    near = any(info.served and info.served.is_here for info in infos)  # on a device that it does not name
+    return is_split or len(set(devices)) < len(devices) or (near and len(infos) > 1)
 
 
 def fits_memory(there: Sequence[Memory]) -> bool:

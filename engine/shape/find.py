@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from engine import input_files, paths
-from engine.config.methods import Gguf
+from engine.config.methods import Gguf, LlamaCpp
 from engine.config.profile import Profile
-from engine.config.sources import BUILT_IN, SHAPES, Demo, Folder, GgufFile, Hub, Random
+from engine.config.sources import BUILT_IN, SHAPES, Demo, Folder, GgufFile, Hub, Random, Served
 from engine.errors import ShapeError
 from engine.shape import architecture, from_config, gguf_header, safetensors_headers
 from engine.shape.boundary import explained, json_object
@@ -40,6 +40,10 @@ def _of(profile: Profile, *, ask_hub: bool) -> ModelShape:
             return of_folder(paths.expanded(path), str(path))
         case Hub(repo):
             return _hub(repo, profile.model.revision, ask_hub=ask_hub)
+        case Served(url):
+            raise ShapeError(
+                f"{url} holds its model itself", "nothing is loaded here: there is nothing to plan"
+            )
 
 
 def of_folder(folder: Path, name: str) -> ModelShape:
@@ -119,7 +123,7 @@ def of_config(name: str, config: dict[str, Any], origin: str) -> ModelShape:
 def _demo(profile: Profile) -> ModelShape:
     """The demo's files where they are here already; else the shape that they will have."""
     home = paths.cache() / "demo"
-    if isinstance(profile.quantization, Gguf) and (files := sorted(home.glob("*.gguf"))):
+    if isinstance(profile.quantization, Gguf | LlamaCpp) and (files := sorted(home.glob("*.gguf"))):
         return of_gguf(files[0])
     if folders := sorted(file.parent for file in home.glob("*/config.json")):
         return of_folder(folders[0], "demo")

@@ -13,7 +13,7 @@ from typing import Literal, get_args
 from msgspec import Struct
 
 from engine.config.profile import Generation, Profile
-from engine.config.sources import Demo, Folder, GgufFile, Hub, Random, Source
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Random, Served, Source
 from engine.protocol import FinishReason
 from engine.stats.metrics import Metrics
 
@@ -136,3 +136,5 @@ def _model_name(source: Source) -> str:
             return path.stem
         case Random(shape):
             return shape
+        case Served(url):
+            return url

@@ -1,4 +1,5 @@
-"""A worker's first moments: follow the parent, take the wire, say so, then serve. Nothing here imports torch.
+"""A worker's first moments: follow the parent, take the wire, say so, then serve. Nothing here imports torch:
+what the first command is for decides whether anything does.
 
 Started by the engine's client as `sys.executable -P -m engine.worker`.
 """
@@ -6,7 +7,7 @@ Started by the engine's client as `sys.executable -P -m engine.worker`.
 import gc
 import os
 
-from engine.protocol import Started
+from engine.protocol import Load, Started, Task
 from engine.worker import environment, older
 from engine.worker.wire import Wire, follow_parent
 
@@ -17,6 +18,11 @@ def main() -> None:
     wire = Wire()
     wire.emit(Started(pid=os.getpid()))
     environment.set_environment()
+    if _is_asked_elsewhere(wire.first_command()):
+        from engine.worker.served.serve import serve as served
+
+        served(wire)
+        return
     older.adapt()
     gc.disable()  # what is imported stays: looking through it for garbage takes a fifth of the start
     from engine.worker.serve import serve
@@ -24,6 +30,11 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     serve(wire)
+
+
+def _is_asked_elsewhere(command: Task) -> bool:
+    """Whether a server computes what is asked, and no torch."""
+    return isinstance(command, Load) and not command.profile.needs_torch
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from engine.protocol import (
     Tokenize,
 )
 from engine.sanitize import without_userinfo
+from engine.token_ids import sha256
 from engine.worker import methods
 from engine.worker.generate import decode, prompt, thinking
 from engine.worker.generate.prefix_cache import KeptCache
@@ -241,7 +242,7 @@ class _Request:
         return Prompted(
             request=self.command.request,
             tokens=len(token_ids),
-            sha256=prompt.sha256(token_ids),
+            sha256=sha256(token_ids),
             reused_tokens=reused,
             notes=notes,
             think=think,

@@ -35,6 +35,7 @@ class Wire:
             self._commands = _taken_over(0, by=nothing.fileno())
         self._waiting: SimpleQueue[tuple[int, Task]] = SimpleQueue()
         self._cancelled: set[int] = set()
+        self._first: tuple[int, Task] | None = None
         self._writing = threading.Lock()
         threading.Thread(target=self._read, name="wire", daemon=True).start()
 
@@ -53,9 +54,15 @@ class Wire:
             except BrokenPipeError:
                 os._exit(0)
 
+    def first_command(self) -> Task:
+        """Wait for the first command, which `next_command` gives again."""
+        self._first = self._first or self._waiting.get()
+        return self._first[1]
+
     def next_command(self) -> tuple[int, Task]:
         """Wait for a command; with it the monotonic time in ns at which it came."""
-        return self._waiting.get()
+        first, self._first = self._first, None
+        return first or self._waiting.get()
 
     def is_cancelled(self, request: int) -> bool:
         """Whether a Cancel came for this request; true even while the main thread is busy."""

@@ -37,7 +37,7 @@ from engine.protocol import (
     Staged,
     Started,
 )
-from engine.worker.generate import prompt
+from engine.token_ids import sha256
 
 COMMAND = [sys.executable, "-P", "-m", "engine.worker"]
 PATIENCE_S = 120  # for imports on a busy machine
@@ -155,7 +155,7 @@ def test_an_answer_from_prompted_to_finished(tiny: Worker) -> None:
     assert isinstance(prompted, Prompted)
     assert prompted.ns - sent_ns < 1e9
     assert prompted.tokens == 5
-    assert prompted.sha256 == prompt.sha256(list(b"Hello"))
+    assert prompted.sha256 == sha256(list(b"Hello"))
     assert [(e.done, e.total) for e in (first, last) if isinstance(e, Prefilled)] == [(0, 5), (5, 5)]
     finished = events[-1]
     assert isinstance(finished, Finished)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from engine import paths
 from engine.config.methods import Gguf, Method
 from engine.config.profile import MOST_TEMPLATE_BYTES, Profile
-from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random
+from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random, Served
 from engine.errors import LoadError
 from engine.protocol import Staged
 from engine.shape import gguf_header
@@ -57,6 +57,8 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
                 f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
             )
             return Checkpoint(profile.model.source, source.config, "random", notes=(note,))
+        case Served(url):
+            raise LoadError(f"{url} is asked, not loaded")
 
 
 def early_config(profile: Profile) -> PreTrainedConfig | None:

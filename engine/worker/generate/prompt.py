@@ -3,8 +3,6 @@
 Knows tokenizers, not models. BOS is there once, whoever adds it.
 """
 
-import hashlib
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,11 +125,6 @@ def _special_in(
     added = tokenizer.added_tokens_decoder
     names = [added[id].content for id in sorted(set(token_ids) & added.keys()) if added[id].special]
     return [name for name in names if any(name in message.content for message in conversation)]
-
-
-def sha256(token_ids: Sequence[int]) -> str:
-    """SHA-256 of the ids as little-endian 32-bit integers, to prove two prompts equal."""
-    return hashlib.sha256(struct.pack(f"<{len(token_ids)}i", *token_ids)).hexdigest()
 
 
 def _with_system(system: str | None, messages: Conversation) -> Conversation:

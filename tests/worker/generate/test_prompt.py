@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from engine.config.profile import Prompt
 from engine.errors import InputError
 from engine.protocol import Message
+from engine.token_ids import sha256
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import prompt
 
@@ -157,4 +158,4 @@ def test_an_empty_conversation_is_bad_input(demo_tokenizer: PreTrainedTokenizerB
 
 
 def test_the_digest_is_of_little_endian_32_bit_integers() -> None:
-    assert prompt.sha256([1, 256]) == hashlib.sha256(bytes([1, 0, 0, 0, 0, 1, 0, 0])).hexdigest()
+    assert sha256([1, 256]) == hashlib.sha256(bytes([1, 0, 0, 0, 0, 1, 0, 0])).hexdigest()

@@ -1,0 +1,190 @@
+"""llama.cpp's server, by its own interface: ids go in and come out, and its times are in the last event."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from engine.config.profile import Generation, Prompt
+from engine.protocol import FinishReason, Message, ServedFigures
+from engine.worker.served.adapter import Asked, Can, Facts, Piece, Rendered
+from engine.worker.served.connection import Connection, ServerError, error_text
+from engine.worker.served.openai import DONE, OpenAI, plain
+from engine.worker.served.vllm import thinking
+
+SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")  # transformers' order
+CLOSE = 1e-4  # the server keeps floats of 32 bits
+STOPS: dict[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+class Timings(Struct):
+    """The server's own clock."""
+
+    cache_n: int | None = None
+    prompt_n: int | None = None
+    prompt_ms: float | None = None
+    predicted_n: int | None = None
+    predicted_ms: float | None = None
+
+
+class Event(Struct):
+    """One event; the last has `stop`."""
+
+    content: str = ""
+    tokens: tuple[int, ...] = ()
+    stop: bool = False
+    stop_type: str = ""
+    stopping_word: str = ""
+    tokens_predicted: int | None = None
+    tokens_evaluated: int | None = None
+    generation_settings: dict[str, Any] = {}
+    timings: Timings | None = None
+    error: Any = None
+
+
+class LlamaServer(OpenAI):
+    """See above."""
+
+    name = "llama-server"
+    can = Can(ids=True, server_times=True, cold=True, load_figure=True, resume=True, echoes_sampling=True)
+    ping = "/health"
+
+    def __init__(self) -> None:
+        self._wanted = Generation()
+
+    def facts(self, connection: Connection, model: str) -> Facts:
+        """Format, size and build. A wrong name is taken silently by the server, so it was compared before."""
+        data = connection.find("/v1/models").get("data") or []
+        found = next((each for each in data if isinstance(each, dict) and each.get("id") == model), {})
+        meta, props = found.get("meta") or {}, connection.find("/props")
+        settings = props.get("default_generation_settings") or {}
+        size = _whole(meta.get("size"))
+        return Facts(
+            label=str(meta.get("ftype") or props.get("model_ftype") or "gguf").lower(),
+            model=model.rpartition("/")[2],
+            version="" if "unknown" in (build := str(props.get("build_info") or "")) else build,
+            parameters=_whole(meta.get("n_params")),
+            context_length=_whole(settings.get("n_ctx")) or _whole(meta.get("n_ctx")),
+            vocabulary=_whole(meta.get("n_vocab")),
+            weights_bytes=size or None,
+        )
+
+    def rendered(
+        self, connection: Connection, model: str, messages: tuple[Message, ...], prompt: Prompt
+    ) -> Rendered | None:
+        """The server's template, then its tokenizer, as it does itself."""
+        if prompt.template == "raw":
+            text = "\n".join(message.content for message in messages)
+        else:
+            asked = {"messages": plain(messages), **thinking(prompt)}
+            text = _text(connection.ask("/apply-template", asked).get("prompt"))
+        tokenize = {"content": text, "add_special": True, "parse_special": True}
+        return Rendered(text=text, token_ids=_ids(connection.ask("/tokenize", tokenize).get("tokens")))
+
+    def request(self, model: str, asked: Asked) -> tuple[str, dict[str, Any]]:
+        """A text to go on with, as ids. The server's own defaults are other ones: every setting is sent."""
+        settings = self._wanted = asked.generation
+        return "/completion", {
+            "prompt": asked.token_ids,
+            "stream": True,
+            "return_tokens": True,
+            "cache_prompt": not asked.cold,
+            "n_predict": settings.max_new_tokens,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "top_p": settings.top_p,
+            "min_p": settings.min_p,
+            "repeat_penalty": settings.repetition_penalty,
+            "repeat_last_n": len(asked.token_ids) + settings.max_new_tokens,  # all of them
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "seed": settings.seed % (1 << 32),
+            "samplers": list(SAMPLERS),
+            "stop": list(settings.stop),
+        }
+
+    def unsent(self, generation: Generation) -> list[str]:
+        """It takes all of them."""
+        return []
+
+    def piece(self, data: str) -> Piece | None:
+        """Text and ids; at the end the times, and the settings that it used."""
+        if data.strip() == DONE:
+            return None
+        event = msgspec.json.decode(data, type=Event)
+        if event.error:
+            return Piece(error=error_text(event.error))
+        if not event.stop:
+            return Piece(text=event.content, ids=event.tokens)
+        return Piece(
+            text=event.content,
+            ids=event.tokens,
+            finish=STOPS.get(event.stop_type),
+            stopped_by=event.stopping_word,
+            figures=_figures(event),
+            notes=self._not_used(event.generation_settings),
+        )
+
+    def others(self, connection: Connection) -> int | None:
+        """By `/slots`, which a server may be started without."""
+        try:
+            slots = connection.ask("/slots")
+        except ServerError:
+            return None
+        if not isinstance(slots, list):
+            return None
+        return sum(isinstance(slot, dict) and slot.get("is_processing") is True for slot in slots)
+
+    def text_of(self, connection: Connection, model: str, token_ids: tuple[int, ...]) -> str:
+        """By `/detokenize`."""
+        return _text(connection.ask("/detokenize", {"tokens": list(token_ids)}).get("content"))
+
+    def _not_used(self, used: dict[str, Any]) -> tuple[str, ...]:
+        """Settings that the server says it changed; what does not matter to a greedy answer is left out."""
+        wanted = {
+            "temperature": self._wanted.temperature,
+            "top_k": self._wanted.top_k,
+            "top_p": self._wanted.top_p,
+            "min_p": self._wanted.min_p,
+            "repeat_penalty": self._wanted.repetition_penalty,
+        }
+        if self._wanted.temperature > 0:
+            wanted["seed"] = self._wanted.seed % (1 << 32)
+        other = [name for name, value in wanted.items() if name in used and not _equal(used[name], value)]
+        return tuple(f"the server sampled with {name} {used[name]:g}, not {wanted[name]:g}" for name in other)
+
+
+def _figures(event: Event) -> ServedFigures:
+    """The decoding's speed by its steps: the first token is the prompt's."""
+    times = event.timings or Timings()
+    steps = (times.predicted_n or 0) - 1
+    read, read_ms = times.prompt_n, times.prompt_ms
+    return ServedFigures(
+        tokens=times.predicted_n if times.predicted_n is not None else event.tokens_predicted,
+        prompt_tokens=event.tokens_evaluated,
+        reused_tokens=times.cache_n,
+        prefill_tok_s=read * 1000 / read_ms if read and read_ms else None,
+        decode_tok_s=steps * 1000 / times.predicted_ms if times.predicted_ms and steps > 0 else None,
+    )
+
+
+def _equal(used: Any, wanted: float) -> bool:
+    return isinstance(used, int | float) and abs(used - wanted) <= CLOSE * max(1.0, abs(wanted))
+
+
+def _whole(found: Any) -> int:
+    return found if isinstance(found, int) and found > 0 else 0
+
+
+def _text(found: Any) -> str:
+    if not isinstance(found, str):
+        raise ServerError("answers without the text that was asked for", status=200)
+    return found
+
+
+def _ids(found: Any) -> tuple[int, ...]:
+    if not isinstance(found, list) or not all(
+        isinstance(each, int) and 0 <= each < 1 << 31 for each in found
+    ):
+        raise ServerError("/tokenize answers without token ids", status=200)
+    return tuple(found)

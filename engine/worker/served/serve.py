@@ -1,0 +1,319 @@
+"""The worker's loop where a server computes: the same commands and events, and no model in this process.
+
+Owns what is known of the loaded side. What a server cannot do is refused in one place.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from engine import paths
+from engine.config.profile import Generation, Profile, Prompt
+from engine.config.sources import Served
+from engine.errors import InputError, LoadError, QuantDuelError
+from engine.protocol import (
+    LONGEST_TEXT,
+    Event,
+    Failed,
+    FailureKind,
+    Finished,
+    Generate,
+    Load,
+    Loaded,
+    Measure,
+    MeasureCopy,
+    Message,
+    ModelInfo,
+    Prompted,
+    Quantize,
+    Render,
+    ServedModel,
+    Staged,
+    Task,
+    Weights,
+)
+from engine.protocol import Rendered as RenderedEvent
+from engine.worker.served import engines, sampling
+from engine.worker.served.adapter import Adapter, Asked, Facts
+from engine.worker.served.answer import Answering, Progress
+from engine.worker.served.connection import Connection, ServerError
+from engine.worker.served.local import LocalServer
+
+
+class Wire(Protocol):
+    """The worker's end of the wire: see `engine.worker.wire`."""
+
+    def emit(self, event: Event) -> None:
+        """Write one event."""
+
+    def next_command(self) -> tuple[int, Task]:
+        """Wait for a command."""
+
+    def is_cancelled(self, request: int) -> bool:
+        """Whether a request is no longer wanted."""
+
+
+@dataclass(slots=True)
+class Side:
+    """What was loaded: whom to ask, and as what."""
+
+    profile: Profile
+    engine: Adapter
+    model: str
+    facts: Facts
+    connect: Callable[[], Connection]
+    local: LocalServer | None = None
+    last: Progress = field(default_factory=Progress)
+    """The last answer, which may be gone on with."""
+    sampling_note: str | None = None
+    """What a proof of the sampling came to; None before there was one."""
+
+
+def serve(wire: Wire) -> None:
+    """Serve for as long as the process lives: the wire ends it."""
+    side: Side | None = None
+    while True:
+        _, command = wire.next_command()
+        request = getattr(command, "request", None)
+        match command:
+            case Load() if side is None:
+                with _failures_reported(wire, "not_loaded"):
+                    side = loaded(command, wire.emit)
+            case Render() if side is not None:
+                with _failures_reported(wire, "generation", command.request):
+                    _render(wire, side, command)
+            case Generate() if side is not None:
+                with _failures_reported(wire, "generation", command.request):
+                    _generate(wire, side, command)
+            case _:
+                wire.emit(_refusal(command, request, is_loaded=side is not None))
+
+
+def _refusal(command: Task, request: int | None, *, is_loaded: bool) -> Failed:
+    if not is_loaded:
+        return Failed(kind="bad_input", message="no model is loaded", request=request)
+    if isinstance(command, Load):
+        return Failed(kind="bad_input", message="a model is already loaded")
+    if isinstance(command, Quantize):
+        return Failed(kind="bad_input", message="a server's model cannot be quantized from here")
+    what = "bench measures" if isinstance(command, Measure | MeasureCopy) else "eval and the lens score"
+    message = f"{what} a model in a worker of its own; a server's only answers"
+    return Failed(kind="bad_input", message=message, request=request)
+
+
+def loaded(command: Load, emit: Callable[[Event], None]) -> Side:
+    """The side of a profile, reached and described; LoadError says why there is none."""
+    profile = command.profile
+    if command.memory_limit_bytes is not None:
+        raise LoadError(
+            "--memory-limit limits a model in the worker", "leave out --memory-limit for this side"
+        )
+    if isinstance(profile.source, Served):
+        side = _reached(profile, profile.source, emit)
+    else:
+        local = LocalServer.started(profile, command.threads, emit)
+        side = _side(profile, lambda: Connection(local.root, local.key), local)
+    info = _info(side)
+    memory = None
+    if side.local is not None:
+        memory = side.local.memory(info)
+        info = replace(
+            info, weights=info.weights or Weights(linear_bytes=0, embedding_bytes=0, other_bytes=0)
+        )
+    emit(Loaded(info=info, memory=memory))
+    return side
+
+
+def _reached(profile: Profile, source: Served, emit: Callable[[Event], None]) -> Side:
+    emit(Staged(stage="resolve", subject=source.address))
+    name = profile.remote.key_env
+    key = paths.key(name) if name else None
+    if name and key is None:
+        raise LoadError(f"remote.key_env: {name} is not set", f"export {name}=… before QuantDuel is started")
+    return _side(profile, lambda: Connection(source.root, key, name or ""), None)
+
+
+def _side(profile: Profile, connect: Callable[[], Connection], local: LocalServer | None) -> Side:
+    try:
+        with closing(connect()) as connection:
+            engine = engines.adapter(connection, "llama-server" if local else profile.remote.engine)
+            model = engines.model(connection, engine, profile)
+            return Side(profile, engine, model, engine.facts(connection, model), connect, local)
+    except ServerError as error:
+        raise LoadError(f"{profile.source_address} {error.message}", error.hint) from None
+
+
+def _info(side: Side) -> ModelInfo:
+    facts, source, local = side.facts, side.profile.source, side.local
+    size = facts.weights_bytes
+    address = source.address if isinstance(source, Served) else ""
+    with closing(side.connect()) as connection:
+        round_trip_ms = connection.round_trip_ms(side.engine.ping)
+    name = "llama.cpp" if local else side.engine.name
+    return ModelInfo(
+        label=facts.label,
+        kernel=f"{name} {facts.version}".strip(),
+        architecture=facts.model,
+        parameters=facts.parameters,
+        context_length=facts.context_length,
+        dtype="",
+        device="cpu" if local else address,
+        device_name=local.device_name if local else f"served by {address}",
+        threads=local.threads if local else 0,
+        vocabulary=facts.vocabulary,
+        weights=Weights(linear_bytes=size, embedding_bytes=0, other_bytes=0) if size else None,
+        tokenizer_sha256="",
+        has_chat_template=True,
+        notes=(*facts.notes, *_notes(side)),
+        versions={name: facts.version} if facts.version else {},
+        served=ServedModel(
+            engine=side.engine.name,
+            address=address,
+            is_here=isinstance(source, Served) and source.is_here,
+            round_trip_ms=round_trip_ms,
+            ids=side.engine.can.ids,
+            server_times=side.engine.can.server_times,
+            cold=side.engine.can.cold,
+            load_figure=side.engine.can.load_figure,
+        ),
+    )
+
+
+def _notes(side: Side) -> Iterator[str]:
+    source, local = side.profile.source, side.local
+    if local is not None:
+        yield from local.notes
+        return
+    yield "memory: not known, for the server holds it"
+    if not side.engine.can.load_figure:
+        yield "the server does not say whether it answers others meanwhile: speeds may be contended"
+    is_open = (
+        isinstance(source, Served) and not source.is_here and not source.url.lower().startswith("https:")
+    )
+    if is_open and side.profile.remote.key_env:
+        yield "the key goes to the server unencrypted: use https, or a tunnel"
+
+
+def _render(wire: Wire, side: Side, command: Render) -> None:
+    prompt = command.prompt or side.profile.prompt
+    with closing(side.connect()) as connection:
+        rendered = side.engine.rendered(
+            connection, side.model, _with_system(prompt, command.messages), prompt
+        )
+    if rendered is None:
+        raise InputError(f"{side.engine.name} does not say what a conversation becomes")
+    wire.emit(RenderedEvent(request=command.request, text=rendered.text, token_ids=rendered.token_ids))
+
+
+def _generate(wire: Wire, side: Side, command: Generate) -> None:
+    prompt = command.prompt or side.profile.prompt
+    if not command.messages:
+        raise InputError("there is nothing to answer: the conversation is empty")
+    if prompt.template not in {"chat", "raw"}:
+        raise InputError("a server fills its own template", "expected chat or raw for prompt.template")
+    if command.answered and not side.engine.can.ids:
+        raise InputError(f"{side.engine.name} takes no tokens to go on after", "ask again")
+    messages = _with_system(prompt, command.messages)
+    with closing(side.connect()) as connection:
+        asked = Asked(
+            messages=messages,
+            prompt=prompt,
+            generation=command.generation,
+            rendered=side.engine.rendered(connection, side.model, messages, prompt),
+            answered=command.answered,
+            cold=command.cold,
+        )
+        already = _pieces(side, connection, command.answered)
+    _require_space(side, asked)
+    note = _sampling_note(side, command.generation, lambda: wire.is_cancelled(command.request))
+    answering = Answering(side.engine, side.model, side.connect, command, _emitter(wire, side))
+    answering.progress.notes += [note] if note else []
+    try:
+        answering.answer(asked, lambda: wire.is_cancelled(command.request), already)
+    finally:
+        ended = answering.progress
+        side.last = replace_ids(ended, command.answered, already)
+
+
+def replace_ids(ended: Progress, answered: tuple[int, ...], already: tuple[str, ...]) -> Progress:
+    """What was said, with what it went on after."""
+    return Progress(ids=[*answered, *ended.ids], pieces=[*already, *ended.pieces])
+
+
+def _pieces(side: Side, connection: Connection, answered: tuple[int, ...]) -> tuple[str, ...]:
+    """The text of each token of an answer that is gone on with: as it was, or all of it with the first."""
+    if not answered:
+        return ()
+    if tuple(side.last.ids[: len(answered)]) == answered:
+        return tuple(side.last.pieces[: len(answered)])
+    text = side.engine.text_of(connection, side.model, answered)
+    return (text, *("" for _ in answered[1:]))
+
+
+def _require_space(side: Side, asked: Asked) -> None:
+    """InputError where the conversation fills the context: some servers would cut it silently."""
+    length, tokens = side.facts.context_length, len(asked.token_ids)
+    if length and tokens >= length:
+        message = f"the conversation has {tokens} tokens, and the server's context is {length}"
+        raise InputError(message, "a shorter conversation, or a server that is started with a longer context")
+
+
+def _sampling_note(side: Side, generation: Generation, cancelled: Callable[[], bool]) -> str:
+    """What a proof says of the sampling; asked once, and not where the server says itself what it used."""
+    if generation.temperature == 0 or side.engine.can.echoes_sampling:
+        return ""
+    if side.sampling_note is None:
+        with closing(side.connect()) as connection:
+            side.sampling_note = sampling.note(side.engine, side.model, connection, cancelled)
+    return side.sampling_note
+
+
+def _emitter(wire: Wire, side: Side) -> Callable[[Event], None]:
+    """Events as they are; the memory of a server of our own is known."""
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Prompted) and side.local is not None:
+            side.local.look()
+        if isinstance(event, Finished) and side.local is not None:
+            event = replace(
+                event, memory=side.local.memory(None), notes=(*event.notes, *side.local.busy_notes())
+            )
+        wire.emit(event)
+
+    return emit
+
+
+def _with_system(prompt: Prompt, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The conversation led by the profile's system message, where it has none of its own."""
+    if prompt.system is None or any(message.role == "system" for message in messages):
+        return messages
+    return (Message("system", prompt.system), *messages)
+
+
+@contextmanager
+def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None) -> Iterator[None]:
+    """Turn an exception into a Failed event; the log gets the traceback, and no key."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, QuantDuelError):
+            traceback.print_exc()
+        wire.emit(_failure(error, kind, request))
+
+
+def _failure(error: Exception, kind: FailureKind, request: int | None) -> Failed:
+    if isinstance(error, InputError):
+        kind = "bad_input"
+    message = error.message if isinstance(error, QuantDuelError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, ServerError):
+        message = f"the server {message}"
+    hint = error.hint if isinstance(error, QuantDuelError) else ""
+    return Failed(kind=kind, message=_printable(message), hint=_printable(hint), request=request)
+
+
+def _printable(text: str) -> str:
+    return text.encode(errors="replace").decode()[:LONGEST_TEXT]

@@ -1,0 +1,222 @@
+"""A real server, llama.cpp's, as a side; and llama.cpp within a worker. The demo's GGUF file, no torch."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engine.config.methods import LlamaCpp
+from engine.config.profile import Generation, Model, Profile
+from engine.config.remote import Remote
+from engine.duel.answer import Answer
+from engine.protocol import (
+    BenchRun,
+    Decoded,
+    Event,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+    Passage,
+    Prompted,
+    Rendered,
+    Resumed,
+)
+from engine.session.client import Session
+from engine.worker.checkpoints import demo
+
+Loader = Callable[[Profile], Awaitable[Session]]
+QUESTION = (Message("user", "What is the capital of France? Answer in one sentence."),)
+KEY = "a-key-of-the-tests"
+SAID = "The capital of France is Paris."
+STORY = (Message("user", "Tell a long story."),)
+
+
+class Server:
+    """A process that can be killed."""
+
+    def __init__(self, model: Path) -> None:
+        script = str(Path(__file__).with_name("llama_server.py"))
+        self.process = subprocess.Popen(
+            [sys.executable, script, str(model), KEY],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        lines = (line.split() for line in self.process.stdout)
+        self.url = next(words[1] for words in lines if words[:1] == ["up"]) + "/v1"
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def model(home: Path) -> Path:
+    return demo.gguf(lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def server(model: Path) -> Iterator[Server]:
+    found = Server(model)
+    yield found
+    found.kill()
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_KEY", KEY)
+    monkeypatch.setenv("WRONG_KEY", "a-wrong-key")
+
+
+def served(server: Server, **remote: str) -> Profile:
+    return Profile(
+        name="served", model=Model(source=server.url), remote=Remote(**{"key_env": "LLAMA_KEY", **remote})
+    )
+
+
+async def collect(events: AsyncIterator[Event]) -> list[Event]:
+    return [event async for event in events]
+
+
+async def failure(profile: Profile) -> Failed:
+    session = Session(profile)
+    events = await collect(session.load())
+    await session.close()
+    assert isinstance(events[-1], Failed)
+    return events[-1]
+
+
+def folded(events: list[Event]) -> Answer:
+    found = Answer()
+    for event in events:
+        found.add(event)
+    return found
+
+
+async def test_what_is_loaded_is_described_and_no_torch_is(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    info = session.info
+    assert info is not None and info.served is not None and session.memory is None
+    assert (info.label, info.parameters, info.context_length) == ("q4_1", 134515008, 512)
+    assert info.weights_bytes == 96576768
+    assert info.served.engine == "llama-server" and info.served.ids and info.served.is_here
+    mapped = {Path(each.path).name for each in psutil.Process(session.pid).memory_maps()}
+    assert not any(name.startswith("libtorch") for name in mapped)
+
+
+async def test_an_answer_has_the_ids_and_the_servers_times(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    events = await collect(session.generate(QUESTION, Generation(), cold=True))
+    one = folded(events)
+    assert one.text == SAID and one.finish_reason == "stop"
+    rendered = await session.render(QUESTION)
+    assert isinstance(rendered, Rendered)
+    prompted = next(event for event in events if isinstance(event, Prompted))
+    assert prompted.tokens == len(rendered.token_ids) and len(prompted.sha256) == 64
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.served is not None
+    assert finished.served.tokens == one.metrics.new_tokens == len(one.pieces) == 8
+    assert finished.served.reused_tokens == 0 and not finished.served.contended
+    assert one.metrics.server_decode_tok_s and one.metrics.prefill_tok_s
+    assert one.token_ids == [504, 3575, 282, 4649, 314, 7042, 30, 2]
+
+
+async def test_every_sampling_setting_reaches_the_server(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    hot = Generation(
+        max_new_tokens=12, temperature=1.5, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.1
+    )
+    first, again = [folded(await collect(session.generate(STORY, hot))) for _ in range(2)]
+    other = folded(
+        await collect(session.generate(STORY, Generation(max_new_tokens=12, temperature=1.5, seed=5)))
+    )
+    assert first.text == again.text != other.text
+    assert not any("sampled with" in note for note in first.notes)
+
+
+async def test_a_cancelled_answer_goes_on_after_its_own_tokens(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    before: list[Event] = []
+    async for event in session.generate(STORY, Generation(max_new_tokens=300)):
+        before.append(event)
+        if sum(isinstance(each, Decoded) for each in before) == 5:
+            session.cancel()
+    first = folded(before)
+    assert first.finish_reason == "cancelled" and first.is_cut
+    ids = tuple(first.token_ids)
+    after = await collect(session.generate(STORY, Generation(max_new_tokens=3), answered=ids))
+    resumed = next(event for event in after if isinstance(event, Resumed))
+    assert resumed.token_ids == ids and "".join(resumed.pieces) == first.text
+    assert folded(after).finish_reason == "length" and folded(after).text.startswith(first.text)
+
+
+async def test_too_long_a_prompt_is_refused_and_the_next_answered(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    events = await collect(session.generate((Message("user", "word " * 600),), Generation()))
+    assert isinstance(events[-1], Failed) and events[-1].kind == "bad_input"
+    assert "512" in events[-1].message
+    assert folded(await collect(session.generate(QUESTION, Generation()))).text == SAID
+
+
+async def test_what_a_server_does_not_do_is_refused(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    for found in (
+        await session.score(Passage(token_ids=(1, 2, 3), first=1)),
+        await session.tokenize("wikitext2", 10),
+        await session.measure(BenchRun(context=8)),
+        await session.measure_copy(),
+    ):
+        assert isinstance(found, Failed) and found.kind == "bad_input" and "only answers" in found.message
+    assert session.ready
+
+
+async def test_wrong_keys_names_and_addresses_are_said(server: Server) -> None:
+    wrong = await failure(served(server, key_env="WRONG_KEY"))
+    assert "HTTP 401" in wrong.message and "WRONG_KEY" in wrong.hint and "a-wrong-key" not in str(wrong)
+    unset = await failure(served(server, key_env="NOT_SET_AT_ALL"))
+    assert "NOT_SET_AT_ALL is not set" in unset.message
+    other = await failure(served(server, model="no-such-model"))
+    assert "no model named 'no-such-model'" in other.message
+    nobody = Profile(name="nobody", model=Model(source="http://127.0.0.1:9/v1"))
+    assert "cannot be reached" in (await failure(nobody)).message
+
+
+async def test_a_server_that_is_killed_leaves_the_text_and_is_loaded_again(model: Path) -> None:
+    victim = Server(model)
+    session = Session(served(victim))
+    assert isinstance((await collect(session.load()))[-1], Loaded)
+    events: list[Event] = []
+    async for event in session.generate(STORY, Generation(max_new_tokens=400)):
+        events.append(event)
+        if sum(isinstance(each, Decoded) for each in events) == 5:
+            victim.kill()
+    one = folded(events)
+    assert one.failure is not None and one.failure.message.startswith("cut off after")
+    assert len(one.pieces) >= 5 and one.text and session.ready
+    gone = (await collect(session.generate(STORY, Generation())))[-1]
+    assert isinstance(gone, Failed) and "cannot be reached" in gone.message
+    await session.close()
+
+
+async def test_llama_cpp_in_a_worker_keeps_the_weights_packed(load: Loader, home: Path) -> None:
+    profile = Profile(name="packed", model=Model(source="demo"), quantization=LlamaCpp(context=512))
+    session = await load(profile)
+    info, memory = session.info, session.memory
+    assert info is not None and memory is not None and info.served is not None
+    assert (info.label, info.device, info.kernel.partition(" ")[0]) == ("q4_1", "cpu", "llama.cpp")
+    assert memory.weights_bytes == info.weights_bytes == 96576768
+    assert memory.kv_cache_bytes == 2 * 3 * 64 * 2 * 30 * 512
+    assert memory.weights_bytes < memory.process_bytes <= memory.peak_bytes
+    events = await collect(session.generate(QUESTION, Generation()))
+    finished = events[-1]
+    assert folded(events).text == SAID
+    assert isinstance(finished, Finished) and finished.memory is not None
+    os.kill(session.pid or 0, signal.SIGKILL)
+    assert (await session.ended()).kind == "worker_lost"
