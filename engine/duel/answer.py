@@ -36,6 +36,8 @@ class Answer:
         self.timeline = Timeline()
         self.info = info
         """The model that answers; its worker may have ended since."""
+        self.token_ids: list[int] = []
+        """Of all tokens whose id is known."""
         self.ids: list[int | None] = []
         """Of each piece; None where a server does not say."""
         self.pieces: list[str] = []
@@ -66,11 +68,13 @@ class Answer:
             case Prompted(sha256=sha256, notes=notes, think=think):
                 self.prompt_sha256, self.prompt_notes, self.think = sha256, notes, think
             case Resumed(token_ids=token_ids, pieces=pieces):
-                self.ids, self.pieces, self.text = list(token_ids), list(pieces), "".join(pieces)
+                self.ids, self.token_ids = list(token_ids), list(token_ids)
+                self.pieces, self.text = list(pieces), "".join(pieces)
                 self.resumed = len(token_ids)
                 self._limit = None if self._limit is None else self._limit + len(token_ids)
             case Decoded(token_id=token_id, text=text):
                 self.ids.append(token_id)
+                self.token_ids += [] if token_id is None else [token_id]
                 self.pieces.append(text)
                 self.text += text
             case Finished(reason=reason, memory=memory, text=text):
@@ -81,11 +85,6 @@ class Answer:
                 self.info = info
             case Failed():
                 self.failure = event
-
-    @property
-    def token_ids(self) -> list[int]:
-        """Of all tokens whose id is known."""
-        return [id for id in self.ids if id is not None]
 
     @property
     def tokens(self) -> Tokens:
