@@ -24,10 +24,10 @@ from rich.cells import cell_len  # noqa: E402
 from engine import paths  # noqa: E402
 from engine.config.profile import Generation  # noqa: E402
 from engine.duel.lens import Lens, NoLens  # noqa: E402
-from engine.history import History  # noqa: E402
 from engine.protocol import Event  # noqa: E402
 from engine.recordings import playback  # noqa: E402
 from engine.recordings.recording import shipped  # noqa: E402
+from engine.results import Results  # noqa: E402
 from engine.session.client import Session  # noqa: E402
 from engine.votes.votes import BlindAnswer, BlindTurn, Verdict  # noqa: E402
 from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation  # noqa: E402
@@ -131,7 +131,7 @@ async def blind(tour: Tour) -> None:
 async def leaderboard(tour: Tour) -> None:
     """What the votes say."""
     for a, b, verdict in VOTES:
-        History().keep_turn(_vote(a, b, verdict))
+        Results().keep_turn(_vote(a, b, verdict))
     await tour.pilot.press("f7")
     await tour.see(lambda: isinstance(tour.app.screen, LeaderboardScreen) and tour.app.screen.board)
 

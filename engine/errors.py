@@ -78,7 +78,7 @@ class ShapeError(LoadError):
 
 
 class HistoryError(QuantDuelError):
-    """The history cannot be read or written."""
+    """What is kept, duels or results, cannot be read or written."""
 
 
 class GenerationError(QuantDuelError):

@@ -53,8 +53,8 @@ def cache() -> Path:
     return _folder("cache")
 
 
-def history() -> Path:
-    """The file that keeps turns, votes and runs: nothing can restore it."""
+def results() -> Path:
+    """The file that keeps blind turns, votes and runs: nothing can restore it. Its name is an old one."""
     return _folder("data") / "history.sqlite3"
 
 

@@ -22,7 +22,7 @@ from engine.cli.terminal import Styled
 from engine.duel.duel import Duel
 from engine.ending import ending_text
 from engine.errors import ExitCode, HistoryError, InputError
-from engine.history import History
+from engine.results import Results
 from engine.units import speed_text
 from engine.votes import leaderboard, leaderboard_text
 from engine.votes.blind import Blind
@@ -103,7 +103,7 @@ class Voting:
         self._runner = runner
         self._blind = blind
         self._on_stderr = on_stderr
-        self._history: History | None = History()
+        self._results: Results | None = Results()
 
     def run(self, asked: Sequence[Conversation]) -> None:
         """All prompts, or until the voter has had enough."""
@@ -145,13 +145,13 @@ class Voting:
 
     def _keep(self, turn: BlindTurn) -> None:
         self.turns.append(turn)
-        if self._history is None:
+        if self._results is None:
             return
         try:
-            self._history.keep_turn(turn)
+            self._results.keep_turn(turn)
         except HistoryError as error:
             print_error(error.message, error.hint)
-            self._history = None  # said once
+            self._results = None  # said once
 
     def _reveal(self, turn: BlindTurn) -> None:
         for name, side in (("Left", turn.left), ("Right", 1 - turn.left)):

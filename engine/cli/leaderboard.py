@@ -8,7 +8,7 @@ from engine import tables
 from engine.cli import terminal
 from engine.cli.options import overwrite_option
 from engine.errors import ExitCode
-from engine.history import History
+from engine.results import Results
 from engine.votes import leaderboard as boards
 from engine.votes import leaderboard_text as texts
 from engine.votes.leaderboard_text import Format
@@ -37,7 +37,7 @@ def leaderboard(
         export = tables.require_free(export, replace=force)
     turns = [
         turn
-        for turn in History().turns()
+        for turn in Results().turns()
         if not names or all(answer.profile in names for answer in turn.answers)
     ]
     board = boards.leaderboard(turns, seed=seed)

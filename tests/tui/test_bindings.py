@@ -22,8 +22,8 @@ from textual.widgets import Input, OptionList
 
 import tui
 from engine.duel.lens import Lens, NoLens
-from engine.history import History
 from engine.recordings.recording import shipped
+from engine.results import Results
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench
 from tests.tui.replay import RECORDINGS, Stage, wait_until
@@ -288,7 +288,7 @@ async def to_lens(play: Stage, folder: Path) -> None:
 
 
 async def to_blind(play: Stage, folder: Path) -> None:
-    screen = BlindScreen(play.duel.bridge, History(folder / "votes.sqlite3"), seed=1, pace=1000.0)
+    screen = BlindScreen(play.duel.bridge, Results(folder / "votes.sqlite3"), seed=1, pace=1000.0)
     play.app.push_screen(screen)
     await shown(play, BlindScreen, "Prompt")
     screen.query(Transcript).first().focus()
@@ -305,7 +305,7 @@ async def to_ballot(play: Stage, folder: Path) -> None:
 
 
 async def to_leaderboard(play: Stage, folder: Path) -> None:
-    votes = History(folder / "votes.sqlite3")
+    votes = Results(folder / "votes.sqlite3")
     votes.keep_turn(turn("a", "b", "a"))
     screen = LeaderboardScreen(votes)
     play.app.push_screen(screen)
@@ -331,7 +331,7 @@ async def to_bench(play: Stage, folder: Path) -> None:
     await shown(play, BenchScreen, "FigureTable")
     screen = play.app.screen
     assert isinstance(screen, BenchScreen)
-    screen._history = History(folder / "runs.sqlite3")
+    screen._results = Results(folder / "runs.sqlite3")
     if not screen._kept:
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: screen._kept and not screen.is_working, "benched")

@@ -1,6 +1,6 @@
 """One blind turn from the prompt to the vote: what may be shown, what was voted, and keeping it.
 
-Knows the engine's blind turn and the history; knows no widget.
+Knows the engine's blind turn and where it is kept; knows no widget.
 """
 
 import asyncio
@@ -8,8 +8,8 @@ import asyncio
 from msgspec.structs import replace
 
 from engine.duel.thinking import Parts
-from engine.history import History
 from engine.protocol import Event
+from engine.results import Results
 from engine.votes.blind import Blind
 from engine.votes.votes import BlindAnswer, BlindTurn, Choice, Exclusion, exclusion_of, verdict_of
 from tui.blind.lockstep import Lockstep
@@ -18,7 +18,7 @@ from tui.blind.lockstep import Lockstep
 class Ballot:
     """A turn to vote on."""
 
-    def __init__(self, blind: Blind, history: History, pace: float = 1.0) -> None:
+    def __init__(self, blind: Blind, results: Results, pace: float = 1.0) -> None:
         self.lockstep = Lockstep(pace)
         self.choice: Choice | None = None
         self.ended = False
@@ -26,7 +26,7 @@ class Ballot:
         self.stopped = False
         """Whether the user stopped both."""
         self._blind = blind
-        self._history = history
+        self._results = results
         self._kept: int | None = None
         self._keeping = asyncio.Lock()
 
@@ -106,7 +106,7 @@ class Ballot:
         """Keep the turn as it is now; HistoryError where that cannot be done."""
         turn = self.turn()
         async with self._keeping:
-            self._kept = await asyncio.to_thread(self._history.keep_turn, turn, self._kept)
+            self._kept = await asyncio.to_thread(self._results.keep_turn, turn, self._kept)
 
     def _cut(self, answer: BlindAnswer) -> BlindAnswer:
         """The answer as it was seen when both were stopped."""

@@ -17,11 +17,11 @@ from engine import tables
 from engine.config import profile
 from engine.config.profile import Profile
 from engine.errors import InputError, LoadError
-from engine.history import RunKind
 from engine.jobs.events import JobEvent
 from engine.jobs.job import Job as Work
 from engine.jobs.profiles import distinct
 from engine.jobs.sheet import Sheet, format_of, text
+from engine.results import RunKind
 from engine.tables import Row
 from engine.units import GIB, MIB
 from tui.charts.chart import Chart

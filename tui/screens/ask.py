@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 from engine import paths, tables
 from engine.config import user_config
 from engine.errors import InputError
-from engine.history import Run
+from engine.results import Run
 from engine.sanitize import visible
 from engine.units import time_text
 from tui.screens.page import Dialog, list_rows

@@ -19,7 +19,7 @@ from textual.widgets import Static
 from textual.worker import Worker
 
 from engine.errors import HistoryError
-from engine.history import History
+from engine.results import Results
 from engine.sanitize import visible
 from engine.votes.blind import Blind
 from engine.votes.votes import Choice
@@ -67,13 +67,13 @@ class BlindScreen(PromptPage[str]):
     ]
 
     def __init__(
-        self, bridge: Bridge, history: History | None = None, seed: int | None = None, pace: float = 1.0
+        self, bridge: Bridge, results: Results | None = None, seed: int | None = None, pace: float = 1.0
     ) -> None:
         super().__init__()
         self.ballot: Ballot | None = None
         self._bridge = bridge
         self._blind = Blind(bridge.duel, seed)
-        self._history = history or History()
+        self._results = results or Results()
         self._pace = pace
         self._ticked_s = time.monotonic()
         self._turn: Worker[None] | None = None
@@ -118,7 +118,7 @@ class BlindScreen(PromptPage[str]):
         self._turn = self.work(partial(self._ask, message.text), group="blind")
 
     async def _ask(self, prompt: str) -> None:
-        self.ballot = ballot = Ballot(self._blind, self._history, self._pace)
+        self.ballot = ballot = Ballot(self._blind, self._results, self._pace)
         self.query_one(Delta).display = False
         self.query_one(BlindTabs).unveiled = ()
         for pane in self.places:

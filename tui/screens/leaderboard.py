@@ -1,4 +1,4 @@
-"""What the kept blind votes say. Reads the history, counts in a thread, shows, exports."""
+"""What the kept blind votes say. Reads the results, counts in a thread, shows, exports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from engine import tables
 from engine.errors import HistoryError, InputError
-from engine.history import History
+from engine.results import Results
 from engine.sanitize import visible
 from engine.votes import leaderboard_text as texts
 from engine.votes.leaderboard import Leaderboard, leaderboard
@@ -36,11 +36,11 @@ class LeaderboardScreen(Page[None]):
         Binding("f1,question_mark", "app.help", "Help"),
     ]
 
-    def __init__(self, history: History | None = None) -> None:
+    def __init__(self, results: Results | None = None) -> None:
         super().__init__()
         self.board: Leaderboard | None = None
         """What is shown; None before it is counted."""
-        self._history = history or History()
+        self._results = results or Results()
 
     def compose(self) -> ComposeResult:
         heading = Content.assemble(
@@ -66,7 +66,7 @@ class LeaderboardScreen(Page[None]):
 
     async def _count(self) -> None:
         try:
-            board = await asyncio.to_thread(lambda: leaderboard(self._history.turns()))
+            board = await asyncio.to_thread(lambda: leaderboard(self._results.turns()))
         except HistoryError as error:
             self.notify(visible(str(error)), severity="warning", markup=False)
             board = leaderboard([])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import cli
-from engine.history import History
+from engine.results import Results
 
 PROMPTS = "Hello there\nTell me a joke\nWhat is 2+2?\nGood night\n"
 Capture = pytest.CaptureFixture[str]
@@ -42,7 +42,7 @@ def test_votes_from_a_pipe_are_kept_and_counted(
         assert turn["generation"]["temperature"] == 0.5  # the same on both sides
         assert [answer["profile"] for answer in turn["answers"]] == ["random-tiny-bf16", "random-tiny-nf4"]
     assert [json.loads(json.dumps(turn)) for turn in turns] == turns
-    assert len(History().turns()) == 4
+    assert len(Results().turns()) == 4
     assert "'what' is not one of" in err
     blind, _, revealed = err.partition(" was ")
     assert "random-tiny" not in blind and "tok/s" not in blind

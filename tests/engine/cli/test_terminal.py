@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from engine.config.record import Record
-from engine.history import History
+from engine.results import Results
 from tests.engine.cli import hostile_worker
 from tests.engine.cli.hostile_worker import EVIL, RECORD
 from tests.unit.engine.votes.samples import turn
@@ -79,8 +79,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry = here / "home/cache/checkpoints/0123456789abcdef"
     entry.mkdir(parents=True)
     (entry / "quantduel.json").write_bytes(msgspec.json.encode(RECORD))
-    history = History(here / "home/data/history.sqlite3")
-    history.keep_turn(turn(NAME, "=evil" + NAME, "a"))
+    results = Results(here / "home/data/results.sqlite3")
+    results.keep_turn(turn(NAME, "=evil" + NAME, "a"))
     return here
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from engine.history import History
 from engine.protocol import Decoded
+from engine.results import Results
 from engine.votes.votes import Shuffle, exclusion_of
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
@@ -30,8 +30,8 @@ class Booth:
 
     def __init__(self, play: Stage, folder: Path, seed: int = A_LEFT) -> None:
         self.play = play
-        self.history = History(folder / "history.sqlite3")
-        self.screen = BlindScreen(play.duel.bridge, self.history, seed, pace=1000.0)
+        self.results = Results(folder / "results.sqlite3")
+        self.screen = BlindScreen(play.duel.bridge, self.results, seed, pace=1000.0)
         self.ended: list[str | None] = []
 
     async def open(self) -> None:
@@ -167,7 +167,7 @@ async def test_equal_words_make_equal_places(stage: Stager, tmp_path: Path) -> N
         for rows in (middle, await booth.picture()):
             assert swapped(rows, booth) == rows
             assert "capital of France" in text_of(rows)
-        booth.history.file.mkdir()  # a history that cannot be written stops nobody
+        booth.results.file.mkdir()  # a history that cannot be written stops nobody
         await play.pilot.press("2")
         await booth.revealed()
         assert "Left was A" in booth.text()
@@ -187,7 +187,7 @@ async def test_a_vote_reveals_and_is_kept(stage: Stager, tmp_path: Path) -> None
         assert "Left was B  smollm2-nf4  nf4" in text and "Right was A  smollm2-bf16  bf16" in text
         assert "Your vote: left, which is B" in text and "nf4 against bf16" in text
         assert "50 + 139" in text and "256.6 MiB" in text
-        (turn,) = booth.history.turns()
+        (turn,) = booth.results.turns()
         assert (turn.verdict, turn.left, turn.prompt) == ("b", 1, "Three facts about Paris")
         assert [answer.profile for answer in turn.answers] == ["smollm2-bf16", "smollm2-nf4"]
         assert [answer.metrics.new_tokens for answer in turn.answers] == [139, 140]
@@ -208,13 +208,13 @@ async def test_an_early_vote_is_kept_before_the_answers_end(stage: Stager, tmp_p
         await booth.ask("Three facts about Paris")
         await booth.shown(HELD_CHARACTERS - KEPT_BACK)
         await play.pilot.click(booth.screen.query(Button)[2])
-        await wait_until(booth.history.turns, "kept")
-        (early,) = booth.history.turns()
+        await wait_until(booth.results.turns, "kept")
+        (early,) = booth.results.turns()
         assert early.verdict == "tie" and early.answers[1].finish_reason is None
         assert "Left was A" in booth.text()
         play.sessions[1].go.set()
         await booth.revealed()
-        (late,) = booth.history.turns()
+        (late,) = booth.results.turns()
         assert late.verdict == "tie" and late.answers[1].finish_reason == "stop"
         assert late.answers[1].text.startswith(early.answers[1].text)
 
@@ -236,14 +236,14 @@ async def test_escape_takes_back_stops_and_leaves(stage: Stager, tmp_path: Path)
         await play.pilot.press("1")  # there is nothing to vote on
         assert booth.screen.ballot.choice is None
         await play.pilot.press("escape")
-        await wait_until(booth.history.turns, "kept")
+        await wait_until(booth.results.turns, "kept")
         assert "Stopped before there was anything" in booth.text()
         await booth.ask("Three facts about Paris")
         await booth.complete()
         await play.pilot.press("escape")
         await wait_until(lambda: booth.ended == [""], "left without a vote")
         assert play.app.screen is play.duel
-        reasons = [exclusion_of(turn) for turn in booth.history.turns()]
+        reasons = [exclusion_of(turn) for turn in booth.results.turns()]
         assert reasons == ["cancelled before any text", "no vote"]
 
 
@@ -256,7 +256,7 @@ async def test_a_lost_side_ends_the_blind_votes_with_a_line(stage: Stager, tmp_p
         await wait_until(lambda: booth.ended, "ended")
         assert "smollm2-nf4: the worker was killed" in str(booth.ended[0])
         await wait_until(lambda: play.duel.sides[1].state == "failed", "the duel's screen knows, too")
-        assert exclusion_of(booth.history.turns()[0]) == "failed"
+        assert exclusion_of(booth.results.turns()[0]) == "failed"
 
 
 async def test_keys_lead_there(stage: Stager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

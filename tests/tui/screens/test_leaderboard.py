@@ -5,7 +5,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from engine.history import History
+from engine.results import Results
 from engine.votes.leaderboard import leaderboard
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
@@ -15,8 +15,8 @@ from tui.screens.ask import SaveDialog
 from tui.screens.leaderboard import LeaderboardScreen
 
 
-async def shown(play: Stage, history: History) -> str:
-    screen = LeaderboardScreen(history)
+async def shown(play: Stage, results: Results) -> str:
+    screen = LeaderboardScreen(results)
     play.app.push_screen(screen)
     await wait_until(lambda: play.app.screen is screen and screen.board is not None, "counted")
     await play.pilot.pause()
@@ -24,14 +24,14 @@ async def shown(play: Stage, history: History) -> str:
 
 
 async def test_votes_are_counted_drawn_and_exported(stage: Stager, tmp_path: Path) -> None:
-    history = History(tmp_path / "history.sqlite3")
+    results = Results(tmp_path / "results.sqlite3")
     votes = [turn("a", "b", "a"), turn("b", "c", "a"), turn("c", "a", "a"), turn("a", "b", "tie")]
     for one in [*votes, turn("a", "b", None), turn("top", "a", "a")]:
-        history.keep_turn(one)
+        results.keep_turn(one)
     async with stage((80, 24)) as play:
-        assert "No votes yet" in await shown(play, History(tmp_path / "none.sqlite3"))
+        assert "No votes yet" in await shown(play, Results(tmp_path / "none.sqlite3"))
         await play.pilot.press("escape")
-        text = await shown(play, history)
+        text = await shown(play, results)
         assert "top" in text and "unbeaten" in text and "1 turn does not count: 1 no vote" in text
         assert all(len(line) <= 76 for line in text.splitlines())
         assert text.count("●") == 3 + 4  # strengths and pairs
@@ -52,12 +52,12 @@ async def test_votes_are_counted_drawn_and_exported(stage: Stager, tmp_path: Pat
         await play.pilot.press("enter")
         await wait_until(lambda: not isinstance(play.app.screen, SaveDialog))
         assert json.loads((tmp_path / "board.json").read_text()) == written
-        board = leaderboard(history.turns())
+        board = leaderboard(results.turns())
         assert [s["elo"] for s in written["standings"]] == [s.elo for s in board.standings]
         (tmp_path / "none.sqlite3").unlink()
         (tmp_path / "none.sqlite3").mkdir()
         await play.pilot.press("escape")
-        assert "No votes yet" in await shown(play, History(tmp_path / "none.sqlite3"))
+        assert "No votes yet" in await shown(play, Results(tmp_path / "none.sqlite3"))
 
 
 def test_an_interval_is_a_line_with_ends_or_open() -> None:

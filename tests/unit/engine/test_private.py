@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine import paths, private
-from engine.history import History
+from engine.results import Results
 from engine.sanitize import without_userinfo
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
@@ -25,18 +25,18 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-def test_the_history_is_its_owners_alone(tmp_path: Path) -> None:
-    file = tmp_path / "data" / "deep" / "history.sqlite3"
-    History(file).keep_run("bench", "a run", b"{}")
+def test_kept_results_are_their_owners_alone(tmp_path: Path) -> None:
+    file = tmp_path / "data" / "deep" / "results.sqlite3"
+    Results(file).keep_run("bench", "a run", b"{}")
     assert {mode(place) for place in (file.parent.parent, file.parent)} == {0o700}
     assert {mode(place) for place in file.parent.iterdir()} == {0o600}
 
 
 def test_what_was_open_is_closed(tmp_path: Path) -> None:
-    file = tmp_path / "history.sqlite3"
+    file = tmp_path / "results.sqlite3"
     tmp_path.chmod(0o755)
     file.touch(0o644)
-    History(file).keep_run("bench", "a run", b"{}")
+    Results(file).keep_run("bench", "a run", b"{}")
     assert (mode(tmp_path), mode(file)) == (0o700, 0o600)
 
 

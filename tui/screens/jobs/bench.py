@@ -8,12 +8,12 @@ from tui.jobs.bench import BenchJob
 from tui.screens.jobs.kept import KeptScreen
 
 if TYPE_CHECKING:
-    from engine.history import History
+    from engine.results import Results
     from tui.screens.duel.duel import DuelScreen
 
 
 class BenchScreen(KeptScreen):
     """Context lengths, batch sizes, profiles."""
 
-    def __init__(self, duel: DuelScreen, history: History | None = None) -> None:
-        super().__init__(BenchJob([side.profile.name for side in duel.sides]), duel, history)
+    def __init__(self, duel: DuelScreen, results: Results | None = None) -> None:
+        super().__init__(BenchJob([side.profile.name for side in duel.sides]), duel, results)

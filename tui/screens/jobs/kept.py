@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.binding import Binding
 
 from engine.errors import QuantDuelError
-from engine.history import History
+from engine.results import Results
 from engine.units import time_text
 from tui.jobs.job import KeptJob
 from tui.pacer import Pacer
@@ -24,17 +24,17 @@ KEEP_EVERY_S = 5.0
 
 
 class KeptScreen(RunScreen):
-    """Long work with a history."""
+    """Long work with a results."""
 
     BINDINGS = [
         Binding("f4", "earlier", "Earlier"),
     ]
     job: KeptJob[Any]
 
-    def __init__(self, job: KeptJob[Any], duel: DuelScreen, history: History | None = None) -> None:
+    def __init__(self, job: KeptJob[Any], duel: DuelScreen, results: Results | None = None) -> None:
         super().__init__(job, duel)
-        self._history = history or History()
-        self._kept: int | None = None  # the present run's number in the history
+        self._results = results or Results()
+        self._kept: int | None = None  # the present run's number among the kept ones
         self._keeping = asyncio.Lock()
         self._keeper = Pacer(KEEP_EVERY_S)
 
@@ -71,7 +71,7 @@ class KeptScreen(RunScreen):
             self.notify("Still running: Esc stops it", markup=False)
             return
         try:
-            runs = await asyncio.to_thread(self._history.runs, self.job.kind)
+            runs = await asyncio.to_thread(self._results.runs, self.job.kind)
         except QuantDuelError as error:
             self.say(error)
             return
@@ -83,7 +83,7 @@ class KeptScreen(RunScreen):
 
     async def _open_run(self, choice: EarlierChoice) -> None:
         try:
-            body = await asyncio.to_thread(self._history.run_body, choice.run.id)
+            body = await asyncio.to_thread(self._results.run_body, choice.run.id)
             if choice.compare and self.job.body():
                 self.job.compare(body)
             else:
@@ -102,7 +102,7 @@ class KeptScreen(RunScreen):
             body = self.job.body()
             if body is None:
                 return
-            keep = self._history.keep_run
+            keep = self._results.keep_run
             try:
                 self._kept = await asyncio.to_thread(keep, self.job.kind, self.job.title, body, self._kept)
             except QuantDuelError as error:

@@ -10,8 +10,8 @@ from textual.widgets import Input
 from engine.bench import text as bench_texts
 from engine.bench.document import Document
 from engine.evaluation import text as eval_texts
-from engine.history import History
 from engine.jobs.events import Advanced, Completed, JobEvent
+from engine.results import Results
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation
 from tests.tui.replay import Stage, wait_until
@@ -33,18 +33,18 @@ BENCH = {
 
 
 @pytest.fixture
-def history(tmp_path: Path) -> History:
-    return History(tmp_path / "history.sqlite")
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results.sqlite")
 
 
-async def opened(play: Stage, key: str, history: History) -> KeptScreen:
+async def opened(play: Stage, key: str, results: Results) -> KeptScreen:
     await play.ready()
     await play.pilot.press(key)
     await wait_until(lambda: isinstance(play.app.screen, KeptScreen) and play.app.screen.is_mounted)
     screen = play.app.screen
     assert isinstance(screen, KeptScreen)
     await wait_until(lambda: screen.query("FigureTable"))
-    screen._history = history
+    screen._results = results
     return screen
 
 
@@ -93,10 +93,10 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> list[HeldBench]:
 
 
 async def test_a_bench_fills_its_table_and_plots(
-    stage: Stager, history: History, benches: list[HeldBench], tmp_path: Path
+    stage: Stager, results: Results, benches: list[HeldBench], tmp_path: Path
 ) -> None:
     async with stage() as play:
-        screen = await opened(play, "f5", history)
+        screen = await opened(play, "f5", results)
         assert screen.query_one("#field-profiles", Input).value == "smollm2-bf16 smollm2-nf4"
         set_up(screen, BENCH)
         await play.pilot.press("enter")
@@ -118,7 +118,7 @@ async def test_a_bench_fills_its_table_and_plots(
         await exports(play, screen, tmp_path / "bench.json")
         written = json.loads((tmp_path / "bench.json").read_text())
         assert len(written["rows"]) == 6
-        await wait_until(lambda: history.runs("bench"))
+        await wait_until(lambda: results.runs("bench"))
         await compares(play, screen)
 
 
@@ -142,10 +142,10 @@ async def compares(play: Stage, screen: KeptScreen) -> None:
 
 
 async def test_escape_stops_a_bench_and_keeps_its_rows(
-    stage: Stager, history: History, benches: list[HeldBench]
+    stage: Stager, results: Results, benches: list[HeldBench]
 ) -> None:
     async with stage() as play:
-        screen = await opened(play, "f5", history)
+        screen = await opened(play, "f5", results)
         set_up(screen, BENCH)
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: benches and benches[0].filled == 3)
@@ -153,8 +153,8 @@ async def test_escape_stops_a_bench_and_keeps_its_rows(
         await wait_until(lambda: benches[0].ended and not screen.is_working)
         await wait_until(lambda: "stopped" in words(screen))
         assert [row["decode tok/s"] != "–" for row in shown(screen)].count(True) == 2
-        await wait_until(lambda: history.runs("bench"))
-        assert len(json.loads(history.run_body(history.runs("bench")[0].id))["rows"]) == 2
+        await wait_until(lambda: results.runs("bench"))
+        assert len(json.loads(results.run_body(results.runs("bench")[0].id))["rows"]) == 2
         await play.pilot.press("escape")
         await wait_until(lambda: play.app.screen is play.duel)
         await play.pilot.press("f5")  # as it was left
@@ -163,10 +163,10 @@ async def test_escape_stops_a_bench_and_keeps_its_rows(
 
 
 async def test_a_wrong_setting_is_told_and_nothing_runs(
-    stage: Stager, history: History, benches: list[HeldBench]
+    stage: Stager, results: Results, benches: list[HeldBench]
 ) -> None:
     async with stage(size=(80, 24)) as play:
-        screen = await opened(play, "f5", history)
+        screen = await opened(play, "f5", results)
         for values, said in (
             ({"contexts": "many"}, "contexts: 'many' is no list"),
             ({"contexts": "16", "profiles": "smollm2-bf61"}, "no profile named 'smollm2-bf61'"),
@@ -181,10 +181,10 @@ async def test_a_wrong_setting_is_told_and_nothing_runs(
 
 
 async def test_the_duels_models_are_put_aside_and_taken_up(
-    stage: Stager, history: History, benches: list[HeldBench]
+    stage: Stager, results: Results, benches: list[HeldBench]
 ) -> None:
     async with stage() as play:
-        screen = await opened(play, "f5", history)
+        screen = await opened(play, "f5", results)
         set_up(screen, BENCH)
         screen.query_one("Checkbox").value = True  # type: ignore[attr-defined]
         await play.pilot.press("ctrl+r")
@@ -199,9 +199,9 @@ async def test_the_duels_models_are_put_aside_and_taken_up(
         await play.ready()
 
 
-async def test_profiles_are_picked_from_the_list(stage: Stager, history: History) -> None:
+async def test_profiles_are_picked_from_the_list(stage: Stager, results: Results) -> None:
     async with stage() as play:
-        screen = await opened(play, "f6", history)
+        screen = await opened(play, "f6", results)
         await play.pilot.press("ctrl+o")
         await wait_until(lambda: isinstance(play.app.screen, ProfilesDialog) and play.app.screen.query(Input))
         dialog = play.app.screen
@@ -212,11 +212,11 @@ async def test_profiles_are_picked_from_the_list(stage: Stager, history: History
         assert screen.query_one(Setup).values["profiles"] == "smollm2-bf16 smollm2-nf4 smollm2-int8"
 
 
-async def test_eval_ranks_by_kld(stage: Stager, history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_eval_ranks_by_kld(stage: Stager, results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     init = EvalJob.__init__
     monkeypatch.setattr(EvalJob, "__init__", lambda job, names: init(job, names, RecordedEvaluation))
     async with stage() as play:
-        screen = await opened(play, "f6", history)
+        screen = await opened(play, "f6", results)
         set_up(screen, {"profiles": "smollm2-bf16 smollm2-nf4 smollm2-int8"})
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: words(screen).find("done: kept") > 0)
@@ -230,7 +230,7 @@ async def test_eval_ranks_by_kld(stage: Stager, history: History, monkeypatch: p
         assert sizes and speeds and len(sizes.lines) == len(speeds.lines) == 2
         assert "4 windows of 128" in str(screen.query_one(".facts").render())
         assert "smollm2-nf4: not good enough: KLD" in str(screen.query_one(".notes").render())
-        await wait_until(lambda: history.runs("fidelity"))
+        await wait_until(lambda: results.runs("fidelity"))
 
 
 async def test_a_real_bench_through_its_job(tmp_path: Path) -> None:

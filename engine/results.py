@@ -1,4 +1,4 @@
-"""What is kept for good: blind turns with both answers and their votes, and the results of long runs.
+"""Results, kept for good: blind turns with both answers and their votes, and what long runs have measured.
 
 Owns the tables. Each call is a transaction of its own (`engine.database`), so any thread and several
 QuantDuels may use the file at once, and a crash leaves all of a vote or nothing of it. Knows nothing of what
@@ -63,11 +63,11 @@ class Run(Struct, frozen=True, kw_only=True):
     title: str
 
 
-class History:
+class Results:
     """The file. The first call makes it."""
 
     def __init__(self, file: Path | None = None) -> None:
-        self._database = Database(file or paths.history(), MIGRATIONS)
+        self._database = Database(file or paths.results(), MIGRATIONS)
         self.file = self._database.file
 
     def keep_turn(self, turn: BlindTurn, kept: int | None = None) -> int:
@@ -103,7 +103,7 @@ class History:
         with self._database.reading() as db:
             row = db.execute("SELECT body FROM runs WHERE id = ?", (run,)).fetchone()
         if row is None:
-            raise HistoryError(f"the history has no run {run}")
+            raise HistoryError(f"the kept results have no run {run}")
         return bytes(row[0])
 
 
