@@ -155,7 +155,7 @@ def _row(side: Side, first: Side, ids: Sequence[str]) -> Row:
         profile=side.name,
         label=info.label if info else side.profile.label,
         kernel=info.kernel if info else "",
-        device=info.device if info else "",
+        device=info.place if info else "",
         accuracy=_share([each.verdict.right for each in answers]),
         by_character=_share(decided),
         cut=sum(each.response.finish_reason == "length" for each in answers),
