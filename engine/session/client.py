@@ -277,7 +277,7 @@ class Session:
             kind = LaunchedWorker if place.is_elsewhere else WorkerProcess
             self._worker = await kind.started(self.profile.name, settings, launch.command(place))
         except OSError as error:
-            self._lost = launch.not_started(self.profile.worker, error)
+            self._lost = launch.not_started(error)
             return
         if self._ending is not None:  # meanwhile
             self._worker.kill()

@@ -35,11 +35,12 @@ async def diagnosed(worker: Worker) -> tuple[Diagnosis, str]:
 
 
 async def _asked(worker: Worker, question: Question, kind: type[Answer]) -> tuple[Answer, str]:
-    words = launch.command(worker)
+    if absent := launch.lacking(worker):
+        raise _error(absent)
     try:
-        line = await LaunchedWorker.started("question", {}, words)
+        line = await LaunchedWorker.started("question", {}, launch.command(worker))
     except OSError as error:
-        raise _error(launch.not_started(worker, error)) from error
+        raise _error(launch.not_started(error)) from error
     line.send(question)
     try:
         async for event in line.events():
@@ -47,7 +48,7 @@ async def _asked(worker: Worker, question: Question, kind: type[Answer]) -> tupl
                 raise _error(event)
             if isinstance(event, Answered):
                 return msgspec.json.decode(event.content, type=kind), line.host
-        raise _error(far_last_words(line, words))
+        raise _error(far_last_words(line, worker.launch_words))
     except msgspec.DecodeError as error:
         raise LoadError(f"{line.host} answered something that cannot be read: {error}") from error
     finally:

@@ -3,6 +3,8 @@
 Knows where environments are; starts nothing.
 """
 
+import shutil
+import sys
 from pathlib import Path
 
 from engine import paths
@@ -13,12 +15,13 @@ from engine.machine import nvidia
 from engine.protocol import Failed
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
+TETHERED = Path(__file__).with_name("tethered.py")
 
 
 def command(worker: Worker) -> tuple[str, ...]:
     """The program and its arguments; nothing for a worker in this Python."""
     if worker.is_elsewhere:
-        return worker.launch_words
+        return (sys.executable, "-I", "-S", str(TETHERED), *worker.launch_words)
     python = _python(worker)
     return (str(python), str(BOOTSTRAP)) if python else ()
 
@@ -30,6 +33,9 @@ def settings(profile: Profile) -> dict[str, str]:
 
 def lacking(worker: Worker) -> Failed | None:
     """Why no worker can be started there, as far as this machine knows."""
+    if worker.is_elsewhere and shutil.which(worker.launch_words[0]) is None:
+        message = f"worker.launch: there is no program {worker.launch_words[0]} here"
+        return Failed(kind="not_loaded", message=message, hint="its first word is a program of this machine")
     if worker.environment is not None:
         absent = environments.missing(worker.environment)
         return Failed(kind="not_loaded", message=absent.message, hint=absent.hint) if absent else None
@@ -39,14 +45,11 @@ def lacking(worker: Worker) -> Failed | None:
     return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
 
 
-def not_started(worker: Worker, error: OSError) -> Failed:
-    """Why the system could not start it."""
-    said = error.strerror or str(error)
-    if worker.is_elsewhere and isinstance(error, FileNotFoundError | PermissionError):
-        message = f"worker.launch: cannot run {worker.launch_words[0]}: {said}"
-        return Failed(kind="not_loaded", message=message, hint="its first word is a program of this machine")
+def not_started(error: OSError) -> Failed:
+    """Why the system has no process to give."""
     hint = "close other programs, or raise the limit (`ulimit -n`, `ulimit -u`)"
-    return Failed(kind="worker_lost", message=f"cannot start a worker: {said}", hint=hint)
+    message = f"cannot start a worker: {error.strerror or error}"
+    return Failed(kind="worker_lost", message=message, hint=hint)
 
 
 def _python(worker: Worker) -> Path | None:

@@ -93,4 +93,4 @@ async def test_a_program_that_is_not_here_is_named(make_profile: Callable[..., P
         "far", "model: {source: demo}\nworker: {launch: no-such-ssh gpu2 quantduel worker}\n"
     )
     failed = await failure_of(Session(profile))
-    assert failed.message == "worker.launch: cannot run no-such-ssh: No such file or directory"
+    assert failed.message == "worker.launch: there is no program no-such-ssh here"

@@ -233,10 +233,14 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("is_cut", [False, True])
 async def test_an_app_that_is_killed_leaves_nothing_behind(
-    words: str, worker_pids: Workers, make_profile: Callable[..., Profile], tmp_path: Path
+    words: str, worker_pids: Workers, make_profile: Callable[..., Profile], tmp_path: Path, is_cut: bool
 ) -> None:
-    make_profile("far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words} --patience 60}}\n")
+    patience = 3 if is_cut else 60
+    make_profile(
+        "far", f"model: {{source: 'random:tiny'}}\nworker: {{launch: {words} --patience {patience}}}\n"
+    )
     app = await asyncio.create_subprocess_exec(
         sys.executable, "-c", APP, str(tmp_path / "far.yaml"), stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -244,6 +248,8 @@ async def test_an_app_that_is_killed_leaves_nothing_behind(
     assert await app.stdout.readline() == b"Started\n"
     children = {child.pid for child in psutil.Process(app.pid).children(recursive=True)}
     own = worker_pids()
+    for child in children if is_cut else ():
+        os.kill(child, signal.SIGSTOP)  # an ssh that waits for its network
     app.kill()
     await app.wait()
     assert len(own) == 2 and children
