@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 import click  # noqa: E402
 from rich.cells import cell_len  # noqa: E402
+from textual.widgets import Static  # noqa: E402
 
 from engine import paths  # noqa: E402
 from engine.config.profile import Generation  # noqa: E402
@@ -30,13 +31,14 @@ from engine.recordings.recording import shipped  # noqa: E402
 from engine.results import Results  # noqa: E402
 from engine.session.client import Session  # noqa: E402
 from engine.votes.votes import BlindAnswer, BlindTurn, Verdict  # noqa: E402
-from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation  # noqa: E402
+from tests.tui.recorded_jobs import RecordedBench, RecordedEvaluation, RecordedExam  # noqa: E402
 from tests.tui.replay import Stage, recording, wait_until  # noqa: E402
 from tui import theme as themes  # noqa: E402
 from tui.app import QuantDuelApp  # noqa: E402
 from tui.jobs.bench import BenchJob  # noqa: E402
 from tui.jobs.eval import EvalJob  # noqa: E402
 from tui.jobs.quantize import QuantizeJob  # noqa: E402
+from tui.jobs.test import QuestionsJob  # noqa: E402
 from tui.screens.blind import BlindScreen  # noqa: E402
 from tui.screens.history import HistoryScreen  # noqa: E402
 from tui.screens.leaderboard import LeaderboardScreen  # noqa: E402
@@ -118,6 +120,13 @@ async def quantize(tour: Tour) -> None:
     await tour.work("f8", "done: it is in the store", profiles="smollm2-gptq4")
 
 
+async def test(tour: Tour) -> None:
+    """Questions, and both answers."""
+    await tour.work("f11", "done: answers", profiles="smollm2-bf16 smollm2-int8 smollm2-nf4", limit="30")
+    await tour.pilot.press("ctrl+f", "ctrl+n", "tab", "down")
+    await tour.see(lambda: "nf4" in str(tour.app.screen.query_one("#answer-1", Static).render()))
+
+
 async def blind(tour: Tour) -> None:
     """Answers without names."""
     screen = BlindScreen(tour.duel.bridge, seed=1, pace=1000.0)
@@ -162,7 +171,7 @@ UNNEEDED = (
     (r"(\d\.\d)\d*9{6}\d*", r"\1"),
     (r"\n[ \n]+", "\n"),
 )
-SCREENS = (duel, settings, picker, lens, bench, evaluation, quantize, blind, leaderboard, history, help)
+SCREENS = (duel, settings, picker, lens, bench, evaluation, test, quantize, blind, leaderboard, history, help)
 
 
 class Quantizer(Session):
@@ -185,7 +194,12 @@ def _vote(a: str, b: str, verdict: Verdict) -> BlindTurn:
 
 def _on_recorded() -> None:
     """Long work plays what was recorded."""
-    for job, plays in ((BenchJob, RecordedBench), (EvalJob, RecordedEvaluation), (QuantizeJob, Quantizer)):
+    for job, plays in (
+        (BenchJob, RecordedBench),
+        (EvalJob, RecordedEvaluation),
+        (QuantizeJob, Quantizer),
+        (QuestionsJob, RecordedExam),
+    ):
         job.__init__.__defaults__ = (plays,)  # type: ignore[misc]
 
 

@@ -156,7 +156,9 @@ class Exam(Job):
             return self._kept.open(self.questions, side.profile, limit, again=again)
 
         found = await self._stored(opened, Found(run=0))
-        side.run, side.answers, side.info = found.run, dict(found.answers), found.model
+        ids = {question.id for question in self.questions.questions}  # of a set the first ones may be asked
+        side.run, side.info = found.run, found.model
+        side.answers = {id: answered for id, answered in found.answers.items() if id in ids}
         side.from_before = len(side.answers)
         if found.note:
             self._note(side, found.note)

@@ -12,7 +12,9 @@ from engine.evaluation.report import Report
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.jobs import events
-from engine.jobs.events import JobEvent
+from engine.jobs.events import Completed, JobEvent
+from engine.testing.report import Report as Answers
+from engine.testing.run import Exam
 from tests.tui.replay import RECORDINGS
 
 FILE = RECORDINGS / "bench.jsonl"
@@ -66,3 +68,14 @@ class RecordedEvaluation(Evaluation):
         for event, found in recorded((RECORDINGS / "eval.jsonl").read_bytes().splitlines(), Report):
             self._report = found or self._report
             yield event
+
+
+class RecordedExam(Exam):
+    """Is over at once, with the answers of the recorded run."""
+
+    @property
+    def report(self) -> Answers:
+        return msgspec.json.decode((RECORDINGS / "test.json").read_bytes(), type=Answers)
+
+    async def run(self) -> AsyncGenerator[JobEvent]:
+        yield Completed("recorded")

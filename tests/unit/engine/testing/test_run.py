@@ -76,6 +76,16 @@ async def test_left_early_it_goes_on_where_it_was(kept: Kept) -> None:
     assert all(row.complete for row in again.report.rows)
 
 
+async def test_the_first_questions_alone_count_those_alone(kept: Kept) -> None:
+    await words(exam(kept, *["answer"] * 3), Noted)
+    first = replace(SET, questions=SET.questions[:2])
+    profiles = tuple(profile.find(name) for name in NAMES)
+    job = Exam(Settings(profiles=profiles), first, kept=kept, open_session=says())
+    assert await words(job, Noted) == []
+    for row in job.report.rows:
+        assert row.complete and row.accuracy and row.accuracy.count == row.from_before == 2
+
+
 async def test_answers_of_other_versions_do_not_count(kept: Kept) -> None:
     cut = exam(kept, "answer")
     async with aclosing(cut.run()) as events:
