@@ -32,9 +32,9 @@ COMMANDS = {
     "duel": "One prompt, two models, both answers and their figures.",
     "chat": "Chat with one model, in a terminal or in a pipe.",
     "prompt": "Show a prompt as the model reads it: text and token ids.",
-    "plan": "Check whether profiles fit in memory, without loading anything.",
+    "plan": "Check whether profiles fit in memory; loads nothing.",
     "bench": "Measure speed and memory over context lengths and batch sizes.",
-    "eval": "Measure how far quantized models are from a reference on a text.",
+    "eval": "Measure how far models are from a reference, on a text.",
     "pick": "The fastest quantization of a model that is good enough.",
     "test": "Ask questions with checkable answers, and compare who is right.",
     "arena": "Vote blind on the answers to a file of prompts.",
@@ -118,7 +118,8 @@ class Group(click.Group):
         if word.startswith("-") and self.default is not None:
             return "", self.default, args
         hint = nearest(word, self.known)
-        if self.default is None or (hint and not _means_a_model(word)):
+        asks = {"-h", "--help"} & set(args)
+        if self.default is None or ((hint or asks) and not _means_a_model(word)):
             hint = hint.replace("did you mean ", "did you mean the command `").replace("?", "`?")
             raise InputError(f"no command named {word!r}", hint or "`quantduel --help` shows all")
         return "", self.default, args

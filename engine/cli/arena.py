@@ -60,7 +60,7 @@ def arena(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     """Vote blind on the answers of A and B: which of the two texts is better? Then see who was who.
 
     The sampling settings of A hold for both. In a pipe, stdin has a vote a line: l, r, t, b, s or q. Votes
-    are kept, and `quantduel leaderboard` adds them up. Exit code 3 where a model could not be loaded, 4 where
+    are kept, and `quantduel leaderboard` adds them up. Exit code 3 if a model could not be loaded, 4 if
     an answer failed.
     """
     if options["prompts"] == "-":

@@ -61,11 +61,17 @@ class _Options(TypedDict):
     type=click.IntRange(min=2),
     default=128,
     show_default=True,
+    metavar="N",
     help="Tokens to decode after the prompt.",
 )
 @click.option("--batch", "batches", type=Numbers(), default=(1,), metavar="N,…", help="Batch sizes.")
 @click.option(
-    "--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs per row."
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Timed runs per row.",
 )
 @click.option(
     "--depth",
@@ -113,7 +119,7 @@ def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Measure prefill, decode and memory of profiles A, B, … at every context length and batch size.
 
     Out of memory, and a context longer than the model's window, are rows like any other. Ctrl-C keeps what is
-    done. Exit code 3 where a profile could not be loaded, 4 where a worker or the self-check failed.
+    done. Exit code 3 if a profile could not be loaded, 4 if a worker or the self-check failed.
     """
     file = _out(options)
     out = OutFile(file) if file else None

@@ -14,7 +14,7 @@ def config() -> None:
     """Colours, keys, folders and what the screen starts with: one YAML file, checked like a profile."""
 
 
-@config.command()
+@config.command(short_help="Print every setting, defaults included.")
 def show() -> ExitCode:
     """Print every setting as YAML, defaults included. Exit code 2 if the file has an error."""
     terminal.write(user_config.to_yaml(user_config.read()))
@@ -28,7 +28,7 @@ def path() -> ExitCode:
     return ExitCode.DONE
 
 
-@config.command()
+@config.command(short_help="Open the file in an editor, then check it.")
 def edit() -> ExitCode:
     """Open the file in $VISUAL or $EDITOR; afterwards report what is wrong with it, if anything."""
     file = paths.user_config()

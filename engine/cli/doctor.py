@@ -23,8 +23,8 @@ COLOURS = {"ok": "green", "note": "yellow", "missing": "red"}
 def doctor(name: str | None, as_json: bool, assignments: tuple[str, ...]) -> ExitCode:
     """Look at packages, devices, memory, caches, the model hub and the terminal.
 
-    With a PROFILE whose worker is launched elsewhere: of that machine. Exit code 0 where models can be run
-    there, 3 where something is missing for that. Notes do not count.
+    With a PROFILE whose worker is launched elsewhere: of that machine. Exit code 0 if models can be run
+    there, 3 if something is missing for that. Notes do not count.
     """
     found, host = _there(name, assignments) if name else (diagnose(), "")
     if as_json:

@@ -79,7 +79,7 @@ class _Options(Settings):
 def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
     """Give the same prompt to A and B. The sampling settings of A hold for both.
 
-    Exit code 3 where a model could not be loaded, 4 where an answer failed; the other side still answers.
+    Exit code 3 if a model could not be loaded, 4 if an answer failed; the other side still answers.
     """
     conversations = _conversations(options["prompt"], options["prompt_file"])
     profiles = [chosen(a, options), chosen(b, options)]

@@ -32,16 +32,14 @@ def list_environments(as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@env.command()
+@env.command(short_help="Make an environment out of its pinned list.")
 @click.argument("name")
-@click.option(
-    "--python", metavar="PATH", help="The Python to make it with, where QuantDuel's own is too new."
-)
+@click.option("--python", metavar="PATH", help="The Python to make it with, if QuantDuel's own is too new.")
 @click.option("--force", is_flag=True, help="Make it again where it is there.")
 def create(name: str, python: str | None, force: bool) -> ExitCode:
     """Make the environment NAME out of its pinned list, through pip: minutes, and GiB of disk space.
 
-    Interrupted, it leaves nothing. Exit code 3 where it could not be made.
+    Interrupted, it leaves nothing. Exit code 3 if it could not be made.
     """
     wanted, found = environments.pinned(name), environments.environment(name)
     if found.mark is not None and not force:
@@ -59,12 +57,12 @@ def create(name: str, python: str | None, force: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@env.command()
+@env.command(short_help="Compare an environment with its pinned list.")
 @click.argument("name")
 def check(name: str) -> ExitCode:
     """Compare the packages of NAME with its pinned list, and import what it is for.
 
-    Exit code 3 where it is broken.
+    Exit code 3 if it is broken.
     """
     return _check(_there(name))
 

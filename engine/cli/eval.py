@@ -62,7 +62,12 @@ class _Options(LimitOptions):
     help="wikitext2, c4 or ptb from the hub; python-docs, which comes with Python; or a file.",
 )
 @click.option(
-    "--window", type=click.IntRange(min=2), default=512, show_default=True, help="Window length, in tokens."
+    "--window",
+    type=click.IntRange(min=2),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="Window length, in tokens.",
 )
 @click.option(
     "--stride",
@@ -121,13 +126,14 @@ class _Options(LimitOptions):
 @overwrite_option
 @set_option
 def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
-    """Compare B, C, … with the reference A on a text: KL divergence, equal first choices, perplexity.
+    """Compare B, C, … with the reference A on a text: KL divergence, same top (how often both
+    find the same token likeliest), perplexity.
 
     Each candidate gets a verdict: by default KLD at most 0.05, same top at least 90 %, perplexity ratio at
     most 1.05. Limits that are given replace all of these and make the run a gate: exit code 5 unless every
     candidate is shown to be within them.
 
-    Ctrl-C prints the figures so far. Exit code 3 where a model could not be loaded, 4 where one failed later.
+    Ctrl-C prints the figures so far. Exit code 3 if a model could not be loaded, 4 if one failed later.
     """
     file, replace = options["out"], options["force"]
     out = OutFile(tables.require_free(file, replace=replace)) if file else None

@@ -23,15 +23,20 @@ def history() -> None:
     """Every duel is kept as it happens. ID is a duel's number in `quantduel history list`."""
 
 
-@history.command("list")
-@click.argument("words", nargs=-1)
+@history.command("list", short_help="The latest duels; WORDS search them.")
+@click.argument("words", nargs=-1, metavar="[WORD…]")
 @click.option("--deleted", is_flag=True, help="List deleted duels that `restore` can still bring back.")
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The most duels to list."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="List N duels at most.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool) -> ExitCode:
-    """The latest duels, newest first; with WORDS, only those whose prompts, answers or names contain them."""
+    """List the latest duels, newest first; with WORDs, those whose prompts, answers or names contain them."""
     duels = Duels()
     found = duels.found(" ".join(words), limit=limit, deleted=deleted)
     if as_json:
@@ -45,7 +50,7 @@ def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool)
     return ExitCode.DONE
 
 
-@history.command()
+@history.command(short_help="Prompts, answers, figures and comparisons.")
 @click.argument("duel", type=int, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, as `export` writes it.")
 def show(duel: int, as_json: bool) -> ExitCode:
@@ -63,7 +68,7 @@ def show(duel: int, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@history.command()
+@history.command(short_help="Write a duel to a .html, .md or .json file.")
 @click.argument("duel", type=int, metavar="ID")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @overwrite_option
@@ -78,16 +83,16 @@ def export(duel: int, file: Path, force: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@history.command()
+@history.command(short_help="Name a duel.")
 @click.argument("duel", type=int, metavar="ID")
-@click.argument("title", nargs=-1)
+@click.argument("title", nargs=-1, metavar="[TITLE]")
 def rename(duel: int, title: tuple[str, ...]) -> ExitCode:
     """Name a duel TITLE; without TITLE its name is its first prompt."""
     Duels().rename(duel, " ".join(title))
     return ExitCode.DONE
 
 
-@history.command()
+@history.command(short_help="Delete duels; restore brings them back.")
 @click.argument("duels", type=int, nargs=-1, required=True, metavar="ID…")
 @click.option("--for-good", is_flag=True, help="Delete for good: `restore` cannot bring them back.")
 def delete(duels: tuple[int, ...], for_good: bool) -> ExitCode:

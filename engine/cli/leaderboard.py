@@ -24,7 +24,7 @@ from engine.votes.leaderboard_text import Format
     help="Also write a file; its extension sets the format: " + " ".join(texts.SUFFIXES),
 )
 @overwrite_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, metavar="S", help="Seed of the bootstrap.")
 def leaderboard(
     names: tuple[str, ...], form: Format, export: Path | None, force: bool, seed: int
 ) -> ExitCode:

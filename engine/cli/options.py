@@ -87,7 +87,7 @@ def _limit(name: str, metavar: str, text: str, most: float | None = None) -> Cal
 
 _LIMITS = (
     _limit("--max-kld", "NATS", "a mean KLD of at most this"),
-    _limit("--min-same-top", "PERCENT", "at least this share of equal first choices", most=100),
+    _limit("--min-same-top", "PERCENT", "a same top of at least this", most=100),
     _limit("--max-ppl-ratio", "RATIO", "at most this ratio to the reference's perplexity"),
 )
 

@@ -48,7 +48,7 @@ class _Options(LimitOptions):
 @click.command(short_help="The fastest quantization that is good enough.")
 @click.argument("source", type=PROFILE)
 @click.option(
-    "--fits", type=MemorySize(), metavar="SIZE", help="Only what runs in so much memory, such as 24GiB."
+    "--fits", type=MemorySize(), metavar="SIZE", help="Only what runs in this much memory, such as 24GiB."
 )
 @limit_options
 @click.option(
@@ -60,10 +60,10 @@ class _Options(LimitOptions):
     default=TOKENS,
     show_default=True,
     metavar="N",
-    help="Of the text.",
+    help="Use only the first N tokens of the text.",
 )
 @click.option(
-    "--all", "all_", is_flag=True, help="Try GPTQ and AWQ, too, where something cheaper is good enough."
+    "--all", "all_", is_flag=True, help="Try GPTQ and AWQ, too, even if something cheaper is good enough."
 )
 @format_option
 @click.option("--out", type=FILE, metavar="FILE", help=f"Write a file after each model; {long_run.HOW}")
@@ -73,8 +73,8 @@ def pick(source: str, **options: Unpack[_Options]) -> ExitCode:
     """Try the methods for SOURCE that fit this machine, and name the fastest that is good enough.
 
     SOURCE is a profile or a model; its full precision is the reference. LLM.int8, NF4 and round to nearest
-    come first; GPTQ and AWQ, which calibrate for minutes to hours, only where none of these will do. Good
-    enough is what it is for `quantduel eval`. Exit code 5 where none is.
+    come first; GPTQ and AWQ, which calibrate for minutes to hours, only if none of these will do. Good
+    enough is what it is for `quantduel eval`. Exit code 5 if none is.
     """
     file = options["out"]
     out = OutFile(tables.require_free(file, replace=options["force"])) if file else None

@@ -46,7 +46,9 @@ class _Options(TypedDict):
 @click.option(
     "--context", type=click.IntRange(min=1), metavar="N", help="Tokens in the cache.  [default: 2048]"
 )
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Batch size.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Batch size."
+)
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or split, instead of the profile's.")
 @click.option(
     "--memory-limit", type=MemorySize(), metavar="SIZE", help="Plan as if the host had only SIZE free."
@@ -57,7 +59,7 @@ class _Options(TypedDict):
 def plan(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Show how much memory PROFILES will take, term by term, and whether they fit here.
 
-    Only headers are read; a few kilobytes for a model on the hub. Exit code 3 where a profile does not fit,
+    Only headers are read; a few kilobytes for a model on the hub. Exit code 3 if a profile does not fit,
     or where its headers cannot be read.
     """
     profiles = [_chosen(name, options) for name in names]

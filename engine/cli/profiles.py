@@ -19,10 +19,10 @@ def profiles() -> None:
     """Profiles are looked up in ./profiles, in your configuration folder, and among the shipped ones."""
 
 
-@profiles.command("list")
+@profiles.command("list", short_help="Every profile by name.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_profiles(as_json: bool) -> ExitCode:
-    """Every profile by name; one that cannot be read is reported on stderr."""
+    """List every profile by name. One that cannot be read is reported on stderr."""
     rows: list[Row] = []
     for name, file in profile.available().items():
         if remark := origin.remark(name):
@@ -48,9 +48,9 @@ def show(name: str) -> ExitCode:
 
 
 @profiles.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, metavar="[FILE…]", type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> ExitCode:
-    """Check FILES, or every profile there is. One line per error, and exit code 2 if there is any."""
+    """Check the FILEs, or every profile there is. One line per error, and exit code 2 if there is any."""
     chosen = files or tuple(profile.available().values())
     faults = [fault for file in chosen for fault in profile.faults(file)]
     for fault in faults:

@@ -44,8 +44,8 @@ class _Options(TypedDict):
 def quantize(profile: str, **options: Unpack[_Options]) -> ExitCode:
     """Quantize PROFILE's model and keep the checkpoint in the store, from which it is loaded from then on.
 
-    A checkpoint that exists is shown; --force makes it again. Exit code 2 where the profile's method makes
-    no checkpoint, 3 where it could not be made.
+    A checkpoint that exists is shown; --force makes it again. Exit code 2 if the profile's method makes
+    no checkpoint, 3 if it could not be made.
     """
     given = Settings(max_new_tokens=None, seed=None, assignments=options["assignments"])
     wanted, force = chosen(profile, given), options["force"]

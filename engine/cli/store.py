@@ -33,7 +33,7 @@ def list_checkpoints(as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@store.command()
+@store.command(short_help="How a checkpoint was made, and what it lost.")
 @click.argument("key")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(key: str, as_json: bool) -> ExitCode:
@@ -47,12 +47,12 @@ def show(key: str, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@store.command()
-@click.argument("keys", nargs=-1)
+@store.command(short_help="Remove KEYS, or what is no longer used.")
+@click.argument("keys", nargs=-1, metavar="[KEY…]")
 @click.option("--all", "everything", is_flag=True, help="Remove every checkpoint.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
-    """Remove the checkpoints KEYS; without KEYS, those of other package versions, which are not used."""
+    """Remove these checkpoints; without a KEY, those of other package versions, which are not used."""
     if keys and everything:
         raise InputError("expected KEYS or --all, not both")
     if keys:
@@ -68,7 +68,7 @@ def prune(keys: tuple[str, ...], everything: bool, dry_run: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@store.command()
+@store.command(short_help="Print a checkpoint's folder, or the store's.")
 @click.argument("key", required=False)
 def path(key: str | None) -> ExitCode:
     """Print the folder of the checkpoint KEY, or of the store."""

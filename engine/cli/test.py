@@ -64,7 +64,7 @@ class _Options(TypedDict):
     "--max-drop",
     type=click.FloatRange(0, 100),
     metavar="POINTS",
-    help="Exit code 5 unless their accuracy is shown to be at most so far below A's.",
+    help="Exit code 5 unless their accuracy is shown to be at most this far below A's.",
 )
 @click.option("--junit", type=FILE, metavar="FILE", help="Write the gate's outcome as JUnit XML.")
 @format_option
@@ -85,7 +85,7 @@ def test(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     (right to wrong, wrong to right) and McNemar's exact test. Every answer is kept as it comes: run the same
     command again after Ctrl-C, and it goes on.
 
-    Exit code 3 where a model could not be loaded, 4 where one failed later, 5 where a limit is not shown to
+    Exit code 3 if a model could not be loaded, 4 if one failed later, 5 if a limit is not shown to
     be kept.
     """
     replace = options["force"]

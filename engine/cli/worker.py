@@ -15,7 +15,7 @@ from engine.errors import InputError
     default=4.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a silent line is borne; then the model is unloaded. The other side bears as much.",
+    help="How long the line may be silent before the model is unloaded; the other side waits as long.",
 )
 def worker(patience: float) -> None:
     """Run a model for a QuantDuel elsewhere, over stdin and stdout, until they end.

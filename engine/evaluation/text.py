@@ -19,7 +19,7 @@ from engine.stats.margins import Margins
 from engine.tables import Cell
 from engine.units import MIB, MISSING, bytes_text, with_error
 
-UNITS = "KLD in nats, against the reference; same top: equal first choices; Δp: of the text's own token"
+UNITS = "KLD in nats, against the reference; same top: the same likeliest token; Δp: of the text's own token"
 MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
 LAYERS = f"one layer alone, the first {LAYER_WINDOWS} windows"
 BAR = 24  # characters of the longest bar

@@ -57,7 +57,7 @@ class Check(Struct, frozen=True, kw_only=True):
     limit: float
     value: float | None
     low: float | None = None
-    """The 95 % interval's ends: normal for means, Wilson's (1927) for the share of equal first choices."""
+    """The 95 % interval's ends: normal for means, Wilson's (1927) for the same top."""
     high: float | None = None
     outcome: Outcome
     more_positions: int | None = None

@@ -38,7 +38,14 @@ def _themes(context: click.Context, param: click.Parameter, begun: str) -> list[
     return [name for name in names() if name.startswith(begun)]
 
 
-@click.command("quantduel")
+class _Default(click.Command):
+    """A command that is called without a name."""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path.strip(), " ".join(self.collect_usage_pieces(ctx)))
+
+
+@click.command("quantduel", cls=_Default)
 @click.argument("a", type=PROFILE, required=False)
 @click.argument("b", type=PROFILE, required=False)
 @click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as both are loaded.")
@@ -49,7 +56,7 @@ def _themes(context: click.Context, param: click.Parameter, begun: str) -> list[
     "--theme", metavar="NAME", shell_complete=_themes, help="The colours; Ctrl+P, Theme shows them all."
 )
 def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
-    """Open the duel on the screen. The commands that need none: `quantduel --help`."""
+    """Open the duel on the screen. `quantduel --help` lists the commands."""
     from tui import terminal
 
     gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner

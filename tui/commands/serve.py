@@ -15,7 +15,12 @@ from engine.machine import packages
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes one that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    metavar="PORT",
+    help="0 takes one that is free.",
 )
 @click.argument("arguments", nargs=-1, type=PROFILE, metavar="[A] [B] [OPTION…]")
 def serve(port: int, arguments: tuple[str, ...]) -> ExitCode:

@@ -1,7 +1,9 @@
 """The command group: help, the default command, the error printer and the exit codes."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -24,9 +26,41 @@ def playing(sides: tuple[str, ...], loud: bool) -> None:
 def test_help_fits_on_a_screen_and_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert len(shown.splitlines()) <= 34
+    assert len(shown.splitlines()) <= 36
     assert max(map(len, shown.splitlines())) <= 100
     assert all(f"  {command} " in shown for command in cli.COMMANDS)
+
+
+def walked(
+    command: click.Command, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        with click.Context(command) as ctx:
+            for name in command.list_commands(ctx):
+                found = command.get_command(ctx, name)
+                assert found is not None
+                yield from walked(found, (*path, name))
+
+
+def test_lists_of_commands_have_a_whole_line_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for path, command in walked(cli.build_group()):
+        if isinstance(command, click.Group):
+            assert cli.run([*path, "--help"]) == 0
+            rows = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+            assert len(rows) == len(command.list_commands(click.Context(command))), path
+            assert not [row for row in rows if row.endswith("...")], path
+
+
+def test_help_says_if_and_names_every_value() -> None:
+    for path, command in walked(cli.build_group()):
+        assert not re.search(r"\d where\b", command.help or ""), path
+        for param in command.params:
+            shown = param.make_metavar(click.Context(command))
+            assert not re.search(r"RANGE|INTEGER|FLOAT|\.\.\.", shown), (path, param.name)
 
 
 @pytest.mark.parametrize("command", [*cli.COMMANDS, "profiles list", "profiles show", "profiles check"])
@@ -55,6 +89,12 @@ def test_what_is_no_command_goes_to_the_default_one(
 ) -> None:
     assert cli.run(args, playing) == 0
     assert capsys.readouterr().out.strip() == said
+
+
+def test_help_for_a_command_that_there_is_not_is_not_the_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["chess", "--help"], playing) == 2
+    assert capsys.readouterr().err.startswith("quantduel: no command named 'chess'")
+    assert cli.run(["smollm2-bf16", "--help"], playing) == 0
 
 
 @pytest.mark.parametrize("default", [None, playing])
