@@ -6,9 +6,11 @@ automatic choice for 8 bits unpacks every weight for every matmul.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+AUTO_ROUND = "auto-round"
 COMPRESSED, PACK_QUANTIZED = "compressed-tensors", "pack-quantized"
 PACKED = ("gptq", "awq")  # the quantization methods whose layouts these kernels read
 _INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 matmul takes on a CPU
@@ -71,6 +73,29 @@ def layout(stored: Mapping[str, object]) -> Layout:
         sym=bool(stored.get("sym", not stored.get("zero_point", False))),
         desc_act=bool(stored.get("desc_act", False)),
     )
+
+
+def auto_round(stored: Mapping[str, object]) -> dict[str, object] | None:
+    """AutoRound's settings as GPTQ's or AWQ's, whose words it packs; None for other words, and mixed bits.
+
+    Its zero points in GPTQ's words are read where they are symmetric.
+    """
+    packing = str(stored.get("packing_format")).removeprefix("auto_round:")
+    if str(stored.get("quant_method")).lower() != AUTO_ROUND or packing not in {"auto_gptq", "auto_awq"}:
+        return None
+    bits, is_sym = stored.get("bits"), bool(stored.get("sym", True))
+    extra = stored.get("extra_config") or {}
+    if not isinstance(bits, int) or not isinstance(extra, dict) or (packing == "auto_gptq" and not is_sym):
+        return None
+    left = [name for name, said in extra.items() if isinstance(said, dict) and said.get("bits", bits) == 16]
+    if len(left) < len(extra) or (left and packing == "auto_awq"):
+        return None
+    shared = {"bits": bits, "group_size": stored.get("group_size", -1), "made_by": AUTO_ROUND}
+    if packing == "auto_awq":
+        return {"quant_method": "awq", "version": "gemm", "zero_point": not is_sym, **shared}
+    without: dict[str, object] = {f"-:^{re.escape(name)}$": {} for name in left}
+    known = {"quant_method": "gptq", "checkpoint_format": "gptq", "sym": True, "desc_act": False}
+    return {**known, **shared, "dynamic": without}
 
 
 def compressed(stored: Mapping[str, object]) -> Layout | None:

@@ -4,6 +4,7 @@ Pure. Knows what methods and checkpoints are to those rules; must not know bytes
 """
 
 from engine.config import runtime
+from engine.config.formats import DEQUANTIZED
 from engine.config.layouts import Layout, on_cpu
 from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Fp8, Method
 from engine.config.runtime import Linear, Matrices, StepKind
@@ -11,7 +12,7 @@ from engine.plan.weights import layout_of
 from engine.shape.model_shape import Architecture, ModelShape
 
 _BY_KERNEL: dict[str, Linear] = {"torch_int8": "int8", "torch_aten": "int4"}
-_UNPACKED = ("gguf", "compressed-tensors")  # on load
+_UNPACKED = ("gguf", "compressed-tensors", *DEQUANTIZED)  # on load
 
 
 def kind(shape: ModelShape, method: Method, device: str, dtype: str, flags: tuple[str, ...]) -> StepKind:

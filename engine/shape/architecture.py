@@ -6,7 +6,7 @@ is no text-generating model that is known here.
 
 from typing import cast
 
-from engine.config.layouts import COMPRESSED, PACKED, compressed, fp8, layout
+from engine.config.layouts import COMPRESSED, PACKED, auto_round, compressed, fp8, layout
 from engine.shape import context_window, families
 from engine.shape.boundary import UnsoundError, number, whole
 from engine.shape.families import Config
@@ -133,6 +133,8 @@ def packing(config: Config) -> Packing | None:
     if not isinstance(stored, dict) or not stored:
         return None
     method = str(stored.get("quant_method", "unnamed")).lower()
+    if found := auto_round(stored):
+        return Packing(method, layout=layout(found))
     if method == COMPRESSED:
         return Packing(method, fp8(stored) is not None, compressed(stored))
     if method not in PACKED:

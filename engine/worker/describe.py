@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.checkpoints import store
-from engine.config.layouts import fp8
+from engine.config.layouts import AUTO_ROUND, fp8
 from engine.config.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.config.profile import Profile
 from engine.protocol import ModelInfo
@@ -74,6 +74,8 @@ def label(profile: Profile, checkpoint: Checkpoint, dtype: torch.dtype) -> str:
         return "fp8"
     if how == "bitsandbytes":
         return _bitsandbytes_label(stored)
+    if stored.get("made_by") == AUTO_ROUND:
+        how = "autoround"
     if w4a16.ORIGINAL in stored:
         how, stored = "w", stored | {"bits": f"{stored['bits']}a16"}
     return f"{how}{stored.get('bits', '')}" + _group_suffix(stored.get("group_size"))

@@ -12,6 +12,7 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.config import formats
 from engine.config.methods import BitsAndBytes, Checkpointed, Fp8, Stored, original
 from engine.config.profile import Profile
 from engine.errors import LoadError
@@ -104,6 +105,8 @@ def _require_reader(profile: Profile) -> None:
     """LoadError where the package that reads the checkpoint's format is missing: before the download."""
     stored = getattr(early_config(profile), "quantization_config", None) or {}
     how = str(dict(stored).get("quant_method", "")).lower()
+    if how:
+        formats.require(profile.model.source, how)
     if how in READERS and (lacking := packages.missing(READERS[how])):
         raise LoadError(f"{profile.model.source} is quantized with {how} and {lacking.message}", lacking.hint)
 
@@ -145,6 +148,7 @@ def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> 
     is_gguf = checkpoint.kind == "gguf"
     return (
         *gptqmodel_api.notes(model),
+        *getattr(model, "reading_notes", ()),  # of the method that read it
         *completeness.notes(model),
         *(gguf_settings.notes(checkpoint.path, model.config) if is_gguf else ()),
         *generation_settings.notes(model, profile.generation),

@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.checkpoints import views
-from engine.config.layouts import COMPRESSED, PACKED, fp8, plain
+from engine.config import formats
+from engine.config.layouts import COMPRESSED, PACKED, auto_round, fp8, plain
 from engine.errors import LoadError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker import older
@@ -27,6 +28,7 @@ OWN_FILES = {
 UNPACKED = (
     "compressed-tensors: the weights were decompressed on load; memory and speed are those of full precision"
 )
+MODELOPT = "hf_quant_config.json"
 UNUSED = "the folder also has an adapter (adapter_config.json): it is not applied"
 ADAPTER, WEIGHTS_KEY = "adapter_config.json", "transformers_weights"
 TOKENIZER = "tokenizer_config.json"
@@ -66,6 +68,13 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
         yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, fixed)))
 
 
+def _kernels() -> bool:
+    """Whether transformers finds the package that fetches kernels, in a version that it takes."""
+    from transformers.utils.import_utils import is_kernels_available
+
+    return bool(is_kernels_available())
+
+
 def _is_plain_fp8(folder: Path) -> bool:
     """Whether every scale belongs to a matrix of a module of its own, and none to fused experts."""
     return not any(".experts." in name for name in stored_tensors.tensors(folder))
@@ -79,7 +88,8 @@ def _alone(file: Path, view: Path) -> Path:
 
 
 def _notes(folder: Path, fixed: Settings | None) -> tuple[str, ...]:
-    unpacked = (UNPACKED,) if fixed and fixed.get("dequantize") else ()
+    is_unpacked = fixed and fixed.get("dequantize") and fixed.get("quant_method") == COMPRESSED
+    unpacked = (UNPACKED,) if is_unpacked else ()
     return (*unpacked, UNUSED) if (folder / ADAPTER).is_file() else unpacked
 
 
@@ -89,6 +99,8 @@ def _stored(folder: Path, config: Settings) -> Settings | None:
         if not isinstance(stored, dict):
             raise LoadError(f"{folder / 'config.json'}: quantization_config is not a JSON object")
         return stored
+    if (folder / MODELOPT).is_file():
+        return {"quant_method": "modelopt"}
     for method, name in OWN_FILES.items():
         if (folder / name).is_file():
             return {"quant_method": method, **settings(folder / name)}
@@ -106,6 +118,9 @@ def _fixed(stored: Settings | None, name: str) -> Settings | None:
             "dequantize": True,
         }  # otherwise the first forward pass does it
     if method not in PACKED:
+        if found := auto_round(stored):
+            return found
+        stored = stored | ({"dequantize": True} if method in formats.DEQUANTIZED and not _kernels() else {})
         return stored | ({"quant_method": method} if method else {})
     stored = plain(stored)
     if stored.get("is_marlin_format"):

@@ -70,7 +70,7 @@ def load_stored(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel
         held = Fp8Linear(weight.to(device).to(E4M3), rows.to(device), layer.bias, computes)
         _replace(model, name, held)
     model.unread_tensors = [name for name in getattr(model, "unread_tensors", ()) if not _is_scale(name)]
-    model.kernel_notes = (STATIC,) if scheme.has_static_scales else ()
+    model.reading_notes = (STATIC,) if scheme.has_static_scales else ()
     return _moved(model, placement)
 
 

@@ -1,8 +1,8 @@
 """As the checkpoint is: by its own quantization_config, or in full precision where it has none."""
 
 from transformers import PreTrainedModel
-from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
+from engine.config import formats
 from engine.config.layouts import PACKED
 from engine.config.layouts import fp8 as fp8_layout
 from engine.config.methods import Stored
@@ -12,6 +12,7 @@ from engine.worker.checkpoints import foreign, packed_modules, w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.failures import first_line
+from engine.worker.host import memory
 from engine.worker.methods import fp8, gptqmodel_api
 
 STAGE: Stage = "read"
@@ -32,11 +33,32 @@ def load(method: Stored, checkpoint: Checkpoint, placement: Placement) -> PreTra
         return fp8.load_stored(checkpoint, placement)
     if how in PACKED:
         return gptqmodel_api.load_quantized(checkpoint, placement)
-    known = how in AUTO_QUANTIZATION_CONFIG_MAPPING or how == "bitsandbytes"
-    if stored and not known:
-        how = how or "an unnamed method"
-        raise LoadError(f"{checkpoint.name} is quantized with {how}, which transformers cannot read")
-    return checkpoint.model(placement)
+    if not stored:
+        return checkpoint.model(placement)
+    formats.require(checkpoint.name, how)
+    if how in formats.PACKAGES:
+        return _through_its_package(checkpoint, placement, how)
+    model = checkpoint.model(placement)
+    if how in formats.DEQUANTIZED and _is_dequantized(model):
+        model.reading_notes = (formats.note(how),)
+    return model
+
+
+def _is_dequantized(model: PreTrainedModel) -> bool:
+    """Whether transformers had no kernels for it, and read it into full precision."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    return bool(getattr(getattr(quantizer, "quantization_config", None), "dequantize", True))
+
+
+def _through_its_package(checkpoint: Checkpoint, placement: Placement, how: str) -> PreTrainedModel:
+    """As transformers reads it; LoadError with what it said where this machine is not enough for it."""
+    try:
+        return checkpoint.model(placement)
+    except (ImportError, NotImplementedError, RuntimeError, ValueError) as error:
+        if memory.is_out_of_memory(error):
+            raise
+        said = f"{checkpoint.name} is quantized with {how}: {first_line(error)}"
+        raise LoadError(said, formats.SERVED) from error
 
 
 def _compressed(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
@@ -47,5 +69,5 @@ def _compressed(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel
     except (ImportError, NotImplementedError, TypeError, ValueError) as error:
         checkpoint.config.quantization_config = stored[w4a16.ORIGINAL] | {"dequantize": True}
         model = checkpoint.model(placement)
-        model.kernel_notes = (f"{foreign.UNPACKED}: {first_line(error)}",)
+        model.reading_notes = (f"{foreign.UNPACKED}: {first_line(error)}",)
         return model

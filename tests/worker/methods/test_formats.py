@@ -1,0 +1,109 @@
+"""Every format that transformers knows is read, or refused in a line that says what would run it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from safetensors.torch import load_file, save_file
+from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+from engine.config import formats
+from engine.config.methods import Rtn
+from engine.config.profile import of_model
+from engine.errors import LoadError
+from engine.protocol import Staged
+from engine.worker.load import LoadedModel, load
+
+DOCS = Path(__file__).parents[3] / "docs" / "methods.md"
+UP = "model.layers.0.mlp.up_proj"
+
+
+def ignore(_: Staged) -> None:
+    """Progress that nobody reads."""
+
+
+def known() -> set[str]:
+    own = [  # other packages add theirs
+        name
+        for name, config in AUTO_QUANTIZATION_CONFIG_MAPPING.items()
+        if config.__module__.startswith("transformers.")
+    ]
+    return {name.removesuffix("_4bit").removesuffix("_8bit") for name in own} | set(formats.REFUSED)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LoadedModel:
+    return load(of_model("random:tiny"), 1, ignore, native_step=False)
+
+
+@pytest.fixture
+def folder(tiny: LoadedModel, tmp_path: Path) -> Path:
+    tiny.model.save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, stored: dict[str, Any]) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"quantization_config": stored}))
+
+
+def test_the_table_has_every_format_and_so_has_the_page() -> None:
+    table = formats.READ | set(formats.DEQUANTIZED) | set(formats.PACKAGES) | set(formats.REFUSED)
+    assert table == known()
+    assert [name for name in sorted(table) if f"`{name}`" not in DOCS.read_text()] == []
+
+
+@pytest.mark.parametrize("how", sorted({*formats.PACKAGES, *formats.REFUSED} - {"torchao"}))
+def test_what_is_not_read_is_refused_in_a_line(how: str, folder: Path) -> None:
+    write(folder, {"quant_method": how})
+    with pytest.raises(LoadError, match=f"is quantized with {how}") as caught:
+        load(of_model(str(folder)), 1, ignore)
+    assert "\n" not in caught.value.message and "http://" in caught.value.hint
+
+
+def test_a_folder_of_modelopt_is_refused_by_its_own_file(folder: Path) -> None:
+    (folder / "hf_quant_config.json").write_text("{}")
+    with pytest.raises(LoadError, match="ModelOpt's folders are made for") as caught:
+        load(of_model(str(folder)), 1, ignore)
+    assert caught.value.hint == formats.SERVED
+
+
+def test_blocks_of_fp8_are_dequantized_and_say_so(tiny: LoadedModel, folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        rows, columns = (-(-size // 128) for size in tensors[name].shape)
+        scale = float(tensors[name].abs().max()) / 448
+        tensors[f"{name}_scale_inv"] = torch.full((rows, columns), scale)
+        tensors[name] = (tensors[name].float() / scale).to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write(folder, {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"})
+    side = load(of_model(str(folder)), 1, ignore, native_step=False)
+    assert formats.note("fp8") in side.info.notes
+    expected = tensors[f"{UP}.weight"].float() * tensors[f"{UP}.weight_scale_inv"][0, 0]
+    found = side.model.get_submodule(UP).weight.float()
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
+
+
+def test_autoround_is_read_through_the_words_of_gptq(tmp_path: Path) -> None:
+    pytest.importorskip("gptqmodel")
+    from engine.worker.quantize import ensure
+
+    profile = replace(of_model("random:tiny"), name="tiny", quantization=Rtn(group_size=64))
+    made = ensure.ensure(profile, ignore).path
+    for file in made.iterdir():
+        if file.name not in {"config.json", "quantize_config.json", "quantduel.json"}:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((made / "config.json").read_text())
+    stored = {"quant_method": "auto-round", "bits": 4, "group_size": 64, "sym": True, "data_type": "int"}
+    stored["packing_format"] = "auto_round:auto_gptq"
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": stored}))
+    side, ours = load(of_model(str(tmp_path)), 1, ignore), load(profile, 1, ignore)
+    assert side.info.label == "autoround4-g64" and side.info.kernel == ours.info.kernel
+    assert side.info.weights == ours.info.weights
+    tokens = torch.arange(20)[None]
+    with torch.inference_mode():
+        assert torch.equal(side.model(tokens).logits, ours.model(tokens).logits)
