@@ -45,7 +45,8 @@ def test_every_method_has_a_module_and_every_module_a_method() -> None:
     tags = {method.__struct_config__.tag for method in METHODS} - {tag(LlamaCpp())}  # needs no torch
     files = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "kernels"}
     assert tags == set(methods.MODULES)
-    assert files == {name.rpartition(".")[2] for name in methods.MODULES.values()}
+    modules = {*methods.MODULES.values(), *methods.ORIGINALS.values()}
+    assert files == {name.rpartition(".")[2] for name in modules}
 
 
 @pytest.mark.parametrize("method", [method() for method in METHODS if method is not LlamaCpp], ids=tag)
