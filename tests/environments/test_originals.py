@@ -66,7 +66,7 @@ async def test_the_original_quantizes_and_runs_and_its_checkpoint_loads_here_too
     assert there.info is not None and there.info.kernel == MODULES[package]
     assert there.info.versions["transformers"] == environments.SHIPPED[package].versions["transformers"]
     here = await load(make_profile("here", f"model: {{source: '{made.path}'}}"))
-    assert here.info is not None and here.info.kernel.startswith("Torch")
+    assert here.info is not None and here.info.kernel not in MODULES.values()  # GPTQModel's, or the engine's
     asked = "Two packages, one folder."
     ours, theirs = await answer(here, asked), await answer(there, asked)
     assert ours[0] == theirs[0] and len(theirs[1]) == 8
