@@ -1,4 +1,4 @@
-"""Record a real test's report: `python tests/recordings/record_test.py`. The tour's picture shows it."""
+"""Record a real test's report: `python tests/recordings/record_answers.py`. The tour's picture shows it."""
 
 import asyncio
 from pathlib import Path
