@@ -106,6 +106,12 @@ class Profile(_Section, frozen=True, kw_only=True):
         """Where the weights come from, parsed."""
         return parse_source(self.model.source)
 
+    def has_model_of(self, other: "Profile") -> bool:
+        """Whether both load the same files: equal names on two machines are not."""
+        own, others = self.model, other.model
+        is_same = own.source == others.source and own.revision == others.revision
+        return is_same and self.worker.launch == other.worker.launch
+
     @property
     def place(self) -> tuple[str, str]:
         """Equal for two profiles whose models share a device, as far as their words tell."""

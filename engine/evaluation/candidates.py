@@ -117,11 +117,7 @@ def _bits(method: Method) -> int | None:
 
 
 def _same_model(of: Profile) -> list[Profile]:
-    return [
-        each
-        for each in _all()
-        if each.model.source == of.model.source and each.model.revision == of.model.revision
-    ]
+    return [each for each in _all() if each.has_model_of(of)]
 
 
 def _all() -> Iterator[Profile]:

@@ -113,8 +113,11 @@ def _same_model(profile: Profile) -> list[Profile]:
             other = profiles.find(name)
         except InputError:
             continue
-        same = other.model.source == profile.model.source and other.model.revision == profile.model.revision
-        if same and other.name != profile.name and other.quantization != profile.quantization:
+        if (
+            other.has_model_of(profile)
+            and other.name != profile.name
+            and other.quantization != profile.quantization
+        ):
             found.append(replace(other, model=replace(other.model, device=profile.model.device)))
     return found or _variants(profile)
 

@@ -45,3 +45,10 @@ def test_what_does_not_fit_is_declined_with_its_size() -> None:
 @pytest.mark.parametrize("name", ["smollm2-fp32"])
 def test_a_profile_in_full_precision_is_its_own_reference(name: str) -> None:
     assert candidates.reference(profile.find(name)).name == name
+
+
+def test_a_model_of_another_machine_is_tried_there() -> None:
+    far = profile.changed(profile.find("smollm2-bf16"), {"worker.launch": "ssh gpu2 quantduel worker"})
+    found = candidates.candidates(far)
+    assert {each.profile.worker for each in found} == {far.worker}
+    assert all("--set quantization.method" in each.command for each in found)
