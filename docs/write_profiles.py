@@ -103,7 +103,9 @@ def _rows(struct: type[msgspec.Struct]) -> Iterator[tuple[str, str, str, str]]:
     declared = inspect.type_info(struct)
     for field in declared.fields:
         required = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
-        default = "required" if required else _plain(field.default)
+        default = (
+            "required" if required else _plain(None if field.default is msgspec.NODEFAULT else field.default)
+        )
         yield f"`{field.name}`", _type(field.type), default, described.get(field.name, "")
 
 
@@ -129,9 +131,11 @@ def _type(declared: inspect.Type) -> str:
             return _number(declared)
         case inspect.StructType(fields=fields):
             return "mapping of " + ", ".join(f"`{field.name}`" for field in fields)
-    return {inspect.BoolType: "`true` or `false`", inspect.VarTupleType: "a list of texts"}.get(
-        type(declared), "text"
-    )
+    return {
+        inspect.BoolType: "`true` or `false`",
+        inspect.VarTupleType: "a list of texts",
+        inspect.DictType: "a mapping",
+    }.get(type(declared), "text")
 
 
 def _number(declared: inspect.IntType | inspect.FloatType) -> str:

@@ -24,6 +24,8 @@ from engine.sanitize import visible
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Thinking = Literal["auto", "on", "off"]
+TEMPLATE_NAMES = {"messages", "tools", "documents", "add_generation_prompt", "chat_template", "tokenize"}
+"""Variables of a chat template that are the engine's to fill."""
 MOST_TEMPLATE_BYTES = 1 << 20
 Seed = Annotated[int, Meta(ge=0, le=2**62)]
 
@@ -65,6 +67,13 @@ class Prompt(_Section, frozen=True):
     """The system message; where nothing is said, the template's own default stands."""
     thinking: Thinking = "auto"
     """Whether a model that can think before it answers does; `auto` leaves it to the template."""
+    template_args: dict[str, bool | int | float | str] = {}
+    """Variables for the template, such as `{enable_thinking: false}` or `{reasoning_effort: low}`."""
+
+    def __post_init__(self) -> None:
+        for name in self.template_args:
+            if not name.isidentifier() or name in TEMPLATE_NAMES:
+                raise ValueError(f"template_args: {name!r} is no variable that can be set")
 
 
 class Generation(_Section, frozen=True):

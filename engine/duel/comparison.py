@@ -6,7 +6,7 @@ Pure: reads what a duel holds; the screens and the command line show the same fi
 from msgspec import Struct
 
 from engine.duel.answer import Answer
-from engine.duel.divergence import Divergence, divergence
+from engine.duel.divergence import Divergence, Tokens, divergence
 from engine.duel.duel import Duel, Input
 from engine.protocol import ModelInfo
 
@@ -29,6 +29,12 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Where the answers diverge; None where all tokens are equal."""
     tokens: tuple[int, int]
     """How many tokens each side gave."""
+    is_in_thoughts: bool = False
+    """Whether both sides are still thinking where they diverge."""
+    said: Divergence | None = None
+    """Then, where what they say after their thoughts diverges, counted from its beginning."""
+    has_said: bool = False
+    """Whether both have said something after their thoughts."""
 
 
 def compare(duel: Duel) -> Comparison | None:
@@ -49,9 +55,25 @@ def compare(duel: Duel) -> Comparison | None:
         input=duel.input(),
         input_difference=difference(duel),
         same_tokenizer=same_tokenizer(infos[0], infos[1]),
-        divergence=divergence(a.tokens, b.tokens),
+        divergence=(place := divergence(a.tokens, b.tokens)),
         tokens=(a.metrics.new_tokens, b.metrics.new_tokens),
+        is_in_thoughts=(thinking := is_in_thoughts(a, b, place)),
+        said=divergence(said(a), said(b)) if thinking else None,
+        has_said=bool(said(a).ids and said(b).ids),
     )
+
+
+def is_in_thoughts(a: Answer, b: Answer, place: Divergence | None) -> bool:
+    """Whether both sides are still thinking where they diverge; only tokens can tell."""
+    if place is None or not place.by_token:
+        return False
+    return place.token < min(a.thought_tokens, b.thought_tokens)
+
+
+def said(answer: Answer) -> Tokens:
+    """An answer's tokens after its thoughts."""
+    first, found = answer.thought_tokens, answer.tokens
+    return Tokens(found.ids[first:], found.pieces[first:])
 
 
 def same_tokenizer(a: ModelInfo, b: ModelInfo) -> bool:

@@ -57,7 +57,15 @@ def divergence_text(found: Comparison) -> str:
     if place.token == min(found.tokens) if place.by_token else not all(place.texts):
         return f"{words}, where one ends"
     a, b = (visible(text, keep_newlines=False) for text in place.texts)
-    return f"{words}: “{a}” | “{b}”"
+    where = f" in the thoughts{_said_text(found)}" if found.is_in_thoughts else ""
+    return f"{words}{where}: “{a}” | “{b}”"
+
+
+def _said_text(found: Comparison) -> str:
+    """What becomes of the answers after thoughts that diverge; nothing while one has not begun."""
+    if not found.has_said:
+        return ""
+    return ", answers equal" if found.said is None else f", answers at their token {found.said.token + 1}"
 
 
 def _ratio(name: str, ratio: float | None, *, more_is_better: bool = False) -> Ratio:

@@ -4,14 +4,13 @@ Renders with transformers' own code. Knows tokenizers; must not know profiles, n
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from engine.config.profile import Thinking
 from engine.errors import InputError
 from engine.protocol import Message, Role
 from engine.worker.failures import first_line
@@ -22,6 +21,7 @@ MOST_BYTES = 1 << 29
 MOST_CHARACTERS = 32 << 20
 OTHERWISE = "`prompt.template` can be `raw`, or a Jinja file of your own"
 
+NO_VARIABLES: Mapping[str, object] = {}
 SWITCHES = ("enable_thinking", "thinking")  # the variables that templates read
 _LIST_AS_TEXT = re.compile(r"""["']type["']: ?["']text["']""")
 
@@ -40,12 +40,15 @@ def default_template(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def fill(
-    tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation, thinking: Thinking = "auto"
+    tokenizer: PreTrainedTokenizerBase,
+    template: str,
+    conversation: Conversation,
+    variables: Mapping[str, object] = NO_VARIABLES,
 ) -> str:
     """The text a template renders from a conversation; InputError where it refuses, fails or never ends."""
     form = _form(tokenizer, template, _roles(conversation))
     try:
-        return _rendered(tokenizer, template, conversation, form.in_parts, thinking)
+        return _rendered(tokenizer, template, conversation, form.in_parts, variables)
     except TemplateError as error:
         said = f"the chat template refuses this conversation: {str(error)[:300]}"
         raise InputError(said, _hint(conversation)) from error
@@ -55,8 +58,13 @@ def can_switch_thinking(
     tokenizer: PreTrainedTokenizerBase, template: str, conversation: Conversation
 ) -> bool:
     """Whether the template renders a conversation differently with thinking switched on and off."""
-    ways: tuple[Thinking, ...] = ("on", "off")
+    ways = (dict.fromkeys(SWITCHES, is_on) for is_on in (True, False))
     return len({fill(tokenizer, template, conversation, way) for way in ways}) > 1
+
+
+def unused(template: str, names: Iterable[str]) -> list[str]:
+    """The variables that the template never names."""
+    return [name for name in names if not re.search(rf"\b{name}\b", template)]
 
 
 def unread(
@@ -120,15 +128,14 @@ def _rendered(
     template: str,
     conversation: Conversation,
     in_parts: frozenset[str],
-    thinking: Thinking = "auto",
+    variables: Mapping[str, object] = NO_VARIABLES,
 ) -> str:
     """TemplateError where the template refuses or fails, InputError where it exceeds the bounds."""
     turns = [{"role": m.role, "content": _content(m, in_parts)} for m in conversation]
-    switch = {} if thinking == "auto" else dict.fromkeys(SWITCHES, thinking == "on")
     try:
         with bounded(MOST_S, MOST_BYTES):
             text: str = tokenizer.apply_chat_template(
-                turns, chat_template=template, tokenize=False, add_generation_prompt=True, **switch
+                turns, chat_template=template, tokenize=False, add_generation_prompt=True, **variables
             )
     except ExceedsError:
         raise InputError(f"the chat template takes longer than {MOST_S:g} s", OTHERWISE) from None

@@ -40,8 +40,15 @@ def render(
     if not source:
         text = "\n".join(message.content for message in conversation)
         return text, encode(tokenizer, text)
-    text = chat_template.fill(tokenizer, source, conversation, prompt.thinking)
+    text = chat_template.fill(tokenizer, source, conversation, _variables(prompt))
     return text, encode(tokenizer, text, adding_bos=_adds_bos(tokenizer, prompt))
+
+
+def _variables(prompt: Prompt) -> dict[str, object]:
+    """What a prompt's settings say to the template."""
+    chosen = prompt.thinking
+    switch = {} if chosen == "auto" else dict.fromkeys(chat_template.SWITCHES, chosen == "on")
+    return {**switch, **prompt.template_args}
 
 
 def continued(
@@ -94,6 +101,8 @@ def remarks(
         chosen = prompt.thinking
         if chosen != "auto" and not chat_template.can_switch_thinking(tokenizer, source, conversation):
             found.append(f"the template has no switch for thinking: `thinking: {chosen}` has no effect")
+        if names := chat_template.unused(source, prompt.template_args):
+            found.append(f"the template reads no {', '.join(names)}: `template_args` without effect")
         found += [f"the template leaves out {_WHOSE[role]}" for role in lost]
         if names := _special_in(tokenizer, conversation, token_ids):
             found.append(f"special tokens in a message's text are read as special tokens: {', '.join(names)}")

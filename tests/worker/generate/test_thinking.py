@@ -59,3 +59,19 @@ def test_a_template_without_a_switch_is_noted(tokenizer: PreTrainedTokenizerFast
     tokenizer.chat_template = "{{ messages[0].content }}"
     (note,) = prompt.remarks(tokenizer, Prompt(thinking="off"), HELLO, "Hi", [])
     assert note == "the template has no switch for thinking: `thinking: off` has no effect"
+
+
+def test_variables_of_the_profile_go_to_the_template(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.chat_template = SWITCH + "{{ effort }}"
+    wanted = Prompt(thinking="on", template_args={"enable_thinking": False, "effort": "low"})
+    text = "Hi<think></think>low"
+    assert prompt.render(tokenizer, wanted, HELLO)[0] == text
+    assert not prompt.remarks(tokenizer, Prompt(template_args={"effort": "low"}), HELLO, "Hilow", [])
+    (note,) = prompt.remarks(tokenizer, Prompt(template_args={"effrt": "low"}), HELLO, "Hi", [])
+    assert note == "the template reads no effrt: `template_args` without effect"
+
+
+@pytest.mark.parametrize("name", ["messages", "add_generation_prompt", "a b"])
+def test_what_the_engine_fills_is_no_variable(name: str) -> None:
+    with pytest.raises(ValueError, match="is no variable that can be set"):
+        Prompt(template_args={name: "x"})

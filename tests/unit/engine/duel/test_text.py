@@ -46,3 +46,12 @@ def test_the_input_is_proved_or_said_to_differ_and_why() -> None:
     assert input_text(FOUND) == "same input: 50 tokens, sha a3ceb4c8"
     other = replace(FOUND, input=None, input_difference="the templates differ")
     assert input_text(other) == "speeds do not compare: the templates differ"
+
+
+def test_thoughts_that_diverge_are_told_apart_from_answers_that_do() -> None:
+    found = replace(diverging(0), is_in_thoughts=True, tokens=(9, 9))
+    assert divergence_text(found) == "diverge at token 1 in the thoughts: “a␛” | “b␊”"
+    equal = replace(found, has_said=True)
+    assert divergence_text(equal) == "diverge at token 1 in the thoughts, answers equal: “a␛” | “b␊”"
+    later = replace(equal, said=Divergence(token=2, texts=("x", "y"), offsets=(3, 3)))
+    assert "in the thoughts, answers at their token 3: " in divergence_text(later)

@@ -1,9 +1,12 @@
 """Thoughts apart from what is said, while an answer comes and afterwards."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine.cli.transcript import figures
 from engine.duel.answer import Answer
+from engine.duel.comparison import is_in_thoughts, said
+from engine.duel.divergence import divergence
 from engine.duel.thinking import Parts, first_said, parts
 from engine.protocol import Decoded, Event, Finished, Loaded, Memory, Prompted, ThinkMarks
 from tests.tui.replay import recording
@@ -88,3 +91,16 @@ def test_the_command_line_gives_both_times() -> None:
     line, *_ = figures(answer, loaded.info)
     assert line.startswith("TTFT 1.00 ms · to the answer 3.00 ms (1 token of thoughts) · ")
     assert line.endswith("0.5 J/token")
+
+
+def test_a_place_is_in_the_thoughts_only_where_both_are_thinking() -> None:
+    short, long = (Answer() for _ in range(2))
+    for answer, thoughts in ((short, ["Hm"]), (long, ["Well", ",", "yes"])):
+        answer.add(Prompted(request=1, tokens=3, sha256="", think=WITHIN, ns=0))
+        for text in [*thoughts, "</think>", "Paris"]:
+            answer.add(Decoded(request=1, token_id=len(text), text=text, ns=1))
+    place = divergence(short.tokens, long.tokens)
+    assert place is not None and place.token == 0
+    assert is_in_thoughts(short, long, place)
+    assert not is_in_thoughts(short, long, replace(place, token=2))
+    assert divergence(said(short), said(long)) is None and said(short).pieces == ["Paris"]
