@@ -18,6 +18,8 @@ ALL_ROWS = 6
 LABEL_WIDTH = 12
 VALUE_WIDTH = 11
 TELLING = ("weights", "peak", "KV cache")
+Row = tuple[str, int | None]
+"""A figure's name and its bytes."""
 
 
 class MemoryBars(Static):
@@ -37,14 +39,14 @@ class MemoryBars(Static):
 
     def render(self) -> Content:
         """A bar a figure; in two lines, the figures and the device's bar."""
-        memory = self._side.memory
-        figures = self._bars(memory) if self.size.height >= ALL_ROWS else [_line(memory, self.size.width)]
+        memory, info = self._side.memory, self._side.info
+        weights = info.weights_bytes if info else None
+        rows = rows_of(memory, weights)
+        figures = self._bars(rows) if self.size.height >= ALL_ROWS else [_line(rows, self.size.width)]
         return Content("\n").join([*figures, self._device(memory)])
 
-    def _bars(self, memory: Memory | None) -> list[Content]:
-        return [
-            self._row(label, value, bytes_text(value), self.scale_bytes) for label, value in rows_of(memory)
-        ]
+    def _bars(self, rows: list[Row]) -> list[Content]:
+        return [self._row(label, value, bytes_text(value), self.scale_bytes) for label, value in rows]
 
     def _device(self, memory: Memory | None) -> Content:
         used, total = (memory.device_used_bytes, memory.device_total_bytes) if memory else (0, 0)
@@ -62,10 +64,14 @@ class MemoryBars(Static):
         )
 
 
-def rows_of(memory: Memory | None) -> list[tuple[str, int | None]]:
-    """The figures that share a scale. Where a container hides process ids, the allocator's are shown."""
+def rows_of(memory: Memory | None, weights_bytes: int | None = None) -> list[Row]:
+    """The figures that share a scale. Where a container hides process ids, the allocator's are shown.
+
+    Of a server's model nothing is known but the weights, where it says how large they are.
+    """
     if memory is None:
-        return [(label, None) for label in ("weights", "KV cache", "activations", "peak", "process")]
+        unknown = ("KV cache", "activations", "peak", "process")
+        return [("weights", weights_bytes), *((label, None) for label in unknown)]
     return [
         ("weights", memory.weights_bytes),
         ("KV cache", memory.kv_cache_bytes),
@@ -80,9 +86,9 @@ def scale_of(memories: list[Memory | None]) -> int:
     return max((value or 0 for memory in memories for _, value in rows_of(memory)), default=0)
 
 
-def _line(memory: Memory | None, available: int) -> Content:
+def _line(found: list[Row], available: int) -> Content:
     """The figures in a line; where not all fit, the most telling ones."""
-    known = dict(rows_of(memory))
+    known = dict(found)
     rows = [(label, known[label]) for label in known if label != "activations"]
     rows.sort(key=lambda row: TELLING.index(row[0]) if row[0] in TELLING else len(TELLING))
     parts = [Content.assemble((f"{label} ", "$quiet"), bytes_text(value)) for label, value in rows]

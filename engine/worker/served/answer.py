@@ -131,8 +131,8 @@ class Answering:
                     yield item
                 elif isinstance(item, End):
                     end = item
+            self._why = self._why or (end.error.message if end.error else "")  # the first is the reason
             if self.progress.finish or tries == 0:
-                self._why = str(end.error.message) if end.error else ""
                 return
             tries -= 1
             self.progress.resumed = True

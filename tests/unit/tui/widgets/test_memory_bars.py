@@ -12,3 +12,8 @@ def test_the_allocators_figure_is_called_so() -> None:
         for source in ("NVML", "allocator", "resident set")
     }
     assert labels == {"NVML": "process", "allocator": "reserved", "resident set": "process"}
+
+
+def test_of_a_servers_model_the_weights_alone_are_known() -> None:
+    assert rows_of(None, 7)[0] == ("weights", 7)
+    assert {value for _, value in rows_of(None, 7)[1:]} == {None}
