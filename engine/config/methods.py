@@ -12,6 +12,7 @@ from engine.config.texts import Calibration
 BITSANDBYTES_BLOCK = 64  # weights that share one absmax value
 DOUBLE_QUANT_BLOCK = 256  # absmax values that share one second-level constant
 DEFAULT_BACKEND = "gptqmodel"
+USUAL_CACHE = 8192  # tokens, of llama.cpp where nothing is said
 USUAL_GROUP_SIZE = 128  # of published GPTQ and AWQ checkpoints
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
@@ -104,6 +105,10 @@ class LlamaCpp(_Options, frozen=True, tag="llama_cpp"):
 
     context: Annotated[int, Meta(ge=16, le=1 << 24)] | None = None
     """Tokens that the cache holds, allocated at load; left out, the model's own, 8192 at most."""
+
+    def cache_tokens(self, context_length: int) -> int:
+        """For a model that was made for texts of this length; 0 is not known."""
+        return self.context or min(context_length or USUAL_CACHE, USUAL_CACHE)
 
     def label(self, dtype: str) -> str:
         """The badge of a profile; the loaded model knows which quantization its file has."""

@@ -305,6 +305,8 @@ def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
     if isinstance(method, Gguf | LlamaCpp) and not isinstance(source, GgufFile | Demo):
         problem = f"{tag(method)} reads a .gguf file (or the demo), and model.source is none"
         raise _fault(file, "quantization.method", problem)
+    if isinstance(method, LlamaCpp) and profile.model.device not in {"auto", "cpu"}:
+        raise _fault(file, "model.device", "llama_cpp computes on the CPU", "expected auto or cpu")
     return profile
 
 

@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from engine.config import runtime
 from engine.config.environments import SHIPPED
-from engine.config.methods import original
+from engine.config.methods import LlamaCpp, Method, original
 from engine.config.profile import Profile
 from engine.machine.hardware import Hardware
-from engine.plan import device_memory, graphs, peaks, running, step
+from engine.plan import device_memory, graphs, llama_cpp, peaks, running, step
 from engine.plan import weights as holding
 from engine.plan.target import Target
 from engine.plan.terms import DeviceMemory, Plan, RuleOfThumb, Term, Verdict, total
@@ -57,7 +57,8 @@ class _Ledger:
 def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | None = None) -> Plan:
     """Every term in bytes; LoadError where the machine has no such device."""
     wish = wish or Wish()
-    device = device_memory.device(profile.model.device, machine)
+    is_on_cpu = isinstance(profile.quantization, LlamaCpp)
+    device = device_memory.device("cpu" if is_on_cpu else profile.model.device, machine)
     target = _target(profile, shape, machine, device)
     ledger = _ledger(profile, shape, target, wish)
     memory = device_memory.memory(device, machine, wish.limit_bytes)
@@ -83,6 +84,8 @@ def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str)
 
 def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
     method, context = profile.quantization, _context(shape, wish.context)
+    if isinstance(method, LlamaCpp):
+        return _of_llama_cpp(shape, target, method, wish)
     package = peaks.package(method, shape)
     weights = holding.terms(shape, method, target)
     libraries = running.libraries(shape, package, target)
@@ -109,6 +112,21 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
     )
 
 
+def _of_llama_cpp(shape: ModelShape, target: Target, method: LlamaCpp, wish: Wish) -> _Ledger:
+    tokens = wish.context or method.cache_tokens(shape.architecture.context_length)
+    weights, libraries = llama_cpp.weights(shape), llama_cpp.libraries()
+    kv_cache = llama_cpp.cache(shape, tokens)
+    return _Ledger(
+        target=target,
+        weights=weights,
+        kv_cache=kv_cache,
+        activations=(),
+        runtime=libraries,
+        loading=(*weights, *kv_cache, *libraries),
+        quantizing=(),
+    )
+
+
 def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, memory: DeviceMemory) -> Plan:
     target = ledger.target
     needed_for, needed_bytes = _most_needed(ledger, memory)
@@ -121,7 +139,7 @@ def _summed(profile: Profile, shape: ModelShape, wish: Wish, ledger: _Ledger, me
         step=target.step,
         parameters=holding.parameters(shape),
         active_parameters=holding.active_parameters(shape),
-        context=_context(shape, wish.context),
+        context=_context(shape, wish.context, profile.quantization),
         batch=wish.batch,
         weights=ledger.weights,
         kv_cache=ledger.kv_cache,
@@ -179,8 +197,10 @@ def _dtype(profile: Profile, shape: ModelShape, machine: Hardware, device: str) 
     return runtime.own_dtype(shape.dtype, has_bfloat16=has_bfloat16)
 
 
-def _context(shape: ModelShape, asked: int | None) -> int:
+def _context(shape: ModelShape, asked: int | None, method: Method | None = None) -> int:
     window = shape.architecture.context_length or USUAL_CONTEXT
+    if isinstance(method, LlamaCpp):
+        return asked or method.cache_tokens(shape.architecture.context_length)
     return asked or min(USUAL_CONTEXT, window)
 
 

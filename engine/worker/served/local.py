@@ -21,14 +21,13 @@ from engine.config.sources import GgufFile
 from engine.errors import LoadError
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.hardware import host_memory
+from engine.plan import llama_cpp
+from engine.plan.terms import total
 from engine.protocol import Event, Memory, ModelInfo, Staged
 from engine.session.schedule import physical_cores
 from engine.shape import find
-from engine.shape.model_shape import ModelShape
 
-LONGEST_CONTEXT = 8192  # where the profile asks for none
 LOOK_S = 0.5  # the kernel counts in hundredths of a second
-CACHE_BYTES = 2  # of a number in the cache: float16
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -52,7 +51,10 @@ class LocalServer:
         emit(Staged(stage="resolve", subject=profile.model.source))
         file = _file(profile, emit)
         shape = find.of_gguf(file)
-        context = _context(profile, shape)
+        method = profile.quantization
+        if not isinstance(method, LlamaCpp):
+            raise LoadError(f"{profile.label} is not for llama.cpp")
+        context = method.cache_tokens(shape.architecture.context_length)
         threads = threads or spare_cores()
         emit(Staged(stage="read", subject=file.name))
         import xllamacpp
@@ -74,8 +76,8 @@ class LocalServer:
             root=server.listening_address,
             key=key,
             threads=threads,
-            weights_bytes=sum(tensor.stored_bytes for tensor in shape.tensors),
-            kv_cache_bytes=_cache_bytes(shape, context),
+            weights_bytes=total(llama_cpp.weights(shape)),
+            kv_cache_bytes=total(llama_cpp.cache(shape, context)),
             device_name=f"llama.cpp on {threads} thread{'' if threads == 1 else 's'}",
             server=server,
         )
@@ -127,19 +129,6 @@ def _file(profile: Profile, emit: Callable[[Event], None]) -> Path:
     from engine.worker.checkpoints import demo
 
     return demo.gguf(emit)
-
-
-def _context(profile: Profile, shape: ModelShape) -> int:
-    method, own = profile.quantization, shape.architecture.context_length
-    wanted = method.context if isinstance(method, LlamaCpp) else None
-    return wanted or min(own or LONGEST_CONTEXT, LONGEST_CONTEXT)
-
-
-def _cache_bytes(shape: ModelShape, context: int) -> int:
-    """Keys and values of the whole context, which llama.cpp allocates at load."""
-    found = shape.architecture
-    numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
-    return numbers * CACHE_BYTES * len(found.windows) * context
 
 
 def _peak_bytes() -> int:
