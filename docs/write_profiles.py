@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
-from engine.config import methods, profile, remote, sources, texts, worker_place  # noqa: E402
+from engine.config import methods, profile, sources, texts, worker_place  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -65,7 +65,7 @@ YAML is read strictly: unknown keys, duplicate keys, aliases and tags are refuse
 SECTIONS = (
     ("model", profile.Model),
     ("worker", worker_place.Worker),
-    ("remote", remote.Remote),
+    ("remote", sources.Remote),
     ("prompt", profile.Prompt),
     ("generation", profile.Generation),
 )

@@ -16,8 +16,7 @@ from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
 from engine.config.methods import Awq, Gguf, Gptq, LlamaCpp, Method, Stored, original, tag
-from engine.config.remote import Remote
-from engine.config.sources import Demo, Folder, GgufFile, Hub, Served, Source, parse_source
+from engine.config.sources import Demo, Folder, GgufFile, Hub, Remote, Served, Source, parse_source
 from engine.config.worker_place import Worker
 from engine.errors import FileError, InputError, ProfileError
 from engine.sanitize import visible

@@ -1,13 +1,17 @@
 """Where a model's weights come from: the names a profile can give as `model.source`, parsed.
 
-Fetches nothing: a worker does, in `engine/worker/checkpoints/fetch.py`.
+Fetches nothing: a worker does, in `engine/worker/checkpoints/fetch.py`. Also how a server that holds
+the model is asked: the section `remote` of a profile. A key's value never comes here.
 """
 
 import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
 
 from engine.errors import InputError
 
@@ -24,6 +28,8 @@ BUILT_IN = {
     "unsloth/gpt-oss-20b-BF16": "gpt-oss-20b",
 }
 """Repositories in full precision whose shapes are here: planned from those where the hub gives nothing."""
+Engine = Literal["auto", "vllm", "llama-server", "sglang", "ollama", "openai"]
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -89,6 +95,22 @@ class Served:
             return ipaddress.ip_address(host).is_loopback
         except ValueError:
             return host == "localhost"
+
+
+class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a server is asked, where `model.source` is one's address ([served models](served.md))."""
+
+    engine: Engine = "auto"
+    """Which program serves; `auto` asks it. `openai` is any other that speaks OpenAI's interface."""
+    model: str | None = None
+    """The name that the server has for the model; left out, its only one."""
+    key_env: str | None = None
+    """The environment variable that has the server's key. The key itself stands in no profile."""
+
+    def __post_init__(self) -> None:
+        if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):
+            # what stands there may be the key itself: it is not repeated
+            raise ValueError("key_env: expected the name of an environment variable in capitals, not a key")
 
 
 Source = Demo | Hub | Folder | GgufFile | Random | Served

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from engine.config.faults import nearest
 from engine.config.profile import Profile
-from engine.config.remote import Engine
+from engine.config.sources import Engine
 from engine.errors import LoadError
 from engine.worker.served.adapter import Adapter
 from engine.worker.served.connection import Connection

@@ -12,7 +12,7 @@ import pytest
 
 from engine.config.methods import LlamaCpp
 from engine.config.profile import Generation, Model, Profile
-from engine.config.remote import Remote
+from engine.config.sources import Remote
 from engine.duel.answer import Answer
 from engine.protocol import (
     BenchRun,
