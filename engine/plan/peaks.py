@@ -75,9 +75,11 @@ def _on_cpu(shape: ModelShape, file: FileRead, target: Target, weights: tuple[Te
         return [_file(shape.file_bytes), table, unpacking]
     if file == "rounded to FP8" or (shape.packing and shape.packing.is_fp8):
         matrices = (tensor for tensor in roles.used(shape) if roles.is_in_layer(tensor))
-        size = target.element_bytes * sum(tensor.elements for tensor in matrices if len(tensor.shape) == 2)
-        source = Term("matrices on their way", size, f"in {target.dtype}, each until it is rounded")
-        return [source, *([_file(shape.file_bytes)] if shape.file_bytes else [])]
+        elements = sum(tensor.elements for tensor in matrices if len(tensor.shape) == 2)
+        more = elements * (target.element_bytes - 1)
+        source = Term("until they are rounded", more, f"the layers' matrices, in {target.dtype}")
+        is_mapped = shape.packing is not None or shape.dtype != target.dtype
+        return [source, *([_file(shape.file_bytes)] if is_mapped and shape.file_bytes else [])]
     if file == "made" and not shape.packing:
         return [_file(total(weights))]  # of the checkpoint that was made
     if shape.packing or file == "quantized on load" or shape.dtype != target.dtype:

@@ -74,7 +74,7 @@ def _is_expert(tensor: Tensor) -> bool:
 
 def nominal_bits(method: Method, dtype_bits: int) -> int:
     """The bits that people multiply with."""
-    return int(getattr(method, "bits", dtype_bits))
+    return 8 if isinstance(method, Fp8) else int(getattr(method, "bits", dtype_bits))
 
 
 def layout_of(method: Checkpointed) -> Layout:
