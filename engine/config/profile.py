@@ -74,6 +74,10 @@ class Prompt(_Section, frozen=True):
             if not name.isidentifier() or name in TEMPLATE_NAMES:
                 raise ValueError(f"template_args: {name!r} is no variable that can be set")
 
+    def __hash__(self) -> int:
+        """Profiles are keys; a dict alone is none."""
+        return hash((self.template, self.system, self.thinking, frozenset(self.template_args.items())))
+
 
 class Generation(_Section, frozen=True):
     """Sampling settings, with the meaning transformers gives them."""

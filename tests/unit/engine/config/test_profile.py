@@ -11,7 +11,7 @@ import pytest
 from engine import cli, paths
 from engine.config import origin, profile, strict_yaml
 from engine.config.methods import BitsAndBytes, Full, Gguf
-from engine.config.profile import Generation, Profile
+from engine.config.profile import Generation, Profile, Prompt
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
 from engine.duel.prefetch import prefetch
 from engine.errors import InputError, LoadError, ProfileError
@@ -262,3 +262,8 @@ def test_a_home_that_nobody_has_is_one_line(
     for command in ("profiles list", "store list", "plan demo", "leaderboard"):
         assert cli.run(command.split()) in {2, 3}
         assert capsys.readouterr().err.count("no such home folder") == 1
+
+
+def test_a_profile_with_variables_for_its_template_is_a_key() -> None:
+    given, same = (Prompt(template_args={"reasoning_effort": "low"}) for _ in range(2))
+    assert len({given, same, Prompt()}) == 2
