@@ -33,14 +33,14 @@ def joined(*children: Child) -> Html:
     return Html("".join(child if isinstance(child, Html) else escape(visible(child)) for child in children))
 
 
-def page(title: str, *children: Child) -> str:
-    """A whole document: no script, no picture, no address to ask; the style is in it."""
+def page(title: str, *children: Child, style: str = "") -> str:
+    """A whole document: no script, no picture, no address to ask; its style, and what is added, is in it."""
     head = joined(
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         Html('<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'),
         element("title", f"{title} · QuantDuel"),
-        element("style", Html(STYLE.read_text(encoding="utf-8"))),
+        element("style", Html(STYLE.read_text(encoding="utf-8") + style)),
     )
     body = element("body", element("main", *children))
     return "<!doctype html>\n" + element("html", element("head", head), body, lang="en")

@@ -22,11 +22,13 @@ from engine import paths
 from engine.config import strict_yaml
 from engine.config.faults import nearest
 from engine.config.profile import Profile
+from engine.duel.sides import LETTERS, MOST_SIDES
 from engine.errors import InputError, ProfileError
 from engine.sanitize import visible
 from tui import theme as themes
 from tui.again import CONFIRM_S, Again
 from tui.alerts import Alerts, Begun, Done
+from tui.duel.colours import ANSI, side_colours
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
 from tui.output.driver import LowBandwidthDriver, SparingDriver
@@ -84,7 +86,7 @@ class QuantDuelApp(App[None]):
         self.theme = themes.DARK.name
         self._variables = self.get_css_variables()
         self.stylesheet.set_variables(self._variables)
-        self.duel_screen = DuelScreen((a, b), open_session, launch, duels)
+        self.duel_screen = DuelScreen((a, b, *launch.more), open_session, launch, duels)
         self._again = Again()
         self._launch = launch
         self.alerts = Alerts(launch.config.alerts, self._tell_terminal)
@@ -212,17 +214,18 @@ class QuantDuelApp(App[None]):
         return [few_colours(palette, dark=self.current_theme.dark)]
 
     def get_css_variables(self) -> dict[str, str]:
-        """The theme's, and two of our own: `$quiet` for labels, `$faint` for the empty part of a bar.
+        """The theme's, and our own: `$quiet` for labels, `$faint` for a bar's empty part, sides' colours.
 
         Quiet text is read as well as any other: 4.5 to 1 on `$panel`. So is what cannot be chosen.
         """
         variables = super().get_css_variables()
         foreground, background = (Color.parse(variables[name]) for name in ("foreground", "background"))
         if foreground.ansi is not None or background.ansi is not None:
-            return {**variables, "quiet": "ansi_bright_black", "faint": "ansi_bright_black"}
+            return {**variables, **ANSI, "quiet": "ansi_bright_black", "faint": "ansi_bright_black"}
         share = 0.61 if self.current_theme.dark else 0.68
         quiet, faint = background.blend(foreground, share), background.blend(foreground, 0.2)
-        return {**variables, "quiet": quiet.hex, "text-disabled": quiet.hex, "faint": faint.hex}
+        own = {"quiet": quiet.hex, "text-disabled": quiet.hex, "faint": faint.hex}
+        return {**variables, **side_colours(background), **own}
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Everything that has a key, and both sides by name."""
@@ -233,18 +236,15 @@ class QuantDuelApp(App[None]):
             )
             yield SystemCommand("Screenshot", "What is seen, as an SVG picture", screen.action_screenshot)
         if screen is duel and not duel.plays_recording:
-            yield SystemCommand("Stop", "Stop both sides (Esc)", duel.action_stop)
-            yield SystemCommand("Profile A", "Put another profile on side A (Ctrl+O)", lambda: duel.pick(0))
-            yield SystemCommand("Profile B", "Put another profile on side B (Ctrl+O)", lambda: duel.pick(1))
+            yield SystemCommand("Stop", "Stop all sides (Esc)", duel.action_stop)
+            yield from self._side_commands()
             yield SystemCommand(
                 "Settings", "System prompt, sampling, thinking, schedule (Ctrl+E)", duel.action_settings
             )
             yield SystemCommand(
-                "Turns", "In turns, both at once, one at a time (Ctrl+T)", duel.action_toggle_schedule
+                "Turns", "In turns, all at once, one at a time (Ctrl+T)", duel.action_toggle_schedule
             )
             yield SystemCommand("Reload", "Load failed sides again (Ctrl+R)", duel.action_reload)
-            yield SystemCommand("Reload A", "Load side A again", lambda: duel.reload(0))
-            yield SystemCommand("Reload B", "Load side B again", lambda: duel.reload(1))
             yield SystemCommand("Copy", "Copy the answers (Ctrl+G)", duel.action_copy)
             yield SystemCommand("Clear", "Start new conversations (Ctrl+L)", duel.action_clear)
             yield SystemCommand("Other side", "Turn to the other side (Ctrl+N)", duel.action_other_side)
@@ -263,6 +263,22 @@ class QuantDuelApp(App[None]):
         yield SystemCommand("Suspend", "Back to the shell; fg goes on (Ctrl+Z)", self.action_suspend_process)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
         yield SystemCommand("Quit", "End both workers and leave (Ctrl+D)", self.action_quit)
+
+    def _side_commands(self) -> Iterable[SystemCommand]:
+        """What is done with one side, by its letter."""
+        duel = self.duel_screen
+        for side in range(len(duel.panes)):
+            letter = LETTERS[side]
+            pick, reload = partial(duel.pick, side), partial(duel.reload, side)
+            yield SystemCommand(f"Profile {letter}", f"Put another profile on side {letter} (Ctrl+O)", pick)
+            yield SystemCommand(f"Reload {letter}", f"Load side {letter} again", reload)
+            yield SystemCommand(f"Side {letter}", f"Turn to side {letter}", partial(duel.turn_to, side))
+        if len(duel.panes) < MOST_SIDES:
+            letter = LETTERS[len(duel.panes)]
+            yield SystemCommand(f"Add {letter}", f"One more profile, on side {letter}", duel.add_side)
+        if len(duel.panes) > 2:
+            letter = LETTERS[len(duel.panes) - 1]
+            yield SystemCommand(f"Remove {letter}", f"End side {letter} and its model", duel.remove_side)
 
     def action_redraw(self) -> None:
         """Paint all of it: something else has written to the terminal."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from msgspec import Struct
 from textual.message import Message
 
+from engine.config.profile import Profile
 from engine.config.user_config import Config
 from engine.duel.overrides import NOTHING, Overrides
 from engine.session.schedule import AskedSchedule
@@ -27,14 +28,16 @@ class Chosen(Message):
 class Launch(Struct, frozen=True):
     """How the duel begins."""
 
-    named: tuple[str, str] = ("", "")
-    """What A and B were called: a profile's name, a file, a model; empty where nobody said."""
+    named: tuple[str, ...] = ("", "")
+    """What the sides were called: a profile's name, a file, a model; empty where nobody said."""
+    more: tuple[Profile, ...] = ()
+    """The profiles of the sides after B."""
     overrides: Overrides = NOTHING
     schedule: AskedSchedule = "auto"
     low_bandwidth: bool = False
     """Whether the line to the terminal is slow."""
     prompt: str = ""
-    """Asked as soon as both are loaded; empty for none."""
+    """Asked as soon as all are loaded; empty for none."""
     explains: bool = False
     """Whether it begins with the screen that explains itself."""
     remarks: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 from engine.recordings.recording import Recording
 from tui.app import QuantDuelApp
+from tui.launch import Launch
 from tui.screens.replay import ReplayScreen
 
 
@@ -9,5 +10,6 @@ class ReplayApp(QuantDuelApp):
     """A recording on the screen."""
 
     def __init__(self, recording: Recording, speed: float = 1.0) -> None:
-        super().__init__(*recording.profiles)
+        a, b, *more = recording.profiles
+        super().__init__(a, b, launch=Launch(more=tuple(more)))
         self.duel_screen = ReplayScreen(recording, speed)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 COMMANDS = {
-    "duel": "One prompt, two models, both answers and their figures.",
+    "duel": "One prompt, two to six models, their answers and figures.",
     "chat": "Chat with one model, in a terminal or in a pipe.",
     "prompt": "Show a prompt as the model reads it: text and token ids.",
     "plan": "Check whether profiles fit in memory; loads nothing.",

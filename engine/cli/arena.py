@@ -15,11 +15,12 @@ from msgspec.structs import replace
 from engine import tables
 from engine.cli import loading, print_error, prompts, terminal, transcript
 from engine.cli.loading import LoadedSide, ProgressLine
-from engine.cli.options import Settings, chosen, settings_options
+from engine.cli.options import Settings, chosen, more_sides, settings_options
 from engine.cli.profile_name import PROFILE
 from engine.cli.prompts import Conversation
 from engine.cli.terminal import Styled
 from engine.duel.duel import Duel
+from engine.duel.sides import LETTERS
 from engine.ending import ending_text
 from engine.errors import ExitCode, HistoryError, InputError
 from engine.results import Results
@@ -42,6 +43,7 @@ class _Options(Settings):
 @click.command(short_help="Vote blind on the answers to a file of prompts.")
 @click.argument("a", type=PROFILE)
 @click.argument("b", type=PROFILE)
+@more_sides
 @click.option(
     "--prompts",
     metavar="FILE",
@@ -56,17 +58,17 @@ class _Options(Settings):
     help="Print turns and votes as one JSON document on stdout; everything else on stderr.",
 )
 @settings_options
-def arena(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
+def arena(a: str, b: str, more: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Vote blind on the answers of A and B: which of the two texts is better? Then see who was who.
 
-    The sampling settings of A hold for both. In a pipe, stdin has a vote a line: l, r, t, b, s or q. Votes
-    are kept, and `quantduel leaderboard` adds them up. Exit code 3 if a model could not be loaded, 4 if
-    an answer failed.
+    Of more sides, two are drawn for each prompt. The sampling settings of A hold for all. In a pipe, stdin
+    has a vote a line: l, r, t, b, s or q. Votes are kept, and `quantduel leaderboard` adds them up. Exit code
+    3 if a model could not be loaded, 4 if an answer failed.
     """
     if options["prompts"] == "-":
         raise InputError("the prompts cannot come from stdin", "votes are read from stdin")
     asked = prompts.of_file(options["prompts"])
-    profiles = [chosen(a, options), chosen(b, options)]
+    profiles = [chosen(name, options) for name in (a, b, *more)]
     with asyncio.Runner() as runner:
         models = loading.loaded(profiles)
         sides = runner.run(models.__aenter__())
@@ -161,7 +163,7 @@ class Voting:
             ending = ending_text(answer.finish_reason, tokens, turn.generation.max_new_tokens)
             spent = ", ".join(part for part in (f"{tokens} tokens", ending) if part)
             words = f"{answer.profile}  ({answer.label}, decode {speed_text(speed)}, {spent})"
-            self._say(f"{name:5} was {'AB'[side]}  {words}")
+            self._say(f"{name:5} was {LETTERS[self._blind.pair[side]]}  {words}")
         if exclusion_of(turn):
             self._say(f"The vote does not count: {exclusion_of(turn)}")
 

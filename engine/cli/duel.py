@@ -1,4 +1,4 @@
-"""`quantduel duel`: one prompt, two models, both answers and their figures, without a screen."""
+"""`quantduel duel`: one prompt, two models or more, their answers and figures, without a screen."""
 
 import asyncio
 import sys
@@ -19,6 +19,7 @@ from engine.cli.options import (
     chosen,
     chosen_schedule,
     force_option,
+    more_sides,
     schedule_option,
     settings_options,
     side_limits,
@@ -29,6 +30,7 @@ from engine.config.profile import Profile
 from engine.duel import turn
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, look, on_the_line
+from engine.duel.sides import LETTERS
 from engine.duel.swap import return_text
 from engine.duel.turn import Side, Turn
 from engine.errors import ExitCode, HistoryError, InputError
@@ -45,14 +47,16 @@ class _Options(Settings):
     schedule: AskedSchedule
     show_prompt: bool
     lens: bool
+    lens_side: str
     no_history: bool
     force: bool
     memory_limits: tuple[SideLimit, ...]
 
 
-@click.command(short_help="One prompt, two models.")
+@click.command(short_help="One prompt, two to six models.")
 @click.argument("a", type=PROFILE)
 @click.argument("b", type=PROFILE)
+@more_sides
 @click.option("-p", "--prompt", metavar="TEXT", help="The prompt; `-` reads it from stdin.")
 @click.option(
     "--prompt-file",
@@ -69,21 +73,30 @@ class _Options(Settings):
     "memory_limits",
     type=SideMemorySize(),
     multiple=True,
-    metavar="[A=|B=]SIZE",
+    metavar="[A=|B=|…]SIZE",
     help="Host memory that a worker may use, libraries included, such as 900MiB or A=400MiB.",
 )
 @force_option
 @click.option("--show-prompt", is_flag=True, help="Also show the text that the model reads.")
 @click.option("--lens", is_flag=True, help="Score both answers with both models: where and why they diverge.")
+@click.option(
+    "--lens-side",
+    type=click.Choice(LETTERS[1:], case_sensitive=False),
+    default="B",
+    show_default=True,
+    help="Of more than two sides, the one that the lens reads next to A.",
+)
 @click.option("--no-history", is_flag=True, help="Do not save this duel.")
-def duel(a: str, b: str, **options: Unpack[_Options]) -> ExitCode:
-    """Give the same prompt to A and B. The sampling settings of A hold for both.
+def duel(a: str, b: str, more: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
+    """Give the same prompt to A and B, or to as many as six. The sampling settings of A hold for all.
 
-    Exit code 3 if a model could not be loaded, 4 if an answer failed; the other side still answers.
+    A is the reference: every other side is compared with it. Exit code 3 if a model could not be loaded,
+    4 if an answer failed; the other sides still answer.
     """
     conversations = _conversations(options["prompt"], options["prompt_file"])
-    profiles = [chosen(a, options), chosen(b, options)]
-    limits = side_limits(options["memory_limits"])
+    profiles = [chosen(name, options) for name in (a, b, *more)]
+    _lens_side(options, len(profiles))
+    limits = side_limits(options["memory_limits"], len(profiles))
     schedule = chosen_schedule(options["schedule"], profiles, limits)
     turns = asyncio.run(_duel(profiles, conversations, options, schedule, limits))
     if options["as_json"]:
@@ -102,6 +115,7 @@ async def _duel(
     async with loading.loaded(profiles, limits, force=options["force"], later=swaps) as sides:
         transcript.failed_loads(sides)
         duel = Duel([side.session for side in sides], schedule)
+        duel.lens_side = _lens_side(options, len(sides))
         duel.refused = {number for number, side in enumerate(sides) if side.failure}
         unkept: list[HistoryError] = []  # reported between answers, never within a line of one
         keeper = None if options["no_history"] else Keeper(on_error=unkept.append)
@@ -154,6 +168,16 @@ async def _turn(
     records = _records(duel, sides, rendered)
     _note_lost_workers(duel, sides)
     return replace(turn.record(duel, asked.prompt, generation, records), lens=lens)
+
+
+def _lens_side(options: _Options, sides: int) -> int:
+    """Which side the lens reads next to A; InputError where there is none of that letter."""
+    letter = options["lens_side"].upper()
+    if letter not in LETTERS[:sides]:
+        raise InputError(
+            f"--lens-side {letter}: there is no such side", f"the last one is {LETTERS[sides - 1]}"
+        )
+    return LETTERS.index(letter)
 
 
 def _report(unkept: list[HistoryError]) -> None:

@@ -10,6 +10,7 @@ from engine import tables
 from engine.cli import terminal, transcript
 from engine.cli.options import overwrite_option
 from engine.cli.terminal import Styled
+from engine.duel.sides import LETTERS
 from engine.errors import ExitCode
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
@@ -44,7 +45,8 @@ def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool)
         return ExitCode.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if found:
-        terminal.say_lines(tables.table([_row(duel) for duel in found], width))
+        sides = max(len(duel.profiles) for duel in found)
+        terminal.say_lines(tables.table([_row(duel, sides) for duel in found], width))
     count = "1 duel" if len(found) == 1 else f"{len(found)} duels"
     terminal.say(f"{count}, in {duels.file}", err=True)
     return ExitCode.DONE
@@ -117,13 +119,13 @@ def restore(duels: tuple[int, ...]) -> ExitCode:
     return ExitCode.DONE
 
 
-def _row(duel: KeptDuel) -> Row:
+def _row(duel: KeptDuel, sides: int) -> Row:
+    names = (*duel.profiles, *[""] * (sides - len(duel.profiles)))
     return {
         "id": duel.id,
         "last": time_text(duel.last),
         "turns": duel.turns,
-        "a": duel.profiles[0],
-        "b": duel.profiles[1],
+        **{letter.lower(): name for letter, name in zip(LETTERS, names, strict=False)},
         "title": duel.title,
     }
 

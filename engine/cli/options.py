@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 import click
 
+from engine.cli.profile_name import PROFILE
 from engine.cli.terminal import say
 from engine.config import origin, profile, strict_yaml
 from engine.config.profile import Profile
+from engine.duel.sides import LETTERS, all_of, require_few
 from engine.errors import InputError
 from engine.session.schedule import AskedSchedule, Schedule
 from engine.units import parse_bytes
@@ -16,7 +18,6 @@ from engine.units import parse_bytes
 if TYPE_CHECKING:
     from engine.stats.verdict import Limits
 
-SIDES = "AB"
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 set_option = click.option(
@@ -41,14 +42,14 @@ class MemorySize(click.ParamType[int]):
 
 
 class SideLimit(NamedTuple):
-    """Bytes that a side's worker may take; side None is both."""
+    """Bytes that a side's worker may take; side None is all of them."""
 
     side: int | None
     limit_bytes: int
 
 
 class SideMemorySize(click.ParamType[SideLimit]):
-    """`400MiB` for both sides, `A=400MiB` for one."""
+    """`400MiB` for all sides, `A=400MiB` for one."""
 
     name = "size"
 
@@ -56,10 +57,24 @@ class SideMemorySize(click.ParamType[SideLimit]):
         if isinstance(value, SideLimit):
             return value
         letter, equals, size = str(value).rpartition("=")
-        if equals and letter.upper() not in {"A", "B"}:
-            self.fail(f"{letter!r} is not a side: expected A=SIZE, B=SIZE or SIZE", param, ctx)
-        side = SIDES.index(letter.upper()) if equals else None
+        sides = LETTERS[: 2 + len(ctx.params.get("more", ()) if ctx else ())]
+        if equals and letter.upper() not in set(sides):
+            known = ", ".join(f"{side}=SIZE" for side in sides)
+            self.fail(f"{letter!r} is not a side: expected {known} or SIZE", param, ctx)
+        side = sides.index(letter.upper()) if equals else None
         return SideLimit(side, MemorySize().convert(size, param, ctx))
+
+
+def more_sides(callback: Callback) -> Callback:
+    """C to F, after A and B; InputError where there are more."""
+    return click.argument(
+        "more", type=PROFILE, nargs=-1, metavar="[C] [D] [E] [F]", callback=_few, is_eager=True
+    )(callback)
+
+
+def _few(ctx: click.Context, param: click.Parameter, more: tuple[str, ...]) -> tuple[str, ...]:
+    require_few(("A", "B", *more))
+    return more
 
 
 overwrite_option = click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
@@ -126,9 +141,9 @@ def schedule_option(default: AskedSchedule | None) -> Callable[[Callback], Callb
         type=click.Choice(["auto", *get_args(Schedule)]),
         default=default,
         show_default=default is not None,
-        help="sequential: one after the other, unless on two machines; concurrent: both at once, and speeds "
+        help="sequential: one after the other, unless on two machines; concurrent: all at once, and speeds "
         "on a shared device are marked contended; swap: one loaded at a time. auto is sequential, or swap "
-        "if both do not fit.",
+        "if they do not fit.",
     )
 
 
@@ -176,11 +191,11 @@ def _assignment(text: str) -> tuple[str, object]:
     return key.strip(), strict_yaml.value(value)
 
 
-def side_limits(given: Sequence[SideLimit]) -> list[int | None]:
-    """What A's and B's workers may take; the last word of a side holds."""
-    limits: list[int | None] = [None, None]
+def side_limits(given: Sequence[SideLimit], sides: int = 2) -> list[int | None]:
+    """What each side's worker may take; the last word of a side holds."""
+    limits: list[int | None] = [None] * sides
     for side, limit_bytes in given:
-        for number in range(len(SIDES)) if side is None else [side]:
+        for number in range(sides) if side is None else [side]:
             limits[number] = limit_bytes
     return limits
 
@@ -188,7 +203,7 @@ def side_limits(given: Sequence[SideLimit]) -> list[int | None]:
 def chosen_schedule(
     asked: AskedSchedule, profiles: Sequence[Profile], limits: Sequence[int | None]
 ) -> Schedule:
-    """The schedule that was asked for; `auto` swaps where both models do not fit at once, and says so."""
+    """The schedule that was asked for; `auto` swaps where the models do not fit at once, and says so."""
     if asked != "auto":
         return asked
     from engine.plan import advice
@@ -197,5 +212,6 @@ def chosen_schedule(
     shared = whole.pop() if len(whole) == 1 and None not in limits else None
     if advice.fit_together(profiles, shared):
         return "sequential"
-    say("both models do not fit into memory together: swapping, one is loaded at a time", err=True)
+    which = all_of(len(profiles))
+    say(f"{which} models do not fit into memory together: swapping, one is loaded at a time", err=True)
     return "swap"

@@ -13,14 +13,13 @@ from engine.cli.terminal import Styled, say, write
 from engine.duel import lens_text
 from engine.duel import text as words
 from engine.duel.answer import Answer
-from engine.duel.comparison import Comparison, compare
+from engine.duel.comparison import Comparison, comparisons
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
+from engine.duel.sides import LETTERS
 from engine.protocol import Decoded, Event, Finished, ModelInfo, Weights
 from engine.stats.metrics import Metrics
 from engine.units import MISSING, bytes_text, ms_text, speed_text
-
-NAMES = "AB"
 
 
 class Transcript:
@@ -41,9 +40,9 @@ class Transcript:
             say()
 
     def end(self) -> None:
-        """Write B against A, the proof of equal input, and where the answers diverge, if both answered."""
-        found = compare(self._duel)
-        for line in _lines(found) if found else ():
+        """Write each against A, the proof of equal input, and where they diverge, if they answered."""
+        found = comparisons(self._duel)
+        for line in _lines(found):
             say(line)
         if found:
             say()
@@ -64,7 +63,7 @@ class Transcript:
             self._end(self._current)
 
     def write_whole(self) -> None:
-        """Write both answers of a turn that is over."""
+        """Write the answers of a turn that is over."""
         for side in self._duel.answers:
             self._begin(side)
             self._write_end(side)
@@ -73,7 +72,7 @@ class Transcript:
         self._current = side
         session = self._duel.sessions[side]
         label, device = (session.info.label, session.info.place) if session.info else ("", "")
-        say(Styled(f"{NAMES[side]}  {session.profile.name}  ({label}, {device})", bold=True))
+        say(Styled(f"{LETTERS[side]}  {session.profile.name}  ({label}, {device})", bold=True))
         write(self._duel.answers[side].text)
 
     def _end(self, side: int) -> None:
@@ -163,8 +162,17 @@ def _kernel(answer: Answer, info: ModelInfo) -> list[str]:
     return [f"{kernel} · {found.text}", *([found.reason] if found.reason else [])]
 
 
-def _lines(found: Comparison) -> list[str]:
+def _lines(found: Sequence[Comparison]) -> list[str]:
+    """Of each comparison its ratios and what was read; what was read once, where that is the same."""
+    lines: list[str] = []
+    for number, one in enumerate(found):
+        given = words.input_text(one)
+        is_new = number == 0 or given != words.input_text(found[number - 1])
+        lines += [_ratios(one), *([given] if is_new else []), words.divergence_text(one)]
+    return lines
+
+
+def _ratios(found: Comparison) -> str:
     a, b = found.labels
     ratios = " · ".join(f"{ratio.name} {ratio.text}" for ratio in words.ratios(found))
-    against = f"{b} against {a}: {ratios}{' (contended)' if found.contended else ''}"
-    return [against, words.input_text(found), words.divergence_text(found)]
+    return f"{b} against {a}: {ratios}{' (contended)' if found.contended else ''}"

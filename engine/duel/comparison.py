@@ -1,21 +1,28 @@
-"""B against A after a turn: ratios, the proof of equal input, and the place where the answers diverge.
+"""A side against the reference after a turn: ratios, the proof of equal input, where the answers diverge.
 
-Pure: reads what a duel holds; the screens and the command line show the same figures.
+Pure: reads what a duel holds; screens and command line show the same figures. The reference is A; in a
+blind vote it is the first of the two that were drawn.
 """
+
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from engine.duel.answer import Answer
 from engine.duel.divergence import Divergence, Tokens, divergence
 from engine.duel.duel import Duel, Input
+from engine.duel.sides import LETTERS
 from engine.protocol import ModelInfo
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
-    """B's figures as multiples of A's; None where one of the two is missing."""
+    """A side's figures as multiples of the reference's; None where one of the two is missing."""
 
+    side: int = 1
+    """Which side this is about: 1 is B."""
+    reference: int = 0
     labels: tuple[str, str]
-    """The methods' badges; the profiles' names where the badges are equal."""
+    """The methods' badges, the reference's first; names or letters where they are equal or many."""
     decode: float | None
     ttft: float | None
     weights: float | None
@@ -28,7 +35,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     divergence: Divergence | None
     """Where the answers diverge; None where all tokens are equal."""
     tokens: tuple[int, int]
-    """How many tokens each side gave."""
+    """How many tokens each of the two gave."""
     is_in_thoughts: bool = False
     """Whether both sides are still thinking where they diverge."""
     said: Divergence | None = None
@@ -37,23 +44,25 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Whether both have said something after their thoughts."""
 
 
-def compare(duel: Duel) -> Comparison | None:
-    """The comparison of the turn's two answers; None unless both gave one."""
-    if sorted(duel.answers) != [0, 1]:
+def compare(duel: Duel, side: int = 1, reference: int = 0) -> Comparison | None:
+    """The comparison of two answers of the turn; None unless both gave one."""
+    if not {reference, side} <= duel.answers.keys():
         return None
-    a, b = duel.answers[0], duel.answers[1]
+    a, b = duel.answers[reference], duel.answers[side]
     infos = [a.info, b.info]
     if not (a.pieces and b.pieces and infos[0] and infos[1]):
         return None
     return Comparison(
-        labels=_labels(duel),
+        side=side,
+        reference=reference,
+        labels=_labels(duel, side, reference),
         decode=_ratio(b.metrics.decode_tok_s, a.metrics.decode_tok_s),
         ttft=_ratio(b.metrics.ttft_ms, a.metrics.ttft_ms),
         weights=_ratio(infos[1].weights_bytes, infos[0].weights_bytes),
         peak=_ratio(_peak_bytes(b), _peak_bytes(a)),
         contended=a.metrics.contended or b.metrics.contended,
-        input=duel.input(),
-        input_difference=difference(duel),
+        input=duel.input((reference, side)),
+        input_difference=difference(duel, side, reference),
         same_tokenizer=same_tokenizer(infos[0], infos[1]),
         divergence=(place := divergence(a.tokens, b.tokens)),
         tokens=(a.metrics.new_tokens, b.metrics.new_tokens),
@@ -81,32 +90,57 @@ def same_tokenizer(a: ModelInfo, b: ModelInfo) -> bool:
     return not a.tokenizer_sha256 or not b.tokenizer_sha256 or a.tokenizer_sha256 == b.tokenizer_sha256
 
 
-def difference(duel: Duel) -> str:
+def comparisons(duel: Duel) -> tuple[Comparison, ...]:
+    """Every other side against A, as far as both answered."""
+    found = (compare(duel, side) for side in range(1, len(duel.sessions)))
+    return tuple(comparison for comparison in found if comparison)
+
+
+def divergence_offsets(found: Sequence[Comparison]) -> dict[int, int]:
+    """By side, where its answer diverges, in characters; without those that do not, or where it is not known.
+
+    A's is where the first of the others leaves it.
+    """
+    places = [(one.side, one.divergence) for one in found if one.divergence and one.same_tokenizer]
+    offsets = {side: place.offsets[1] for side, place in places}
+    return offsets | ({0: min(place.offsets[0] for _, place in places)} if places else {})
+
+
+def difference(duel: Duel, side: int = 1, reference: int = 0) -> str:
     """Why two sides read different tokens, as far as their profiles and conversations show."""
-    given = duel.input()
-    if given is None or given.identical or not given.proved or sorted(duel.answers) != [0, 1]:
+    given = duel.input((reference, side))
+    if given is None or given.identical or not given.proved or not {reference, side} <= duel.answers.keys():
         return ""
-    a, b = (duel.overrides.on(session.profile).prompt for session in duel.sessions)
-    infos = [duel.answers[side].info for side in (0, 1)]
-    notes = [duel.answers[side].prompt_notes for side in (0, 1)]
+    first, second = duel.answers[reference], duel.answers[side]
+    a, b = (duel.overrides.on(duel.sessions[one].profile).prompt for one in (reference, side))
     reasons = {
-        "the tokenizers differ": bool(infos[0] and infos[1] and not same_tokenizer(infos[0], infos[1])),
+        "the tokenizers differ": bool(
+            first.info and second.info and not same_tokenizer(first.info, second.info)
+        ),
         "the system messages differ": a.system != b.system,
         "the templates differ": a.template != b.template,
-        "each side reads its own earlier answers": duel.answers[0].messages != duel.answers[1].messages,
-        "each side goes on with its own answer": bool(duel.answers[0].resumed or duel.answers[1].resumed),
-        **{f"A: {note}": note not in notes[1] for note in notes[0]},
-        **{f"B: {note}": note not in notes[0] for note in notes[1]},
+        "each side reads its own earlier answers": first.messages != second.messages,
+        "each side goes on with its own answer": bool(first.resumed or second.resumed),
+        **_notes(reference, first, second),
+        **_notes(side, second, first),
     }
     return "; ".join(reason for reason, applies in reasons.items() if applies)
 
 
-def _labels(duel: Duel) -> tuple[str, str]:
-    a, b = (info.label if (info := duel.answers[side].info) else "" for side in (0, 1))
-    if a != b:
+def _notes(side: int, answer: Answer, other: Answer) -> dict[str, bool]:
+    """What was noted of a side's prompt, and whether it was of it alone."""
+    return {f"{LETTERS[side]}: {note}": note not in other.prompt_notes for note in answer.prompt_notes}
+
+
+def _labels(duel: Duel, side: int, reference: int) -> tuple[str, str]:
+    pair = reference, side
+    a, b = (info.label if (info := duel.answers[one].info) else "" for one in pair)
+    if a != b and len(duel.sessions) == 2:
         return a, b
-    names = [session.profile.name for session in duel.sessions]
-    return (names[0], names[1]) if names[0] != names[1] else (f"A {a}", f"B {b}")
+    names = [duel.sessions[one].profile.name for one in pair]
+    if len(duel.sessions) == 2 and names[0] != names[1]:
+        return names[0], names[1]
+    return f"{LETTERS[reference]} {a}", f"{LETTERS[side]} {b}"
 
 
 def _peak_bytes(answer: Answer) -> int | None:

@@ -10,15 +10,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from engine.duel.answer import Answer
+from engine.duel.sides import all_of
 from engine.protocol import Message
 
 History = Literal["own", "shared", "fresh"]
-"""What a side reads before a prompt: its own earlier answers, A's on both sides, or nothing."""
+"""What a side reads before a prompt: its own earlier answers, A's on every side, or nothing."""
 HISTORIES: dict[History, str] = {
     "own": "each side reads its own earlier answers",
     "shared": "both sides read A's earlier answers",
     "fresh": "each prompt begins a new conversation",
 }
+
+
+def history_text(history: History, sides: int) -> str:
+    """What so many sides read, in words."""
+    return HISTORIES[history].replace("both", all_of(sides))
 
 
 @dataclass(eq=False, slots=True)
@@ -83,6 +89,18 @@ class Conversation:
         self._begun[side] = ()
         for exchange in self.exchanges:
             exchange.answers.pop(side, None)
+
+    def add_side(self) -> None:
+        """One more side, which has said nothing."""
+        self._begun.append(())
+
+    def remove_side(self) -> None:
+        """The last side leaves with what it said."""
+        side = len(self._begun) - 1
+        self.drop(side)
+        self._begun.pop()
+        for exchange in self.exchanges:
+            exchange.said_in.pop(side, None)
 
     def _way(self, exchange: Exchange | None) -> Iterator[Exchange]:
         while exchange is not None:

@@ -46,6 +46,8 @@ class Duel:
         self.conversation = Conversation(len(self.sessions))
         self.history: History = "own"
         """What sides read before the next prompt."""
+        self.lens_side = 1
+        """Whose answer the lens reads next to A's."""
         self._cancelled = False
         self.swap = Swap(self.sessions)
         self.overrides = Overrides()
@@ -177,6 +179,19 @@ class Duel:
         self.answers = dict(self.answers)  # what was answered last stays to be looked at
         self.conversation.drop(side)
 
+    def add_side(self, session: Session) -> None:
+        """One more side at the end, which has said nothing."""
+        self.sessions.append(session)
+        self.conversation.add_side()
+
+    def remove_side(self) -> Session:
+        """Take the last side away; returns its session, whose worker may live still."""
+        side = len(self.sessions) - 1
+        self.answers = {other: answer for other, answer in self.answers.items() if other != side}
+        self.refused.discard(side)
+        self.conversation.remove_side()
+        return self.sessions.pop()
+
     def at_once(self, sides: Sequence[int]) -> bool:
         """Whether these sides answer at the same time: on machines of their own nobody waits."""
         infos = [info for side in sides if (info := self.sessions[side].info)]
@@ -188,14 +203,16 @@ class Duel:
         infos = [info for side in sides if (info := self.sessions[side].info)]
         return self.schedule == "concurrent" and scheduling.share_a_device(infos)
 
-    def input(self) -> Input | None:
-        """What the sides of the last turn were given; None before any was asked."""
-        asked = [answer for answer in self.answers.values() if answer.timeline.received_ns is not None]
+    def input(self, sides: Sequence[int] = ()) -> Input | None:
+        """What these sides of the last turn were given, or all; None before any was asked."""
+        wanted = sides or range(len(self.sessions))
+        answers = [answer for side, answer in self.answers.items() if side in wanted]
+        asked = [answer for answer in answers if answer.timeline.received_ns is not None]
         prompted = [answer for answer in asked if answer.prompt_sha256]
         proved = len(prompted) == len(asked)
         if not prompted:
             return Input(identical=False, proved=False, tokens=0, sha256="") if asked else None
-        same = len(prompted) == len(self.sessions) and len({answer.prompt_sha256 for answer in prompted}) == 1
+        same = len(prompted) == len(wanted) and len({answer.prompt_sha256 for answer in prompted}) == 1
         first = prompted[0]
         tokens = first.timeline.prompt_tokens
         return Input(identical=same, proved=proved, tokens=tokens, sha256=first.prompt_sha256)

@@ -1,7 +1,8 @@
-"""The lens: both models' view of every token of both answers, and why the answers diverge.
+"""The lens: two models' view of every token of both their answers, and why the answers diverge.
 
 Each answer is read (teacher-forced) by both models after the prompt that its own side was given. A is the
-reference. Probabilities are the models' own, at temperature 1, whatever the sampling settings are.
+reference; B stands for whichever side it is compared with. Probabilities are the models' own, at
+temperature 1, whatever the sampling settings are.
 """
 
 import math
@@ -15,6 +16,7 @@ from engine.duel import teacher
 from engine.duel.answer import Answer
 from engine.duel.divergence import first_divergence
 from engine.duel.duel import Duel
+from engine.duel.sides import LETTERS
 from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
 from engine.protocol import Failed, Passage, Rendered
@@ -80,7 +82,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     """One side's answer through both models."""
 
     side: int
-    """Whose answer: 0 is A's, 1 is B's."""
+    """Whose answer: 0 is A's, 1 is B's; with more than two sides it may be 2 for C's, and so on."""
     tokens: tuple[Token, ...]
     mean_kld: float
     kld_stderr: float
@@ -88,6 +90,11 @@ class Reading(Struct, frozen=True, kw_only=True):
     """Indices at which the models' most likely tokens differ."""
     margins: Margins | None = None
     """What B keeps of A's margins; None where A is never decided, and in records of older versions."""
+
+    @property
+    def reader(self) -> int:
+        """Which of a token's views is that of the model that did not write it."""
+        return 0 if self.side else 1
 
     @property
     def text(self) -> str:
@@ -128,6 +135,11 @@ class Lens(Struct, frozen=True, kw_only=True, tag_field="result", tag="lens"):
         """Of the reference's own answer: mean KLD on this prompt, where top tokens differ."""
         return self.readings[0]
 
+    @property
+    def letters(self) -> tuple[str, str]:
+        """The reference's, and that of the side it is compared with."""
+        return LETTERS[0], LETTERS[self.readings[1].side]
+
 
 class NoLens(Struct, frozen=True, kw_only=True, tag_field="result", tag="none"):
     """Why there is none."""
@@ -138,20 +150,24 @@ class NoLens(Struct, frozen=True, kw_only=True, tag_field="result", tag="none"):
 
 
 async def look(duel: Duel) -> Lens | NoLens:
-    """The lens on the duel's last turn; both sides must be ready and have answered. A few forward passes."""
-    if missing := _missing(duel) or _too_far(duel):
+    """The lens on the duel's last turn: A against `duel.lens_side`; both must be ready and have answered.
+
+    A few forward passes.
+    """
+    pair = 0, duel.lens_side
+    if missing := _missing(duel, pair) or _too_far(duel, pair):
         return missing
-    a, b = duel.sessions
+    a, b = (duel.sessions[side] for side in pair)
     try:
-        passages = [await _passage(duel.sessions[side], duel.answers[side]) for side in (0, 1)]
+        passages = [await _passage(duel.sessions[side], duel.answers[side]) for side in pair]
         said = [_good(await teacher.both(a, b, passage)) for passage in passages]
         thirds = -(-len(passages[0].token_ids) // PORTIONS)
         again = _good(await teacher.alone(a, replace(passages[0], chunk=thirds)))
     except GenerationError as error:
         return NoLens(reason="failed", message=error.message, hint=error.hint)
-    readings = (_reading(0, passages[0], said[0]), _reading(1, passages[1], said[1]))
+    readings = (_reading(0, passages[0], said[0]), _reading(duel.lens_side, passages[1], said[1]))
     notes = ("the prompts differ, so each answer was scored after another one",)
-    if not _same_input(duel):
+    if not _same_input(duel, pair):
         return Lens(readings=readings, verdict=None, notes=notes)
     noise = _noise(said[0][0], again)
     return Lens(readings=readings, verdict=_verdict(readings, said[0][0], noise))
@@ -166,10 +182,11 @@ def margins(said: TokenScores, pairs: Sequence[Sequence[int]]) -> list[float | N
     return found
 
 
-def _missing(duel: Duel) -> NoLens | None:
+def _missing(duel: Duel, pair: tuple[int, int]) -> NoLens | None:
     """Why there can be no lens."""
-    infos = [session.info for session in duel.sessions]
-    if len(infos) != 2 or not all(session.ready for session in duel.sessions):
+    sessions = [duel.sessions[side] for side in pair if side < len(duel.sessions)]
+    infos = [session.info for session in sessions]
+    if len(infos) != 2 or not all(session.ready for session in sessions):
         message = "both models must be loaded at once"
         return NoLens(
             reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
@@ -177,7 +194,7 @@ def _missing(duel: Duel) -> NoLens | None:
     if any(info.served for info in infos if info):
         message = "a server's model does not score tokens that are given to it"
         return NoLens(reason="served", message=message, hint="texts and speeds still compare")
-    if sorted(side for side, answer in duel.answers.items() if answer.token_ids) != [0, 1]:
+    if not set(pair) <= {side for side, answer in duel.answers.items() if answer.token_ids}:
         return NoLens(reason="not answered", message="both sides must have answered")
     if len({info.tokenizer_sha256 for info in infos if info}) > 1:
         message = "the tokenizers differ: equal ids are not equal text, so no token can be compared"
@@ -190,30 +207,30 @@ def _missing(duel: Duel) -> NoLens | None:
 
 def on_the_line(duel: Duel) -> str:
     """What a lens sends between machines, in a sentence; empty where both models are here."""
-    size_bytes, hosts = _travelling(duel)
+    size_bytes, hosts = _travelling(duel, (0, duel.lens_side))
     return f"{bytes_text(size_bytes)} of logits go over the line to {hosts}" if hosts else ""
 
 
-def _too_far(duel: Duel) -> NoLens | None:
+def _too_far(duel: Duel, pair: tuple[int, int]) -> NoLens | None:
     """Why nothing is read: it would send too much between machines."""
-    size_bytes, hosts = _travelling(duel)
+    size_bytes, hosts = _travelling(duel, pair)
     if size_bytes <= LINE_BYTES:
         return None
     sizes = f"{bytes_text(size_bytes)} over the line to {hosts}, where {bytes_text(LINE_BYTES)} are allowed"
     return NoLens(reason="failed", message=f"the logits would take {sizes}", hint="ask for shorter answers")
 
 
-def _travelling(duel: Duel) -> tuple[int, str]:
+def _travelling(duel: Duel, pair: tuple[int, int]) -> tuple[int, str]:
     """Bytes of logits that go between machines, and which machines those are."""
-    reference = duel.sessions[0].info
-    hosts = [session.info.host for session in duel.sessions if session.info and session.info.host]
-    positions = sum(len(answer.token_ids) for answer in duel.answers.values())
-    row_bytes = reference.vocabulary * reference.logit_bytes if reference else 0
+    infos = [duel.sessions[side].info for side in pair if side < len(duel.sessions)]
+    hosts = [info.host for info in infos if info and info.host]
+    positions = sum(len(duel.answers[side].token_ids) for side in pair if side in duel.answers)
+    row_bytes = infos[0].vocabulary * infos[0].logit_bytes if infos[0] else 0
     return len(hosts) * positions * row_bytes, " and ".join(dict.fromkeys(hosts))
 
 
-def _same_input(duel: Duel) -> bool:
-    given = duel.input()
+def _same_input(duel: Duel, pair: tuple[int, int]) -> bool:
+    given = duel.input(pair)
     return given is not None and given.identical
 
 
@@ -282,8 +299,9 @@ def _verdict(readings: tuple[Reading, Reading], reference: TokenScores, noise: f
         return None
     a, b = readings[0].tokens[index].views
     least = max(noise, reference.rounding[index])
-    kind = judge(a, b, least)
-    return Verdict(kind=kind, index=index, margin=a.margin, noise=least, text=_words(kind, a, b, least))
+    kind, letter = judge(a, b, least), LETTERS[readings[1].side]
+    text = _words(kind, a, b, least, letter)
+    return Verdict(kind=kind, index=index, margin=a.margin, noise=least, text=text)
 
 
 def judge(a: View, b: View, noise: float) -> VerdictKind:
@@ -293,7 +311,7 @@ def judge(a: View, b: View, noise: float) -> VerdictKind:
     return "draw" if a.top[0].token_id == b.top[0].token_id and b.margin > noise else "change of mind"
 
 
-def _words(kind: VerdictKind, a: View, b: View, noise: float) -> str:
+def _words(kind: VerdictKind, a: View, b: View, noise: float, letter: str) -> str:
     first, second = (f"“{choice.text}”" for choice in a.top[:2])
     if kind == "coin flip":
         return (
@@ -303,5 +321,6 @@ def _words(kind: VerdictKind, a: View, b: View, noise: float) -> str:
     if kind == "draw":
         return f"the draw: both prefer {first}, and sampling chose otherwise"
     other = f"“{b.top[0].text}”"
-    change = f"B is undecided ({b.margin:.2g})" if other == first else f"B prefers {other} by {b.margin:.2g}"
-    return f"a real change of mind: A prefers {first} by {a.margin:.2g} nats (noise {noise:.2g}), {change}"
+    change = f"prefers {other} by {b.margin:.2g}" if other != first else f"is undecided ({b.margin:.2g})"
+    kept = f"A prefers {first} by {a.margin:.2g} nats (noise {noise:.2g})"
+    return f"a real change of mind: {kept}, {letter} {change}"

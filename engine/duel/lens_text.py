@@ -2,13 +2,13 @@
 and how hot a token is on a heat map."""
 
 from engine.duel.lens import Lens, NoLens, Reading
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
 from engine.stats.fidelity import Figures, kld, share_error
 from engine.stats.margins import Margins
 from engine.stats.verdict import GOOD, Limits, verdict
 from engine.stats.verdict_text import sentence
 
-NAMES = "AB"
 HOTTEST_NATS = 5.0  # a probability of 0.7 %
 HEAT_STEPS = 6
 LIMITS = Limits(max_kld=GOOD.max_kld, min_same_top=GOOD.min_same_top)
@@ -19,11 +19,17 @@ def lines(found: Lens | NoLens) -> list[str]:
     if isinstance(found, NoLens):
         return [f"Lens: none, {found.message}" + (f" ({found.hint})" if found.hint else "")]
     diverged = [f"Token {found.verdict.index + 1}: {_shown(found.verdict.text)}"] if found.verdict else []
-    return [*diverged, *map(_reading, found.readings), good_enough(found.summary), *found.notes]
+    _, other = found.letters
+    return [
+        *diverged,
+        *(_reading(reading, other) for reading in found.readings),
+        good_enough(found.summary, other),
+        *found.notes,
+    ]
 
 
-def good_enough(reading: Reading) -> str:
-    """The verdict on B by one answer, which mostly is too little for one; `eval` reads a text."""
+def good_enough(reading: Reading, letter: str = "B") -> str:
+    """The verdict on B, or on that side, by one answer: mostly too little for one; `eval` reads a text."""
     count = len(reading.tokens)
     same = count - len(reading.different_top)
     figures = Figures(
@@ -34,7 +40,7 @@ def good_enough(reading: Reading) -> str:
     )
     found = verdict(figures, LIMITS)
     more = "; `quantduel eval` decides, on a text" if found.decision == "undecided" else ""
-    return f"B, on {count} tokens of this prompt: {sentence(figures, found, LIMITS)}{more}"
+    return f"{letter}, on {count} tokens of this prompt: {sentence(figures, found, LIMITS)}{more}"
 
 
 def heat_step(surprise_nats: float) -> int:
@@ -43,16 +49,16 @@ def heat_step(surprise_nats: float) -> int:
     return min(HEAT_STEPS - 1, int(share * HEAT_STEPS))
 
 
-def _reading(reading: Reading) -> str:
+def _reading(reading: Reading, letter: str) -> str:
     kld = f"mean KLD {reading.mean_kld:.3g} ± {reading.kld_stderr:.2g} nats"
-    kept = f", {margins_text(reading.margins)}" if reading.margins else ""
-    return f"{NAMES[reading.side]}'s answer through both models: {kld}, {reading.text}{kept}"
+    kept = f", {margins_text(reading.margins, letter)}" if reading.margins else ""
+    return f"{LETTERS[reading.side]}'s answer through both models: {kld}, {reading.text}{kept}"
 
 
-def margins_text(found: Margins) -> str:
+def margins_text(found: Margins, letter: str = "B") -> str:
     """`B keeps 0.98 of A's margins, 1 of 42 fall below the noise`."""
     lost = round(found.lost * found.decided / 100)
-    return f"B keeps {found.kept:.2f} of A's margins, {lost} of {found.decided} fall below the noise"
+    return f"{letter} keeps {found.kept:.2f} of A's margins, {lost} of {found.decided} fall below the noise"
 
 
 def _shown(text: str) -> str:

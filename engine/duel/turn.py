@@ -6,11 +6,12 @@ docs/measuring.md and stay.
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from engine.config.profile import Generation
 from engine.duel.answer import Answer
+from engine.duel.comparison import Comparison, comparisons
 from engine.duel.divergence import divergence
 from engine.duel.duel import Duel, Input
 from engine.duel.lens import Lens, NoLens
@@ -51,7 +52,7 @@ class Turn(Struct, frozen=True, kw_only=True):
     prompt: str
     input: Input | None
     first_divergence: int | None
-    """The index of the first token that differs; null where none does, or where not both sides answered."""
+    """The index of the first token that differs from A's; null where none does, or not both answered."""
     schedule: Schedule
     generation: Generation
     sides: tuple[Side, ...]
@@ -59,21 +60,30 @@ class Turn(Struct, frozen=True, kw_only=True):
     """With `--schedule swap`: for each worker that ended, what its device had free before and after."""
     lens: Lens | NoLens | None = None
     """Where it was asked for."""
+    comparisons: tuple[Comparison, ...] | UnsetType = UNSET
+    """With more than two sides: each other one against A."""
 
 
 def record(duel: Duel, prompt: str, generation: Generation, sides: Sequence[Side]) -> Turn:
     """The record of the duel's last turn."""
-    complete = [answer for answer in duel.answers.values() if answer.failure is None]
-    place = divergence(*(answer.tokens for answer in complete)) if len(complete) == 2 else None
     return Turn(
         prompt=prompt,
         input=duel.input(),
-        first_divergence=place.token if place and place.by_token else None,
+        first_divergence=_first_divergence(duel),
         schedule=duel.schedule,
         generation=generation,
         sides=tuple(sides),
         memory_returns=tuple(duel.swap.returns),
+        comparisons=comparisons(duel) if len(duel.sessions) > 2 else UNSET,
     )
+
+
+def _first_divergence(duel: Duel) -> int | None:
+    """Where the first of the complete answers leaves A's."""
+    complete = {side: answer.tokens for side, answer in duel.answers.items() if answer.failure is None}
+    reference = complete.pop(0, None)
+    places = [divergence(reference, tokens) for tokens in complete.values()] if reference else []
+    return min((place.token for place in places if place and place.by_token), default=None)
 
 
 def side(

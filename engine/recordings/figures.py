@@ -1,4 +1,4 @@
-"""A recorded turn's figures as rows of text, for every kind of export: A, B, and B against A. Pure."""
+"""A recorded turn's figures as rows of text, for every export: each side's, and those against A. Pure."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from engine.duel import text as words
 from engine.duel.answer import Answer
-from engine.duel.comparison import compare
+from engine.duel.comparison import Comparison, comparisons, divergence_offsets
 from engine.duel.duel import Duel
+from engine.duel.sides import LETTERS, all_of
+from engine.duel.text import Ratio
 from engine.protocol import ModelInfo
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
-LETTERS = "AB"
-Texts = tuple[str, str]
+Texts = tuple[str, ...]
 
 
 class Figure(NamedTuple):
@@ -20,50 +21,57 @@ class Figure(NamedTuple):
 
     name: str
     texts: Texts
-    against: str = ""
-    """B as a multiple of A."""
-    is_better: bool | None = None
+    """Of each side."""
+    against: tuple[Ratio | None, ...] = ()
+    """Each other side's as a multiple of A's; None where one of the two is missing."""
 
 
 def figures(duel: Duel) -> list[Figure]:
     """Speeds, then memory. What was not measured is `–`; a row without any figure is left out."""
-    found = compare(duel)
-    ratios = {ratio.name: ratio for ratio in words.ratios(found)} if found else {}
-    rows = [(name, _of_both(duel, shown)) for name, shown in _ROWS]
+    found = {comparison.side: words.ratios(comparison) for comparison in comparisons(duel)}
+    others = [{ratio.name: ratio for ratio in found.get(side, ())} for side in range(1, len(duel.sessions))]
+    rows = [(name, _of_all(duel, shown)) for name, shown in _ROWS]
     return [
-        Figure(name, texts, ratios[name].text, ratios[name].is_better)
-        if name in ratios
-        else Figure(name, texts)
+        Figure(name, texts, tuple(ratios.get(name) for ratios in others))
         for name, texts in rows
-        if texts != (MISSING, MISSING)
+        if set(texts) != {MISSING}
     ]
 
 
+def against_names(duel: Duel) -> list[str]:
+    """`B against A`, and so on: the names of what `Figure.against` has."""
+    return [f"{letter} against {LETTERS[0]}" for letter in LETTERS[1 : len(duel.sessions)]]
+
+
 def comparison_lines(duel: Duel) -> list[str]:
-    """Whether the input was the same, and where the answers diverge; nothing unless both answered."""
-    found = compare(duel)
-    if found is None:
-        return []
-    contended = (
-        ["the device was shared with the other answer: speeds are contended"] if found.contended else []
-    )
-    return [words.input_text(found), words.divergence_text(found), *contended]
+    """Whether the input was the same, and where answers diverge from A's; nothing unless two answered."""
+    found = comparisons(duel)
+    inputs = dict.fromkeys(map(words.input_text, found))
+    said = list(inputs) if len(inputs) == 1 else [_of(duel, one, words.input_text(one)) for one in found]
+    said += [_of(duel, one, words.divergence_text(one)) for one in found]
+    answer = "answer" if all_of(len(duel.sessions)) == "both" else "answers"
+    contended = f"the device was shared with the other {answer}: speeds are contended"
+    shared = [contended] if any(one.contended for one in found) else []
+    return [*said, *shared]
+
+
+def _of(duel: Duel, found: Comparison, text: str) -> str:
+    """The text, and of which side it is where that is not B in any case."""
+    return f"{LETTERS[found.side]}: {text}" if len(duel.sessions) > 2 else text
 
 
 def divergence_offset(duel: Duel, side: int) -> int | None:
     """Where a side's answer diverges, in characters; None where it does not, or where that is not known."""
-    found = compare(duel)
-    place = found.divergence if found and found.same_tokenizer else None
-    return place.offsets[side] if place else None
+    return divergence_offsets(comparisons(duel)).get(side)
 
 
 def facts(duel: Duel) -> list[Figure]:
     """What answered, on which machine, with which versions."""
-    infos = [duel.answers[side].info if side in duel.answers else None for side in (0, 1)]
+    infos = [duel.answers[side].info if side in duel.answers else None for side in range(len(duel.sessions))]
     versions = sorted({name for info in infos if info for name in info.versions})
     rows = [(name, _shown(infos, fact)) for name, fact in _FACTS]
     rows += [(name, _shown(infos, partial(_version, name))) for name in versions]
-    return [Figure(name, texts) for name, texts in rows if texts != (MISSING, MISSING)]
+    return [Figure(name, texts) for name, texts in rows if set(texts) != {MISSING}]
 
 
 def remarks(answer: Answer | None) -> list[str]:
@@ -75,14 +83,13 @@ def remarks(answer: Answer | None) -> list[str]:
     return [text for text in (answer.ending, *answer.notes, *failure) if text]
 
 
-def _of_both(duel: Duel, shown: Callable[[Answer], str]) -> Texts:
-    a, b = (shown(duel.answers[side]) if side in duel.answers else MISSING for side in (0, 1))
-    return a, b
+def _of_all(duel: Duel, shown: Callable[[Answer], str]) -> Texts:
+    sides = range(len(duel.sessions))
+    return tuple(shown(duel.answers[side]) if side in duel.answers else MISSING for side in sides)
 
 
 def _shown(infos: list[ModelInfo | None], shown: Callable[[ModelInfo], str]) -> Texts:
-    a, b = (shown(info) if info else MISSING for info in infos)
-    return a or MISSING, b or MISSING
+    return tuple((shown(info) if info else MISSING) or MISSING for info in infos)
 
 
 def _tokens(answer: Answer) -> str:

@@ -222,7 +222,8 @@ def _write(change: Change, turn: _Turn, said: list[SideEvent], lens: Lens | None
     if lens is not None:
         change.set_lens(turn.id, lens)
     if turn.taken:
-        change.set_taken(turn.id, [turn.taken[side].id if side in turn.taken else None for side in (0, 1)])
+        sides = range(len(turn.duel.profiles))
+        change.set_taken(turn.id, [turn.taken[side].id if side in turn.taken else None for side in sides])
 
 
 def _place(duel: Duel) -> Place:

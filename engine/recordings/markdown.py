@@ -9,9 +9,10 @@ from engine.duel.answer import Answer
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.duel.lens_text import lines as lens_lines
+from engine.duel.sides import LETTERS
 from engine.recordings.figures import (
-    LETTERS,
     Figure,
+    against_names,
     comparison_lines,
     divergence_offset,
     facts,
@@ -30,12 +31,12 @@ MARKUP = frozenset("\\`*_{}[]<>#|!~&")
 def markdown(recording: Recording) -> str:
     """The whole duel."""
     parts = [f"# {_line(recording.title or 'A duel')}", f"{time_text(recording.created, with_zone=True)}"]
-    parts += [text for side in (0, 1) for text in _history(recording, side)]
+    parts += [text for side in range(len(recording.profiles)) for text in _history(recording, side)]
     for number, turn in enumerate(recording.turns, 1):
         parts += _turn(number, turn, rebuilt(recording, turn))
     if recording.turns:
         last = rebuilt(recording, recording.turns[-1])
-        parts += ["## Models, machine and versions", _table(facts(last), against=False)]
+        parts += ["## Models, machine and versions", _table(facts(last))]
     parts += ["## Definitions", "\n".join(f"- **{name}**: {meaning}" for name, meaning in DEFINITIONS)]
     return "\n\n".join(parts)
 
@@ -55,7 +56,7 @@ def _turn(number: int, turn: RecordedTurn, duel: Duel) -> list[str]:
         parts += [f"### {LETTERS[side]}: {_line(session.profile.name)} ({_line(label)})"]
         parts += [_fenced(_marked(duel, side, answer))] if answer and answer.text else []
         parts += [f"*{_line(text)}*" for text in remarks(answer)]
-    parts += [_table(figures(duel)), "\n".join(f"- {_line(line)}" for line in lines)]
+    parts += [_table(figures(duel), against_names(duel)), "\n".join(f"- {_line(line)}" for line in lines)]
     return [*filter(None, parts), *_lens(turn.lens)]
 
 
@@ -71,10 +72,13 @@ def _marked(duel: Duel, side: int, answer: Answer) -> str:
     return answer.text if offset is None else answer.text[:offset] + MARK + answer.text[offset:]
 
 
-def _table(rows: Sequence[Figure], *, against: bool = True) -> str:
+def _table(rows: Sequence[Figure], against: Sequence[str] = ()) -> str:
     cells = [
-        {"": figure.name, **dict(zip(LETTERS, figure.texts, strict=True))}
-        | ({"B against A": figure.against or MISSING} if against else {})
+        {"": figure.name, **dict(zip(LETTERS, figure.texts, strict=False))}
+        | {
+            name: ratio.text if ratio else MISSING
+            for name, ratio in zip(against, figure.against, strict=False)
+        }
         for figure in rows
     ]
     return tables.markdown([{name: _line(text, "|") for name, text in row.items()} for row in cells])

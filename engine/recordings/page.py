@@ -3,6 +3,9 @@
 What a model wrote is text in it, as it was written; the page's own policy forbids whatever might get through.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from engine import html
 from engine.definitions import DEFINITIONS
 from engine.duel.answer import Answer
@@ -10,10 +13,12 @@ from engine.duel.duel import Duel
 from engine.duel.lens import Lens, Reading, Token, View
 from engine.duel.lens_text import HEAT_STEPS, HOTTEST_NATS, heat_step
 from engine.duel.lens_text import lines as lens_lines
+from engine.duel.sides import LETTERS
+from engine.duel.text import Ratio
 from engine.html import Child, Html, element, joined
 from engine.recordings.figures import (
-    LETTERS,
     Figure,
+    against_names,
     comparison_lines,
     divergence_offset,
     facts,
@@ -24,6 +29,7 @@ from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.units import MISSING, time_text
 
+MORE_SIDES = Path(__file__).with_name("more_sides.css")
 MARK = "◆"
 TOP_SHOWN = 3
 
@@ -31,14 +37,22 @@ TOP_SHOWN = 3
 def page(recording: Recording) -> str:
     """The whole duel."""
     title = recording.title or "A duel"
-    return html.page(title, _head(recording, title), *_turns(recording), _models(recording), _definitions())
+    parts = (_head(recording, title), *_turns(recording), _models(recording), _definitions())
+    return html.page(title, *parts, style=_colours(len(recording.profiles)))
+
+
+def _colours(sides: int) -> str:
+    """The style of sides after B; every page has that of A and B."""
+    return MORE_SIDES.read_text(encoding="utf-8") if sides > 2 else ""
 
 
 def _head(recording: Recording, title: str) -> Html:
-    a, b = recording.profiles
-    sides = joined(
-        element("span", a.name, class_="a name"), " against ", element("span", b.name, class_="b name")
+    a, *others = (
+        element("span", profile.name, class_=f"{letter.lower()} name")
+        for letter, profile in zip(LETTERS, recording.profiles, strict=False)
     )
+    listed = [part for name in others for part in (", ", name)][1:]
+    sides = joined(*listed, " against ", a) if len(others) > 1 else joined(a, " against ", *others)
     when = time_text(recording.created, with_zone=True)
     brand = element(
         "p", element("b", "quantduel"), f"  a recording of {when}" if when else "", class_="brand"
@@ -47,7 +61,7 @@ def _head(recording: Recording, title: str) -> Html:
 
 
 def _turns(recording: Recording) -> list[Html]:
-    histories = [_history(side, recording) for side in (0, 1) if recording.histories[side]]
+    histories = [_history(side, recording) for side, said in enumerate(recording.histories) if said]
     turns = [_turn(recording, number, turn) for number, turn in enumerate(recording.turns, 1)]
     return [*histories, *turns]
 
@@ -68,9 +82,9 @@ def _turn(recording: Recording, number: int, turn: RecordedTurn) -> Html:
         "section",
         element("h2", f"{number}{after}"),
         element("div", turn.prompt, class_="prompt text"),
-        element("div", *(_answer(duel, side) for side in (0, 1)), class_="sides"),
+        element("div", *(_answer(duel, side) for side in range(len(duel.sessions))), class_="sides"),
         _comparison(duel),
-        element("div", _table("figure", figures(duel), against=True), class_="card"),
+        element("div", _table("figure", figures(duel), duel, against_names(duel)), class_="card"),
         _lens(turn.lens),
     )
 
@@ -107,18 +121,22 @@ def _comparison(duel: Duel) -> Html:
     return element("div", *lines, class_="comparison") if lines else Html("")
 
 
-def _table(what: str, rows: list[Figure], *, against: bool) -> Html:
-    heads = [element("th", text) for text in (what, *LETTERS, *(["B against A"] if against else []))]
-    body = [_row(figure, against=against) for figure in rows]
+def _table(what: str, rows: list[Figure], duel: Duel, against: Sequence[str] = ()) -> Html:
+    heads = [element("th", text) for text in (what, *LETTERS[:2])]
+    heads += [element("th", text, class_=text.lower()) for text in LETTERS[2 : len(duel.sessions)]]
+    heads += [element("th", text) for text in against]
+    body = [_row(figure) for figure in rows]
     return element("table", element("thead", element("tr", *heads)), element("tbody", *body))
 
 
-def _row(figure: Figure, *, against: bool) -> Html:
-    cells = [element("th", figure.name), *(element("td", text) for text in figure.texts)]
-    if against:
-        better = {True: "better", False: "worse", None: ""}[figure.is_better]
-        cells.append(element("td", figure.against or "", class_=better))
-    return element("tr", *cells)
+def _row(figure: Figure) -> Html:
+    texts = (element("td", text) for text in figure.texts)
+    return element("tr", element("th", figure.name), *texts, *map(_ratio, figure.against))
+
+
+def _ratio(ratio: Ratio | None) -> Html:
+    better = {True: "better", False: "worse", None: ""}[ratio.is_better if ratio else None]
+    return element("td", ratio.text if ratio else "", class_=better)
 
 
 def _lens(lens: Lens | None) -> Html:
@@ -144,7 +162,7 @@ def _lens(lens: Lens | None) -> Html:
 
 def _heat_map(reading: Reading, lens: Lens) -> Html:
     diverges_at = lens.verdict.index if lens.verdict else None
-    tokens = [_token(token, reading.side, token.index == diverges_at) for token in reading.tokens]
+    tokens = [_token(token, reading, lens, token.index == diverges_at) for token in reading.tokens]
     letter = LETTERS[reading.side]
     return element(
         "div",
@@ -154,10 +172,10 @@ def _heat_map(reading: Reading, lens: Lens) -> Html:
     )
 
 
-def _token(token: Token, side: int, diverges: bool) -> Html:
-    step = heat_step(-token.views[1 - side].log_prob)
+def _token(token: Token, reading: Reading, lens: Lens, diverges: bool) -> Html:
+    step = heat_step(-token.views[reading.reader].log_prob)
     classes = [f"h{step}" if step else "", "differs" if token.differs else "", "diverges" if diverges else ""]
-    views = [f"{LETTERS[number]}: {_view(view)}" for number, view in enumerate(token.views)]
+    views = [f"{letter}: {_view(view)}" for letter, view in zip(lens.letters, token.views, strict=True)]
     title = f"token {token.index + 1}\n" + "\n".join(views) + f"\nKLD {token.kld:.3g} nats"
     return element("span", token.text or "·", class_=" ".join(filter(None, classes)), title=title)
 
@@ -170,9 +188,9 @@ def _view(view: View) -> str:
 def _models(recording: Recording) -> Html:
     if not recording.turns:
         return Html("")
-    rows = facts(rebuilt(recording, recording.turns[-1]))
+    duel = rebuilt(recording, recording.turns[-1])
     heading = element("h2", "Models, machine and versions")
-    return element("section", heading, element("div", _table("", rows, against=False), class_="card"))
+    return element("section", heading, element("div", _table("", facts(duel), duel), class_="card"))
 
 
 def _definitions() -> Html:

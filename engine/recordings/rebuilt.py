@@ -37,7 +37,7 @@ def rebuilt(recording: Recording, turn: RecordedTurn) -> Duel:
 
 def _said(recording: Recording, turn: RecordedTurn, side: int) -> tuple[Event, ...]:
     """What this side said in a turn, or in the one from which its answer was taken over."""
-    while (source := turn.taken[side]) is not None:
+    while (source := turn.source(side)) is not None:
         turn = recording.turns[source]
     return turn.of_side(side)
 
@@ -52,7 +52,7 @@ def conversation(recording: Recording) -> Conversation:
         exchange.answers = rebuilt(recording, turn).answers
         for side, answer in exchange.answers.items():
             answer.messages = (*before[side], Message("user", turn.prompt))
-            source = turn.taken[side]
+            source = turn.source(side)
             exchange.said_in[side] = (
                 exchange.number if source is None else tree.exchanges[source].said_in[side]
             )

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from engine import input_files
 from engine.config.profile import Generation, Profile, Prompt
 from engine.duel.lens import Lens, Reading
+from engine.duel.sides import MOST_SIDES
 from engine.errors import FileError
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message
 from engine.session.schedule import Schedule
@@ -36,8 +37,11 @@ UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?"
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 
 Found = TypeVar("Found")
-SideNumber = Annotated[int, Meta(ge=0, le=1)]
+SideNumber = Annotated[int, Meta(ge=0, lt=MOST_SIDES)]
+TurnNumber = Annotated[int, Meta(ge=0)]
 Text = Annotated[str, Meta(max_length=LONGEST_TITLE)]
+Profiles = Annotated[tuple[Profile, ...], Meta(min_length=2, max_length=MOST_SIDES)]
+"""A's, B's, and so on."""
 SideEvent = tuple[SideNumber, Event]
 """A side, and what its worker said."""
 
@@ -56,11 +60,18 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
     """As they came. A side's first is `Loaded`, which says what answers."""
     lens: Lens | None = None
     """Both models' view of every token, where it was computed."""
-    after: Annotated[int, Meta(ge=0)] | None = None
+    after: TurnNumber | None = None
     """The turn whose conversation this goes on with, from 0; None where it begins one."""
 
-    taken: tuple[Annotated[int, Meta(ge=0)] | None, Annotated[int, Meta(ge=0)] | None] = (None, None)
-    """For A and B: the turn whose answer stands here, where the side was not asked again; from 0."""
+    taken: Annotated[tuple[TurnNumber | None, ...], Meta(max_length=MOST_SIDES)] = (None, None)
+    """By side: the turn whose answer stands here, where the side was not asked again; from 0.
+
+    A side after the last of them was asked, as one with null was.
+    """
+
+    def source(self, side: int) -> int | None:
+        """The turn whose answer a side has here; None where it is this one's own."""
+        return self.taken[side] if side < len(self.taken) else None
 
     def of_side(self, side: int) -> tuple[Event, ...]:
         """What one side's worker said; an answer that was begun has an end."""
@@ -71,15 +82,15 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
 
 
 class Recording(Struct, frozen=True, kw_only=True):
-    """One conversation of two."""
+    """One conversation of several sides."""
 
-    profiles: tuple[Profile, Profile]
+    profiles: Profiles
     turns: Annotated[tuple[RecordedTurn, ...], Meta(max_length=MOST_TURNS)]
     title: Text = ""
     created: Text = ""
     """ISO 8601, UTC."""
-    histories: tuple[tuple[Message, ...], tuple[Message, ...]] = ((), ())
-    """What had been said before the first turn, for A and for B."""
+    histories: tuple[tuple[Message, ...], ...] = ((), ())
+    """What had been said before the first turn, on each side."""
 
 
 class RecordingFile(Recording, frozen=True, kw_only=True):
@@ -105,8 +116,10 @@ def decoded(content: bytes, name: Path | str) -> Recording:
         raise FileError(name, "was written by a newer QuantDuel")
     try:
         found = tolerant(msgspec.json.decode(content), RecordingFile)
+        if len(found.histories) != len(found.profiles):
+            raise ValueError("there is not one history for each profile")
         for index, turn in enumerate(found.turns):
-            _check(index, turn)
+            _check(index, turn, len(found.profiles))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise FileError(name, f"is not a recording: {error}") from None
     return found
@@ -141,26 +154,28 @@ def _version(content: bytes, name: Path | str) -> int:
     return head.version if head.version > VERSION else VERSION
 
 
-def _check(index: int, turn: RecordedTurn) -> None:
+def _check(index: int, turn: RecordedTurn, sides: int) -> None:
     """ValueError where this could not have happened."""
     if turn.after is not None and turn.after >= index:
         raise ValueError("a turn continues one that came later")
     if any(earlier is not None and earlier >= index for earlier in turn.taken):
         raise ValueError("a turn takes an answer of one that came later")
-    for side in (0, 1):
+    if any(side >= sides for side, _ in turn.events):
+        raise ValueError("a side says something that has no profile")
+    for side in range(sides):
         stamps = [event.ns for event in turn.of_side(side) if isinstance(event, Decoded)]
         if any(later < earlier for earlier, later in pairwise(stamps)):
             raise ValueError("the stamps of an answer go back in time")
     for reading in turn.lens.readings if turn.lens else ():
-        _check_reading(reading)
+        _check_reading(reading, sides)
     verdict = turn.lens.verdict if turn.lens else None
     if turn.lens and verdict and not 0 <= verdict.index < min(len(r.tokens) for r in turn.lens.readings):
         raise ValueError("the lens names a token that there is not")
 
 
-def _check_reading(reading: Reading) -> None:
+def _check_reading(reading: Reading, sides: int) -> None:
     tokens = reading.tokens
-    if reading.side not in {0, 1} or [token.index for token in tokens] != list(range(len(tokens))):
+    if reading.side not in range(sides) or [token.index for token in tokens] != list(range(len(tokens))):
         raise ValueError("the lens is out of order")
     if not all(view.top for token in tokens for view in token.views):
         raise ValueError("the lens has a position without a choice")

@@ -20,7 +20,7 @@ from engine.database import Database
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
 from engine.protocol import Message
-from engine.recordings.recording import LONGEST_TITLE, RecordedTurn, Recording, SideEvent, tolerant
+from engine.recordings.recording import LONGEST_TITLE, Profiles, RecordedTurn, Recording, SideEvent, tolerant
 from engine.session.schedule import Schedule
 
 KEPT_AFTER_DELETION = timedelta(days=7)
@@ -60,6 +60,16 @@ MIGRATIONS = (
     ),
     ("ALTER TABLE turns ADD COLUMN prompts TEXT NOT NULL DEFAULT '[]'",),
     ("ALTER TABLE turns ADD COLUMN taken TEXT NOT NULL DEFAULT '[null,null]'",),
+    (  # more than two sides
+        """CREATE TABLE texts (
+            turn INTEGER NOT NULL REFERENCES turns (id) ON DELETE CASCADE,
+            side INTEGER NOT NULL CHECK (side >= 0),
+            text TEXT NOT NULL,
+            PRIMARY KEY (turn, side))""",
+        "INSERT INTO texts SELECT turn, side, text FROM answers",
+        "DROP TABLE answers",
+        "ALTER TABLE texts RENAME TO answers",
+    ),
 )
 LIST = """
     SELECT duels.id, duels.created, title, profiles,
@@ -85,8 +95,8 @@ class KeptDuel(Struct, frozen=True, kw_only=True):
     """When its last prompt was sent."""
     title: str
     """The user's, else the beginning of the first prompt."""
-    profiles: tuple[str, str]
-    labels: tuple[str, str]
+    profiles: tuple[str, ...]
+    labels: tuple[str, ...]
     turns: int
 
 
@@ -181,7 +191,7 @@ class Change:
         number = "(SELECT coalesce(max(number), 0) + 1 FROM pieces WHERE turn = ?)"
         encoded = msgspec.json.encode(events)
         self._db.execute(f"INSERT INTO pieces VALUES (?, {number}, ?)", (turn, turn, encoded))
-        for side in (0, 1):
+        for side in sorted({whose for whose, _ in events}):
             if text := "".join(getattr(event, "text", "") for whose, event in events if whose == side):
                 self._db.execute(ADD_TEXT, (turn, side, text))
 
@@ -191,7 +201,7 @@ class Change:
         return row is not None and not (listed and row[0])
 
     def set_taken(self, turn: int, turns: Sequence[int | None]) -> None:
-        """The numbers of the turns whose answers stand in this one, for A and for B."""
+        """The numbers of the turns whose answers stand in this one, by side."""
         self._db.execute("UPDATE turns SET taken = ? WHERE id = ?", (_json(turns), turn))
 
     def set_lens(self, turn: int, lens: Lens) -> None:
@@ -228,13 +238,13 @@ def _kept(row: tuple[Any, ...]) -> KeptDuel:
     )
 
 
-def _names(profiles: str) -> tuple[tuple[str, str], tuple[str, str]]:
+def _names(profiles: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What the sides are called, and their labels; one duel that cannot be read hides no other."""
     try:
-        a, b = _profiles(profiles)
+        found = _profiles(profiles)
     except msgspec.MsgspecError:
         return (UNREADABLE, UNREADABLE), (UNREADABLE, UNREADABLE)
-    return (a.name, b.name), (a.label, b.label)
+    return tuple(profile.name for profile in found), tuple(profile.label for profile in found)
 
 
 def _one(db: sqlite3.Connection, duel: int, *, deleted: bool = False) -> tuple[Any, ...]:
@@ -273,7 +283,7 @@ def _recording(
         turns=tuple(_turn(turn, places, pieces[turn[0]]) for turn in turns),
         title=title_of(title, turns[0][4] if turns else ""),
         created=created,
-        histories=msgspec.json.decode(histories, type=tuple[tuple[Message, ...], tuple[Message, ...]]),
+        histories=msgspec.json.decode(histories, type=tuple[tuple[Message, ...], ...]),
     )
 
 
@@ -294,13 +304,14 @@ def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes])
     )
 
 
-def _places(text: str, places: dict[int, int]) -> tuple[int | None, int | None]:
-    a, b = msgspec.json.decode(text, type=tuple[int | None, int | None])
-    return places.get(a) if a else None, places.get(b) if b else None
+def _places(text: str, places: dict[int, int]) -> tuple[int | None, ...]:
+    taken = msgspec.json.decode(text, type=tuple[int | None, ...])
+    return tuple(places.get(turn) if turn else None for turn in taken)
 
 
-def _profiles(text: str) -> tuple[Profile, Profile]:
-    return tolerant(msgspec.json.decode(text), tuple[Profile, Profile])
+def _profiles(text: str) -> Profiles:
+    found: Profiles = tolerant(msgspec.json.decode(text), Profiles)
+    return found
 
 
 def _json(value: object) -> str:

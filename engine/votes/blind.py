@@ -19,42 +19,50 @@ from engine.votes.votes import BlindAnswer, BlindTurn, Shuffle, Verdict, names_o
 
 
 class Blind:
-    """A duel of two, asked blind."""
+    """Two sides of a duel, asked blind; of more than two a random pair each time."""
 
     def __init__(self, duel: Duel, seed: int | None = None) -> None:
+        self.pair = (0, 1)
+        """Which sides are asked in this turn: 0 is A."""
         self.left = 0
-        """Which side is at the left in this turn: 0 is A, 1 is B."""
+        """Which of the pair is at the left."""
         self.answers: dict[int, Answer] = {}
         self.comparison: Comparison | None = None
-        """B against A, once both have answered."""
+        """The second of the pair against the first, once both have answered."""
         self._duel = duel
         self._shuffle = Shuffle(seed)
         self._prompt = ""
 
     @property
     def ready(self) -> bool:
-        """Whether both sides can answer."""
-        return all(self._can_answer(side) for side in range(len(self._duel.sessions)))
+        """Whether two sides can answer."""
+        return len(self._able) >= 2
+
+    @property
+    def _able(self) -> list[int]:
+        return [side for side in range(len(self._duel.sessions)) if self._can_answer(side)]
 
     @property
     def generation(self) -> Generation:
-        """The sampling settings of both sides: A's."""
+        """The sampling settings of all sides: A's."""
         return self._duel.generation
 
     async def ask(self, prompt: str, history: Sequence[Message] = ()) -> AsyncGenerator[tuple[int, Event]]:
-        """Throw the coin, then put a prompt to both sides; yields (side, event)."""
+        """Throw the coins, then put a prompt to two sides; yields (side, event)."""
+        self.pair = self._shuffle.pair(self._able)
         self.left, self._prompt, self.answers, self.comparison = self._shuffle.left(), prompt, {}, None
         with self._duel.aside(history):
-            async with aclosing(self._duel.ask(prompt, self.generation)) as events:
+            async with aclosing(self._duel.ask(prompt, self.generation, self.pair)) as events:
                 async for item in events:
                     self.answers = self._duel.answers
                     yield item
-            self.comparison = compare(self._duel)
+            self.comparison = compare(self._duel, self.pair[1], self.pair[0])
 
     @property
     def lost(self) -> str:
         """Why there can be no vote: which side failed, or cannot answer; nothing where all is well."""
-        for side, session in enumerate(self._duel.sessions):
+        for side in self.pair if self.ready else range(len(self._duel.sessions)):
+            session = self._duel.sessions[side]
             failed = self.answers[side].failure if side in self.answers else None
             if failed and failed.kind != "cancelled":
                 return f"{session.profile.name}: {failed.message}"
@@ -63,7 +71,7 @@ class Blind:
         return ""
 
     def cancel(self) -> None:
-        """Stop both sides."""
+        """Stop the sides that answer."""
         self._duel.cancel()
 
     def _can_answer(self, side: int) -> bool:
@@ -73,7 +81,7 @@ class Blind:
 
     def turn(self, verdict: Verdict | None = None) -> BlindTurn:
         """The turn as it is now."""
-        a, b = (_answer(session, self.answers.get(side)) for side, session in enumerate(self._duel.sessions))
+        a, b = (_answer(self._duel.sessions[side], self.answers.get(side)) for side in self.pair)
         return BlindTurn(
             prompt=self._prompt,
             generation=self.generation,

@@ -7,7 +7,7 @@ that shows them.
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -56,14 +56,17 @@ class BlindTurn(Struct, frozen=True, kw_only=True):
     left: int
     """Which side was shown at the left: 0 is A, 1 is B."""
     answers: tuple[BlindAnswer, BlindAnswer]
-    """A's and B's."""
+    """A's and B's; of more sides those of the two that were drawn, in their order, are called A and B."""
     verdict: Verdict | None = None
     created: str = ""
     """ISO 8601, UTC; the history fills it in."""
 
 
 class Shuffle:
-    """A fair coin a turn: which side is at the left. The same seed throws the same coins."""
+    """A fair coin a turn: which side is at the left, and of more than two which are asked.
+
+    The same seed throws the same coins.
+    """
 
     def __init__(self, seed: int | None = None) -> None:
         self._coin = random.Random(seed)
@@ -71,6 +74,11 @@ class Shuffle:
     def left(self) -> int:
         """The side at the left in the next turn."""
         return self._coin.randrange(2)
+
+    def pair(self, sides: Sequence[int]) -> tuple[int, int]:
+        """Two of these sides, in their order; of two both, and no coin is thrown."""
+        first, second = sides if len(sides) == 2 else sorted(self._coin.sample(sides, 2))
+        return first, second
 
 
 def names_of(profile: Profile, label: str) -> tuple[str, ...]:

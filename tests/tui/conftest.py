@@ -22,11 +22,17 @@ Stager = Callable[..., AbstractAsyncContextManager[Stage]]
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stager:
-    """`async with stage(size=(120, 36), b={"answers": ["killed"]})`: recorded bf16 against recorded nf4."""
+    """`async with stage(size=(120, 36), b={"answers": ["killed"]})`: recorded bf16 against recorded nf4.
+
+    Of more `sides`, C is as A, D as B, and so on.
+    """
 
     @asynccontextmanager
     async def start(
-        size: tuple[int, int] = (120, 36), launch: Launch = NOTHING_CHOSEN, **replays: dict[str, object]
+        size: tuple[int, int] = (120, 36),
+        launch: Launch = NOTHING_CHOSEN,
+        sides: int = 2,
+        **replays: dict[str, object],
     ) -> AsyncIterator[Stage]:
         sessions: list[Replay] = []
 
@@ -37,10 +43,12 @@ def stage(tmp_path: Path) -> Stager:
             return sessions[-1]
 
         profiles = profile.find("smollm2-bf16"), profile.find("smollm2-nf4")
+        if sides > 2:
+            launch = replace(launch, more=(profiles * 2)[: sides - 2])
         duels = Duels(tmp_path / "duels.sqlite3")
         app = QuantDuelApp(*profiles, open_session, launch=launch, duels=duels)
         async with app.run_test(size=size) as pilot:
-            await wait_until(lambda: len(sessions) == 2, "sessions opened")
+            await wait_until(lambda: len(sessions) == sides, "sessions opened")
             yield Stage(app, pilot, sessions)
 
     return start

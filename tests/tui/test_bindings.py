@@ -202,6 +202,7 @@ ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are presse
         "pick": ProfilePicker,
         "toggle-schedule": lambda play: play.duel.bridge.schedule,
         "other-side": active,
+        "next-pane": focused,
         "reload": STAYS,  # asks first
         "copy": lambda play: play.app.clipboard,
         "find": FindDialog,

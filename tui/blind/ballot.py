@@ -33,21 +33,20 @@ class Ballot:
     @property
     def sides(self) -> tuple[int, int]:
         """Who is at the left and who at the right."""
-        return self._blind.left, 1 - self._blind.left
+        left = self._blind.left
+        return self._blind.pair[left], self._blind.pair[1 - left]
 
     @property
     def texts(self) -> tuple[str, str]:
         """What may be seen at the left and at the right."""
-        texts = self.lockstep.texts
-        left, right = self.sides
-        return texts[left], texts[right]
+        texts, left = self.lockstep.texts, self._blind.left
+        return texts[left], texts[1 - left]
 
     @property
     def parts(self) -> tuple[Parts, Parts]:
         """The same, thoughts apart from what is said."""
-        parts = self.lockstep.parts
-        left, right = self.sides
-        return parts[left], parts[right]
+        parts, left = self.lockstep.parts, self._blind.left
+        return parts[left], parts[1 - left]
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +75,7 @@ class Ballot:
 
     def add(self, side: int, event: Event) -> None:
         """Take what a side said."""
-        self.lockstep.add(side, event)
+        self.lockstep.add(self._blind.pair.index(side), event)
 
     def advance(self, elapsed_s: float) -> None:
         """Let more be seen, after this time."""

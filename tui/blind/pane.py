@@ -10,17 +10,17 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from engine.duel.sides import LETTERS
 from engine.duel.thinking import Parts
 from engine.sanitize import visible
-from tui.duel.side import LETTERS, Side
+from tui.duel.colours import COLOURS, TEXT_COLOURS
+from tui.duel.side import Side
 from tui.ending import whole
 from tui.widgets.memory_bars import MemoryBars
-from tui.widgets.pane import COLOURS
 from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.transcript import Transcript
 
 TITLES = ("Left", "Right")
-TITLE_COLOURS = ("$text-primary", "$text-accent")
 
 
 class Unveiled(NamedTuple):
@@ -127,7 +127,7 @@ def title(place: int, whose: Unveiled | None) -> Content:
     """`Left`; after the vote `Left was A  smollm2-bf16  bf16`."""
     if whose is None:
         return Content.assemble((TITLES[place], "bold"))
-    colour = TITLE_COLOURS[whose.number]
+    colour = TEXT_COLOURS[whose.number]
     name, badge = (visible(text, keep_newlines=False) for text in (whose.side.profile.name, whose.side.label))
     return Content.assemble(
         (f"{TITLES[place]} was ", "$quiet"),

@@ -1,4 +1,4 @@
-"""`quantduel [A] [B]`: the duel on the screen, as the settings file and the arguments have it."""
+"""`quantduel [A] [B] …`: the duel on the screen, as the settings file and the arguments have it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Unpack, cast
 import click
 
 from engine import paths
-from engine.cli.options import Settings, assigned, schedule_option, settings_options
+from engine.cli.options import Settings, assigned, more_sides, schedule_option, settings_options
 from engine.cli.profile_name import PROFILE
 from engine.config import origin, profile, user_config
 from engine.config.profile import Profile
@@ -48,20 +48,21 @@ class _Default(click.Command):
 @click.command("quantduel", cls=_Default)
 @click.argument("a", type=PROFILE, required=False)
 @click.argument("b", type=PROFILE, required=False)
-@click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as both are loaded.")
+@more_sides
+@click.option("-p", "--prompt", metavar="TEXT", default="", help="Ask this as soon as all are loaded.")
 @settings_options
 @schedule_option(default=None)
 @click.option("--low-bandwidth", is_flag=True, help="For slow lines: five pictures a second, no animation.")
 @click.option(
     "--theme", metavar="NAME", shell_complete=_themes, help="The colours; Ctrl+P, Theme shows them all."
 )
-def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
-    """Open the duel on the screen. `quantduel --help` lists the commands."""
+def play(a: str | None, b: str | None, more: tuple[str, ...], **options: Unpack[_Options]) -> int:
+    """Open the duel on the screen, with up to six sides. `quantduel --help` lists the commands."""
     from tui import terminal
 
     gc.disable()  # until the first picture: nothing before it leaves garbage, and it is a fifth sooner
     terminal.guard()
-    profiles, launch = _asked(a, b, options)  # a wrong name ends here
+    profiles, launch = _asked((a, b, *more), options)  # a wrong name ends here
     terminal.require()
     app = _app(profiles, launch, options)
     app.run()
@@ -71,29 +72,30 @@ def play(a: str | None, b: str | None, **options: Unpack[_Options]) -> int:
 def check(arguments: Sequence[str] = ()) -> None:
     """InputError, or click's own, where `quantduel ARGUMENTS` would not open the screen."""
     with play.make_context("quantduel", list(arguments)) as context:
-        options = cast(_Options, context.params)
-        _app(*_asked(context.params["a"], context.params["b"], options), options)
+        options, given = cast(_Options, context.params), context.params
+        _app(*_asked((given["a"], given["b"], *given["more"]), options), options)
 
 
-def _app(profiles: tuple[Profile, Profile], launch: Launch, options: _Options) -> QuantDuelApp:
+def _app(profiles: Sequence[Profile], launch: Launch, options: _Options) -> QuantDuelApp:
     """What runs; InputError where the user's settings name what the screens do not know."""
     from tui.app import QuantDuelApp
 
     gc.freeze()
-    app = QuantDuelApp(*profiles, launch=launch)
+    app = QuantDuelApp(profiles[0], profiles[1], launch=launch)
     app.configure(options["theme"] or "")
     return app
 
 
-def _asked(a: str | None, b: str | None, options: _Options) -> tuple[tuple[Profile, Profile], Launch]:
+def _asked(given: Sequence[str | None], options: _Options) -> tuple[tuple[Profile, ...], Launch]:
     """What the command line asks for, and the user's settings where it says nothing."""
     config = user_config.read()
-    names = a or config.defaults.a, b or config.defaults.b
+    first, second, *more = given
+    names = first or config.defaults.a, second or config.defaults.b, *(name for name in more if name)
     try:
-        return _chosen(names, config, options, explains=_is_first_start(a, b, options))
+        return _chosen(names, config, options, explains=_is_first_start(given[0], given[1], options))
     except InputError:
-        for side, given, name in zip("ab", (a, b), names, strict=True):
-            with user_config.blaming("defaults", side) if not given else nullcontext():
+        for side, asked, name in zip("ab", given, names, strict=False):
+            with user_config.blaming("defaults", side) if not asked else nullcontext():
                 profile.find(name, allowed=profile.CODE_KEYS)
         raise
 
@@ -105,8 +107,8 @@ def _is_first_start(a: str | None, b: str | None, options: _Options) -> bool:
 
 
 def _chosen(
-    names: tuple[str, str], config: Config, options: _Options, *, explains: bool = False
-) -> tuple[tuple[Profile, Profile], Launch]:
+    names: tuple[str, ...], config: Config, options: _Options, *, explains: bool = False
+) -> tuple[tuple[Profile, ...], Launch]:
     """The sides' profiles as they are loaded, and what holds on top of them."""
     from tui.launch import Launch
 
@@ -115,8 +117,10 @@ def _chosen(
         with user_config.blaming("defaults", "settings", settings=config.defaults.settings):
             profile.changed(found, config.defaults.settings, where=str(paths.user_config()))
     settings = {**config.defaults.settings, **assigned(options)}
+    profiles = tuple(_profile(name, settings) for name in names)
     launch = Launch(
         named=names,
+        more=profiles[2:],
         overrides=Overrides.of_settings(settings),
         schedule=options["schedule"] or config.defaults.schedule,
         prompt=options["prompt"],
@@ -126,7 +130,7 @@ def _chosen(
         explains=explains,
         keep=user_config.keep,
     )
-    return (_profile(names[0], settings), _profile(names[1], settings)), launch
+    return profiles, launch
 
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from textual.message import Message
 
 from engine.config.profile import Generation, Profile
-from engine.duel.comparison import compare
+from engine.duel.comparison import comparisons
 from engine.duel.conversation import Exchange
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens, look
@@ -56,7 +56,7 @@ Open = Callable[[Profile], Session]
 
 
 class Bridge:
-    """Two sessions in a duel, driven for a screen."""
+    """The sessions of a duel, driven for a screen."""
 
     def __init__(
         self,
@@ -139,8 +139,10 @@ class Bridge:
 
         `kept` and `turns` are the duel's and its turns' numbers in the file.
         """
-        left = []
-        for side, profile in enumerate(recording.profiles):
+        before = len(self.duel.sessions)
+        await self.resize(recording.profiles)
+        left, new = [], range(before, len(recording.profiles))
+        for side, profile in enumerate(recording.profiles[:before]):
             session = self.duel.sessions[side]
             if session.profile != profile or not session.ready:
                 self._settled[side].clear()
@@ -150,10 +152,23 @@ class Bridge:
         self.duel.go_on(tree)
         self.keeper.go_on(recording, tree, kept, turns)
         await asyncio.gather(*(session.close() for _, session in left))
-        return [side for side, _ in left]
+        return [*(side for side, _ in left), *new]
+
+    async def resize(self, profiles: Sequence[Profile]) -> None:
+        """As many sides as these: the profiles after the last side's take new ones, sides too many end.
+
+        Nothing may be answered now, and what is new is not loaded yet.
+        """
+        sessions, wanted = self.duel.sessions, len(profiles)
+        for profile in profiles[len(sessions) :]:
+            self.duel.add_side(self._open(profile))
+            self._settled.append(asyncio.Event())
+        ended = [self.duel.remove_side() for _ in sessions[wanted:]]
+        del self._settled[wanted:]
+        await asyncio.gather(*(session.close() for session in ended))
 
     async def ask_blind(self, blind: Blind, prompt: str, take: Callable[[int, Event], object]) -> None:
-        """Put a prompt to both sides in a turn that no screen hears of: all its events go to `take`.
+        """Put a prompt to two sides in a turn that no screen hears of: all its events go to `take`.
 
         Returns at once where a side has no model.
         """
@@ -171,7 +186,7 @@ class Bridge:
             self._idle.set()
 
     async def ask(self, prompt: str, only: Sequence[int] = ()) -> None:
-        """Put a prompt to both sides, or to some, as soon as neither is loading any more."""
+        """Put a prompt to all sides, or to some, as soon as none is loading any more."""
         await self._loads_ended()
         asked = [side for side in self.duel.able if not only or side in only]
         generation = self.duel.generation
@@ -201,7 +216,7 @@ class Bridge:
         place = ends.index(last) if (last := self.duel.conversation.last) in ends else -1
         self.duel.show(ends[(place + 1) % len(ends)])
         self.show_path(with_figures=True)
-        self._post(TurnEnded(compare(self.duel)))
+        self._post(TurnEnded(comparisons(self.duel)))
 
     @property
     def stopping(self) -> bool:
@@ -209,7 +224,7 @@ class Bridge:
         return self.duel.stopping
 
     def cancel(self) -> None:
-        """Stop both sides, whatever they do; a second call, a moment later, ends what is `stopping`."""
+        """Stop all sides, whatever they do; a second call, a moment later, ends what is `stopping`."""
         now_s = time.monotonic()
         if self.stopping and now_s - self._cancelled_s < PATIENCE_S:
             return  # a key that is held down, or pressed twice
@@ -225,7 +240,7 @@ class Bridge:
         self.keeper.forget()
 
     def toggle_schedule(self) -> None:
-        """One after the other, both at once, one loaded at a time; holds from the next prompt on."""
+        """One after the other, all at once, one loaded at a time; holds from the next prompt on."""
         schedules: tuple[Schedule, ...] = get_args(Schedule)
         self.choose_schedule(schedules[(schedules.index(self.schedule) + 1) % len(schedules)])
 
@@ -235,7 +250,7 @@ class Bridge:
         self.duel.schedule = "sequential" if asked == "auto" else asked
 
     async def fit_together(self) -> bool:
-        """False where `auto` finds that both models do not fit: one is loaded at a time from now on."""
+        """False where `auto` finds that the models do not fit: one is loaded at a time from now on."""
         if self.asked_schedule != "auto":
             return True
         profiles = [session.profile for session in self.duel.sessions]
@@ -243,6 +258,10 @@ class Bridge:
             return True
         self.duel.schedule = "swap"
         return False
+
+    def choose_for_lens(self, side: int) -> None:
+        """Whose answer the lens reads next to A's; A itself stands for B."""
+        self.duel.lens_side = side or 1
 
     async def look(self) -> Lens | NoLens:
         """The lens on the last turn; whoever leaves early stops it."""
@@ -256,13 +275,13 @@ class Bridge:
             self._idle.set()
 
     async def put_aside(self) -> None:
-        """End both workers to give their memory back; the sides are lost until they are loaded again."""
+        """End all workers to give their memory back; the sides are lost until they are loaded again."""
         self.duel.cancel()
         await asyncio.gather(*(session.close() for session in self.duel.sessions))
         await self._idle.wait()
 
     async def close(self) -> None:
-        """End both workers."""
+        """End all workers."""
         self._closing = True
         for watch in self._watches:
             watch.cancel()
@@ -290,7 +309,7 @@ class Bridge:
                     begun = True
                     self.show_path()  # with what was taken over of the sides that are not asked
                 feeds[side].take(event)
-            self._post(TurnEnded(compare(self.duel)))
+            self._post(TurnEnded(comparisons(self.duel)))
         finally:
             self._idle.set()
 

@@ -1,6 +1,6 @@
 """What happened to the duel, as the messages that the bridge posts to the duel's screen.
 
-All are facts, about one side (0 is A, 1 is B) or about the turn. They carry data, never widgets.
+All are facts, about one side (0 is A) or about the turn. They carry data, never widgets.
 """
 
 from __future__ import annotations
@@ -117,6 +117,11 @@ class NotKept(Message):
 
 @dataclass
 class TurnEnded(Message):
-    """Every side has answered; `comparison` is None unless both did."""
+    """Every side has answered; `comparisons` are of those that did, each with A."""
 
-    comparison: Comparison | None
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The first of them."""
+        return self.comparisons[0] if self.comparisons else None

@@ -35,11 +35,15 @@ class ReplayBridge(Bridge):
         self.duel.schedule = "concurrent" if turn.schedule == "concurrent" else "sequential"
         self.duel.turns = _first_side(turn)
         self._lens = turn.lens
+        self.duel.lens_side = turn.lens.readings[1].side if turn.lens else 1
         await self.ask(turn.prompt)
 
     async def fit_together(self) -> bool:
         """Nothing is loaded."""
         return True
+
+    def choose_for_lens(self, side: int) -> None:
+        """It was chosen then."""
 
     async def look(self) -> Lens | NoLens:
         """The lens that was computed then."""

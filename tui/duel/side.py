@@ -39,7 +39,6 @@ State = Literal[
     "failed",
     "not loaded",
 ]
-LETTERS = "AB"
 LOADING: frozenset[State] = frozenset(
     {"starting", "resolving", "downloading", "loading", "quantizing", "warming up"}
 )

@@ -25,11 +25,9 @@ from engine.results import RunKind
 from engine.tables import Row
 from engine.units import GIB, MIB
 from tui.charts.chart import Chart
+from tui.duel.colours import COLOURS
 
 Found = TypeVar("Found", bound=msgspec.Struct)
-
-COLOURS = ("$primary", "$accent", "$success", "$error", "$warning", "$secondary")
-"""A profile's, by its place."""
 
 
 @dataclass(frozen=True, slots=True)

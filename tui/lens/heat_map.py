@@ -16,6 +16,7 @@ from textual.widgets import Static
 
 from engine.duel.lens import Reading, Token
 from engine.duel.lens_text import HOTTEST_NATS, heat_step
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
 
 STEPS = (0, 20, 35, 50, 65, 80)  # per cent of the colour
@@ -58,7 +59,7 @@ class HeatMap(VerticalScroll):
             self.token, self.reading = token, reading
 
     def __init__(self, reading: Reading, start: int | None) -> None:
-        super().__init__(id=f"heat-{'ab'[reading.side]}")
+        super().__init__(id=f"heat-{LETTERS[reading.side].lower()}", classes="-other" if reading.side else "")
         self.reading = reading
         self._cursor = min(start or 0, max(0, len(reading.tokens) - 1))
         self._diverges_at = start
@@ -123,7 +124,7 @@ class HeatMap(VerticalScroll):
     def _style(self, index: int) -> str:
         if index == self._cursor:
             return "bold $background on $foreground"
-        surprise = -self.reading.tokens[index].views[1 - self.reading.side].log_prob
+        surprise = -self.reading.tokens[index].views[self.reading.reader].log_prob
         edge = "bold underline " if index == self._diverges_at else ""
         return edge + heat(surprise)
 

@@ -6,10 +6,10 @@ from textual.widgets import Static
 
 from engine.checkpoints.layer_errors import bar
 from engine.duel.lens import Token, View
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
-from tui.duel.side import LETTERS
+from tui.duel.colours import TEXT_COLOURS
 
-COLOURS = ("$text-primary", "$text-accent")
 BAR_CELLS = 10
 TEXT_CELLS = 14
 ROWS = 5
@@ -24,9 +24,10 @@ class TopChoices(Static):
 
     token: reactive[Token | None] = reactive(None)
 
-    def __init__(self, labels: tuple[str, str]) -> None:
+    def __init__(self, labels: tuple[str, str], other: int = 1) -> None:
         super().__init__()
         self._labels = labels
+        self._sides = (0, other)
 
     def render(self) -> Content:
         """What stands here, then both lists."""
@@ -34,24 +35,24 @@ class TopChoices(Static):
             return Content("")
         width = max(30, self.size.width // 2)
         columns = [
-            _column(self._labels[side], view, self.token.token_id, side)
-            for side, view in enumerate(self.token.views)
+            _column(label, view, self.token.token_id, side)
+            for label, view, side in zip(self._labels, self.token.views, self._sides, strict=True)
         ]
         rows = [
             left.pad_right(max(0, width - left.cell_length)) + right
             for left, right in zip(*columns, strict=True)
         ]
-        return Content("\n").join([token_content(self.token), *rows])
+        return Content("\n").join([token_content(self.token, LETTERS[self._sides[1]]), *rows])
 
 
-def token_content(token: Token) -> Content:
+def token_content(token: Token, other: str = "B") -> Content:
     """`token 12 “ the”   A 52.1 %  B 31.0 %   KLD 0.031 nats`."""
     a, b = (-view.log_prob for view in token.views)
     words = Content.assemble(
         (f"token {token.index + 1}  ", "$quiet"),
         (shown(token.text), "bold"),
         ("   surprise ", "$quiet"),
-        f"A {a:.2f}, B {b:.2f}",
+        f"A {a:.2f}, {other} {b:.2f}",
         ("   KLD ", "$quiet"),
         f"{token.kld:.3g} nats",
     )
@@ -65,7 +66,7 @@ def shown(text: str) -> str:
 
 def _column(label: str, view: View, token_id: int, side: int) -> list[Content]:
     head = Content.assemble(
-        (f"{LETTERS[side]} {visible(label, keep_newlines=False)}", f"bold {COLOURS[side]}"),
+        (f"{LETTERS[side]} {visible(label, keep_newlines=False)}", f"bold {TEXT_COLOURS[side]}"),
         (f"   margin {view.margin:.3g} nats", "$quiet"),
     )
     lines = [head]
@@ -74,10 +75,10 @@ def _column(label: str, view: View, token_id: int, side: int) -> list[Content]:
         style = "bold" if choice.token_id == token_id else ""
         lines.append(
             Content.assemble(
-                ("▸ " if choice.token_id == token_id else "  ", COLOURS[side]),
+                ("▸ " if choice.token_id == token_id else "  ", TEXT_COLOURS[side]),
                 text.pad_right(TEXT_CELLS - text.cell_length).stylize(style),
                 f" {choice.probability:7.2%} ",
-                (bar(choice.probability, BAR_CELLS), COLOURS[side]),
+                (bar(choice.probability, BAR_CELLS), TEXT_COLOURS[side]),
             )
         )
     return lines + [Content("")] * (ROWS + 1 - len(lines))

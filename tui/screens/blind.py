@@ -18,6 +18,7 @@ from textual.content import Content
 from textual.widgets import Static
 from textual.worker import Worker
 
+from engine.duel.sides import LETTERS
 from engine.errors import HistoryError
 from engine.results import Results
 from engine.sanitize import visible
@@ -27,7 +28,7 @@ from tui.blind.ballot import Ballot
 from tui.blind.pane import BlindPane, BlindTabs, Unveiled
 from tui.blind.vote_bar import CHOICES, VoteBar
 from tui.duel.figures import figures_of
-from tui.duel.side import LETTERS, Side
+from tui.duel.side import Side
 from tui.screens.page import PromptPage
 from tui.widgets.delta import Delta
 from tui.widgets.key_bar import KeyLine

@@ -20,19 +20,20 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from engine.duel.duel import Duel
+from engine.duel.sides import LETTERS
 from engine.errors import QuantDuelError
-from engine.recordings.figures import LETTERS, comparison_lines, remarks
+from engine.recordings.figures import comparison_lines, remarks
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.recordings.store import Duels, KeptDuel
 from engine.sanitize import visible
 from engine.units import speed_text, time_text
+from tui.duel.colours import TEXT_COLOURS
 from tui.screens.page import Page
 from tui.widgets.key_bar import KeyLine
 
 PREVIEWED_TURNS, PREVIEWED_CHARACTERS = 5, 600
 SEARCH_EVERY_S = 0.15
-COLOURS = ("$text-primary", "$text-accent")
 
 
 class Reopened(NamedTuple):
@@ -247,11 +248,12 @@ class HistoryScreen(Page[Reopened | None]):
 
 def row_content(kept: KeptDuel) -> Content:
     """Two lines: the title; its number, when, how many turns, who."""
-    a, b = (visible(name, keep_newlines=False) for name in kept.profiles)
+    names = (visible(name, keep_newlines=False) for name in kept.profiles)
+    who = [part for name in zip(names, TEXT_COLOURS, strict=False) for part in (("  ", ""), name)][1:]
     turns = "1 turn" if kept.turns == 1 else f"{kept.turns} turns"
     title = Content.assemble((visible(kept.title, keep_newlines=False), "bold"))
     when = (f"{kept.id}  {time_text(kept.last)}  {turns}  ", "$quiet")
-    return Content("\n").join([title, Content.assemble(when, (a, COLOURS[0]), ("  ", ""), (b, COLOURS[1]))])
+    return Content("\n").join([title, Content.assemble(when, *who)])
 
 
 def preview_content(recording: Recording) -> Content:
@@ -266,7 +268,7 @@ def preview_content(recording: Recording) -> Content:
 def _turn_content(recording: Recording, turn: RecordedTurn) -> Content:
     duel = rebuilt(recording, turn)
     lines = [Content.assemble(("› ", "$quiet"), (_shortened(turn.prompt), "bold"))]
-    lines += [_answer_content(duel, side) for side in (0, 1)]
+    lines += [_answer_content(duel, side) for side in range(len(duel.sessions))]
     lines += [Content.assemble((line, "$quiet")) for line in comparison_lines(duel)]
     return Content("\n\n").join(lines)
 
@@ -276,7 +278,7 @@ def _answer_content(duel: Duel, side: int) -> Content:
     name = visible(profile.name, keep_newlines=False)
     speed = f"   decode {speed_text(answer.metrics.decode_tok_s)}" if answer else ""
     notes = "".join(f"\n{visible(note)}" for note in remarks(answer))
-    head = Content.assemble((f"{LETTERS[side]}  {name}", f"bold {COLOURS[side]}"), (speed, "$quiet"))
+    head = Content.assemble((f"{LETTERS[side]}  {name}", f"bold {TEXT_COLOURS[side]}"), (speed, "$quiet"))
     return (
         head + "\n" + Content(_shortened(answer.text if answer else "")) + Content.assemble((notes, "$quiet"))
     )

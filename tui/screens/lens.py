@@ -13,9 +13,10 @@ from textual.widgets import Static
 
 from engine.duel.lens import Lens, NoLens
 from engine.sanitize import visible
+from tui.duel.colours import TEXT_COLOURS
 from tui.ending import whole
 from tui.lens.heat_map import HeatMap, scale_content
-from tui.lens.top_choices import COLOURS, TopChoices
+from tui.lens.top_choices import TopChoices
 from tui.screens.page import Page
 from tui.widgets.key_bar import KeyLine
 from tui.widgets.run_progress import RunProgress
@@ -35,9 +36,17 @@ class LensScreen(Page[None]):
         Binding("f1,question_mark", "app.help", "Help"),
     ]
 
-    def __init__(self, look: Look, names: tuple[str, str], labels: tuple[str, str], line: str = "") -> None:
-        """`line` says what goes between machines meanwhile."""
+    def __init__(
+        self,
+        look: Look,
+        names: tuple[str, str],
+        labels: tuple[str, str],
+        line: str = "",
+        other: int = 1,
+    ) -> None:
+        """`line` says what goes between machines meanwhile; `other` is the side that is read next to A."""
         super().__init__()
+        self._other = other
         self._look, self._line = look, line
         self._names, self._labels = names, labels
         self.lens: Lens | None = None
@@ -50,7 +59,7 @@ class LensScreen(Page[None]):
                 ("lens   ", "bold $primary"),
                 (a, "$text-primary"),
                 (" and ", "$quiet"),
-                (b, "$text-accent"),
+                (b, TEXT_COLOURS[self._other]),
             ),
             classes="heading",
         )
@@ -80,7 +89,7 @@ class LensScreen(Page[None]):
         head = Static(summary, classes="summary")
         both = Horizontal(*maps, id="maps")
         await whole(self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer"))
-        await whole(self.mount(TopChoices(self._labels), before="Footer"))
+        await whole(self.mount(TopChoices(self._labels, self._other), before="Footer"))
         maps[0].focus()
         maps[0].go(diverged_at or 0)
 
@@ -127,6 +136,6 @@ def verdict_content(lens: Lens) -> Content:
     if lens.verdict is None:
         words = "; ".join(lens.notes) or "the answers are the same, token by token"
         return Content.assemble((visible(words), "$quiet"))
-    style = "$text-warning" if lens.verdict.kind == "change of mind" else COLOURS[0]
+    style = "$text-warning" if lens.verdict.kind == "change of mind" else TEXT_COLOURS[0]
     place = f"token {lens.verdict.index + 1}  "
     return Content.assemble((place, "$quiet"), (visible(lens.verdict.text), f"bold {style}"))

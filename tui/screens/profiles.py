@@ -19,6 +19,7 @@ from textual.widgets.option_list import Option
 from engine.config import origin
 from engine.config import profile as profiles
 from engine.config.profile import Profile
+from engine.duel.sides import LETTERS
 from engine.errors import InputError, LoadError
 from engine.machine import hardware
 from engine.machine.hardware import Hardware
@@ -29,7 +30,7 @@ from engine.sanitize import visible
 from engine.shape import availability
 from engine.shape.availability import Availability
 from engine.units import bytes_text
-from tui.duel.side import LETTERS
+from tui.duel.colours import COLOURS
 from tui.screens.page import Dialog
 
 NAME_WIDTH, BADGE_WIDTH = 28, 9
@@ -91,7 +92,7 @@ class ProfilePicker(Dialog[Choice | None]):
         Binding("down", "move(1)", show=False, priority=True),
     ]
 
-    def __init__(self, side: int, current: tuple[str, str]) -> None:
+    def __init__(self, side: int, current: Sequence[str]) -> None:
         super().__init__()
         self.side = side
         self._current = current
@@ -140,13 +141,14 @@ class ProfilePicker(Dialog[Choice | None]):
             options.action_cursor_down()
 
     def action_other_side(self) -> None:
-        """Pick for the other side."""
-        self.side = 1 - self.side
+        """Pick for the other side, or the next."""
+        self.side = (self.side + 1) % len(self._current)
         self._show_side()
 
     def _show_side(self) -> None:
-        self.set_class(self.side == 1, "-side-b")
-        colour = ("$primary", "$accent")[self.side]
+        for side, letter in enumerate(LETTERS):
+            self.set_class(self.side == side, f"-side-{letter.lower()}")
+        colour = COLOURS[self.side]
         current = visible(self._current[self.side], keep_newlines=False)
         words = Content.assemble(
             (f"Side {LETTERS[self.side]}", f"bold {colour}"),

@@ -126,19 +126,19 @@ class ReplayScreen(DuelScreen, inherit_bindings=False):
     async def action_again(self) -> None:
         """From the beginning, below what was played, at the speed it had."""
         self.pace.skip()
-        for name in ("load", "load-0", "load-1"):
+        for name in ("load", *(f"load-{side}" for side in range(len(self.panes)))):
             self.workers.cancel_group(self, name)
         await self.close()
         self.pace = Pace(self._speed or 1.0)
         self._start()
 
     def action_scroll(self, direction: int) -> None:
-        """Scroll both answers."""
+        """Scroll all answers."""
         self._scroll(Prompt.Scrolled(direction))
 
     async def _load_all(self, sides: object = None, *, goes_on: bool = False) -> None:
         """What is loaded in a recording comes at once; then its turns."""
-        for side in (0, 1):
+        for side in range(len(self.panes)):
             await self._replay.load(side)
         for number, turn in enumerate(self.recording.turns, 1):
             self.query_one(ReplayBar).place = f"turn {number} of {len(self.recording.turns)}"

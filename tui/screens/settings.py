@@ -1,8 +1,8 @@
-"""The settings of both sides: how they are asked and take turns. Changes nothing; ends with a choice."""
+"""The settings of all sides: how they are asked and take turns. Changes nothing; ends with a choice."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, get_args
 
@@ -16,6 +16,7 @@ from textual.widgets import Input, Label, Static, TextArea
 
 from engine.config.profile import Profile
 from engine.duel.overrides import Overrides
+from engine.duel.sides import all_of
 from engine.errors import ProfileError
 from engine.sanitize import visible
 from engine.session.schedule import AskedSchedule, Schedule
@@ -49,7 +50,7 @@ class SystemPrompt(TextArea):
 
 
 class SettingsDialog(Dialog[Chosen | None]):
-    """One field a setting, one set for both sides."""
+    """One field a setting, one set for all sides."""
 
     BINDINGS = [
         Binding("escape", "dismiss", "Close"),
@@ -60,16 +61,17 @@ class SettingsDialog(Dialog[Chosen | None]):
         Binding("down", "app.focus_next", show=False),
     ]
 
-    def __init__(self, profiles: tuple[Profile, Profile], before: Overrides, schedule: AskedSchedule) -> None:
+    def __init__(self, profiles: Sequence[Profile], before: Overrides, schedule: AskedSchedule) -> None:
         super().__init__()
         self._form = Form(profiles, before)
+        self._sides = len(profiles)
         self._schedule = schedule
         self._chosen = before
         self._fault = ""
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = "Settings of both sides"
+            dialog.border_title = f"Settings of {all_of(self._sides)} sides"
             dialog.border_subtitle = KEYS
             for setting in (*SETTINGS, SCHEDULE):
                 with Horizontal(classes="tall" if setting.key == SYSTEM else ""):

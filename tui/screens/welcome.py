@@ -6,7 +6,7 @@ Reads headers in the background; loads nothing until the user says so.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from textual import on
@@ -68,7 +68,7 @@ class WelcomeScreen(Page[None]):
         Binding("escape,q,ctrl+d", "app.quit", "Quit"),
     ]
 
-    def __init__(self, profiles: tuple[Profile, Profile], begin: Callable[[str], None]) -> None:
+    def __init__(self, profiles: Sequence[Profile], begin: Callable[[str], None]) -> None:
         super().__init__()
         self._names = {letter: profile.name for letter, profile in zip("ab", profiles, strict=True)}
         self._begin = begin

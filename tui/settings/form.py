@@ -1,4 +1,4 @@
-"""The settings of both sides as fields of text, and back: what is chosen, and what differs. Pure."""
+"""The settings of all sides as fields of text, and back: what is chosen, and what differs. Pure."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, get_args
@@ -10,10 +10,11 @@ from engine.config.faults import item_at
 from engine.config.profile import Profile, Thinking
 from engine.config.yaml_edit import flow
 from engine.duel.overrides import Overrides
+from engine.duel.sides import LETTERS
 from engine.errors import ProfileError
 
 SYSTEM = "prompt.system"
-ITS_OWN = (SYSTEM, "prompt.thinking")  # unless chosen each side's own holds; of all else A's holds for both
+ITS_OWN = (SYSTEM, "prompt.thinking")  # unless chosen each side's own holds; of all else A's holds for all
 
 
 class Setting(NamedTuple):
@@ -48,10 +49,10 @@ class Mark(NamedTuple):
 
 
 class Form:
-    """The fields over two profiles and what was chosen before."""
+    """The fields over the sides' profiles and what was chosen before."""
 
     def __init__(self, profiles: Sequence[Profile], before: Overrides) -> None:
-        self._a, self._b = profiles
+        self._a, *self._others = profiles
         self._before = before
         self.shown = {setting.key: text_of(before.on(self._a), setting.key) for setting in SETTINGS}
         """What each field says at first."""
@@ -79,26 +80,34 @@ class Form:
                 values[key] = _value(setting, text)
         others = {key: value for key, value in self._before.values.items() if key not in self.shown}
         found = Overrides({**others, **values})
-        found.on(self._a)
-        found.on(self._b)
+        for profile in (self._a, *self._others):
+            found.on(profile)
         return found
 
     def mark(self, setting: Setting, chosen: Overrides) -> Mark:
         """What to know of a field: that the sides differ, or what the profiles say, or what values mean."""
         key = setting.key
-        a, b = (text_of(profile, key) for profile in (self._a, self._b))
-        now_a, now_b = (text_of(chosen.on(profile), key) for profile in (self._a, self._b))
-        if key in ITS_OWN and now_a != now_b:
-            return Mark(f"≠ B: {now_b or 'none'}", differs=True)
-        if key not in ITS_OWN and b != now_a:
-            return Mark(f"≠ B's profile: {b or 'none'}")
+        a, now_a = text_of(self._a, key), text_of(chosen.on(self._a), key)
+        own = [text_of(profile, key) for profile in self._others]
+        now = [text_of(chosen.on(profile), key) for profile in self._others]
+        if key in ITS_OWN and (words := _unlike(now_a, now, "")):
+            return Mark(f"≠ {words}", differs=True)
+        if key not in ITS_OWN and (words := _unlike(now_a, own, "'s profile")):
+            return Mark(f"≠ {words}")
         return Mark(f"A's profile: {a or 'none'}" if now_a != a else setting.hint)
 
 
 def differences(profiles: Sequence[Profile], chosen: Overrides) -> list[str]:
     """What the sides do differently, in words; the settings of the sampling are never among it."""
-    a, b = (chosen.on(profile) for profile in profiles)
-    return [s.label for s in SETTINGS if s.key in ITS_OWN and text_of(a, s.key) != text_of(b, s.key)]
+    now = [chosen.on(profile) for profile in profiles]
+    own = [setting for setting in SETTINGS if setting.key in ITS_OWN]
+    return [setting.label for setting in own if len({text_of(each, setting.key) for each in now}) > 1]
+
+
+def _unlike(a: str, others: Sequence[str], whose: str) -> str:
+    """`B: none`: which of the others are not as A, and how they are; empty where all are."""
+    letters = zip(LETTERS[1:], others, strict=False)
+    return ", ".join(f"{letter}{whose}: {text or 'none'}" for letter, text in letters if text != a)
 
 
 def text_of(profile: Profile, key: str) -> str:

@@ -1,63 +1,121 @@
-"""B against A after a turn, in two lines: what it gains, and whether the comparison is fair."""
+"""B against A after a turn, in two lines: what it gains, and whether the comparison is fair.
+
+Of more sides each one against A, a line each; where there is no room for that, the one in view.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
+from tui.duel.colours import TEXT_COLOURS
 from tui.widgets.fitting import fitting
 
 if TYPE_CHECKING:
     from engine.duel.comparison import Comparison
     from engine.duel.text import Ratio
 
-HINT = "B against A: decode, TTFT and memory appear here once both have answered"
+HINT = "{} against A: decode, TTFT and memory appear here once {} have answered"
 
 
 GAP = "   "
 
 
 class Delta(Static):
-    """The comparison of one turn."""
+    """The comparisons of one turn."""
 
     DEFAULT_CSS = """
     Delta { height: 2; padding: 0 2; background: $surface; text-wrap: nowrap; text-overflow: ellipsis; }
+    Delta.-of-4 { height: 3; }
+    Delta.-of-5 { height: 4; }
+    Delta.-of-6 { height: 5; }
     """
 
-    comparison: reactive[Comparison | None] = reactive(None)
+    comparisons: reactive[tuple[Comparison, ...]] = reactive(())
+    active: reactive[int] = reactive(0)
+    """The side in view."""
+    sides: reactive[int] = reactive(2)
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """The first of them."""
+        return self.comparisons[0] if self.comparisons else None
+
+    @comparison.setter
+    def comparison(self, found: Comparison | None) -> None:
+        self.comparisons = (found,) if found else ()
+
+    def watch_sides(self) -> None:
+        """A line for each that is compared."""
+        for sides in range(3, len(LETTERS) + 1):
+            self.set_class(sides == self.sides, f"-of-{sides}")
 
     def render(self) -> Content:
-        """Ratios, then proof and divergence."""
-        if self.comparison is None:
-            return Content.assemble((HINT, "$quiet"))
-        available = self.size.width
-        return ratios(self.comparison, available) + "\n" + proof(self.comparison, available)
+        """Ratios, then proof and divergence; of many a line each."""
+        available, found = self.size.width, self.comparisons
+        if not found:
+            return Content.assemble((_hint(self.sides), "$quiet"))
+        if self.sides == 2:
+            return ratios(found[0], available) + "\n" + proof(found[0], available)
+        if self.size.height >= self.sides - 1:
+            return table(found, available)
+        in_view = [one for one in found if one.side == self.active]
+        if in_view:
+            return ratios(in_view[0], available) + "\n" + proof(in_view[0], available)
+        return overview(found, available)
+
+
+def _hint(sides: int) -> str:
+    if sides == 2:
+        return HINT.format("B", "both")
+    return HINT.format(f"{LETTERS[1]} to {LETTERS[sides - 1]}", "they")
+
+
+def table(found: Sequence[Comparison], available: int) -> Content:
+    """A line for each: its ratios, and where it diverges; what was read, where there is room."""
+    names = [_names(comparison) for comparison in found]
+    widest = max(name.cell_length for name in names)
+    lines = []
+    for comparison, name in zip(found, names, strict=True):
+        parts = [name.pad_right(widest - name.cell_length), *_ratios(comparison)]
+        said = _given(comparison), _divergence(comparison)
+        parts += said[::-1] if is_fair(comparison) else said
+        lines.append(fitting(parts, GAP, available))
+    return Content("\n").join(lines)
+
+
+def overview(found: Sequence[Comparison], available: int) -> Content:
+    """Two figures of all sides: `decode against A   B ×1.31   C ×0.98`."""
+    from engine.duel import text
+
+    rows = []
+    for place, name in enumerate(ratio.name for ratio in text.ratios(found[0])):
+        parts = [Content.assemble((f"{name} against A", "$quiet"))]
+        for comparison in found:
+            letter = (f"{LETTERS[comparison.side]} ", f"bold {TEXT_COLOURS[comparison.side]}")
+            ratio = text.ratios(comparison)[place]
+            parts.append(Content.assemble(letter, (ratio.text, _style(ratio, is_fair(comparison)))))
+        rows.append(fitting(parts, GAP, available))
+    return rows[0] + "\n" + rows[-1]
 
 
 def ratios(comparison: Comparison, available: int) -> Content:
     """`nf4 against bf16   decode ×1.31   TTFT ×0.40   weights ×0.41   peak ×0.80`."""
-    from engine.duel import text  # the first picture does not wait for the engine
-
-    a, b = (visible(label, keep_newlines=False) for label in comparison.labels)
-    parts = [Content.assemble((b, "bold $text-accent"), (" against ", "$quiet"), (a, "bold $text-primary"))]
-    parts += [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
-    if comparison.contended:
-        parts.append(Content.assemble(("contended", "$text-warning")))
-    return fitting(parts, GAP, available)
+    return fitting([_names(comparison), *_ratios(comparison)], GAP, available)
 
 
 def proof(comparison: Comparison, available: int) -> Content:
     """The proof of equal input, and where the answers diverge."""
-    from engine.duel import text
-
-    parts = [Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))]
+    parts = [_given(comparison)]
     if "earlier answers" in comparison.input_difference:
         parts.append(Content.assemble(("F10: the same history", "bold $quiet")))
-    return fitting([*parts, Content.assemble((text.divergence_text(comparison), "$quiet"))], GAP, available)
+    return fitting([*parts, _divergence(comparison)], GAP, available)
 
 
 def is_fair(comparison: Comparison) -> bool:
@@ -65,7 +123,38 @@ def is_fair(comparison: Comparison) -> bool:
     return comparison.input is not None and comparison.input.identical
 
 
+def _names(comparison: Comparison) -> Content:
+    a, b = (visible(label, keep_newlines=False) for label in comparison.labels)
+    colours = (f"bold {TEXT_COLOURS[side]}" for side in (comparison.reference, comparison.side))
+    colour_a, colour_b = colours
+    return Content.assemble((b, colour_b), (" against ", "$quiet"), (a, colour_a))
+
+
+def _ratios(comparison: Comparison) -> list[Content]:
+    from engine.duel import text  # the first picture does not wait for the engine
+
+    parts = [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
+    if comparison.contended:
+        parts.append(Content.assemble(("contended", "$text-warning")))
+    return parts
+
+
+def _given(comparison: Comparison) -> Content:
+    from engine.duel import text
+
+    return Content.assemble((text.input_text(comparison), "" if is_fair(comparison) else "$text-warning"))
+
+
+def _divergence(comparison: Comparison) -> Content:
+    from engine.duel import text
+
+    return Content.assemble((text.divergence_text(comparison), "$quiet"))
+
+
 def _figure(ratio: Ratio, *, is_fair: bool) -> Content:
+    return Content.assemble((f"{ratio.name} ", "$quiet"), (ratio.text, _style(ratio, is_fair)))
+
+
+def _style(ratio: Ratio, is_fair: bool) -> str:
     style = {True: "bold $text-success", False: "bold $text-warning", None: "bold"}[ratio.is_better]
-    style = style if is_fair else "$quiet"
-    return Content.assemble((f"{ratio.name} ", "$quiet"), (ratio.text, style))
+    return style if is_fair else "$quiet"

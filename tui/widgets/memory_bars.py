@@ -54,7 +54,9 @@ class MemoryBars(Static):
         return self._row("device", used, device, total)
 
     def _row(self, label: str, value: int | None, text: str, scale: int) -> Content:
-        width = max(0, self.size.width - LABEL_WIDTH - max(VALUE_WIDTH, len(text)) - 2)
+        width = self.size.width - LABEL_WIDTH - max(VALUE_WIDTH, len(text)) - 2
+        if width < 1:
+            return Content.assemble((label.ljust(max(0, self.size.width - len(text))), "$quiet"), text)
         filled, empty = bar((value or 0) / scale if scale else 0.0, width)
         return Content.assemble(
             (label.ljust(LABEL_WIDTH), "$quiet"),

@@ -11,7 +11,9 @@ from textual.containers import Vertical
 from textual.message import Message
 
 from engine.config.profile import Profile
+from engine.duel.sides import LETTERS
 from engine.protocol import Failed, Loaded, ModelInfo
+from tui.duel.colours import COLOURS
 from tui.duel.messages import (
     AnswerEnded,
     AnswerGrew,
@@ -35,7 +37,6 @@ from tui.widgets.transcript import Transcript
 if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.duel.answer import Answer
 
-COLOURS = ("$primary", "$accent")
 FIGURE = re.compile(r"\d[\d.,]*")
 FIGURES_EVERY_S = 0.5  # figures that change faster cannot be read
 
@@ -53,7 +54,7 @@ class Pane(Vertical, Ending):
         """The side's state or figures are new."""
 
     def __init__(self, index: int, profile: Profile) -> None:
-        super().__init__(id="pane-" + "ab"[index])
+        super().__init__(id=f"pane-{LETTERS[index].lower()}", classes="" if index == 0 else "-after")
         self.index = index
         self.side = Side(profile)
         self._figures = Pacer(FIGURES_EVERY_S)

@@ -3,8 +3,10 @@
 from textual.content import Content
 from textual.widgets import Static
 
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
-from tui.duel.side import LETTERS, Side, State
+from tui.duel.colours import TEXT_COLOURS
+from tui.duel.side import Side, State
 
 STATE_STYLES: dict[State, tuple[str, str]] = {
     "ready": ("●", "$text-success"),
@@ -42,7 +44,7 @@ class PaneHeader(Static):
 
     def render(self) -> Content:
         """Name at the left, state at the right; the name gives way first."""
-        colour = ("$text-primary", "$text-accent")[self._index]
+        colour = TEXT_COLOURS[self._index]
         device = visible(self._side.device, keep_newlines=False)
         right = Content.assemble((f"{device}  ", "$quiet"), state_content(self._side.state))
         badge = Content.assemble("  ", (visible(self._side.label, keep_newlines=False), colour))

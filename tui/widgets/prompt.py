@@ -5,8 +5,15 @@ from textual.binding import Binding
 from textual.message import Message
 from textual.widgets import TextArea
 
+from engine.duel.sides import all_of
+
 HINT = "Ask both: Enter sends, Ctrl+J is a new line"
 NEWLINE_KEYS = {"ctrl+j", "shift+enter", "alt+enter"}
+
+
+def hint(sides: int) -> str:
+    """What an empty prompt says that so many sides are asked with."""
+    return HINT.replace("both", all_of(sides))
 
 
 class Prompt(TextArea):
@@ -49,9 +56,9 @@ class Prompt(TextArea):
             super().__init__()
             self.direction = direction
 
-    def __init__(self) -> None:
+    def __init__(self, sides: int = 2) -> None:
         super().__init__(
-            placeholder=HINT,
+            placeholder=hint(sides),
             highlight_cursor_line=False,
             show_line_numbers=False,
         )

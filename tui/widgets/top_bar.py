@@ -9,6 +9,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from engine.config.profile import Generation
+from engine.duel.sides import all_of
 from tui.widgets.fitting import fitting
 
 if TYPE_CHECKING:
@@ -37,13 +38,15 @@ class TopBar(Static):
     """Whether the sides would take speed from each other."""
     history: reactive[str] = reactive("own")
     """What sides read before a prompt."""
+    sides: reactive[int] = reactive(2)
     differ: reactive[str] = reactive("")
     """What the sides do differently: `system prompt`."""
 
     def render(self) -> Content:
         """Name at the left, the rest at the right."""
         left = Content.assemble(("quantduel", "bold $foreground"))
-        mode = Content.assemble((SCHEDULES[self.schedule], "$foreground"))
+        schedule = SCHEDULES[self.schedule].replace("both", all_of(self.sides))
+        mode = Content.assemble((schedule, "$foreground"))
         if self.contended:
             mode += Content.assemble((" · speeds contended", "$text-warning"))
         if self.history in HISTORIES:

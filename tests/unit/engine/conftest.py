@@ -1,6 +1,6 @@
 """Duels of recorded sessions, and a file to keep them in."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,8 +26,15 @@ def duels(tmp_path: Path) -> Duels:
 def recorded() -> Callable[..., Duel]:
     """`recorded("answer", "killed", turns=2)`: what A and what B said, in a duel; not loaded yet."""
 
-    def make(a: str = "answer", b: str = "answer", turns: int = 1, pace: Pace | None = None) -> Duel:
-        sides = zip(NAMES, (a, b), strict=True)
+    def make(
+        a: str = "answer",
+        b: str = "answer",
+        turns: int = 1,
+        pace: Pace | None = None,
+        more: Sequence[str] = (),
+    ) -> Duel:
+        """`more` are those after B, by what they load."""
+        sides = [*zip(NAMES, (a, b), strict=True), *((name, "answer") for name in more)]
         return Duel(
             [
                 Playback(

@@ -1,4 +1,4 @@
-"""The duel: two panes, what B gains over A, and the prompt. Routes messages; measures and decides nothing."""
+"""The duel: a pane a side, what the others gain over A, and the prompt. Measures and decides nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from textual.content import Content
 from textual.worker import Worker
 
 from engine.config.profile import Profile
+from engine.duel.sides import LETTERS, all_of
 from engine.errors import InputError, QuantDuelError
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
 from tui.alerts import Begun, Done
-from tui.duel.keys import KEYS
+from tui.duel.keys import KEYS, TAB
 from tui.duel.messages import AnswerGrew, LoadBegan, LoadEnded, NotKept, SideAsked, SideMessage, TurnEnded
-from tui.duel.side import LETTERS, Side
+from tui.duel.side import Side
 from tui.ending import Work
 from tui.launch import NOTHING_CHOSEN, Launch
 from tui.launch import Chosen as ChosenForGood
@@ -34,7 +35,7 @@ from tui.widgets.delta import Delta
 from tui.widgets.key_bar import KeyBar
 from tui.widgets.memory_bars import MemoryBars, scale_of
 from tui.widgets.pane import Pane
-from tui.widgets.prompt import HINT, Prompt
+from tui.widgets.prompt import Prompt, hint
 from tui.widgets.side_tabs import SideTabs
 from tui.widgets.speed_strip import SpeedStrip
 from tui.widgets.top_bar import TopBar
@@ -49,21 +50,24 @@ if TYPE_CHECKING:
 
 TALL_FROM = 30  # rows
 MOST_RETOLD = 20  # turns of a kept duel that are shown when it is gone on with
-WAITING = "Sent as soon as both are loaded; Esc takes it back"
+WAITING = "Sent as soon as {} are loaded; Esc takes it back"
+LEAST_PANE = 38  # columns; where one would be narrower they are tabs
+TABS_BELOW = 100  # columns, of two
+ROOMY_PANE = 100
 
 
 class DuelScreen(PromptPage[None], Turns, Reading):
-    """One prompt, two answers."""
+    """One prompt, an answer of each side."""
 
     plays_recording = False
     """Whether nothing is asked or loaded here."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (200, "-huge")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
-    BINDINGS = [*KEYS]
+    BINDINGS = [*KEYS, TAB]
 
     def __init__(
         self,
-        profiles: tuple[Profile, Profile],
+        profiles: Sequence[Profile],
         open_session: Open | None = None,
         launch: Launch = NOTHING_CHOSEN,
         duels: Duels | None = None,
@@ -72,14 +76,15 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.duels = duels
         """The kept ones; None is the user's file."""
         self._launch = launch
-        self._named = list(launch.named)  # what the sides' profiles were called
-        self._profiles = profiles
+        self._named = [*launch.named, *[""] * len(profiles)]  # what the sides' profiles were called
+        self._profiles = tuple(profiles)
         self._open_session = open_session
         self._bridge: Bridge | None = None
         self._waiting = ""  # a prompt that waits for a model to load
         self._aside = False  # whether long work has the models' memory
         self._turn: Worker[None] | None = None
         self._again = Again()
+        self._follow_width(len(profiles))
 
     def compose(self) -> ComposeResult:
         panes = [Pane(index, profile) for index, profile in enumerate(self._profiles)]
@@ -89,8 +94,10 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         yield SideTabs([pane.side for pane in panes])
         with Horizontal(id="panes"):
             yield from panes
-        yield Delta()
-        yield Prompt()
+        delta = Delta()
+        delta.sides = len(panes)
+        yield delta
+        yield Prompt(len(panes))
         yield KeyBar()
 
     def on_mount(self) -> None:
@@ -106,7 +113,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
             await self._bridge.close()
 
     @property
-    def profiles(self) -> tuple[Profile, Profile]:
+    def profiles(self) -> tuple[Profile, ...]:
         """What the sides begin with."""
         return self._profiles
 
@@ -119,22 +126,24 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @property
     def sides(self) -> list[Side]:
-        """What is known of A and B."""
+        """What is known of each side."""
         return [pane.side for pane in self.panes]
 
     @property
     def panes(self) -> list[Pane]:
-        """A and B."""
+        """A's, B's, and so on."""
         return list(self.query(Pane))
 
     # what happened
 
     @on(SideMessage)
     def _take(self, message: SideMessage) -> None:
+        if message.side >= len(self.panes):
+            return  # it was taken away meanwhile
         if isinstance(message, SideAsked):
             self._wait("")
             self.show_view("folded")
-            self.query_one(Delta).comparison = None
+            self.query_one(Delta).comparisons = ()
         self.panes[message.side].take(message)
         self._tell_progress(message)
         if not isinstance(message, AnswerGrew):
@@ -152,7 +161,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @on(Pane.FiguresShown)
     def _show_both(self) -> None:
-        """What depends on both sides: the tabs, and the common scales of memory and speed."""
+        """What depends on all sides: the tabs, and the common scales of memory and speed."""
         speeds = [speed for side in self.sides if side.figures for speed in side.figures.speeds_tok_s]
         for strip in self.query(SpeedStrip):
             strip.top_tok_s = max(speeds, default=0.0)
@@ -163,11 +172,12 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @on(TurnEnded)
     def _turn_ended(self, message: TurnEnded) -> None:
-        self.post_message(Done("answering", "both have answered"))
-        self.query_one(Delta).comparison = found = message.comparison
-        if found and found.divergence and found.same_tokenizer:
-            for pane, offset in zip(self.panes, found.divergence.offsets, strict=True):
-                pane.transcript.mark(offset)
+        from engine.duel.comparison import divergence_offsets
+
+        self.post_message(Done("answering", f"{all_of(len(self.panes))} have answered"))
+        self.query_one(Delta).comparisons = message.comparisons
+        for side, offset in divergence_offsets(message.comparisons).items():
+            self.panes[side].transcript.mark(offset)
         if self._waiting:  # no side was there to take it
             self._take_back("No model is loaded: Ctrl+R loads again, Ctrl+O picks another")
 
@@ -217,7 +227,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self._turn = self.work(doing, group="turn")
 
     def action_stop(self) -> None:
-        """Take a waiting prompt back, or leave one that is edited; otherwise stop both sides."""
+        """Take a waiting prompt back, or leave one that is edited; otherwise stop all sides."""
         if self.leave_edited():
             return
         if self._waiting and self._turn is not None:
@@ -231,7 +241,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.pick(self.active())
 
     def action_settings(self) -> None:
-        """Sampling, system message, thinking and schedule of both sides."""
+        """Sampling, system message, thinking and schedule of all sides."""
         from tui.screens.settings import SettingsDialog
 
         def put(chosen: Chosen | None) -> None:
@@ -239,11 +249,11 @@ class DuelScreen(PromptPage[None], Turns, Reading):
                 self._choose(chosen)
 
         duel, schedule = self.bridge.duel, self.bridge.asked_schedule
-        a, b = (session.profile for session in duel.sessions)
-        self.app.push_screen(SettingsDialog((a, b), duel.overrides, schedule), put)
+        profiles = [session.profile for session in duel.sessions]
+        self.app.push_screen(SettingsDialog(profiles, duel.overrides, schedule), put)
 
     def action_toggle_schedule(self) -> None:
-        """One after the other, both at once, or one loaded at a time; holds from the next prompt on."""
+        """One after the other, all at once, or one loaded at a time; holds from the next prompt on."""
         self.bridge.toggle_schedule()
         self._schedule_changed()
 
@@ -256,11 +266,27 @@ class DuelScreen(PromptPage[None], Turns, Reading):
                     self._run_load(index, partial(self.bridge.load, index))
 
     def action_other_side(self) -> None:
-        """Turn to the other side."""
-        index = 1 - self.active()
+        """Turn to the other side, or to the next."""
+        self.turn_to((self.active() + 1) % len(self.panes))
+
+    def action_next_pane(self) -> None:
+        """The prompt, A, B, and so on; of many also those that are tabs and not in view."""
+        active, in_pane = self.active(), isinstance(self.focused, Transcript)
+        if in_pane and self._has_tabs and len(self.panes) > 2 and active + 1 < len(self.panes):
+            self.turn_to(active + 1)
+        else:
+            self.focus_next()
+
+    @property
+    def _has_tabs(self) -> bool:
+        """Whether one pane is in view, and the others are tabs."""
+        return self.has_class("-narrow") or self.has_class("-tabs")
+
+    def turn_to(self, index: int) -> None:
+        """Turn to this side."""
         in_pane = isinstance(self.focused, Transcript)
         self._activate(index)
-        if in_pane or not self.has_class("-narrow"):
+        if in_pane or not self._has_tabs:
             self.panes[index].transcript.focus()
 
     def action_reload(self) -> None:
@@ -293,17 +319,19 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.app.push_screen(BlindScreen(self.bridge), left)
 
     def action_lens(self) -> None:
-        """Both models' view of every token of the last answers."""
+        """A's view and that of the side in view of every token of their last answers."""
         if self.bridge.answering:
             self.notify("Still answering: Esc stops it", markup=False)
             return
         from engine.duel.lens import on_the_line
         from tui.screens.lens import LensScreen
 
-        names = [side.profile.name for side in self.sides]
-        labels = [side.label for side in self.sides]
-        line = on_the_line(self.bridge.duel)
-        self.app.push_screen(LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1]), line))
+        self.bridge.choose_for_lens(self.active())
+        other = self.bridge.duel.lens_side
+        pair, line = (self.sides[0], self.sides[other]), on_the_line(self.bridge.duel)
+        names, labels = [side.profile.name for side in pair], [side.label for side in pair]
+        screen = LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1]), line, other)
+        self.app.push_screen(screen)
 
     async def action_export(self) -> None:
         """Write the duel on the screen into a file."""
@@ -327,7 +355,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self.bridge.forget()
         for pane in self.panes:
             pane.wipe()
-        self.query_one(Delta).comparison = None
+        self.query_one(Delta).comparisons = ()
 
     def reload(self, side: int) -> None:
         """Load a side's model again, in a new worker."""
@@ -360,7 +388,60 @@ class DuelScreen(PromptPage[None], Turns, Reading):
                 self._replace(choice.side, choice.profile)
 
         names = [pane.side.profile.name for pane in self.panes]
-        self.app.push_screen(ProfilePicker(side, (names[0], names[1])), put)
+        self.app.push_screen(ProfilePicker(side, names), put)
+
+    def add_side(self) -> None:
+        """Open the picker for one more side."""
+        from tui.screens.profiles import Choice, ProfilePicker
+
+        def put(choice: Choice | None) -> None:
+            if choice is not None and choice.side < len(self.panes):
+                self._named[choice.side] = choice.named
+                self._replace(choice.side, choice.profile)
+            elif choice is not None:
+                self._named.append(choice.named)
+                profiles = [*(side.profile for side in self.sides), choice.profile]
+                self.work(partial(self._change_sides, profiles), group="sides")
+
+        if not self._is_busy():
+            names = [pane.side.profile.name for pane in self.panes]
+            self.app.push_screen(ProfilePicker(len(names), [*names, "nothing yet"]), put)
+
+    def remove_side(self) -> None:
+        """Take the last side away, and end its worker."""
+        if len(self.panes) > 2 and not self._is_busy():
+            profiles = [side.profile for side in self.sides[:-1]]
+            self.work(partial(self._change_sides, profiles), group="sides")
+
+    def _is_busy(self) -> bool:
+        """Whether an answer is under way, which is said."""
+        if self.bridge.answering:
+            self.notify("Still answering: Esc stops it", markup=False)
+        return self.bridge.answering
+
+    async def _change_sides(self, profiles: Sequence[Profile]) -> None:
+        """As many sides as these; what is new is loaded."""
+        before = len(self.panes)
+        await self._lay_out(profiles)
+        await self.bridge.resize(profiles)
+        self.show_settings()
+        await self._load_all(range(before, len(profiles)))
+
+    async def _lay_out(self, profiles: Sequence[Profile]) -> None:
+        """A pane for each; those that are there stay."""
+        self._named = [*self._named, *[""] * len(profiles)][: len(profiles)]
+        for pane in self.panes[len(profiles) :]:
+            await pane.remove()
+        before = len(self.panes)
+        await self.query_one("#panes").mount_all(
+            [Pane(index, profile) for index, profile in enumerate(profiles) if index >= before]
+        )
+        self.query_one(SideTabs).sides = tuple(self.sides)
+        self.query_one(Delta).sides = len(profiles)
+        self.query_one(Delta).comparisons = ()
+        self._activate(min(self.active(), len(profiles) - 1))
+        self._wait(self._waiting)
+        self._follow_width(len(profiles))
 
     # how
 
@@ -385,13 +466,14 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         if self.bridge.answering:
             self.notify("Still answering: Esc stops it", markup=False)
             return
+        await self._lay_out(recording.profiles)
         sides = await self.bridge.reopen(recording, kept, turns)
         self._retell(recording)
         await self._load_all(sides, goes_on=True)
 
     def _retell(self, recording: Recording) -> None:
         """What was asked and answered, the last turns of it."""
-        from engine.duel.comparison import compare
+        from engine.duel.comparison import comparisons
         from engine.recordings.figures import divergence_offset
         from engine.recordings.rebuilt import rebuilt
 
@@ -403,18 +485,20 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         for number in numbers:
             turn = recording.turns[number]
             duel = rebuilt(recording, turn)
-            self.query_one(Delta).comparison = compare(duel)
+            self.query_one(Delta).comparisons = comparisons(duel)
             for side, pane in enumerate(self.panes):
                 answer, offset = duel.answers.get(side), divergence_offset(duel, side)
                 pane.retell(turn.prompt, number, answer, offset)
         self.bridge.show_path()
 
-    async def _load_all(self, sides: Sequence[int] = (0, 1), *, goes_on: bool = False) -> None:
-        """Load both, or neither yet where they do not fit together."""
+    async def _load_all(self, sides: Sequence[int] | None = None, *, goes_on: bool = False) -> None:
+        """Load all, or none yet where they do not fit together."""
         if not await self.bridge.fit_together():
-            self.notify("Both models do not fit: one is loaded at a time", severity="warning", markup=False)
+            which = all_of(len(self.panes)).capitalize()
+            words = f"{which} models do not fit: one is loaded at a time"
+            self.notify(words, severity="warning", markup=False)
             self.show_settings()
-        for index in sides:
+        for index in range(len(self.panes)) if sides is None else sides:
             self._run_load(index, partial(self.bridge.load, index, goes_on=goes_on))
 
     def _choose(self, chosen: Chosen) -> None:
@@ -449,7 +533,9 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         """Say in the empty prompt what waits for a model to load."""
         self._waiting = text
         loading = any(side.is_loading for side in self.sides)
-        self.query_one(Prompt).placeholder = Content(WAITING if text and loading else HINT)
+        sides = len(self.panes)
+        waiting = WAITING.format(all_of(sides))
+        self.query_one(Prompt).placeholder = Content(waiting if text and loading else hint(sides))
 
     def _take_back(self, why: str) -> None:
         prompt = self.query_one(Prompt)
@@ -496,7 +582,17 @@ class DuelScreen(PromptPage[None], Turns, Reading):
     def _activate(self, index: int) -> None:
         for pane in self.panes:
             pane.set_class(pane.index == index, "-active")
-        self.query_one(SideTabs).active = index
+        self.query_one(SideTabs).active = self.query_one(Delta).active = index
+
+    def _follow_width(self, sides: int) -> None:
+        """Panes side by side from some width on, below it tabs; roomy panes have more next to each other."""
+        from_wide = max(TABS_BELOW, LEAST_PANE * sides)
+        steps = [(0, "-narrow"), (from_wide, "-wide"), (ROOMY_PANE * sides, "-huge")]
+        tabs = [(TABS_BELOW, "-tabs")] if from_wide > TABS_BELOW else []
+        self.HORIZONTAL_BREAKPOINTS = [*steps, *tabs]  # of this screen alone
+        if self.is_mounted:  # otherwise Textual does it with the first size
+            _, shown = max(step for step in self.HORIZONTAL_BREAKPOINTS if step[0] <= self.size.width)
+            self.update_classes({name: name == shown for name in ("-narrow", "-tabs", "-wide", "-huge")})
 
     def show_settings(self) -> None:
         """What is shown above the panes is new."""
@@ -505,6 +601,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         bar = self.query_one(TopBar)
         bar.generation = self.bridge.duel.generation
         bar.schedule = self.bridge.schedule
+        bar.sides = len(self.panes)
         bar.history = self.bridge.duel.history
         bar.contended = self.bridge.contended
         profiles = [session.profile for session in self.bridge.duel.sessions]

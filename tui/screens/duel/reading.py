@@ -15,6 +15,7 @@ from tui.ending import Ending
 from tui.widgets.transcript import VIEWS, Transcript, View
 
 if TYPE_CHECKING:
+    from tui.markdown.word_diff import Span
     from tui.widgets.pane import Pane
 
 AGAIN_S = 4.0  # within which another copy is of the next block of code
@@ -38,14 +39,14 @@ class Reading(Ending):
     @property
     @abstractmethod
     def panes(self) -> list[Pane]:
-        """A and B."""
+        """A's, B's, and so on."""
 
     @abstractmethod
     def active(self) -> int:
         """The side in view."""
 
     def action_view(self) -> None:
-        """Markdown, with thoughts and notes, raw text, both answers word against word."""
+        """Markdown, with thoughts and notes, raw text, two answers word against word."""
         transcripts = [pane.transcript for pane in self.panes]
         ways = [view for view in VIEWS if all(_has(transcripts, view))]
         place = ways.index(self._view) if self._view in ways else 0
@@ -56,15 +57,18 @@ class Reading(Ending):
         """Show answers this way."""
         self._view = view
         transcripts = [pane.transcript for pane in self.panes]
-        if view == "diff":
-            from tui.markdown.word_diff import differing
+        spans = self._differing([pane.transcript.raw for pane in self.panes]) if view == "diff" else {}
+        for side, transcript in enumerate(transcripts):
+            transcript.show_view(view, spans.get(side, []))
 
-            a, b = (transcript.raw for transcript in transcripts)
-            spans = differing(a, b)
-        else:
-            spans = [], []
-        for transcript, found in zip(transcripts, spans, strict=True):
-            transcript.show_view(view, found)
+    def _differing(self, texts: Sequence[str]) -> dict[int, list[Span]]:
+        """Which words of each answer differ from A's; of A's those that the one in view has not."""
+        from tui.markdown.word_diff import differing
+
+        a, *others = texts
+        found = {side: differing(a, text) for side, text in enumerate(others, 1)}
+        of_a, _ = found[self.active() or 1]
+        return {0: of_a, **{side: spans for side, (_, spans) in found.items()}}
 
     def action_find(self) -> None:
         """Look for words in the conversation of the side in view."""
@@ -80,8 +84,8 @@ class Reading(Ending):
         self.app.push_screen(FindDialog(self._query), find)
 
     def action_copy(self) -> None:
-        """Copy the answer of the pane in focus, both from the prompt; again: a block of code alone."""
-        indices = [self.active()] if isinstance(self.screen.focused, Transcript) else [0, 1]
+        """Copy the answer of the pane in focus, all from the prompt; again: a block of code alone."""
+        indices = [self.active()] if isinstance(self.screen.focused, Transcript) else range(len(self.panes))
         blocks = self._blocks(indices)
         is_again = blocks and time.monotonic() - self._copied_s < AGAIN_S
         self._copied_s = time.monotonic()

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tui.duel.side import LETTERS
+from engine.duel.sides import LETTERS
 from tui.ending import Ending, Work
 from tui.widgets.prompt import Prompt
 
@@ -51,16 +51,17 @@ class Turns(Ending):
 
     def action_history(self) -> None:
         """What sides read before the next prompt: their own answers, A's on both, nothing."""
-        from engine.duel.conversation import HISTORIES
+        from engine.duel.conversation import HISTORIES, history_text
 
         modes = list(HISTORIES)
         duel = self.bridge.duel
         duel.history = modes[(modes.index(duel.history) + 1) % len(modes)]
-        self.notify(f"From the next prompt on {HISTORIES[duel.history]}", markup=False)
+        words = history_text(duel.history, len(duel.sessions))
+        self.notify(f"From the next prompt on {words}", markup=False)
         self.show_settings()
 
     def _items(self) -> list[Item]:
-        from engine.duel.conversation import HISTORIES
+        from engine.duel.conversation import HISTORIES, history_text
         from tui.screens.duel.turn import Item
 
         duel, text = self.bridge.duel, self.query_one(Prompt).text.strip()
@@ -70,9 +71,15 @@ class Turns(Ending):
         whose = " and ".join(LETTERS[side] for side in sorted(cut))
         branch = f" ({ends.index(last) + 1} of {len(ends)})" if last in ends and len(ends) > 1 else ""
         empty = "" if text else "the prompt is empty"
-        histories = [
-            Item(letter, f"From now on {HISTORIES[mode]}", "it is so" if duel.history == mode else "")
-            for letter, mode in zip("wsf", HISTORIES, strict=True)
+        sides, modes = len(duel.sessions), list(HISTORIES)
+        histories = [history_text(mode, sides) for mode in modes]
+        reading = [
+            Item(letter, f"From now on {words}", "it is so" if duel.history == mode else "")
+            for letter, mode, words in zip("wsf", modes, histories, strict=True)
+        ]
+        alone = [
+            Item(key, f"Send what is in the prompt to {letter} alone", empty)
+            for key, letter in zip(_keys(sides), LETTERS, strict=False)
         ]
         return [
             Item("r", "Regenerate, same seed", nothing),
@@ -80,9 +87,8 @@ class Turns(Ending):
             Item("c", f"Continue {whose}".rstrip(), nothing or ("" if cut else "no answer was cut")),
             Item("e", "Edit an earlier prompt and go on from there …", nothing),
             Item("o", f"The other branch{branch}", "" if len(ends) > 1 else "there is one branch"),
-            Item("a", "Send what is in the prompt to A alone", empty),
-            Item("b", "Send what is in the prompt to B alone", empty),
-            *histories,
+            *alone,
+            *reading,
         ]
 
     def _do(self, letter: str | None) -> None:  # a case a letter
@@ -96,11 +102,11 @@ class Turns(Ending):
                 self._choose_prompt()
             case "o":
                 bridge.show_next_branch()
-            case "a" | "b":
+            case str() if letter in (keys := _keys(len(bridge.duel.sessions))):
                 prompt = self.query_one(Prompt)
                 text = prompt.text
                 prompt.remember(text)
-                self.begin_turn(partial(bridge.ask, text, ("ab".index(letter),)), text)
+                self.begin_turn(partial(bridge.ask, text, (keys.index(letter),)), text)
             case "w" | "s" | "f":
                 modes = {"w": "own", "s": "shared", "f": "fresh"}
                 while bridge.duel.history != modes[letter]:
@@ -138,6 +144,11 @@ class Turns(Ending):
             return False
         self.query_one(Prompt).restore_draft()
         return True
+
+
+def _keys(sides: int) -> str:
+    """What sends a prompt to one side alone: letters of two, numbers of more, whose letters are taken."""
+    return "ab" if sides == 2 else "123456"[:sides]
 
 
 def _digit(place: int) -> str:
