@@ -28,13 +28,18 @@ class Ending(Widget):
     As a base class it comes last: Textual takes the styles of the first.
     """
 
+    _is_ending = False
+
     def work(self, doing: Work, group: str = "default", *, exclusive: bool = False) -> Worker[None]:
-        """Do this in the background, as long as this widget is there."""
+        """Do this in the background, as long as this widget is there; when it is about to go, not at all."""
         begun: Worker[None] = self.run_worker(doing, group=group, exclusive=exclusive)
+        if self._is_ending:
+            begun.cancel()
         return begun
 
     @on(Prune)
     def _end(self) -> None:
+        self._is_ending = True
         self.workers.cancel_node(self)
         self.ending()
 

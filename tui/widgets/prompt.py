@@ -25,7 +25,7 @@ class Prompt(TextArea):
         border: round $panel; background: $background;
         &:focus { border: round $secondary; }
         & .text-area--cursor-line { background: transparent; }
-        & .text-area--placeholder { color: $quiet; }
+        & .text-area--placeholder { color: $foreground 68%; }
     }
     """
     BINDINGS = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -119,7 +121,9 @@ class Transcript(VerticalScroll):
         self._turns = Turns(classes="turns")
         self._exchanges: dict[int, Exchange] = {}
         self._exchange: Exchange | None = None  # what comes belongs to it
-        self._found: Widget | None = None  # where the last search went
+        self._found: tuple[Widget, int] | None = (
+            None  # where the last search went: a block, and and which of its places
+        )
         self._notes: Notes | None = None  # what was reported last
         self._shows_notes = False
 
@@ -210,20 +214,26 @@ class Transcript(VerticalScroll):
         return list(self.query(Notes))
 
     def find(self, query: str) -> bool:
-        """Go to the next block that has these words, whatever their case; False where none has."""
+        """Go to the next place that has these words, whatever their case; False where none has."""
+        words = _folded(query)
         blocks = [widget for widget in self._turns.query("*") if _is_block(widget)]
-        matching = [block for block in blocks if _folded(query) in _text(block)]
+        places = [(block, number) for block in blocks for number in range(_text(block).count(words))]
         for block in self._turns.query(".-found"):
             block.remove_class("-found")
-        if not matching:
+        if not places or not words:
             self._found = None
             return False
-        place = matching.index(self._found) + 1 if self._found in matching else 0
-        self._found = matching[place % len(matching)]
-        self._found.add_class("-found")
+        following = places.index(self._found) + 1 if self._found in places else 0
+        block, number = self._found = places[following % len(places)]
+        block.add_class("-found")
         self.release_anchor()
-        self.scroll_to_widget(self._found, animate=False, top=True)
+        self.call_after_refresh(self._show_line, block, words, number)
         return True
+
+    def _show_line(self, block: Widget, words: str, number: int) -> None:
+        """Scroll to the line of a block in which these words begin for so many times."""
+        top = block.content_region.y - self.content_region.y + self.scroll_y
+        self.scroll_to(y=max(0, top + _line_of(block, words, number) - 1), animate=False)
 
     def leave(self) -> None:
         """What comes from now on belongs to no exchange."""
@@ -327,7 +337,21 @@ def _above(widget: Widget) -> list[Widget]:
 
 def _text(widget: Widget) -> str:
     """The text of a piece, in one line."""
-    return _folded(" ".join(strip.text for strip in widget.render_lines(widget.size.region)))
+    content = widget.render()
+    return _folded(content.plain if isinstance(content, Content) else str(content))
+
+
+def _line_of(widget: Widget, words: str, number: int) -> int:
+    """The line of a piece in which the words begin for so many times, from 0; the first if it is unknown."""
+    width, height = widget.content_size
+    left, top = widget.gutter.left, widget.gutter.top
+    strips = widget.render_lines(widget.outer_size.region)[top : top + height]
+    text, starts = "", []
+    for strip in strips:
+        starts.append(len(text))
+        text += _folded(strip.crop(left, left + width).text) + " "
+    places = [found.start() for found in re.finditer(re.escape(words), text)]
+    return bisect_right(starts, places[number]) - 1 if number < len(places) else 0
 
 
 def _folded(text: str) -> str:

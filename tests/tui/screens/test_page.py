@@ -23,7 +23,7 @@ from tui.ending import Ending
 from tui.jobs.bench import BenchJob
 from tui.screens import profiles
 from tui.screens.blind import BlindScreen
-from tui.screens.help import HelpScreen
+from tui.screens.help import HelpScreen, Key
 from tui.screens.page import Page
 from tui.screens.profiles import Fit, ProfilePicker
 
@@ -179,3 +179,20 @@ async def test_the_styles_of_screens_and_dialogs_hold(stage: Stager) -> None:
         await wait_until(lambda: play.app.screen.query(".dialog"))
         await wait_until(lambda: play.app.screen.query_one(".dialog").region.x > 0)  # in the middle
         assert 0 < play.app.screen.styles.background.a < 1
+
+
+async def test_what_a_late_message_begins_on_a_screen_that_goes_is_not_done(stage: Stager) -> None:
+    done = []
+
+    async def late() -> None:
+        done.append("late")
+
+    async with stage() as play:
+        await play.ready()
+        screen = HelpScreen([Key("esc", "close", "help.dismiss")])
+        play.app.push_screen(screen)
+        await wait_until(lambda: play.app.screen is screen)
+        screen._end()  # its children are about to go, and messages still come
+        assert screen.work(late).is_cancelled
+        await play.pilot.pause()
+        assert not done

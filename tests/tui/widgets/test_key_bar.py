@@ -19,7 +19,7 @@ async def test_keys_do_not_move_with_the_focus(stage: Stager) -> None:
         await play.ready()
         await play.pilot.press("f2")
         await wait_until(lambda: isinstance(play.app.screen, BlindScreen) and labels(play))
-        order = ["Stop, leave", "Side", "Help", "Leaderboard", "Quit"]
+        order = ["Stop, leave", "Side", "Thoughts", "Help", "Leaderboard", "Quit"]
         for widget in (Prompt, Transcript, Prompt):
             play.app.screen.query(widget).first().focus()
             await play.pilot.pause()

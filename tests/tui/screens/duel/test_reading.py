@@ -1,11 +1,16 @@
 """Raw text, words that differ, search and single code blocks, key by key on recorded answers."""
 
+import pytest
+from msgspec.structs import replace
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from engine.protocol import Decoded, Event
+from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
 from tui.screens.duel.find import FindDialog
+from tui.widgets.transcript import Transcript
 
 
 def raw(play: Stage, side: int) -> Static:
@@ -58,6 +63,36 @@ async def test_words_are_found_and_found_again(stage: Stager) -> None:
         play.app.screen.query_one(Input).value = "no such words"
         await play.pilot.press("enter")
         await wait_until(lambda: not transcript.query(".-found"))
+
+
+async def test_words_in_code_are_found_line_by_line(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = replay.recording
+
+    def long_code(name: str) -> list[Event]:
+        events = recorded(name)
+        if not name.endswith("answer"):
+            return events
+        kept = [event for event in events if not isinstance(event, Decoded)]
+        at = next(n for n, event in enumerate(events) if isinstance(event, Decoded))
+        code = "```python\n" + "\n".join(f"line_{n} = {n}" for n in range(200)) + "\n```"
+        return [*kept[:at], replace(events[at], text=code), *kept[at:]]
+
+    monkeypatch.setattr(replay, "recording", long_code)
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        transcript = play.duel.panes[0].transcript
+        for query, shown in (("LINE_77 = 77", "line_77 = 77"), ("line_", "line_0 ="), ("line_", "line_1 =")):
+            assert transcript.find(query)
+            await wait_until(lambda shown=shown: first_lines(transcript, 3).count(shown) == 1, shown)
+        assert not transcript.find("  ")
+
+
+def first_lines(transcript: Transcript, lines: int) -> str:
+    """What stands in the first lines of what is seen of it."""
+    top, strips = transcript.content_region.y, transcript.screen._compositor.render_strips()
+    return "\n".join(strip.text for strip in strips[top : top + lines])
 
 
 async def test_a_code_block_is_copied_alone(stage: Stager) -> None:
