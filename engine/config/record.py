@@ -6,7 +6,10 @@ Plain data. Knows neither folders nor the wire.
 import msgspec
 from msgspec import Struct
 
-from engine.config.methods import Method, original
+from engine.config.methods import Method
+
+LATER = {"backend": "gptqmodel", "format": "gptq"}
+"""Options that came later, with what was done before: a recipe that says so has the name that it had."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -26,8 +29,9 @@ class Recipe(Struct, frozen=True, kw_only=True):
         import hashlib  # OpenSSL, which the first picture does without
 
         content = msgspec.to_builtins(self)
-        if not original(self.method):  # a recipe had this name before there were others
-            content["method"].pop("backend", None)
+        method = content["method"]
+        for option in [key for key, first in LATER.items() if method.get(key) == first]:
+            del method[option]
         return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 

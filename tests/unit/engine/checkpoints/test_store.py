@@ -1,5 +1,6 @@
 """The store of quantized checkpoints: all or nothing, one builder at a time, nothing left behind."""
 
+import hashlib
 import os
 import queue
 import threading
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine.checkpoints import store
 from engine.config.methods import Gptq, Rtn
@@ -66,6 +68,14 @@ def test_equal_recipes_have_one_key_and_different_ones_do_not() -> None:
     assert recipe().key == recipe().key != recipe(3).key
     rtn = Recipe(model="demo@1", dtype="bfloat16", method=Rtn(), versions=recipe().versions)
     assert rtn.key != recipe().key
+
+
+def test_an_option_that_came_later_leaves_earlier_checkpoints_their_keys() -> None:
+    made = Recipe(model="demo", dtype="bfloat16", method=Gptq(), versions={})
+    content = msgspec.to_builtins(made)
+    del content["method"]["backend"], content["method"]["format"]
+    before = hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
+    assert made.key == before != replace(made, method=Gptq(backend="auto-gptq")).key
 
 
 def test_an_exception_while_building_leaves_nothing(folder: Path) -> None:
