@@ -245,6 +245,10 @@ class Diagnose(_Command, frozen=True, tag="diagnose"):
     """What the far end's machine can run, and what is missing there."""
 
 
+class Rest(_Command, frozen=True, tag="rest"):
+    """Nothing will be said until something is said again: QuantDuel is stopped, and its line is not cut."""
+
+
 class Piece(_Command, frozen=True, tag="piece"):
     """So many bytes follow this line: the next ones of the reference's logits, for the next Score."""
 
@@ -257,7 +261,7 @@ Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | 
 """What a worker does one at a time."""
 Command = Task | Cancel
 Question = Foresee | Diagnose
-FarCommand = Command | Ping | Piece | Question
+FarCommand = Command | Ping | Rest | Piece | Question
 """What the far end of a launched command is told."""
 
 

@@ -50,6 +50,7 @@ from engine.protocol import (
     Quantize,
     Question,
     Render,
+    Rest,
     Score,
     Scored,
     Sent,
@@ -120,7 +121,7 @@ async def serve(patience_s: float) -> None:
     """Serve one worker until the line ends or says nothing for so long. Never returns before."""
     commands, out = await _line()
     end = FarEnd(commands, out, patience_s)
-    silence = asyncio.create_task(keep_alive.silence(lambda: commands.heard_bytes, patience_s))
+    silence = asyncio.create_task(keep_alive.silence(end.heard, patience_s))
     endings = (end.listen(), end.beat(), end.worker_ended.wait(), out.closed.wait())
     work = [asyncio.create_task(ending) for ending in endings]
     done, _ = await asyncio.wait([silence, *work], return_when=asyncio.FIRST_COMPLETED)
@@ -132,16 +133,22 @@ async def serve(patience_s: float) -> None:
 class FarEnd:
     """The line, and the worker that is started for the first command that needs one."""
 
-    def __init__(self, commands: asyncio.StreamReader, events: _Out, patience_s: float) -> None:
+    def __init__(self, commands: _Heard, events: _Out, patience_s: float) -> None:
         self.worker_ended = asyncio.Event()
         self._commands, self._events, self._patience_s = commands, events, patience_s
         self._worker: WorkerProcess | None = None
         self._pump: asyncio.Task[None] | None = None
         self._answering: asyncio.Task[None] | None = None
+        self._is_resting, self._rested = False, 0
         self._is_limited = False
         self._row_bytes = 0  # logits of a position
         self._reference: tuple[SharedFile, Inbox] | None = None
         self._written: SharedFile | None = None
+
+    def heard(self) -> int:
+        """A count that grows with all that is heard, and for as long as the other side rests."""
+        self._rested += self._is_resting
+        return self._commands.heard_bytes + self._rested
 
     async def beat(self) -> None:
         """Say something every moment."""
@@ -153,7 +160,10 @@ class FarEnd:
         """Greet and do what is said, to the end of the line."""
         self._say(_hello(self._patience_s))
         async for command in self._said():
+            self._is_resting = isinstance(command, Rest)
             match command:
+                case Rest():
+                    pass
                 case Ping(ns=ns):
                     self._say(Beat(echo_ns=ns))
                 case Piece():
@@ -190,7 +200,7 @@ class FarEnd:
                 command = replace(command, prompt=profiles.prompt_here(prompt))
             case Score():
                 command = self._with_files(command)
-            case Ping() | Piece() | Foresee() | Diagnose():
+            case Ping() | Rest() | Piece() | Foresee() | Diagnose():
                 return
         if self._worker is not None:
             self._worker.send(command)

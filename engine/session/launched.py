@@ -6,8 +6,8 @@ no more than a worker here.
 """
 
 import asyncio
-import statistics
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -31,6 +31,7 @@ from engine.protocol import (
     Piece,
     Ping,
     Place,
+    Rest,
     Score,
     Scored,
     Sent,
@@ -56,11 +57,22 @@ LATEST = 9  # round trips, whose median is shown
 ENDED = frozenset({"worker_lost", "out_of_memory"})
 
 
+_LIVING: "weakref.WeakSet[LaunchedWorker]" = weakref.WeakSet()
+
+
+def rest() -> None:
+    """Say at every line that nothing more will be said for now: this process is about to be stopped."""
+    for worker in _LIVING:
+        if worker.hello is not None and worker.exit_code is None:
+            worker.send(Rest())
+
+
 class LaunchedWorker(WorkerProcess):
     """One launched command, and the worker at its far end."""
 
     def __init__(self, transport: asyncio.SubprocessTransport, protocol: Protocol, name: str) -> None:
         super().__init__(transport, protocol, name)
+        _LIVING.add(self)
         self.hello: Hello | None = None
         self.last_words: Failed | None = None
         """Why the worker ended, as the far end saw it."""
@@ -80,7 +92,8 @@ class LaunchedWorker(WorkerProcess):
     @property
     def round_trip_ns(self) -> int | None:
         """To the far end and back, the median of the latest ones."""
-        return round(statistics.median(self._round_trips_ns)) if self._round_trips_ns else None
+        latest = sorted(self._round_trips_ns)
+        return latest[len(latest) // 2] if latest else None
 
     def send(self, command: FarCommand) -> None:
         if not self._stdin.is_closing():

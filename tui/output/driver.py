@@ -116,6 +116,9 @@ class SparingDriver(LinuxDriver):
         if self._is_aside or not self.can_suspend:
             return
         self.suspend_application_mode()
+        from engine.session import launched
+
+        launched.rest()  # workers elsewhere would take the silence for a line that is cut
         self._is_aside = True
         os.killpg(os.getpgrp(), signal.SIGSTOP)
 
