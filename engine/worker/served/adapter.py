@@ -119,7 +119,7 @@ class Adapter(Protocol):
     def request(self, model: str, asked: Asked) -> tuple[str, dict[str, Any]]:
         """Path and body of a streamed answer, every sampling setting in it that the server takes."""
 
-    def unsent(self, generation: Generation) -> list[str]:
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
         """Settings that differ from their defaults and that the server has no name for."""
 
     def piece(self, data: str) -> Piece | None:

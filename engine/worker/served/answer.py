@@ -148,7 +148,7 @@ class Answering:
         """What is asked; again for another try, whose clock begins anew."""
         number, rendered, ids = self._command.request, asked.rendered, asked.token_ids
         within = bool(rendered and rendered.text.rstrip().endswith(THINK.open))
-        unsent = self._engine.unsent(asked.generation)
+        unsent = self._engine.unsent(asked.generation, asked.prompt)
         notes = [f"{name} is not sent: the server has no such setting" for name in unsent]
         if not self._engine.can.ids:
             notes.append("the server does not say which tokens it read: equal input is not proved")

@@ -10,7 +10,7 @@ from engine.protocol import FinishReason, Message, ServedFigures
 from engine.worker.served.adapter import Asked, Can, Facts, Piece, Rendered
 from engine.worker.served.connection import Connection, ServerError, error_text
 from engine.worker.served.openai import DONE, OpenAI, plain
-from engine.worker.served.vllm import thinking
+from engine.worker.served.vllm import variables
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")  # transformers' order
 CLOSE = 1e-4  # the server keeps floats of 32 bits
@@ -76,7 +76,7 @@ class LlamaServer(OpenAI):
         if prompt.template == "raw":
             text = "\n".join(message.content for message in messages)
         else:
-            asked = {"messages": plain(messages), **thinking(prompt)}
+            asked = {"messages": plain(messages), **variables(prompt)}
             text = _text(connection.ask("/apply-template", asked).get("prompt"))
         tokenize = {"content": text, "add_special": True, "parse_special": True}
         return Rendered(text=text, token_ids=_ids(connection.ask("/tokenize", tokenize).get("tokens")))
@@ -103,7 +103,7 @@ class LlamaServer(OpenAI):
             "stop": list(settings.stop),
         }
 
-    def unsent(self, generation: Generation) -> list[str]:
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
         """It takes all of them."""
         return []
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from engine.config.profile import Generation
+from engine.config.profile import Generation, Prompt
 from engine.protocol import ServedFigures
 from engine.worker.served.adapter import Asked, Can, Facts, Piece
 from engine.worker.served.connection import Connection, error_text
@@ -85,9 +85,9 @@ class Ollama(OpenAI):
             return "/api/generate", body | {"prompt": prompt, "raw": True}
         return "/api/chat", body | {"messages": plain(asked.messages)}
 
-    def unsent(self, generation: Generation) -> list[str]:
-        """It takes all of them."""
-        return []
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
+        """Its templates have no variables."""
+        return ["template_args"] if prompt.template_args else []
 
     def piece(self, data: str) -> Piece | None:
         """A line."""

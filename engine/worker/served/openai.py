@@ -115,11 +115,13 @@ class OpenAI:
             return "/v1/completions", body | {"prompt": "\n".join(each.content for each in asked.messages)}
         return "/v1/chat/completions", body | {"messages": plain(asked.messages)}
 
-    def unsent(self, generation: Generation) -> list[str]:
-        """OpenAI's interface knows neither of these."""
-        defaults = Generation()
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
+        """OpenAI's interface knows none of these."""
+        defaults, plainly = Generation(), Prompt()
         names = ("top_k", "min_p", "repetition_penalty")
-        return [name for name in names if getattr(generation, name) != getattr(defaults, name)]
+        found = [name for name in names if getattr(generation, name) != getattr(defaults, name)]
+        of_prompt = ("thinking", "template_args")
+        return [*found, *(name for name in of_prompt if getattr(prompt, name) != getattr(plainly, name))]
 
     def piece(self, data: str) -> Piece | None:
         """A chunk."""

@@ -5,9 +5,10 @@ By its documentation and source; no server of it was run against this.
 
 from typing import Any
 
-from engine.config.profile import Generation
+from engine.config.profile import Generation, Prompt
 from engine.worker.served.adapter import Asked
 from engine.worker.served.openai import OpenAI
+from engine.worker.served.vllm import variables
 
 
 class SGLang(OpenAI):
@@ -24,9 +25,10 @@ class SGLang(OpenAI):
             "min_p": settings.min_p,
             "repetition_penalty": settings.repetition_penalty,
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            **variables(asked.prompt),
         }
         return path, body | more
 
-    def unsent(self, generation: Generation) -> list[str]:
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
         """It takes all of them."""
         return []

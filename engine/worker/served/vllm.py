@@ -38,7 +38,7 @@ class Vllm(OpenAI):
         if prompt.template == "raw":
             asked |= {"prompt": "\n".join(each.content for each in messages), "add_special_tokens": True}
         else:
-            asked |= {"messages": plain(messages), "add_generation_prompt": True, **thinking(prompt)}
+            asked |= {"messages": plain(messages), "add_generation_prompt": True, **variables(prompt)}
         ids = _ids(connection.ask("/tokenize", asked).get("tokens"))
         return Rendered(text=self.text_of(connection, model, ids), token_ids=ids)
 
@@ -65,7 +65,7 @@ class Vllm(OpenAI):
             body["cache_salt"] = secrets.token_hex(8)
         return "/v1/completions", body
 
-    def unsent(self, generation: Generation) -> list[str]:
+    def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:
         """It takes all of them."""
         return []
 
@@ -80,11 +80,12 @@ class Vllm(OpenAI):
         return found if isinstance(found, str) else ""
 
 
-def thinking(prompt: Prompt) -> dict[str, Any]:
-    """How a template is told whether to think."""
-    if prompt.thinking == "auto":
-        return {}
-    return {"chat_template_kwargs": {"enable_thinking": prompt.thinking == "on"}}
+def variables(prompt: Prompt) -> dict[str, Any]:
+    """What a template is told: the profile's variables, and whether to think."""
+    found = dict(prompt.template_args)
+    if prompt.thinking != "auto":
+        found["enable_thinking"] = prompt.thinking == "on"
+    return {"chat_template_kwargs": found} if found else {}
 
 
 def _ids(found: Any) -> tuple[int, ...]:

@@ -297,6 +297,19 @@ def test_thoughts_that_a_parser_took_out_stay_thoughts(field: str, replays: Call
     assert (one.parts.thoughts, one.parts.said) == ("Let me see.", "Paris")
 
 
+def test_what_a_server_has_no_name_for_is_noted(replays: Callable[..., Replay]) -> None:
+    wanted, prompt = Generation(top_k=5, temperature=1.0), Prompt(thinking="on", template_args={"a": 1})
+    assert OpenAI().unsent(wanted, prompt) == ["top_k", "thinking", "template_args"]
+    one = folded(asked_of(replays(answer(recorded("vllm-cpu.chat-usage"))), OpenAI()))
+    assert "the server does not say which tokens it read: equal input is not proved" in one.notes
+    for engine in (Vllm(), LlamaServer(), SGLang()):
+        asked = Asked(
+            messages=HELLO, prompt=prompt, generation=wanted, rendered=Rendered(text="Hello", token_ids=IDS)
+        )
+        path, body = engine.request("model", asked)
+        assert engine.unsent(wanted, prompt) == [] and body["top_k"] == 5, path
+
+
 def test_others_on_the_server_make_an_answer_contended(replays: Callable[..., Replay]) -> None:
     found = recorded("vllm-cpu.text-prompt-ids")
     quiet, busy = ({"/load": (200, b'{"server_load": %d}' % count)} for count in (0, 3))
