@@ -123,7 +123,8 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
     if metrics.answer_ttft_ms is not None:
         count = metrics.thought_tokens
         thoughts = f"({count} token{'' if count == 1 else 's'} of thoughts)"
-        speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}")
+        then = f", {speed_text(metrics.answer_tok_s)} from there" if metrics.answer_tok_s else ""
+        speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}{then}")
     if metrics.joules_per_token is not None:
         speeds.append(f"{metrics.joules_per_token:.3g} J/token")
     if metrics.server_decode_tok_s is not None:

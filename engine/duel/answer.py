@@ -1,5 +1,7 @@
 """One side's answer, folded from its events. Pure: knows no session and no other side."""
 
+from collections.abc import Sequence
+
 from msgspec.structs import replace
 
 from engine.config.profile import Prompt
@@ -139,8 +141,15 @@ class Answer:
         if first is None or received_ns is None or first >= len(stamps):
             return replace(found, thought_tokens=self.thought_tokens)
         after_ms = (stamps[first] - received_ns) / 1e6
-        return replace(found, thought_tokens=first, answer_ttft_ms=after_ms)
+        speed = _speed(stamps[first:])
+        return replace(found, thought_tokens=first, answer_ttft_ms=after_ms, answer_tok_s=speed)
 
     def reached(self, info: ModelInfo) -> Reached | None:
         """The share of the bandwidth that the decoding reached, and what bounds it."""
         return bottleneck.reached(info, self.step_bytes, self.metrics.decode_tok_s, info.copy_bytes_s)
+
+
+def _speed(stamps: Sequence[int]) -> float | None:
+    """Tokens a second between the first stamp and the last; None where there is no time between them."""
+    span_ns = stamps[-1] - stamps[0] if stamps else 0
+    return (len(stamps) - 1) / span_ns * 1e9 if span_ns else None

@@ -47,6 +47,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """Of `new_tokens`, those before the answer's first word: thoughts and their marks."""
     answer_ttft_ms: float | None = None
     """To the first token after the thoughts; None where there were none, or nothing after them."""
+    answer_tok_s: float | None = None
+    """(n − 1) / (t_last − t_first) of the n tokens after the thoughts; None for fewer than two."""
     joules_per_token: float | None = None
     """Of the decoding, by the device's own counter, whatever else it did; None where it has none."""
     round_trip_ms: float | None = None
