@@ -1,10 +1,11 @@
-"""Bytes to the terminal: `python -m benchmarks.wire_bytes [--real A B] [--low-bandwidth]`.
+"""Bytes to the terminal: `python -m benchmarks.wire_bytes [--real A B] [--low-bandwidth] [--peer OTERM]`.
 
 The application runs in a pseudo-terminal of 120×36 with 24-bit colour that synchronizes its output. Two
 recorded sides, one after the other, answer with the same 256 tokens, twenty a second, so that each is
 painted by itself: prose in one turn, Markdown in the next. With `--real`, two profiles answer the same
 questions. Printed are the bytes from the start until both are ready, and the bytes of a turn for each token
-of both sides.
+of both sides. With `--peer`, the path of oterm's executable, the same is printed of it: one
+side that says the same tokens at the same pace; it is ready once only its cursor blinks.
 """
 
 import argparse
@@ -18,12 +19,15 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from msgspec.structs import replace
 
+from benchmarks import wire_peer
 from engine.config import profile
 from engine.config.profile import Generation
 from engine.protocol import Decoded, Event, Finished, Message
@@ -34,6 +38,7 @@ from tui.widgets.prompt import Prompt
 
 TOKENS = 256
 TOKEN_S = 1 / 20
+BLINK_BYTES = 300  # a cursor that blinks writes less
 QUIET_S = 1.5  # after a turn: what still waits to be painted is painted
 ANSWERS_A_QUESTION = b"\x1b[?2026$p"
 SYNCHRONIZES = b"\x1b[?2026;2$y"
@@ -164,18 +169,30 @@ class Seen:
     data: bytes = b""
 
 
+TERMINAL = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
+def opened(command: list[str], env: Mapping[str, str], *passed: int) -> tuple[subprocess.Popen[bytes], int]:
+    """A command in a pseudo-terminal of its own, and our end of that."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**env, **TERMINAL},
+        pass_fds=passed,
+    )
+    os.close(slave)
+    return process, master
+
+
 def watch(command: list[str]) -> Seen:
     """Run a command in a pseudo-terminal until it ends."""
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 36, 120, 0, 0))
-    env = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor", "MARKS": str(writer)}
-    process = subprocess.Popen(
-        ["setsid", "--ctty", *command, str(writer)], stdin=slave, stdout=slave, stderr=slave, env=env,
-        pass_fds=[writer],
-    )  # fmt: skip
-    os.close(slave)
+    process, master = opened([*command, str(writer)], os.environ, writer)
     os.close(writer)
     seen = Seen()
     data = b""
@@ -192,6 +209,30 @@ def watch(command: list[str]) -> Seen:
             seen.until.append((what, int(count), len(seen.data)))
     os.close(master)
     os.close(reader)
+    return seen
+
+
+def watch_peer(oterm: Path) -> Seen:
+    """Ask oterm the same questions."""
+    server = wire_peer.FakeOllama([tokens_of(PROSE), tokens_of(MARKDOWN)], TOKEN_S)
+    seen = Seen()
+    with TemporaryDirectory() as folder:
+        process, master = opened([str(oterm)], wire_peer.prepared(oterm, Path(folder), server))
+
+        def settle(condition: Callable[[], bool]) -> None:
+            written_s = time.monotonic()
+            while time.monotonic() - written_s < QUIET_S or not condition():
+                data = os.read(master, 1 << 16) if select.select([master], [], [], 0.1)[0] else b""
+                seen.data += data
+                if len(data) > BLINK_BYTES:
+                    written_s = time.monotonic()
+                if ANSWERS_A_QUESTION in data:
+                    os.write(master, SYNCHRONIZES)
+
+        for said in wire_peer.play(server, QUESTIONS, lambda keys: os.write(master, keys), settle):
+            seen.until.append(("turn" if said else "ready", said, len(seen.data)))
+        process.kill()
+        process.wait()
     return seen
 
 
@@ -213,6 +254,7 @@ def main() -> None:
     options.add_argument("--play", action="store_true")
     options.add_argument("--real", nargs=2, default=[])
     options.add_argument("--low-bandwidth", action="store_true")
+    options.add_argument("--peer", type=Path)
     options.add_argument("marks", nargs="?", type=int)
     chosen = options.parse_args()
     if chosen.play:
@@ -222,6 +264,8 @@ def main() -> None:
     command = [sys.executable, "-m", "benchmarks.wire_bytes", "--play", *arguments, "--"]
     seen = watch(command)
     report(" ".join(["quantduel", *arguments]), seen)
+    if chosen.peer:
+        report("oterm", watch_peer(chosen.peer))
 
 
 if __name__ == "__main__":
