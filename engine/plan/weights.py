@@ -100,8 +100,8 @@ def _of_plain(used: tuple[Tensor, ...], method: Method, target: Target) -> list[
 
 
 def _fp8_of(linear: list[Tensor], target: Target) -> list[Term]:
-    inside = [tensor for tensor in linear if roles.is_in_layer(tensor)]
-    outside = [tensor for tensor in linear if not roles.is_in_layer(tensor)]
+    inside = [tensor for tensor in linear if roles.is_in_layer(tensor) and not roles.is_router(tensor.name)]
+    outside = [tensor for tensor in linear if tensor not in inside]
     left = _plain(outside, target, "linear layers left") if outside else []
     return [*_fp8([Matrix(*tensor.shape) for tensor in inside]), *left]
 

@@ -12,6 +12,7 @@ Role = Literal["linear", "head", "embedding", "other"]
 _IN_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blk|blocks|block)\.\d+\.")
 _HEAD = re.compile(r"(?:^|\.)(?:lm_head|embed_out|output)\.weight$")
 _EMBEDDING = re.compile(r"embed|token_embd|(?:^|\.)w[tp]e\.|position_embd")
+_ROUTER = re.compile(r"[._](?:gate|router)(?:\.weight)?$")
 _UNUSED = re.compile(r"rotary_emb\.inv_freq$|^rope_freqs\.|\.attn\.(?:masked_)?bias$")
 
 
@@ -27,6 +28,11 @@ def role(tensor: Tensor) -> Role:
 def is_in_layer(tensor: Tensor) -> bool:
     """Whether it is in one of the model's layers."""
     return bool(_IN_LAYER.search(tensor.name))
+
+
+def is_router(name: str) -> bool:
+    """Whether a matrix of this name chooses experts, or weighs one: small, and too telling to be rounded."""
+    return bool(_ROUTER.search(name))
 
 
 def layer_of(tensor: Tensor) -> str:

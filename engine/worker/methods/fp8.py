@@ -20,6 +20,7 @@ from engine.checkpoints import store
 from engine.config.layouts import COMPRESSED, Fp8Scheme, fp8
 from engine.config.methods import Fp8
 from engine.protocol import Stage
+from engine.shape import roles
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
@@ -139,11 +140,11 @@ class Fp8Linear(nn.Module):
 
 
 def _matrices(model: PreTrainedModel) -> list[str]:
-    """The plain linear layers inside the model's layers."""
+    """The plain linear layers inside the model's layers, but for a mixture's routers."""
     return [
         name
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and _IN_A_LAYER.search(name)
+        if type(module) is nn.Linear and _IN_A_LAYER.search(name) and not roles.is_router(name)
     ]
 
 

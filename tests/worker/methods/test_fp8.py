@@ -188,3 +188,32 @@ def by_rows(a: Tensor, b: Tensor, scale_a: Tensor, *rest: Any, output_dtype: tor
     assert (kind_a, kind_b) == (rowwise, rowwise) and a.dtype == b.dtype == torch.float8_e4m3fn
     assert scale_a.shape == (a.shape[0], 1) and scale_b.shape == (1, b.shape[1]) and not b.is_contiguous()
     return ((a.float() @ b.float()) * scale_a * scale_b).to(output_dtype)
+
+
+def test_of_a_mixture_experts_and_router_stay_as_they_are(tmp_path: Path, source: LoadedModel) -> None:
+    from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
+
+    config = Qwen2MoeConfig(
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_experts=4,
+        num_experts_per_tok=2,
+        dtype="bfloat16",
+    )
+    Qwen2MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    source.tokenizer.save_pretrained(tmp_path)
+    profile = replace(of_model(str(tmp_path)), quantization=Fp8())
+    side = loaded(profile)
+    rounded = {name for name, module in side.model.named_modules() if isinstance(module, Fp8Linear)}
+    layer = "model.layers.0"
+    shared = {f"{layer}.mlp.shared_expert.{name}_proj" for name in ("gate", "up", "down")}
+    assert rounded == shared | {f"{layer}.self_attn.{name}_proj" for name in "qkvo"}
+    planned = plan(profile, find.of(profile), hardware.detect())
+    assert planned.weights_bytes == side.info.weights.total_bytes
+    assert planned.active_parameters < planned.parameters == side.info.parameters
