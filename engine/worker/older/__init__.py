@@ -28,7 +28,13 @@ def adapt() -> None:
     if not is_older():
         return
     importlib.import_module("transformers.processing_utils")  # which makes the package's module again
-    from transformers import PretrainedConfig, PreTrainedModel, cache_utils, modeling_utils
+    from transformers import (
+        AutoModelForCausalLM,
+        PretrainedConfig,
+        PreTrainedModel,
+        cache_utils,
+        modeling_utils,
+    )
     from transformers.utils import logging
 
     from engine.worker.older import cache
@@ -48,6 +54,7 @@ def adapt() -> None:
     logging.set_tqdm_hook = lambda hook: None  # its bars know no tensors
     _adapt_configs(PretrainedConfig)
     _adapt_models(PreTrainedModel, modeling_utils)
+    _adapt_auto(AutoModelForCausalLM)
 
 
 def _adapt_configs(config_class: Any) -> None:
@@ -78,10 +85,7 @@ def _adapt_models(model_class: Any, modeling_utils: Any) -> None:
     load = model_class.from_pretrained.__func__
 
     def from_pretrained(cls: Any, *args: Any, **options: Any) -> Any:
-        if "dtype" in options:
-            options["torch_dtype"] = options.pop("dtype")
-        if isinstance(options.get("quantization_config"), SimpleNamespace):
-            del options["quantization_config"]
+        options = _older_options(options)
         wants_info = options.pop("output_loading_info", False)
         model, info = load(cls, *args, output_loading_info=True, **options)
         report = _report(**info)
@@ -91,6 +95,23 @@ def _adapt_models(model_class: Any, modeling_utils: Any) -> None:
     model_class.from_pretrained = classmethod(from_pretrained)
     model_class.all_tied_weights_keys = property(_tied)
     model_class._adjust_missing_and_unexpected_keys = _adjust
+
+
+def _adapt_auto(auto_class: Any) -> None:
+    """`AutoModelForCausalLM` hands its options to the config first, which would keep a `dtype` for itself."""
+    load = auto_class.from_pretrained.__func__
+
+    def from_pretrained(cls: Any, *args: Any, **options: Any) -> Any:
+        return load(cls, *args, **_older_options(options))
+
+    auto_class.from_pretrained = classmethod(from_pretrained)
+
+
+def _older_options(options: dict[str, Any]) -> dict[str, Any]:
+    found = {"torch_dtype" if key == "dtype" else key: value for key, value in options.items()}
+    if isinstance(found.get("quantization_config"), SimpleNamespace):  # of a GGUF file
+        del found["quantization_config"]
+    return found
 
 
 def _tied(model: Any) -> dict[str, str]:
