@@ -103,6 +103,7 @@ class Session:
         self._expected: tuple[type[Event], ...] = ()  # what may be said now
         self._lost: Failed | None = None
         self._oom_kills: int | None = None  # the kernel's count when the worker was started
+        self._first: Session | None = None  # converts the demo
         self._ending: FailureKind | None = None  # why this side ended the process itself
 
     def again(self) -> "Session":
@@ -329,6 +330,8 @@ class Session:
     def _end(self, why: FailureKind) -> None:
         if self._worker is None:
             self._ending = why if self._busy else None  # it is being started
+            if self._first is not None:
+                self._first.cancel()
         elif self._worker.exit_code is None:
             self._ending = why
             self._worker.kill()
@@ -365,10 +368,30 @@ class Session:
             yield lacking
             return
         self._busy = True
+        async with aclosing(self._demo_first()) as events:
+            async for event in events:
+                yield event
+                if isinstance(event, Failed):
+                    self._busy, self._ending = False, None
+                    return
         await self._start()
         async with aclosing(self._asked(command, last, (*MAKING, last))) as events:
             async for event in events:
                 yield event
+
+    async def _demo_first(self) -> AsyncGenerator[Event]:
+        """Where the demo is not converted, QuantDuel's own Python does it: another would do it otherwise."""
+        if not launch.needs_demo_first(self.profile):
+            return
+        first = self._first = Session(launch.own_demo(self.profile), native_step=False)
+        try:
+            async with aclosing(first.load()) as events:
+                async for event in events:
+                    if isinstance(event, Staged | Failed):
+                        yield event
+        finally:
+            self._first = None
+            await first.close()
 
     async def _result(self, command: Command, last: type[Result]) -> Result | Failed:
         """The one event that answers a command; a reader that leaves early cancels it."""

@@ -7,9 +7,13 @@ import shutil
 import sys
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from engine import paths
 from engine.config import environments
+from engine.config.methods import Full
 from engine.config.profile import Profile
+from engine.config.sources import Demo
 from engine.config.worker_place import Worker
 from engine.machine import nvidia
 from engine.protocol import Failed
@@ -43,6 +47,23 @@ def lacking(worker: Worker) -> Failed | None:
     if python is None or paths.answers(Path.is_file, python):
         return None
     return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
+
+
+def needs_demo_first(profile: Profile) -> bool:
+    """Whether another Python here would have to convert the demo."""
+    place = profile.runs_in
+    is_other = not place.is_own and not place.is_elsewhere
+    return is_other and isinstance(profile.source, Demo) and not any(_demo().glob("*/config.json"))
+
+
+def own_demo(profile: Profile) -> Profile:
+    """The demo in QuantDuel's own Python, on the CPU."""
+    model = replace(profile.model, device="cpu", dtype="bfloat16")
+    return replace(profile, model=model, quantization=Full(), worker=Worker())
+
+
+def _demo() -> Path:
+    return paths.cache() / "demo"
 
 
 def not_started(error: OSError) -> Failed:

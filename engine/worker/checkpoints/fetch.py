@@ -17,6 +17,7 @@ from engine.protocol import Staged
 from engine.shape import gguf_header
 from engine.shape.boundary import number
 from engine.shape.weight_files import weight_files
+from engine.worker import older
 from engine.worker.checkpoints import demo, stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.settings_files import settings
@@ -41,6 +42,8 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
     """The profile's checkpoint, downloaded and converted where needed; LoadError where there is none."""
     report(Staged(stage="resolve", subject=profile.model.source))
     trust = profile.model.trust_remote_code
+    if isinstance(profile.source, GgufFile) or isinstance(profile.quantization, Gguf):
+        older.require_newer("a GGUF file")
     match profile.source:
         case Demo() if isinstance(profile.quantization, Gguf):
             return Checkpoint("demo", demo.gguf(report), "gguf", notes=(GGUF_NOTE,))

@@ -10,6 +10,7 @@ from importlib import metadata
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from engine.errors import LoadError
 from engine.worker.older import settings
 
 OLDER = "transformers 4 runs here: the engine's own steps and CUDA graphs are made for 5"
@@ -21,6 +22,15 @@ def is_older() -> bool:
         return int(metadata.version("transformers").partition(".")[0]) < 5
     except metadata.PackageNotFoundError:  # whoever imports it will say so
         return False
+
+
+def require_newer(what: str) -> None:
+    """LoadError where an older transformers would read `what`: its tokenizers of GGUF files are others."""
+    if is_older():
+        raise LoadError(
+            f"{what} is read by transformers 5 only, and this worker has an older one",
+            "leave out `worker` and `backend`, or convert it first",
+        )
 
 
 def adapt() -> None:
