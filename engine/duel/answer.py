@@ -141,7 +141,9 @@ class Answer:
         if first is None or received_ns is None or first >= len(stamps):
             return replace(found, thought_tokens=self.thought_tokens)
         after_ms = (stamps[first] - received_ns) / 1e6
-        speed = _speed(stamps[first:])
+        if not found.counted:  # a server's pieces, which are no tokens
+            return replace(found, answer_ttft_ms=after_ms)
+        speed = None if found.decode_tok_s is None else _speed(stamps[first:])
         return replace(found, thought_tokens=first, answer_ttft_ms=after_ms, answer_tok_s=speed)
 
     def reached(self, info: ModelInfo) -> Reached | None:
@@ -150,6 +152,9 @@ class Answer:
 
 
 def _speed(stamps: Sequence[int]) -> float | None:
-    """Tokens a second between the first stamp and the last; None where there is no time between them."""
+    """Tokens a second between the first stamp and the last; None where there is no time between them.
+
+    Those with the first stamp are no steps.
+    """
     span_ns = stamps[-1] - stamps[0] if stamps else 0
-    return (len(stamps) - 1) / span_ns * 1e9 if span_ns else None
+    return (len(stamps) - stamps.count(stamps[0])) / span_ns * 1e9 if span_ns else None

@@ -295,6 +295,7 @@ def test_thoughts_that_a_parser_took_out_stay_thoughts(field: str, replays: Call
     )
     one = folded(asked_of(replays(stream([*reads, end])), OpenAI()))
     assert (one.parts.thoughts, one.parts.said) == ("Let me see.", "Paris")
+    assert one.metrics.answer_ttft_ms is not None
 
 
 def test_what_a_server_has_no_name_for_is_noted(replays: Callable[..., Replay]) -> None:
