@@ -252,7 +252,8 @@ def row_content(kept: KeptDuel) -> Content:
     who = [part for name in zip(names, TEXT_COLOURS, strict=False) for part in (("  ", ""), name)][1:]
     turns = "1 turn" if kept.turns == 1 else f"{kept.turns} turns"
     title = Content.assemble((visible(kept.title, keep_newlines=False), "bold"))
-    when = (f"{kept.id}  {time_text(kept.last)}  {turns}  ", "$quiet")
+    count = f"{len(kept.profiles)} sides  " if len(kept.profiles) > 2 else ""
+    when = (f"{kept.id}  {time_text(kept.last)}  {turns}  {count}", "$quiet")
     return Content("\n").join([title, Content.assemble(when, *who)])
 
 
