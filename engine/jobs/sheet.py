@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine import html, tables
 from engine.errors import InputError
 from engine.html import Html, element, joined
+from engine.jobs import plot_text
 from engine.jobs.plot import Plot, drawn
 from engine.sanitize import visible
 from engine.tables import Row
@@ -84,7 +85,8 @@ def _markdown(sheet: Sheet) -> str:
     more = ([f"{name}:\n", tables.markdown(rows)] for name, rows in sheet.more.items())
     long = (_folded_rows(name, rows) for name, rows in sheet.long.items())
     table = tables.markdown(sheet.rows)
-    return _parts(verdicts, above, [table], *more, below, *long, _folded(sheet.settings))
+    plots = (["```text", *plot_text.lines(plot), "```"] for plot in sheet.plots)
+    return _parts(verdicts, above, [table], *more, *plots, below, *long, _folded(sheet.settings))
 
 
 def _folded_rows(name: str, rows: Sequence[Row]) -> list[str]:
