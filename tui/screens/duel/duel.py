@@ -209,7 +209,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     @on(Prompt.Sent)
     def _sent(self, message: Prompt.Sent) -> None:
-        if self._turn is not None and not self._turn.is_finished:
+        if self.is_asking:
             self.notify("Still answering: Esc stops it", markup=False)
             return
         self._ask(message.text)
@@ -220,6 +220,11 @@ class DuelScreen(PromptPage[None], Turns, Reading):
             self.begin_turn(partial(self.bridge.ask_again, exchange, prompt), prompt)
         else:
             self.begin_turn(partial(self.bridge.ask, prompt), prompt)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether a prompt is answered, or waits for a model to load."""
+        return self._turn is not None and not self._turn.is_finished
 
     def begin_turn(self, doing: Work, prompt: str = "") -> None:
         """Have the sides answer; `prompt` is given back where no side takes it."""

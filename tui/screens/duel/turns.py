@@ -32,6 +32,11 @@ class Turns(Ending):
     def bridge(self) -> Bridge:
         """The engine's side."""
 
+    @property
+    @abstractmethod
+    def is_asking(self) -> bool:
+        """Whether a turn is under way, or waits to be."""
+
     @abstractmethod
     def begin_turn(self, doing: Work, prompt: str = "") -> None:
         """Have the sides answer; `prompt` is given back where no side takes it."""
@@ -42,7 +47,7 @@ class Turns(Ending):
 
     def action_turn(self) -> None:
         """What can be done with the turns that were."""
-        if self.bridge.answering:
+        if self.is_asking:
             self.notify(STILL, markup=False)
             return
         from tui.screens.duel.turn import MenuDialog

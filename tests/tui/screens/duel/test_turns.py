@@ -139,3 +139,22 @@ async def test_ratios_of_different_inputs_are_grey_and_the_reason_is_told(stage:
         delta.comparison = compare(duel)
         assert "each side reads its own earlier answers" in play.delta and "F10" in play.delta
         assert "bold $text-success" not in {span.style for span in delta.render().spans}
+
+
+async def test_no_turn_begins_while_a_prompt_waits_for_a_model(stage: Stager) -> None:
+    async with stage(b={"load_hold": 8}) as play:
+        play.sessions[1].go.set()
+        await play.ready()
+        await play.ask("first")
+        await play.settled()
+        play.duel.reload(1)
+        await wait_until(lambda: play.duel.sides[1].is_loading and len(play.sessions) == 3)
+        await play.ask("second")
+        await wait_until(lambda: play.duel.is_asking)
+        assert not play.duel.bridge.answering
+        await play.pilot.press("f9")
+        assert play.app.screen is play.duel
+        assert any("Still answering" in note.message for note in play.app._notifications)
+        play.sessions[2].go.set()
+        await wait_until(lambda: "second" in play.text(0))
+        await play.settled()
