@@ -115,7 +115,7 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
     whole = "complete" if answer.finish_reason else "unfinished"
     pieces = "tokens" if metrics.counted else "pieces (the server does not count tokens)"
     speeds = [
-        f"TTFT {ms_text(metrics.ttft_ms)}{_line(metrics)}",
+        f"TTFT {ms_text(metrics.ttft_ms)}{_line(metrics, info)}",
         f"prefill {speed_text(metrics.prefill_tok_s)}",
         f"decode {speed_text(metrics.decode_tok_s)}{' (contended)' if metrics.contended else ''}",
         f"{metrics.new_tokens} {pieces}, {answer.ending or whole}",
@@ -139,8 +139,10 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
     return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.notes]
 
 
-def _line(metrics: Metrics) -> str:
-    """The round trip to another machine, which is no part of any figure."""
+def _line(metrics: Metrics, info: ModelInfo) -> str:
+    """The round trip to another machine: part of a server's TTFT, and of no other figure."""
+    if info.served is not None and info.served.address:
+        return f" (with the network: {ms_text(info.served.round_trip_ms)} round trip)"
     return f" (and {ms_text(metrics.round_trip_ms)} round trip)" if metrics.round_trip_ms is not None else ""
 
 

@@ -37,6 +37,7 @@ from engine.protocol import (
     Weights,
 )
 from engine.protocol import Rendered as RenderedEvent
+from engine.units import ms_text
 from engine.worker.served import engines, sampling
 from engine.worker.served.adapter import Adapter, Asked, Facts
 from engine.worker.served.answer import Answering, Progress
@@ -168,7 +169,7 @@ def _info(side: Side) -> ModelInfo:
         weights=Weights(linear_bytes=size, embedding_bytes=0, other_bytes=0) if size else None,
         tokenizer_sha256="",
         has_chat_template=True,
-        notes=(*facts.notes, *_notes(side)),
+        notes=(*facts.notes, *_notes(side, round_trip_ms)),
         versions={name: facts.version} if facts.version else {},
         served=ServedModel(
             engine=side.engine.name,
@@ -183,12 +184,14 @@ def _info(side: Side) -> ModelInfo:
     )
 
 
-def _notes(side: Side) -> Iterator[str]:
+def _notes(side: Side, round_trip_ms: float | None) -> Iterator[str]:
     source, local = side.profile.source, side.local
     if local is not None:
         yield from local.notes
         return
     yield "memory: not known, for the server holds it"
+    if round_trip_ms is not None:
+        yield f"TTFT holds the network: a round trip to the server takes {ms_text(round_trip_ms)}"
     if not side.engine.can.load_figure:
         yield "the server does not say whether it answers others meanwhile: speeds may be contended"
     is_open = (
