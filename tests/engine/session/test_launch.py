@@ -16,7 +16,7 @@ from engine.session.client import Session
 async def test_an_environments_python_runs_the_model_with_quantduels_code(
     make_profile: Callable[..., Profile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
+    monkeypatch.setattr(paths, "environments", lambda: tmp_path / "environments")
     monkeypatch.delenv("PYTHONPATH", raising=False)
     paths.environments().mkdir(parents=True)
     (paths.environments() / "same").symlink_to(sys.prefix)  # the libraries of this one
