@@ -24,7 +24,7 @@ TEMPLATE = """\
 # QuantDuel's settings. What is left out has its default: `quantduel config show` shows all of them.
 # theme: quantduel-light
 # low_bandwidth: true             # fewer repaints, no animation: for a slow line
-# keymap: {duel.settings: f11}    # F1 on a screen shows the names of its keys
+# keymap: {duel.settings: ctrl+y} # F1 on a screen shows the names of its keys
 # defaults: {a: smollm2-bf16, b: smollm2-nf4, schedule: auto, settings: {temperature: 0.7}}
 # folders: {profiles: [~/models/profiles], exports: ~/duels}
 # alerts: {bell: true, notification: true, title: true, after_s: 10}
@@ -74,7 +74,7 @@ class Config(_Section, frozen=True):
     low_bandwidth: bool = False
     """Fewer repaints and no animation, for a slow line."""
     keymap: dict[str, str] = {}
-    """Other keys: `duel.settings: f11`."""
+    """Other keys: `duel.settings: ctrl+y`."""
     defaults: Defaults = Defaults()
     folders: Folders = Folders()
     alerts: Alerts = Alerts()

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
-from engine.config.user_config import Config
+from engine.config import profile, strict_yaml
+from engine.config.user_config import TEMPLATE, Config
 from engine.errors import ProfileError
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
@@ -24,7 +24,9 @@ def test_every_screen_s_keys_have_names_of_their_own() -> None:
     names = [name for page in key_names._pages() for name in key_names.keys(page)]
     assert {"duel.settings", "duel.bench", "blind.vote-left", "lens.divergence"} <= set(names)
     assert len(names) == len(set(names))
-    key_names.check({"duel.settings": "f11"}, Path("none.yaml"))
+    key_names.check({"duel.settings": "ctrl+y"}, Path("none.yaml"))
+    (example,) = (line for line in TEMPLATE.splitlines() if line.startswith("# keymap:"))
+    key_names.check(strict_yaml.value(example.partition(":")[2]), Path("none.yaml"))  # type: ignore[arg-type]
 
 
 def test_a_wrong_name_is_told_with_its_line(tmp_path: Path) -> None:
@@ -38,7 +40,7 @@ def test_a_wrong_name_is_told_with_its_line(tmp_path: Path) -> None:
     ("keymap", "says"),
     [
         ({"duel.settings": "f9"}, "f9 is duel.turn's key"),
-        ({"duel.settings": "f11", "duel.pick": "f11"}, "f11 is duel.settings's key"),
+        ({"duel.settings": "ctrl+y", "duel.pick": "ctrl+y"}, r"ctrl\+y is duel.settings's key"),
         ({"duel.settings": "ctl+y"}, "'ctl\\+y' is no key"),
         ({"duel.settings": "strg"}, "'strg' is no key"),
     ],
@@ -53,16 +55,16 @@ def test_two_commands_can_change_their_keys() -> None:
 
 
 async def test_a_key_of_the_users_own_does_it_and_is_shown(stage: Stager) -> None:
-    chosen = Launch(config=Config(keymap={"duel.settings": "f11"}))
+    chosen = Launch(config=Config(keymap={"duel.settings": "ctrl+y"}))
     async with stage(launch=chosen) as play:
         play.app.configure("")
         await play.ready()
-        await play.pilot.press("f11")
+        await play.pilot.press("ctrl+y")
         await wait_until(lambda: isinstance(play.app.screen, SettingsDialog))
         await play.pilot.press("escape", "f1")
         await wait_until(lambda: isinstance(play.app.screen, HelpScreen))
         keys = {key.name: key.keys for key in play.app.screen._keys}
-        assert keys["duel.settings"] == "f11"
+        assert keys["duel.settings"] == "ctrl+y"
         assert {binding.id for binding in play.duel.BINDINGS} <= set(keys)
 
 

@@ -28,7 +28,7 @@ def check(keymap: Mapping[str, str], file: Path) -> None:
             raise _fault(file, name, "no key has this name", hint)
         for _, key in _single({name: chosen}):
             if not _is_key(key):
-                raise _fault(file, name, f"{key!r} is no key", "such as f11, ctrl+y or shift+f2")
+                raise _fault(file, name, f"{key!r} is no key", "such as ctrl+y, f13 or shift+f2")
             other = taken.setdefault((_area(name), key), name)
             if other != name:
                 raise _fault(file, name, f"{key} is {other}'s key", f"give {other} another one, too")

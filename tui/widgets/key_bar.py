@@ -52,6 +52,14 @@ class KeyBar(KeyLine):
     KeyBar HorizontalGroup { height: 1; }
     """
 
+    def on_resize(self) -> None:
+        """A narrow screen has narrower keys: measure them again when it has its style."""
+        self.call_after_refresh(self._measure)
+
+    def _measure(self) -> None:
+        for key in self.query(FooterKey):
+            key.refresh(layout=True)
+
     def compose(self) -> ComposeResult:
         if not self._bindings_ready:
             return

@@ -36,3 +36,16 @@ async def test_they_stand_as_declared_and_fit(stage: Stager) -> None:
         await play.pilot.press("escape", "f5")
         await wait_until(lambda: "Earlier" in labels(play))
         assert labels(play)[0] == "Back" and "Help" in labels(play)
+
+
+async def test_they_are_whole_after_the_terminal_has_grown(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await wait_until(lambda: "Settings" in labels(play))
+        await play.pilot.resize_terminal(120, 36)
+
+        def are_whole() -> bool:
+            keys = play.app.screen.query(FooterKey)
+            return all(key.region.width == key.render().cell_len for key in keys)
+
+        await wait_until(lambda: play.app.screen.size.width == 120 and are_whole())
