@@ -64,7 +64,7 @@ async def test_a_key_of_the_users_own_does_it_and_is_shown(stage: Stager) -> Non
         await play.pilot.press("escape", "f1")
         await wait_until(lambda: isinstance(play.app.screen, HelpScreen))
         keys = {key.name: key.keys for key in play.app.screen._keys}
-        assert keys["duel.settings"] == "ctrl+y"
+        assert keys["duel.settings"] == "^y"
         assert {binding.id for binding in play.duel.BINDINGS} <= set(keys)
 
 
