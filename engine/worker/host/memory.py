@@ -165,7 +165,8 @@ def _part(module: nn.Module) -> str:
 
 def _held(module: nn.Module) -> Iterator[Tensor]:
     """Every tensor that belongs to the module itself."""
-    yield from module.parameters(recurse=False)
+    for parameter in module.parameters(recurse=False):
+        yield from _inside(parameter)
     yield from module.buffers(recurse=False)
     if held := getattr(module, "held_tensors", None):  # of modules that share them with others
         yield from held()
@@ -175,6 +176,16 @@ def _held(module: nn.Module) -> Iterator[Tensor]:
         for name in ("CB", "SCB", "absmax", "code", "offset"):  # bitsandbytes: LLM.int8, then 4-bit
             if isinstance(tensor := getattr(holder, name, None), Tensor):
                 yield tensor
+
+
+def _inside(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that another package's tensor is made of, as torchao's; a plain one itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from _inside(getattr(tensor, name))
 
 
 def peak_resident() -> int:

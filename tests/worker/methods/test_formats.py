@@ -8,6 +8,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, TorchAoConfig
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
 from engine.config import formats
@@ -107,3 +108,21 @@ def test_autoround_is_read_through_the_words_of_gptq(tmp_path: Path) -> None:
     tokens = torch.arange(20)[None]
     with torch.inference_mode():
         assert torch.equal(side.model(tokens).logits, ours.model(tokens).logits)
+
+
+def test_torchao_s_tensors_are_left_to_torchao_and_counted(folder: Path, tmp_path: Path) -> None:
+    """They claim to be bf16 at the address 0: nothing of the engine's may read them."""
+    quantization = pytest.importorskip("torchao.quantization")
+    chosen = TorchAoConfig(quantization.Int8WeightOnlyConfig())
+    model = AutoModelForCausalLM.from_pretrained(folder, quantization_config=chosen, dtype=torch.bfloat16)
+    made = tmp_path / "made"
+    model.save_pretrained(made)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (made / name).write_bytes((folder / name).read_bytes())
+    side = load(of_model(str(made)), 1, ignore)
+    assert side.info.label == "torchao" and side.info.step != "compiled"
+    layer = side.model.get_submodule(UP)
+    assert layer.in_features * layer.out_features * 13 < side.info.weights.linear_bytes
+    tokens = torch.arange(20)[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(side.model(tokens).logits, model(tokens).logits)

@@ -59,8 +59,13 @@ def _held(layer: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _is_plain(weight: Tensor) -> bool:
-    """bf16 rows at addresses of whole words."""
-    return weight.dtype == torch.bfloat16 and weight.is_contiguous() and weight.data_ptr() % 4 == 0
+    """bf16 rows at addresses of whole words; other packages' tensors that claim to be bf16 are none."""
+    return (
+        type(weight) is nn.Parameter
+        and weight.dtype == torch.bfloat16
+        and weight.is_contiguous()
+        and weight.data_ptr() % 4 == 0
+    )
 
 
 def _is_dynamic(layer: Any) -> bool:

@@ -21,8 +21,12 @@ def _is_supported() -> bool:
 
 def fuse(layers: Sequence[nn.Module]) -> FusedWeights | None:
     """These layers as one, where all of them are plain and bf16."""
-    plain = [layer for layer in layers if type(layer) is nn.Linear and layer.weight.dtype == torch.bfloat16]
+    plain = [layer for layer in layers if type(layer) is nn.Linear and _is_plain(layer.weight)]
     return OneDnnWeights(plain) if _is_supported() and len(plain) == len(layers) else None
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return type(weight) is nn.Parameter and weight.dtype == torch.bfloat16
 
 
 class OneDnnWeights(FusedWeights):
