@@ -4,8 +4,9 @@ from textual.binding import Binding
 
 
 def _key(key: str, action: str, label: str, what: str, *, first: bool = False) -> Binding:
-    """`first` takes it before the prompt, which has a use of its own for it."""
-    return Binding(key, action, label, tooltip=what, priority=first)
+    """`first` takes it before the prompt, which has a use of its own for it. Without a label it is not in the
+    footer, where a line has 80 columns."""
+    return Binding(key, action, label, tooltip=what, priority=first, show=bool(label))
 
 
 KEYS = [
@@ -20,12 +21,12 @@ KEYS = [
     _key("ctrl+s", "export", "Save", "a page, Markdown, or JSON to be played again"),
     _key("ctrl+l", "clear", "New", "new conversations on an empty screen"),
     _key("f1", "app.help", "Help", "these keys, and what the figures mean"),
-    _key("f2", "blind", "Blind", "blind votes: answers without names"),
+    _key("f2", "blind", "Vote", "blind votes: answers without names"),
     _key("f3", "lens", "Lens", "A's view of every token, and that of the side in view"),
     _key("f4", "app.kept_duels", "Kept", "kept duels: search, reopen, read, rename, delete"),
     _key("f5", "app.bench", "Bench", "speed and memory over context lengths"),
     _key("f6", "app.eval", "Eval", "KLD and perplexity on a text", first=True),
-    _key("f7", "app.leaderboard", "Wins", "what the blind votes say", first=True),
+    _key("f7", "app.leaderboard", "", "what the blind votes say", first=True),
     _key("f8", "app.quantize", "Make", "make a profile's checkpoint now"),
     _key("f9", "turn", "Turn", "again, with a new seed, on from a cut, another prompt, one side"),
     _key("f10", "history", "Past", "before a prompt: own answers, A's on all, or none", first=True),

@@ -49,3 +49,11 @@ async def test_they_are_whole_after_the_terminal_has_grown(stage: Stager) -> Non
             return all(key.region.width == key.render().cell_len for key in keys)
 
         await wait_until(lambda: play.app.screen.size.width == 120 and are_whole())
+
+
+async def test_the_keys_of_the_duel_fit_in_80_columns(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await wait_until(lambda: {"Quit", "View"} <= set(labels(play)))
+        await play.pilot.pause()
+        assert max(key.region.right for key in play.app.screen.query(FooterKey)) <= 80
