@@ -16,6 +16,7 @@ from engine import input_files
 from engine.errors import FileError, InputError
 from engine.evaluation.report import Change, Report, Trend
 from engine.evaluation.settings import Convention, Settings, text_name
+from engine.protocol import Failed
 from engine.stats.fidelity import Kld
 from engine.stats.verdict import Z95
 
@@ -70,10 +71,37 @@ def require_comparable(baseline: Baseline, settings: Settings) -> None:
             raise InputError(
                 f"--baseline: {name} was {then} there and is {now} here", "run it with the same settings"
             )
+    if baseline.klds.keys().isdisjoint(profile.name for profile in settings.profiles[1:]):
+        found = ", ".join(baseline.klds) or "none that was measured"
+        raise InputError(
+            f"--baseline: no candidate of this run is in it; it has {found}", "name one of these"
+        )
     if settings.tokens is not None and settings.tokens < kept.tokens:
         raise InputError(
             f"--baseline: {kept.tokens} tokens there, {settings.tokens} here", "run it with the same settings"
         )
+
+
+def refusal(baseline: Baseline, convention: Convention) -> Failed | None:
+    """Why a run that has tokenized the text so is not held against the baseline; None where it is."""
+    kept = baseline.convention
+    if convention == kept:
+        return None
+    same_length = convention.tokens == kept.tokens
+    then, now = (each.line if same_length else f"{each.tokens} tokens" for each in (kept, convention))
+    message = f"--baseline: {then} there, {now} here"
+    hint = f"--tokens {kept.tokens}" if convention.tokens > kept.tokens else "run it on the same text"
+    return Failed(kind="bad_input", message=message, hint=hint)
+
+
+def gaps(baseline: Baseline, settings: Settings) -> list[str]:
+    """A note on each candidate that the baseline lacks."""
+    names = [profile.name for profile in settings.profiles[1:]]
+    return [
+        f"{name}: not in the baseline, so compared with its limits alone"
+        for name in names
+        if name not in baseline.klds
+    ]
 
 
 def changes(baseline: Baseline, report: Report) -> Iterator[Change]:

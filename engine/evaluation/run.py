@@ -17,7 +17,7 @@ from engine import paths
 from engine.config.profile import to_yaml
 from engine.evaluation import noise
 from engine.evaluation import settings as texts
-from engine.evaluation.baseline import changes
+from engine.evaluation.baseline import changes, gaps, refusal
 from engine.evaluation.gate import Gate
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
@@ -75,7 +75,7 @@ class Evaluation(Job):
         twin = noise.twin(settings.profiles[0]) if gate.with_noise else None
         self._noise = Side(twin, top_k=settings.top_k) if twin else None
         self._yaml = {profile.name: to_yaml(profile) for profile in settings.profiles}
-        self._notes: list[str] = []
+        self._notes = gaps(gate.baseline, settings) if gate.baseline else []
         self._reading = Reading(settings, self.emit)
 
     @property
@@ -103,12 +103,15 @@ class Evaluation(Job):
 
     @property
     def failure(self) -> Failure | None:
-        """The reference's: without it nobody can be compared. Or limits that nothing can keep to."""
+        """The reference's: without it nobody can be compared. Or a gate that says nothing."""
         failed = self._reference.failure or self._refused
         return failed.failure if failed else None
 
     @property
     def _refused(self) -> Failed | None:
+        baseline, text = self._gate.baseline, self._reference.text
+        if baseline and text and (other := refusal(baseline, text.convention)):
+            return other
         report = self.report
         return noise.refusal(report.limits, report.noise) if report.noise and report.noise.complete else None
 
@@ -119,7 +122,7 @@ class Evaluation(Job):
 
     async def _work(self) -> None:
         try:
-            if await self._reading.open(self._reference) and self._reference.text:
+            if await self._reading.open(self._reference) and self._reference.text and not self._refused:
                 await self._compare(self._reference.text)
         finally:
             await asyncio.gather(*(side.close() for side in (self._reference, *self._read_along)))

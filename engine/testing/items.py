@@ -73,6 +73,8 @@ class Item(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
                 raise ValueError("answer: belongs to `choices`, and there are none")
         elif len(self.choices) < 2:
             raise ValueError("choices: expected at least two")
+        elif len(set(self.choices)) < len(self.choices):
+            raise ValueError("choices: two of them are the same, so only one of these could be right")
         elif self.answer is None or not 0 <= self.answer < len(self.choices):
             raise ValueError(f"answer: expected 0 to {len(self.choices) - 1}, the number of the right choice")
 
@@ -118,10 +120,10 @@ def read(file: Path) -> tuple[Item, ...]:
 
 def _item(line: str, file: Path, number: int) -> Item:
     try:
-        data = json.loads(line)
+        data = json.loads(line, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:  # it counts lines in the row
         raise FileError(file, f"not JSON: {error.msg}, column {error.colno}", line=number) from None
-    except (ValueError, RecursionError) as error:  # a number of too many digits; nested too deeply
+    except (ValueError, RecursionError) as error:  # a key twice; too many digits; nested too deeply
         raise FileError(file, f"not JSON that can be read: {error}", line=number) from None
     if not is_text(line) or not is_text(json.dumps(data, ensure_ascii=False)):
         raise FileError(file, "a lone surrogate is in it, which no UTF-8 text has", line=number)
@@ -130,6 +132,14 @@ def _item(line: str, file: Path, number: int) -> Item:
     except msgspec.ValidationError as error:
         raise _fault(error, data, file, number) from None
     return item if item.id else replace(item, id=str(number))
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
 
 
 def _fault(error: msgspec.ValidationError, data: object, file: Path, number: int) -> InputError:

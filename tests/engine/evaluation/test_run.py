@@ -120,3 +120,13 @@ async def test_what_would_send_too_much_between_machines_is_not_begun(tmp_path: 
         row.error and "128 KiB over the line to ssh gpu2 quantduel worker, where 1 KiB" in row.error.message
     )
     assert row.error.hint.startswith("--tokens ") and "--line " in row.error.hint
+
+
+def test_a_gate_stays_shut_where_the_baseline_read_less(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["eval", TINY, "random-tiny-nf4", "--window", "64", "--no-speed"]
+    kept = tmp_path / "kept.json"
+    assert cli.run([*args, "--tokens", "128", "--out", str(kept)]) == 0
+    assert cli.run([*args, "--tokens", "256", "--baseline", str(kept)]) == 2
+    assert "--baseline: 128 tokens there, 256 tokens here" in capsys.readouterr().err

@@ -28,6 +28,7 @@ CONVENTION = Convention(
     tokens=8000,
     scored_tokens=4000,
 )
+KLD = Kld(mean=0.1, stderr=0.01, p50=0.1, p95=0.1, p99=0.1, p999=0.1, max=0.1)
 
 
 def row(name: str, kld: float, stderr: float, decode: float, size: int, *, same_top: float = 97.1) -> Row:
@@ -163,10 +164,25 @@ def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str) -> Non
 def test_a_baseline_of_another_convention_is_refused_before_anything_is_loaded() -> None:
     tiny = profile.find("random-tiny-bf16")
     settings = Settings(profiles=(replace(tiny, name="full"), tiny), window=64, tokens=8000)
-    known = baseline.Baseline(CONVENTION, "full", {})
+    known = baseline.Baseline(CONVENTION, "full", {tiny.name: KLD})
     baseline.require_comparable(known, settings)
     for changed in ({"window": 128}, {"scored": "all"}, {"tokens": 4000}, {"text": "wikitext2"}):
         with pytest.raises(InputError, match="--baseline"):
             baseline.require_comparable(known, replace(settings, **changed))
     with pytest.raises(InputError, match="the reference was other there"):
         baseline.require_comparable(replace(known, reference="other"), settings)
+    with pytest.raises(InputError, match="no candidate of this run is in it; it has renamed"):
+        baseline.require_comparable(replace(known, klds={"renamed": KLD}), settings)
+    assert baseline.gaps(replace(known, klds={}), settings) == [
+        f"{tiny.name}: not in the baseline, so compared with its limits alone"
+    ]
+
+
+def test_a_longer_text_than_the_baselines_is_refused_once_it_is_tokenized() -> None:
+    known = baseline.Baseline(CONVENTION, "full", {})
+    assert baseline.refusal(known, CONVENTION) is None
+    refused = baseline.refusal(known, replace(CONVENTION, tokens=9000))
+    assert refused and refused.message == "--baseline: 8000 tokens there, 9000 tokens here"
+    assert refused.hint == "--tokens 8000"
+    refused = baseline.refusal(known, replace(CONVENTION, begins="each window"))
+    assert refused and "no BOS" in refused.message and "BOS before each window" in refused.message

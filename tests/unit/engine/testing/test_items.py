@@ -37,6 +37,7 @@ GOOD = {"prompt": "2 + 2?", "exact": "4"}
         ({"prompt": "a", "choices": ["x", "y"]}, "answer: expected 0 to 1"),
         ({"prompt": "a", "choices": ["x", "y"], "answer": 2}, "answer: expected 0 to 1"),
         ({"prompt": "a", "choices": ["x"], "answer": 0}, "choices: expected at least two"),
+        ({"prompt": "a", "choices": ["x", "x"], "answer": 1}, "choices: two of them are the same"),
         ({"prompt": "a", "exact": "4", "answer": 0}, "answer: belongs to `choices`"),
         ({"prompt": "a", "json_schema": {"type": "objekt"}}, "json_schema: type: 'objekt' is not"),
         ({"prompt": "a", "json_schema": {"require": ["x"]}}, "json_schema: unknown keyword 'require'"),
@@ -84,3 +85,9 @@ def test_choices_stand_after_a_space_in_plain_text_alone() -> None:
     assert one.continuations == ("4", "5")
     assert items.Item(prompt="a", template="raw", choices=("4", "5"), answer=0).continuations == (" 4", " 5")
     assert items.Item(prompt="a\n", template="raw", choices=("4", "5"), answer=0).continuations == ("4", "5")
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    (file := tmp_path / "set.jsonl").write_text('{"prompt": "a", "exact": "4", "exact": "5"}\n')
+    with pytest.raises(InputError, match=r"set\.jsonl:1: not JSON that can be read: 'exact' is there twice"):
+        items.read(file)
