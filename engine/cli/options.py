@@ -34,7 +34,7 @@ class MemorySize(click.ParamType[int]):
 
     name = "size"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         try:
             return value if isinstance(value, int) else parse_bytes(str(value))
         except ValueError as error:
@@ -53,7 +53,7 @@ class SideMemorySize(click.ParamType[SideLimit]):
 
     name = "size"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> SideLimit:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> SideLimit:
         if isinstance(value, SideLimit):
             return value
         letter, equals, size = str(value).rpartition("=")
@@ -88,16 +88,20 @@ _OPTIONS = (
 )
 
 
-def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
-    """Neither infinity nor NaN, which lies in every range."""
-    if value is not None and not isfinite(value):
-        raise click.BadParameter(f"{value} is not a finite number", ctx, param)
-    return value
+class FiniteRange(click.FloatRange):
+    """Numbers of a range, but neither infinity nor NaN, which lies in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; BadParameter where it is none of these."""
+        found: float = super().convert(value, param, ctx)
+        if not isfinite(found):
+            self.fail(f"{found} is not a finite number", param, ctx)
+        return found
 
 
 def _limit(name: str, metavar: str, text: str, most: float | None = None) -> Callable[[Callback], Callback]:
-    range_ = click.FloatRange(min=0, max=most)
-    return click.option(name, type=range_, callback=_finite, metavar=metavar, help=f"Good enough: {text}.")
+    range_ = FiniteRange(min=0, max=most)
+    return click.option(name, type=range_, metavar=metavar, help=f"Good enough: {text}.")
 
 
 _LIMITS = (

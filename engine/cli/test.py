@@ -8,7 +8,7 @@ import click
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import overwrite_option
+from engine.cli.options import FiniteRange, overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
@@ -56,13 +56,13 @@ class _Options(TypedDict):
 @click.option("--again", is_flag=True, help="Ask everything, also what was answered in an earlier run.")
 @click.option(
     "--min-accuracy",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     metavar="PERCENT",
     help="Exit code 5 unless B, C, … are shown to be right this often.",
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(0, 100),
+    type=FiniteRange(0, 100),
     metavar="POINTS",
     help="Exit code 5 unless their accuracy is shown to be at most this far below A's.",
 )

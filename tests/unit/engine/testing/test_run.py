@@ -124,3 +124,5 @@ def test_bad_input_is_said_before_anything_is_loaded(capsys: pytest.CaptureFixtu
     assert cli.run(["test", *NAMES, "--set", "temperature=0.7"]) == 2
     assert "no set of questions named" in capsys.readouterr().err
     assert cli.run(["test", *NAMES, "--set", "arithmetic", "--max-drop", "101"]) == 2
+    assert cli.run(["test", *NAMES, "--set", "arithmetic", "--max-drop", "nan"]) == 2
+    assert "nan is not a finite number" in capsys.readouterr().err
