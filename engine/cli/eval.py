@@ -194,6 +194,8 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
     window, stride = options["window"], options["stride"]
     if stride is not None and stride > window:
         raise InputError(f"--stride {stride}: expected at most {window}, the window")
+    if options["by_layer"] and options["alone"]:
+        raise InputError("--by-layer loads two models at once, which --alone rules out", "leave one out")
     text = settings.require_text(options["text"])
     if text not in settings.TEXTS:
         text_files.texts(Path(text))  # an error in it is reported before a model is loaded

@@ -29,6 +29,8 @@ def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         Evaluation(settings(TINY))
     assert cli.run(["eval", TINY, TINY, "--stride", "600"]) == 2
     assert "expected at most 512" in capsys.readouterr().err
+    assert cli.run(["eval", TINY, TINY, "--by-layer", "--alone"]) == 2
+    assert "--by-layer loads two models at once" in capsys.readouterr().err
 
 
 def test_a_text_that_cannot_be_read_is_reported_before_a_model_is_loaded(
