@@ -106,7 +106,7 @@ def _row(name: str, found: Environment | None) -> Row:
     elif found.mark:
         state = "ready" if not environments.wrong(found) else "not as pinned"
     else:
-        state = "unfinished" if name in environments.SHIPPED else "not made by QuantDuel"
+        state = "unfinished" if build.is_own(found) else "not made by QuantDuel"
     wanted = environments.SHIPPED.get(name)
     shown = {key: wanted.versions[key] for key in ("torch", "transformers")} if wanted else {}
     return {"name": name, "state": state, **shown, "folder": str(found.folder) if found else None}

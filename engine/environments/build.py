@@ -173,9 +173,14 @@ def python_for(wanted: Pinned, asked: str | None) -> str:
     )
 
 
+def is_own(found: Environment) -> bool:
+    """Whether QuantDuel made what is there, or began to; nothing may be there."""
+    return found.mark is not None or (found.folder / BEGUN).exists() or not found.folder.exists()
+
+
 def require_own(found: Environment) -> None:
     """InputError where the folder is there and QuantDuel did not make it."""
-    if found.folder.exists() and found.mark is None and not (found.folder / BEGUN).exists():
+    if not is_own(found):
         raise InputError(f"QuantDuel did not make {found.folder}", "move it away, or delete it yourself")
 
 
@@ -205,10 +210,11 @@ def remove(found: Environment) -> None:
     require_own(found)
     try:
         with FileLock(lock_file(found), timeout=0):
-            (found.folder / MARK).unlink(missing_ok=True)  # a half-deleted one does not count
             _delete(found.folder)
     except Timeout as error:
         raise InputError(f"{found.name} is being built") from error
+    if found.folder.exists():
+        raise InputError(f"{found.folder} cannot be deleted whole", "look whose its files are")
 
 
 def lock_file(found: Environment) -> Path:
@@ -262,7 +268,18 @@ def _words(found: "re.Match[str]") -> str:
 
 
 def _delete(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    """Its mark goes first and BEGUN last: a half-deleted one does not count, and is deleted or made again."""
+    begun = folder / BEGUN
+    with suppress(OSError):
+        begun.touch()
+        (folder / MARK).unlink(missing_ok=True)
+        for place in folder.iterdir():
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+            elif place != begun:
+                place.unlink()
+        if list(folder.iterdir()) == [begun]:
+            shutil.rmtree(folder)
 
 
 def _now() -> str:

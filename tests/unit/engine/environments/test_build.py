@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -106,6 +107,33 @@ async def test_two_do_not_build_the_same(tmp_path: Path) -> None:
         assert second.failure is not None and "being built already" in second.failure.message
         with pytest.raises(InputError, match="being built"):
             await asyncio.to_thread(build.remove, environments.environment("autoawq"))
+
+
+@pytest.mark.parametrize("again", ["remove", "make"])
+async def test_a_removal_that_was_ended_can_be_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    await built(Build(SHIPPED["autoawq"], python(tmp_path)))
+    found = environments.environment("autoawq")
+    with monkeypatch.context() as ended, pytest.raises(KeyboardInterrupt):
+        ended.setattr(build.shutil, "rmtree", Mock(side_effect=KeyboardInterrupt))
+        build.remove(found)
+    assert found.mark is None and build.is_own(found)
+    if again == "remove":
+        build.remove(found)
+        assert not folder().exists()
+    else:
+        await built(Build(SHIPPED["autoawq"], python(tmp_path)))
+        assert found.is_usable
+
+
+async def test_what_cannot_be_deleted_is_not_called_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await built(Build(SHIPPED["autoawq"], python(tmp_path)))
+    monkeypatch.setattr(build.shutil, "rmtree", Mock())
+    with pytest.raises(InputError, match="cannot be deleted whole"):
+        build.remove(environments.environment("autoawq"))
 
 
 def test_a_folder_of_a_user_s_is_left_alone() -> None:
