@@ -85,7 +85,7 @@ class WorkerProcess:
         if self.exit_code is None:
             self._kill_group()
             with suppress(ProcessLookupError):
-                self._process.kill()
+                os.kill(self.pid, signal.SIGKILL)  # Process.kill may reap it, whose end asyncio then misses
 
     async def buried(self) -> None:
         """End it; when this returns its memory is free, unless the kernel is stuck."""

@@ -1,6 +1,8 @@
 """Workers that misbehave: small programs in a worker's place. A session's reader always gets a last event."""
 
 import asyncio
+import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from engine.config.profile import Generation, Profile
 from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prompted, Scored
 from engine.session import worker_log, worker_process
 from engine.session.client import Session
+from engine.session.worker_process import WorkerProcess
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
 LOADED = (RECORDINGS / "smollm2-bf16.load.jsonl").read_bytes().splitlines()[-1]
@@ -289,3 +292,10 @@ async def test_the_first_cancel_is_polite(fake: Callable[..., Session]) -> None:
     assert isinstance((await reading)[-1], Finished)
     assert session.ready and not session.stopping
     await session.close()
+
+
+async def test_a_killed_worker_is_reaped_by_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = await WorkerProcess.started("sleep", {}, ("sleep", "60"))
+    monkeypatch.setattr(subprocess.Popen, "poll", lambda _: pytest.fail("asyncio would miss its end"))
+    await process.buried()
+    assert process.exit_code == -signal.SIGKILL
