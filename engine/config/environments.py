@@ -128,10 +128,14 @@ def missing(name: str) -> LoadError | None:
     found = environment(name)
     if found.is_usable:
         return None
-    hint = f"quantduel env create {name} makes it"
+    hint = f"quantduel env create {name} makes it" if name in SHIPPED else _others(name)
     if found.folder.exists():
         return LoadError(f"the environment {name} is not whole", hint)
     return LoadError(f"there is no environment named {name} here", hint)
+
+
+def _others(name: str) -> str:
+    return nearest(name, {*SHIPPED, *(found.name for found in here())}) or "`quantduel env list` shows all"
 
 
 def here() -> list[Environment]:

@@ -35,7 +35,8 @@ def refusal(
     except LoadError:
         return None
     if found.missing_package:
-        return Failed(kind="not_loaded", message=f"{profile.name} {found.missing_package}")
+        subject = "" if profile.runs_in.environment else f"{profile.name} "
+        return Failed(kind="not_loaded", message=f"{subject}{found.missing_package}")
     certain, free = _certain_bytes(found), found.memory.free_bytes
     if certain <= free:
         return None

@@ -55,7 +55,7 @@ def _end(worker: WorkerProcess, oom_kills: int | None) -> str:
         return "ended after a fault of its GPU"
     if code is not None and code < 0:
         return f"died of {_signal_name(-code)}"
-    return f"ended with exit code {code}"
+    return f"ended with exit code {code}{worker.log.last_words}"
 
 
 def _signal_name(number: int) -> str:

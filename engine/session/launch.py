@@ -37,16 +37,25 @@ def settings(profile: Profile) -> dict[str, str]:
 
 def lacking(worker: Worker) -> Failed | None:
     """Why no worker can be started there, as far as this machine knows."""
-    if worker.is_elsewhere and shutil.which(worker.launch_words[0]) is None:
-        message = f"worker.launch: there is no program {worker.launch_words[0]} here"
-        return Failed(kind="not_loaded", message=message, hint="its first word is a program of this machine")
+    if worker.is_elsewhere:
+        return _no_program(worker.launch_words[0])
     if worker.environment is not None:
         absent = environments.missing(worker.environment)
         return Failed(kind="not_loaded", message=absent.message, hint=absent.hint) if absent else None
     python = _python(worker)
-    if python is None or paths.answers(Path.is_file, python):
+    if python is None or shutil.which(python):
         return None
-    return Failed(kind="not_loaded", message=f"worker.python: there is no {python}")
+    found = "cannot be run" if paths.answers(Path.is_file, python) else "is not there"
+    return Failed(kind="not_loaded", message=f"worker.python: {python} {found}")
+
+
+def _no_program(word: str) -> Failed | None:
+    hint, message = "", f"worker.launch: there is no program {word} here"
+    if "/" in word and not word.startswith("/"):
+        hint = "name it in full: no shell reads the command, and it is started in the root folder"
+    elif shutil.which(word) is None:
+        hint = "its first word is a program of this machine"
+    return Failed(kind="not_loaded", message=message, hint=hint) if hint else None
 
 
 def needs_demo_first(profile: Profile) -> bool:

@@ -249,8 +249,7 @@ def _shortened(command: str) -> str:
 
 
 def _end(worker: LaunchedWorker) -> str:
-    said = next((line.strip() for line in reversed(worker.log.tail) if line.strip()), "")
-    return f"ended with exit code {worker.exit_code}{': ' if said else ''}{said}"
+    return f"ended with exit code {worker.exit_code}{worker.log.last_words}"
 
 
 def _greeted(line: bytes) -> Hello:

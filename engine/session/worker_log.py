@@ -18,6 +18,7 @@ LIMIT_BYTES = 1 << 20
 TAIL_LINES = 20
 LONGEST_LINE_BYTES = 1 << 16
 _LONGEST_NAME = 100
+LONGEST_LAST_WORDS = 300
 
 
 class WorkerLog:
@@ -51,6 +52,13 @@ class WorkerLog:
                 self._write(self._file, line.encode(errors="replace") + b"\n")
             except OSError:  # a full disk: the tail in memory is what is left
                 self._drop()
+
+    @property
+    def last_words(self) -> str:
+        """The last line that says something, after a colon; empty for none. A hint is indented."""
+        lines = [line for line in self.tail if line.strip()]
+        said = next((line for line in reversed(lines) if not line[0].isspace()), lines[-1] if lines else "")
+        return f": {said.strip()[:LONGEST_LAST_WORDS]}" if said else ""
 
     def close(self) -> None:
         """Nothing more will come."""

@@ -9,7 +9,10 @@ import pytest
 
 from engine import paths
 from engine.config.profile import Profile
+from engine.config.worker_place import Worker
+from engine.plan import advice
 from engine.protocol import Failed, Loaded, Started
+from engine.session import launch
 from engine.session.client import Session
 
 
@@ -33,10 +36,38 @@ async def test_an_environments_python_runs_the_model_with_quantduels_code(
     await session.close()
 
 
-async def test_an_environment_that_is_not_there_is_named_with_what_makes_it(
+async def test_an_environment_that_is_not_there_is_named_with_what_shows_all(
     make_profile: Callable[..., Profile],
 ) -> None:
     session = Session(make_profile("gone", "model: {source: demo}\nworker: {environment: nowhere}"))
     (failed,) = [event async for event in session.load()]
     assert isinstance(failed, Failed) and failed.message == "there is no environment named nowhere here"
-    assert failed.hint == "quantduel env create nowhere makes it"
+    assert failed.hint == "`quantduel env list` shows all"
+    refused = advice.refusal(session.profile)
+    assert refused is not None and refused.message == f"{failed.message} ({failed.hint})"
+
+
+async def test_a_python_without_the_libraries_says_what_it_lacks(
+    make_profile: Callable[..., Profile], tmp_path: Path
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'msgspec'\" >&2; exit 1\n")
+    profile = make_profile("bare", f"model: {{source: 'random:tiny'}}\nworker: {{python: {python}}}")
+    failed = launch.lacking(profile.worker)
+    assert failed is not None and failed.message == f"worker.python: {python} cannot be run"
+    python.chmod(0o755)
+    (*_, failed) = [event async for event in Session(profile).load()]
+    assert isinstance(failed, Failed)
+    assert (
+        failed.message == "the worker ended with exit code 1: ModuleNotFoundError: No module named 'msgspec'"
+    )
+
+
+def test_a_command_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrap").write_text("#!/bin/sh\n")
+    (tmp_path / "wrap").chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # where it is, and is not started
+    assert launch.lacking(Worker(launch=f"{tmp_path}/wrap")) is None
+    for word in ("./wrap", "~/wrap"):
+        failed = launch.lacking(Worker(launch=f"{word} worker"))
+        assert failed is not None and "name it in full" in failed.hint

@@ -61,6 +61,11 @@ async def failure_of(session: Session) -> Failed:
         ("say(sys.stdin.readline()); live()", 'printed “{"command":"load"', "not_loaded"),
         ('say(\'{"event":"hello"}\'); live()', "update QuantDuel on the far machine", "not_loaded"),
         ("sys.exit('no route to gpu2')", "ended with exit code 1: no route to gpu2", "not_loaded"),
+        (
+            "sys.exit('no such option\\n  its hint\\n')",
+            "ended with exit code 1: no such option",
+            "not_loaded",
+        ),
         (f"say({HELLO!r}); live()", "the line to gpu2 is cut: it said nothing for 1 s", "worker_lost"),
         (f"say({HELLO!r}, {HELLO!r}); live()", "the worker on gpu2 greeted twice", "worker_lost"),
         (

@@ -59,6 +59,7 @@ def test_a_shipped_environment_counts_once_it_has_its_mark() -> None:
     made("auto-gptq")
     assert environments.missing("auto-gptq") is None
     made("mine", whole=False)  # a user's own, of no list
+    assert "did you mean mine?" in str(environments.missing("mina"))
     assert environments.missing("mine") is None
     assert [found.name for found in environments.here()] == ["auto-gptq", "autoawq", "mine"]
 
