@@ -157,6 +157,8 @@ def test_a_kernel_that_refuses_after_all_gives_way_with_a_note(
     loads = Loads(monkeypatch, ValueError("out_features must be divisible by 64"))
     model = gptqmodel_api.load_quantized(packed_folder(tmp_path), Placement(GPU, torch.bfloat16))
     assert loads.asked == ["gptq_marlin", "gptq_triton"]
+    assert gptqmodel_api.notes(model) == ()  # its layers are not GPTQModel's
+    model.lm_head.register_buffer("qweight", torch.zeros(1))
     assert "divisible by 64" in gptqmodel_api.notes(model)[0]
 
 

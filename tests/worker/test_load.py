@@ -215,8 +215,8 @@ def config_folder(tmp_path: Path) -> Iterator[Any]:
         ({"model_type": "frobnicator"}, "could not be loaded: .*frobnicator", "log"),
         (
             {"quantization_config": {"quant_method": "aqlm"}},
-            "needs a package that is missing here: aqlm",
-            "pip",
+            "is quantized with aqlm, and aqlm is not installed",
+            "a server that runs it",
         ),
         ({}, "lacks .* of the .* tensors of a", "config.json describes another model"),
     ],

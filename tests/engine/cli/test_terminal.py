@@ -79,7 +79,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entry = here / "home/cache/checkpoints/0123456789abcdef"
     entry.mkdir(parents=True)
     (entry / "quantduel.json").write_bytes(msgspec.json.encode(RECORD))
-    results = Results(here / "home/data/results.sqlite3")
+    results = Results(here / "home/data/history.sqlite3")
     results.keep_turn(turn(NAME, "=evil" + NAME, "a"))
     return here
 

@@ -26,6 +26,9 @@ class Page(App[None]):
     def compose(self) -> ComposeResult:
         yield Transcript()
 
+    def get_css_variables(self) -> dict[str, str]:
+        return {**super().get_css_variables(), "quiet": "#888888", "faint": "#444444"}
+
     def open_url(self, url: str, *, new_tab: bool = True) -> None:
         self.opened.append(url)
 

@@ -296,4 +296,4 @@ async def test_thoughts_are_folded_and_counted_after_the_vote_alone(stage: Stage
             await wait_until(
                 lambda found=found: "3 tokens of thoughts" in found.query_one(".line").render().plain
             )
-        assert "<think>" in booth.history.turns()[0].answers[0].text
+        assert "<think>" in booth.results.turns()[0].answers[0].text
