@@ -367,6 +367,11 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self._replace(side, self.sides[side].profile)
 
     @property
+    def has_turn(self) -> bool:
+        """Whether a prompt is being answered, or waits for a model to load."""
+        return self.bridge.answering or bool(self._waiting)
+
+    @property
     def is_on_a_gpu(self) -> bool:
         """Whether one of the loaded models takes a GPU's memory."""
         return any(side.loaded and side.device != "cpu" for side in self.sides)

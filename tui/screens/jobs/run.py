@@ -120,6 +120,8 @@ class RunScreen(Page[None]):
         """Begin with the settings that are written there."""
         if self.is_working:
             self.notify("Still running: Esc stops it", markup=False)
+        elif self._duel.has_turn:  # both would load models at once, and slow each other down
+            self.notify("The duel still answers: wait, or go back and stop it with Esc", markup=False)
         else:
             self.after_typing(self._begin)
 

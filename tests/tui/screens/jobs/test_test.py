@@ -93,3 +93,17 @@ async def test_without_flips_the_list_is_empty_and_says_so(stage: Stager, tmp_pa
         await play.pilot.press("ctrl+f")
         await wait_until(lambda: "no question" in said(screen, "asked"))
         assert said(screen, "answer-0") == ""
+
+
+async def test_nothing_begins_while_the_duel_answers(stage: Stager) -> None:
+    async with stage(a={"hold": 2}) as play:
+        await play.ready()
+        await play.ask("Name three facts about Paris")
+        await wait_until(lambda: play.duel.bridge.answering)
+        screen = await opened(play)
+        await play.pilot.press("ctrl+r")
+        await wait_until(lambda: "The duel still answers" in str([*play.app._notifications]))
+        assert not screen.is_working
+        for session in play.sessions:
+            session.go.set()
+        await play.settled()
