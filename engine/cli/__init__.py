@@ -213,7 +213,9 @@ def main(default: click.Command | None = None, own: Mapping[str, Own] | None = N
         from click.shell_completion import shell_complete  # what shells ask for alone
 
         sys.exit(shell_complete(build_group(default, own), {}, "quantduel", "_QUANTDUEL_COMPLETE", wanted))
-    sys.exit(run(sys.argv[1:], default, own))
+    code = run(sys.argv[1:], default, own)
+    process.flush_talk()
+    sys.exit(code)
 
 
 def print_error(message: str, hint: str = "") -> None:

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 
 def open_streams() -> None:
@@ -49,11 +50,18 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def flush() -> None:
     """Have everything written; OSError where stdout takes it not. What stderr does not take is nobody's."""
     sys.stdout.flush()
-    with suppress(OSError):
+    flush_talk()
+
+
+def flush_talk() -> None:
+    """What stderr does not take is nobody's, and changes no exit code."""
+    try:
         sys.stderr.flush()
+    except OSError:
+        silence(sys.stderr)
 
 
-def silence() -> None:
-    """Send what stdout has not taken nowhere: the interpreter's own flush does not fail then."""
+def silence(stream: TextIO | None = None) -> None:
+    """Send what a stream, stdout by default, has not taken nowhere: at the end no flush of it fails then."""
     with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())

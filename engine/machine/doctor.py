@@ -90,7 +90,7 @@ def parse_requirement(text: str) -> tuple[str, str, str]:
     spec, _, marker = text.partition(";")
     name = re.match(r"[\w.-]+", spec)
     oldest = re.search(r">=\s*([\d.]+)", spec)
-    extra = re.search(r"extra == ['\"](\w+)['\"]", marker)
+    extra = re.search(r"extra == ['\"]([\w.-]+)['\"]", marker)
     return name[0] if name else spec, oldest[1] if oldest else "", extra[1] if extra else ""
 
 

@@ -1,5 +1,6 @@
 """How the command line ends where its streams or its disk fail it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ LIST = [*MAIN, "profiles", "list"]
 
 def shell(line: str, *command: str) -> subprocess.CompletedProcess[str]:
     """The command with a shell's redirections after it."""
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return subprocess.run(
-        ["bash", "-c", f"{line}", "bash", *command], capture_output=True, text=True, check=False
+        ["bash", "-c", f"{line}", "bash", *command], capture_output=True, text=True, check=False, env=buffered
     )
 
 

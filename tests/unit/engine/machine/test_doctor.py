@@ -46,3 +46,4 @@ def test_requirements_are_taken_apart() -> None:
     assert doctor.parse_requirement('torch>=2.8; extra == "local"') == ("torch", "2.8", "local")
     assert doctor.parse_requirement("textual<9,>=8.2") == ("textual", "8.2", "")
     assert doctor.parse_requirement("nvidia-ml-py") == ("nvidia-ml-py", "", "")
+    assert doctor.parse_requirement('lm-eval[ifeval]>=0.4; extra == "lm-eval"')[2] == "lm-eval"
