@@ -65,6 +65,8 @@ def read(layer: nn.Module) -> Held | None:
 
 
 def _plain(layer: nn.Linear) -> Held | None:
+    if type(layer.weight) is not nn.Parameter:  # another package's tensor, which only claims its dtype
+        return None
     weight = layer.weight.detach()
     if weight.dtype not in _FLOATS or not weight.is_contiguous():
         return None
