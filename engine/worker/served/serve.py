@@ -40,8 +40,9 @@ from engine.protocol import Rendered as RenderedEvent
 from engine.units import ms_text
 from engine.worker.served import engines, sampling
 from engine.worker.served.adapter import Adapter, Asked, Facts
-from engine.worker.served.answer import Answering, Progress
+from engine.worker.served.answer import Answering
 from engine.worker.served.connection import Connection, ServerError
+from engine.worker.served.fold import Progress
 from engine.worker.served.local import LocalServer
 
 
