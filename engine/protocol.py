@@ -50,6 +50,8 @@ Generator = Literal["engine", "hf"]
 Decode = Literal["graph", "eager"]
 FinishReason = Literal["stop", "length", "cancelled"]
 Role = Literal["system", "user", "assistant"]
+Scoring = Literal["", "passage", "token"]
+"""Of a server: not at all, a whole passage a request, or a token a request."""
 FailureKind = Literal[
     "bad_input", "not_loaded", "out_of_memory", "generation", "cancelled", "worker_lost", "unresponsive"
 ]
@@ -319,6 +321,10 @@ class ServedModel(Struct, frozen=True, kw_only=True):
     """It can be made to read the whole prompt."""
     load_figure: bool = False
     """It says whether it answers others meanwhile."""
+    scores: Scoring = ""
+    """How it scores a text that is given to it."""
+    top_k: Count = 0
+    """How many of the likeliest tokens it tells at each position, at most; 0 where it scores no text."""
 
 
 class ModelInfo(Struct, frozen=True, kw_only=True):
