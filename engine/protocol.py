@@ -17,7 +17,7 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.config.record import Record
 from engine.config.runtime import StepKind
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 """Of everything here: raised with whatever an older QuantDuel would misread or not know."""
 LONGEST_LINE_BYTES = 1 << 26
 PIECE_BYTES = 1 << 20  # the most that follows one line
@@ -31,7 +31,7 @@ LogitBytes = Annotated[int, msgspec.Meta(ge=1, le=1 << 30)]
 Line = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT)]
 Notes = Annotated[tuple[Line, ...], msgspec.Meta(max_length=MOST_NOTES)]
 
-Stage = Literal["resolve", "download", "read", "quantize", "move", "warm up"]
+Stage = Literal["resolve", "download", "read", "quantize", "move", "start", "warm up"]
 Reading = Literal["hash source", "wait for demo", "convert demo", "parse GGUF", "unpack GGUF"]
 Preparing = Literal["compile kernel", "compile decode step", "capture decode step"]
 Quantizing = Literal[
@@ -78,6 +78,8 @@ class Load(_Command, frozen=True, tag="load"):
     """What the worker may take of the host's memory, libraries included; None is whatever there is."""
     native_step: bool = True
     """Repack the weights for the engine's own step; otherwise the model stays as transformers loads it."""
+    checkpoint: str | None = None
+    """For a server that is started: the folder that was made by the profile's method."""
 
 
 class Quantize(_Command, frozen=True, tag="quantize"):

@@ -16,6 +16,9 @@ from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
 from engine.config.methods import Awq, Gguf, Gptq, LlamaCpp, Method, Stored, original, tag
+from engine.config.serving import checks
+from engine.config.serving.programs import program
+from engine.config.serving.serve import Serve
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Remote, Served, Source, parse_source
 from engine.config.worker_place import Worker
 from engine.errors import FileError, InputError, ProfileError
@@ -110,6 +113,7 @@ class Profile(_Section, frozen=True, kw_only=True):
     quantization: Method = Stored()
     worker: Worker = Worker()
     remote: Remote = Remote()
+    serve: Serve | None = None
     prompt: Prompt = Prompt()
     generation: Generation = Generation()
 
@@ -132,13 +136,14 @@ class Profile(_Section, frozen=True, kw_only=True):
     @property
     def runs_in(self) -> Worker:
         """Where its worker runs: as it says, or else in the environment that its method's code needs."""
-        package = original(self.quantization)
+        package = "" if self.serve else original(self.quantization)
         return Worker(environment=package) if package and self.worker.is_own else self.worker
 
     @property
     def label(self) -> str:
         """The method's badge, such as `bf16` or `nf4`."""
-        return "served" if self.is_served else self.quantization.label(self.model.dtype)
+        label = "served" if self.is_served else self.quantization.label(self.model.dtype)
+        return f"{label} {program(self.serve).title}" if self.serve else label
 
     @property
     def is_served(self) -> bool:
@@ -154,7 +159,8 @@ class Profile(_Section, frozen=True, kw_only=True):
     @property
     def needs_torch(self) -> bool:
         """Whether a worker loads the model into torch: neither asks a server nor runs one."""
-        return not self.is_served and not isinstance(self.quantization, LlamaCpp)
+        is_elsewhere = self.is_served or self.serve is not None
+        return not is_elsewhere and not isinstance(self.quantization, LlamaCpp)
 
 
 def read(path: Path) -> Profile:
@@ -165,7 +171,7 @@ def read(path: Path) -> Profile:
     return _checked(replace(profile, name=origin.shown_name(path)), path)
 
 
-CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch", "remote.key_env")
+CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch", "remote.key_env", "serve.engine")
 
 
 def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
@@ -197,6 +203,7 @@ def code_keys(profile: Profile) -> list[str]:
         worker.python is not None,
         worker.launch is not None,
         key_env is not None,
+        profile.serve is not None,
     )
     return [key for key, is_set in zip(CODE_KEYS, are_set, strict=True) if is_set]
 
@@ -271,13 +278,17 @@ def faults(path: Path) -> list[ProfileError]:
 def _checked(profile: Profile, file: Path) -> Profile:
     """The profile with its paths made absolute, after the checks that need more than one key."""
     _require_text(profile, file)
-    _require_asked_as_served(profile, file)
+    _require_fit_for_servers(profile, file)
     if profile.worker.is_elsewhere:
         _require_full_paths(profile, file)
         return _with_method(profile, profile.source, file)
     folder = paths.expanded(file).absolute().parent
     if (python := profile.worker.python) is not None:
-        profile = replace(profile, worker=Worker(python=str(_python(folder / paths.expanded(python), file))))
+        python = str(_python(folder / paths.expanded(python), file, "worker.python"))
+        profile = replace(profile, worker=Worker(python=python))
+    if profile.serve and (python := profile.serve.python):
+        python = str(_python(folder / paths.expanded(python), file, "serve.python"))
+        profile = replace(profile, serve=replace(profile.serve, python=python))
     if profile.prompt.template not in {"chat", "raw"}:
         template = _template(folder / paths.expanded(profile.prompt.template), file)
         profile = replace(profile, prompt=replace(profile.prompt, template=str(template)))
@@ -313,18 +324,12 @@ def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
     return profile
 
 
-def _require_asked_as_served(profile: Profile, file: Path) -> None:
+def _require_fit_for_servers(profile: Profile, file: Path) -> None:
     """ProfileError where a server is to do what it does not, or something else to be asked like one."""
-    if not profile.is_served:
-        if profile.remote != Remote():
-            raise _fault(file, "remote", "is for a server, and model.source is no address of one")
-        return
-    if not isinstance(profile.quantization, Stored):
-        problem = "a server's model is as the server loaded it: start the server with another"
-        raise _fault(file, "quantization.method", problem, "leave out quantization")
-    if profile.prompt.template not in {"chat", "raw"}:
-        problem = "a server fills its own template"
-        raise _fault(file, "prompt.template", problem, "expected chat or raw")
+    wrong = checks.misfit(profile, profile.prompt.template, profile.model.device)
+    if wrong:
+        key, problem, hint = wrong
+        raise _fault(file, key, problem, hint)
 
 
 def _require_text(profile: Profile, file: Path) -> None:
@@ -340,6 +345,7 @@ def _code_refused(file: Path, key: str) -> ProfileError:
     values = {
         "model.trust_remote_code": ("true", "run a model's code"),
         "remote.key_env": ("NAME", "send a key"),
+        "serve.engine": ("vllm", "start a server"),
     }
     value, what = values.get(key, ("…", "run a program"))
     hint = (
@@ -365,6 +371,7 @@ def _require_full_paths(profile: Profile, file: Path) -> None:
         "model.source": source.path if isinstance(source, Folder | GgufFile) else None,
         "prompt.template": None if template in {"chat", "raw"} else Path(template),
         "quantization.calibration.dataset": Path(dataset) if dataset else None,
+        "serve.python": Path(profile.serve.python) if profile.serve and profile.serve.python else None,
     }
     for key, path in named.items():
         if path is not None and not str(path).startswith(("/", "~")):
@@ -372,9 +379,9 @@ def _require_full_paths(profile: Profile, file: Path) -> None:
             raise _fault(file, key, f"{path} is a file of another machine, seen from no folder", hint)
 
 
-def _python(path: Path, file: Path) -> Path:
+def _python(path: Path, file: Path, key: str) -> Path:
     if not paths.answers(Path.is_file, path):
-        raise _fault(file, "worker.python", f"there is no such file: {path}", "expected the path of a Python")
+        raise _fault(file, key, f"there is no such file: {path}", "expected the path of a Python")
     return path
 
 

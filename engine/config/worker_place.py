@@ -8,7 +8,7 @@ import shlex
 
 from msgspec import Struct
 
-_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+ENVIRONMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +25,7 @@ class Worker(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         named = [key for key in self.__struct_fields__ if getattr(self, key) is not None]
         for key in named[1:]:
             raise ValueError(f"{key}: stands next to {named[0]}, and only one of them can be")
-        if self.environment is not None and not _ENVIRONMENT.fullmatch(self.environment):
+        if self.environment is not None and not ENVIRONMENT_NAME.fullmatch(self.environment):
             raise ValueError("environment: expected a name of letters, digits, dots, dashes and underscores")
         if self.python is not None and (not self.python or "\0" in self.python):
             raise ValueError("python: expected the path of a Python")

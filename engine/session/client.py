@@ -11,7 +11,10 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import TypedDict, TypeVar, Unpack
 
+from msgspec.structs import replace
+
 from engine.checkpoints import views
+from engine.config.methods import Savable
 from engine.config.profile import Generation, Profile, Prompt
 from engine.config.texts import FILE_TYPES
 from engine.errors import QuantDuelError
@@ -103,7 +106,7 @@ class Session:
         self._expected: tuple[type[Event], ...] = ()  # what may be said now
         self._lost: Failed | None = None
         self._oom_kills: int | None = None  # the kernel's count when the worker was started
-        self._first: Session | None = None  # converts the demo
+        self._first: Session | None = None  # makes what the worker needs
         self._ending: FailureKind | None = None  # why this side ended the process itself
 
     def again(self) -> "Session":
@@ -263,7 +266,7 @@ class Session:
         worker = self.profile.runs_in
         if not worker.is_own:
             return launch.lacking(worker)
-        if self.profile.is_served:
+        if self.profile.is_served or self.profile.serve is not None:
             return None
         absent = packages.missing(packages.library(self.profile.quantization))
         if absent is None:
@@ -277,6 +280,7 @@ class Session:
             place = self.profile.runs_in
             kind = LaunchedWorker if place.is_elsewhere else WorkerProcess
             self._worker = await kind.started(self.profile.name, settings, launch.command(place))
+            self._worker.farewell_s = launch.farewell_s(self.profile)
         except OSError as error:
             self._lost = launch.not_started(error)
             return
@@ -368,8 +372,11 @@ class Session:
             yield lacking
             return
         self._busy = True
-        async with aclosing(self._demo_first()) as events:
+        async with aclosing(self._made_first()) as events:
             async for event in events:
+                if isinstance(event, Quantized) and isinstance(command, Load):
+                    command = replace(command, checkpoint=event.path)
+                    continue
                 yield event
                 if isinstance(event, Failed):
                     self._busy, self._ending = False, None
@@ -379,15 +386,17 @@ class Session:
             async for event in events:
                 yield event
 
-    async def _demo_first(self) -> AsyncGenerator[Event]:
-        """Where the demo is not converted, QuantDuel's own Python does it: another would do it otherwise."""
-        if not launch.needs_demo_first(self.profile):
+    async def _made_first(self) -> AsyncGenerator[Event]:
+        """What QuantDuel's own Python has to make before: see `launch.first`."""
+        wanted = launch.first(self.profile)
+        if wanted is None:
             return
-        first = self._first = Session(launch.own_demo(self.profile), native_step=False)
+        first = self._first = Session(wanted, threads=self._threads, native_step=False)
         try:
-            async with aclosing(first.load()) as events:
+            makes = self.profile.serve is not None and isinstance(wanted.quantization, Savable)
+            async with aclosing(first.quantize() if makes else first.load()) as events:
                 async for event in events:
-                    if isinstance(event, Staged | Failed):
+                    if isinstance(event, Staged | Failed | Quantized):
                         yield event
         finally:
             self._first = None

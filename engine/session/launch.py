@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from engine import paths
 from engine.config import environments
-from engine.config.methods import Full
+from engine.config.methods import Full, Savable
 from engine.config.profile import Profile
 from engine.config.sources import Demo
 from engine.config.worker_place import Worker
@@ -20,6 +20,7 @@ from engine.protocol import Failed
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 TETHERED = Path(__file__).with_name("tethered.py")
+SERVER_S = 20.0  # more than its guard takes in the worst case: engine/worker/served/guard.py
 
 
 def command(worker: Worker) -> tuple[str, ...]:
@@ -32,7 +33,10 @@ def command(worker: Worker) -> tuple[str, ...]:
 
 def settings(profile: Profile) -> dict[str, str]:
     """What its environment says of devices; elsewhere that is said there."""
-    return {} if profile.worker.is_elsewhere else nvidia.environment(profile.model.device)
+    if profile.worker.is_elsewhere:
+        return {}
+    is_spread = profile.serve is not None and profile.serve.gpus > 1
+    return nvidia.environment("split" if is_spread else profile.model.device)
 
 
 def lacking(worker: Worker) -> Failed | None:
@@ -58,17 +62,25 @@ def _no_program(word: str) -> Failed | None:
     return Failed(kind="not_loaded", message=message, hint=hint) if hint else None
 
 
-def needs_demo_first(profile: Profile) -> bool:
-    """Whether another Python here would have to convert the demo."""
+def first(profile: Profile) -> Profile | None:
+    """What a worker of QuantDuel's own makes before the profile's can load; None for nothing.
+
+    A server that is started reads folders alone: a method's checkpoint is made for it. And the demo is
+    converted here, for another Python would do it otherwise.
+    """
+    if profile.serve is not None and isinstance(profile.quantization, Savable):
+        return replace(profile, serve=None)
     place = profile.runs_in
-    is_other = not place.is_own and not place.is_elsewhere
-    return is_other and isinstance(profile.source, Demo) and not any(_demo().glob("*/config.json"))
+    is_other = (not place.is_own or profile.serve is not None) and not place.is_elsewhere
+    if is_other and isinstance(profile.source, Demo) and not any(_demo().glob("*/config.json")):
+        model = replace(profile.model, device="cpu", dtype="bfloat16")
+        return replace(profile, model=model, quantization=Full(), worker=Worker(), serve=None)
+    return None
 
 
-def own_demo(profile: Profile) -> Profile:
-    """The demo in QuantDuel's own Python, on the CPU."""
-    model = replace(profile.model, device="cpu", dtype="bfloat16")
-    return replace(profile, model=model, quantization=Full(), worker=Worker())
+def farewell_s(profile: Profile) -> float:
+    """How long what a worker has started may take to end after it: a server is asked before it is killed."""
+    return SERVER_S if profile.serve is not None else 0.0
 
 
 def _demo() -> Path:

@@ -36,6 +36,8 @@ class WorkerProcess:
         self.log = WorkerLog(name, process.pid)
         self.fault = ""
         """What it did wrong; empty unless that is why it was ended."""
+        self.farewell_s = 0.0
+        """How long what it started, in a group of its own and with its stderr, may take to end after it."""
         self._process, self._transport = process, transport
         self._exited, self._deaf = protocol.exited, protocol.deaf
         self._stdin, self._stdout, self._stderr = _pipes(process)
@@ -91,7 +93,7 @@ class WorkerProcess:
         """End it; when this returns its memory is free, unless the kernel is stuck."""
         self.kill()
         await within(BURIAL_S, self._exited.wait())
-        await asyncio.wait([self._log_task, *self._watches], timeout=BURIAL_S)
+        await asyncio.wait([self._log_task, *self._watches], timeout=BURIAL_S + self.farewell_s)
 
     async def _next_event(self) -> Event | None:
         """None at the end, and where the worker says what is no event."""
@@ -122,7 +124,7 @@ class WorkerProcess:
         """What a worker has started ends with it; what got away, and holds its pipes, is not listened to."""
         await self._exited.wait()
         self._kill_group()
-        await within(LAST_MOMENTS_S, self._process.wait())  # what was said is read
+        await within(LAST_MOMENTS_S + self.farewell_s, self._process.wait())  # what was said is read
         self._transport.close()
 
     def _kill_group(self) -> None:

@@ -49,6 +49,7 @@ _STATES: dict[Stage, State] = {
     "read": "loading",
     "quantize": "quantizing",
     "move": "loading",
+    "start": "loading",
     "warm up": "warming up",
 }
 

@@ -17,7 +17,7 @@ import psutil
 from engine import paths
 from engine.config.methods import LlamaCpp
 from engine.config.profile import Profile
-from engine.config.sources import GgufFile
+from engine.config.sources import Engine, GgufFile
 from engine.errors import LoadError
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.hardware import host_memory
@@ -42,6 +42,11 @@ class LocalServer:
     kv_cache_bytes: int
     device_name: str
     server: Any
+    engine: Engine = "llama-server"
+    title: str = "llama.cpp"
+    device: str = "cpu"
+    label: str = ""
+    parameters: int = 0
     notes: tuple[str, ...] = ()
     _looked: tuple[float, float] = field(default_factory=lambda: (time.monotonic(), _others_s()))
 

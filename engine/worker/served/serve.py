@@ -44,6 +44,8 @@ from engine.worker.served.answer import Answering
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.fold import Progress
 from engine.worker.served.local import LocalServer
+from engine.worker.served.own import OwnServer
+from engine.worker.served.started import StartedServer
 
 
 class Wire(Protocol):
@@ -68,7 +70,7 @@ class Side:
     model: str
     facts: Facts
     connect: Callable[[], Connection]
-    local: LocalServer | None = None
+    own: OwnServer | None = None
     last: Progress = field(default_factory=Progress)
     """The last answer, which may be gone on with."""
     sampling_note: str | None = None
@@ -117,17 +119,20 @@ def loaded(command: Load, emit: Callable[[Event], None]) -> Side:
     if isinstance(profile.source, Served):
         side = _reached(profile, profile.source, emit)
     else:
-        local = LocalServer.started(profile, command.threads, emit)
-        side = _side(profile, lambda: Connection(local.root, local.key), local)
+        side = _started(command, emit)
     info = _info(side)
-    memory = None
-    if side.local is not None:
-        memory = side.local.memory(info)
-        info = replace(
-            info, weights=info.weights or Weights(linear_bytes=0, embedding_bytes=0, other_bytes=0)
-        )
-    emit(Loaded(info=info, memory=memory))
+    emit(Loaded(info=info, memory=side.own.memory(info) if side.own else None))
     return side
+
+
+def _started(command: Load, emit: Callable[[Event], None]) -> Side:
+    profile = command.profile
+    own: OwnServer
+    if profile.serve is not None:
+        own = StartedServer.started(profile, command.checkpoint, emit)
+    else:
+        own = LocalServer.started(profile, command.threads, emit)
+    return _side(profile, lambda: Connection(own.root, own.key), own)
 
 
 def _reached(profile: Profile, source: Served, emit: Callable[[Event], None]) -> Side:
@@ -139,33 +144,33 @@ def _reached(profile: Profile, source: Served, emit: Callable[[Event], None]) ->
     return _side(profile, lambda: Connection(source.root, key, name or ""), None)
 
 
-def _side(profile: Profile, connect: Callable[[], Connection], local: LocalServer | None) -> Side:
+def _side(profile: Profile, connect: Callable[[], Connection], own: OwnServer | None) -> Side:
     try:
         with closing(connect()) as connection:
-            engine = engines.adapter(connection, "llama-server" if local else profile.remote.engine)
+            engine = engines.adapter(connection, own.engine if own else profile.remote.engine)
             model = engines.model(connection, engine, profile)
-            return Side(profile, engine, model, engine.facts(connection, model), connect, local)
+            return Side(profile, engine, model, engine.facts(connection, model), connect, own)
     except ServerError as error:
         raise LoadError(f"{profile.source_address} {error.message}", error.hint) from None
 
 
 def _info(side: Side) -> ModelInfo:
-    facts, source, local = side.facts, side.profile.source, side.local
-    size = facts.weights_bytes
+    facts, source, own = side.facts, side.profile.source, side.own
+    size = facts.weights_bytes or (own.weights_bytes if own else None)
     address = source.address if isinstance(source, Served) else ""
     with closing(side.connect()) as connection:
         round_trip_ms = connection.round_trip_ms(side.engine.ping)
-    name = "llama.cpp" if local else side.engine.name
+    name = own.title if own else side.engine.name
     return ModelInfo(
-        label=facts.label,
+        label=(own.label if own else "") or facts.label,
         kernel=f"{name} {facts.version}".strip(),
         architecture=facts.model,
-        parameters=facts.parameters,
+        parameters=(own.parameters if own else 0) or facts.parameters,
         context_length=facts.context_length,
         dtype="",
-        device="cpu" if local else address,
-        device_name=local.device_name if local else f"served by {address}",
-        threads=local.threads if local else 0,
+        device=own.device if own else address,
+        device_name=own.device_name if own else f"served by {address}",
+        threads=own.threads if own else 0,
         vocabulary=facts.vocabulary,
         weights=Weights(linear_bytes=size, embedding_bytes=0, other_bytes=0) if size else None,
         tokenizer_sha256="",
@@ -186,9 +191,9 @@ def _info(side: Side) -> ModelInfo:
 
 
 def _notes(side: Side, round_trip_ms: float | None) -> Iterator[str]:
-    source, local = side.profile.source, side.local
-    if local is not None:
-        yield from local.notes
+    source, own = side.profile.source, side.own
+    if own is not None:
+        yield from own.notes
         return
     yield "memory: not known, for the server holds it"
     if round_trip_ms is not None:
@@ -280,12 +285,10 @@ def _emitter(wire: Wire, side: Side) -> Callable[[Event], None]:
     """Events as they are; the memory of a server of our own is known."""
 
     def emit(event: Event) -> None:
-        if isinstance(event, Prompted) and side.local is not None:
-            side.local.look()
-        if isinstance(event, Finished) and side.local is not None:
-            event = replace(
-                event, memory=side.local.memory(None), notes=(*event.notes, *side.local.busy_notes())
-            )
+        if isinstance(event, Prompted) and side.own is not None:
+            side.own.look()
+        if isinstance(event, Finished) and side.own is not None:
+            event = replace(event, memory=side.own.memory(None), notes=(*event.notes, *side.own.busy_notes()))
         wire.emit(event)
 
     return emit
