@@ -17,6 +17,7 @@ import msgspec  # noqa: E402
 from msgspec import inspect  # noqa: E402
 
 from engine.config import methods, profile, sources, texts, worker_place  # noqa: E402
+from engine.config.serving import serve  # noqa: E402
 
 PAGE = Path(__file__).parent / "profiles.md"
 INTRODUCTION = """# Profiles
@@ -49,9 +50,10 @@ file, `demo`, `random:SHAPE` and a server's address (`http://host:8000/v1`) can 
 profile.
 
 `./profiles` may be a stranger's, in a folder that you cloned. So a profile of it that hides another of its
-name says so, and one that has `trust_remote_code: true`, `worker.python`, `worker.launch` or `remote.key_env`
-is refused by its name alone: read it, then give its path, or `--set model.trust_remote_code=true`, or move it
-into your configuration folder. Workers run outside the folder you are in.
+name says so, and one that has `trust_remote_code: true`, `worker.python`, `worker.launch`, `remote.key_env`
+or `serve` is refused by its name alone: read it, then give its path, or
+`--set model.trust_remote_code=true`, or move it into your configuration folder. Workers run outside the
+folder you are in.
 
 - `quantduel profiles list` shows them all, `quantduel profiles show NAME` one with its defaults.
 - `quantduel profiles check FILE` tells what is wrong with a file: line, key, expectation, nearest spelling.
@@ -66,6 +68,7 @@ SECTIONS = (
     ("model", profile.Model),
     ("worker", worker_place.Worker),
     ("remote", sources.Remote),
+    ("serve", serve.Serve),
     ("prompt", profile.Prompt),
     ("generation", profile.Generation),
 )

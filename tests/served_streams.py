@@ -76,10 +76,12 @@ Play = Callable[[socket.socket, bytes], bool]
 class Replay:
     """A server on the loopback device: each POST gets the next of `plays`, a GET what is in `gets`."""
 
-    def __init__(self, plays: Sequence[Play], gets: dict[str, tuple[int, bytes]] | None = None) -> None:
+    def __init__(
+        self, plays: Sequence[Play], gets: dict[str, tuple[int, bytes]] | None = None, port: int = 0
+    ) -> None:
         self._plays, self._gets = list(plays), gets or {}
         self.requests: list[bytes] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket = socket.create_server(("127.0.0.1", port))
         self.root = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 

@@ -53,6 +53,8 @@ def fit_together(
 ) -> bool:
     """Whether profiles fit next to each other on their devices; True where that is not known."""
     machine = machine or hardware.detect()
+    if _takes_from_others(wanted, machine):
+        return False
     needed: dict[str, int] = {}
     free: dict[str, int] = {}
     for profile in wanted:
@@ -66,6 +68,17 @@ def fit_together(
         needed[device] = needed.get(device, 0) + found.needed_bytes
         free[device] = found.memory.free_bytes
     return all(needed[device] <= free[device] for device in needed)
+
+
+def _takes_from_others(wanted: Sequence[Profile], machine: Hardware) -> bool:
+    """Whether a server that is started takes a GPU, all of it and in advance, that another side is to use."""
+    gpus = [
+        (profile.serve, profile.model.device.replace("auto", "cuda").replace("cuda:0", "cuda"))
+        for profile in wanted
+        if machine.gpus and profile.model.device != "cpu" and not profile.worker.is_elsewhere
+    ]
+    devices = [device for _, device in gpus]
+    return any(serve and (devices.count(device) > 1 or serve.gpus > 1 < len(gpus)) for serve, device in gpus)
 
 
 def advised(failed: Failed, profile: Profile, limit_bytes: int | None = None) -> Failed:

@@ -12,6 +12,8 @@ from engine.config import environments
 from engine.config import profile as profiles
 from engine.config.methods import BitsAndBytes, Full, Method, Savable, Stored
 from engine.config.profile import Profile
+from engine.config.serving.programs import program
+from engine.config.serving.serve import Serve
 from engine.errors import InputError, LoadError
 from engine.machine import hardware, packages
 from engine.machine.hardware import Hardware
@@ -44,12 +46,20 @@ def planned(
     with explained(profile.model.source):
         shape = find.of(profile, ask_hub=ask_hub)
         found = plan(profile, shape, machine, _with_store(profile, wish))
+    if profile.serve is not None:
+        raise _weights_alone(profile.serve, found)
     if lacking := _lacking(profile, shape):
         found = replace(found, missing_package=str(lacking), notes=(*found.notes, str(lacking)))
     if found.verdict != "does not fit":
         return found
     would_fit = (*_shorter(profile, found, shape, wish, machine), *siblings(profile, wish, machine))
     return replace(found, notes=(*found.notes, largest_text(found)), would_fit=would_fit)
+
+
+def _weights_alone(serve: Serve, found: Plan) -> LoadError:
+    """What can be said of a server that is started; and that there is no plan."""
+    weights = f"its weights take {bytes_text(found.weights_bytes)}"
+    return LoadError(f"{weights}; {program(serve).memory}", "serve.args can bound what it takes")
 
 
 def _lacking(profile: Profile, shape: ModelShape) -> LoadError | None:

@@ -124,7 +124,9 @@ class WorkerProcess:
         """What a worker has started ends with it; what got away, and holds its pipes, is not listened to."""
         await self._exited.wait()
         self._kill_group()
-        await within(LAST_MOMENTS_S + self.farewell_s, self._process.wait())  # what was said is read
+        await asyncio.wait(
+            [self._log_task], timeout=LAST_MOMENTS_S + self.farewell_s
+        )  # what was said is read
         self._transport.close()
 
     def _kill_group(self) -> None:

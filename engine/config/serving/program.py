@@ -51,7 +51,7 @@ class Program:
     message: Callable[[str], str]
     """What a line of its log says, without time and place; empty for what says nothing."""
     memory: str
-    """Why its memory is not compared."""
+    """Why its memory is neither planned nor compared."""
 
     def taken(self, arguments: tuple[str, ...]) -> str | None:
         """The first of a user's arguments that is not his to give."""

@@ -98,5 +98,5 @@ VLLM = Program(
     environment=environment,
     health="/health",
     message=message,
-    memory="memory: not compared, for vLLM takes its cache in advance, as large as it may be",
+    memory="its memory is neither planned nor compared, for vLLM takes its cache in advance",
 )

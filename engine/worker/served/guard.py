@@ -1,8 +1,8 @@
-"""Runs a server, and ends it with whatever it started when stdin ends: `python guard.py GRACE_S PROGRAM …`, run
+"""Runs a server, and ends it with what it started when stdin ends: `python guard.py GRACE_S PROGRAM …`, run
 as a file, not imported.
 
 Stdin is a pipe from the worker: it ends with the worker, in whatever way that dies. The server is asked to
-end, and killed after the grace; then every process is that it left, wherever that went (on Linux orphans become
+end, and killed after the grace; then every process is that it left, wherever it went (on Linux orphans become
 this process's children). Its temporary files are in a folder that goes with it. Exits with the server's code.
 """
 

@@ -1,11 +1,12 @@
 """A server that this worker starts for its side: a program of its own, in a Python of its own.
 
-Owns its process (through `guard`), its log and when it is ready. The key and the port are known here and to the
+Owns its process (through `guard`), its log and when it is ready. Key and port are known here and to the
 program alone; how programs are told is in `engine/config/serving/`.
 """
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -157,6 +158,8 @@ class _Process:
     def _watch(self) -> None:
         """A worker without its server has nothing more to say: it ends, once what was asked has failed."""
         self.guard.wait()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.guard.pid, signal.SIGKILL)  # what is left where somebody killed the guard
         self.reading.join(POLL_S)
         time.sleep(POLL_S)  # an answer that is under way says itself that it was cut off
         print(f"{self.told.title} {self._end()}", file=sys.stderr, flush=True)  # noqa: T201

@@ -71,3 +71,13 @@ def test_a_command_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for word in ("./wrap", "~/wrap"):
         failed = launch.lacking(Worker(launch=f"{word} worker"))
         assert failed is not None and "name it in full" in failed.hint
+
+
+def test_what_a_started_server_reads_is_made_before(make_profile: Callable[..., Profile]) -> None:
+    text = "model: {source: org/name}\nserve: {environment: vllm, tensor_parallel: 2}\n"
+    assert launch.first(make_profile("plain", text)) is None
+    made = launch.first(
+        make_profile("made", text + "quantization: {method: gptq, format: compressed-tensors}")
+    )
+    assert made is not None and made.serve is None and made.needs_torch
+    assert launch.farewell_s(make_profile("plain", text)) > 0 == launch.farewell_s(made)
