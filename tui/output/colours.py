@@ -1,8 +1,8 @@
 """Colours for terminals that have 256, 16 or none: chosen for what they are for, not by the nearest number.
 
-With 256 a dark panel stays grey. With 16 a hue stays that hue, but for cyan and yellow, which nobody can read
-on a light ground; quiet text is less bright than other text, a faint line is there, and what marks a place
-has a ground. Without colours (NO_COLOR) faint text is dim, and what marks a place is reversed.
+With 256 a dark panel stays grey. With 16 a hue stays that hue, but for green, cyan and yellow, which nobody
+can read on a light ground; quiet text is less bright than other text, a faint line is there, and what marks
+a place has a ground. Without colours (NO_COLOR) faint text is dim, and what marks a place is reversed.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ HUES = ((20, 1), (75, 3), (160, 2), (205, 6), (260, 4), (330, 5), (361, 1))  # u
 COLOURED_FROM, GROUND_COLOURED_FROM = 48, 80  # between the strongest and the weakest part of a colour
 PALE_COLOURED_FROM, PALE_SATURATION = 32, 0.3  # of a light one
 DARK_GROUNDS = frozenset({0, 1, 4, 5, 8})
-READ_ON_LIGHT = {3: 5, 6: 4}  # yellow is magenta there, cyan blue
-HIDDEN = {7: {2}, 8: {9, 12, 13}}  # on these grounds these colours are as light as the ground
+READ_ON_LIGHT = {2: 4, 3: 5, 6: 4}  # green and cyan are blue there, yellow is magenta
+HIDDEN = {8: {9, 12, 13}}  # on these grounds these colours are as light as the ground
 MARKED_FROM = 0.11  # of lightness, between what marks a place and the screen's ground
 DIM_BELOW = 0.5  # of lightness, between text and its ground
 REVERSED, DIM = Style(reverse=True), Style(dim=True)

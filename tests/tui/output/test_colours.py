@@ -37,9 +37,9 @@ def test_with_256_the_grounds_differ() -> None:
 def test_with_16_the_sides_have_colours_of_their_own(chosen: theme.Theme) -> None:
     sides = [
         numbers(painted("16", colour, chosen.background, dark=chosen.dark))[0]
-        for colour in (chosen.primary, chosen.accent, chosen.error, chosen.success, chosen.foreground)
+        for colour in (chosen.primary, chosen.accent, chosen.error, chosen.foreground)
     ]
-    assert len(set(sides)) == 5
+    assert len(set(sides)) == 4
 
 
 @pytest.mark.parametrize("chosen", [DARK, LIGHT])
@@ -84,13 +84,15 @@ def test_with_16_quiet_text_is_less_bright_than_other_text(chosen: theme.Theme) 
 
 @pytest.mark.parametrize(
     ("colour", "ground"),
-    [(LIGHT.accent, LIGHT.background), (LIGHT.primary, LIGHT.panel), (LIGHT.success, "#d3dbe4")],
+    [
+        (LIGHT.accent, LIGHT.background),
+        (LIGHT.primary, LIGHT.panel),
+        (LIGHT.success, "#d3dbe4"),
+        (LIGHT.success, LIGHT.background),
+    ],
 )
-def test_with_16_nothing_on_a_light_ground_is_cyan_or_yellow_or_as_light_as_it(
-    colour: str, ground: str
-) -> None:
-    found, below = numbers(painted("16", colour, ground, dark=False))
-    assert found not in {3, 6} and (found, below) != (2, 7)
+def test_with_16_nothing_on_a_light_ground_is_green_cyan_or_yellow(colour: str, ground: str) -> None:
+    assert numbers(painted("16", colour, ground, dark=False))[0] not in {2, 3, 6, 7}
 
 
 @pytest.mark.parametrize(("ground", "above"), [("#b3261e", 15), ("#6f5500", 0)])
