@@ -16,14 +16,11 @@ from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.text import sheet
-from engine.evaluation.verdicts import judged
+from engine.evaluation.verdicts import pick_text, picked
 from engine.jobs.sheet import Sheet
 from engine.stats.verdict import Limits
 
 DEAR = "takes a calibration, and a cheaper one is good enough; --all tries it, too"
-
-
-SAME_SPEED = 0.95  # of the fastest: a short answer's speed is not known more exactly
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -60,13 +57,8 @@ class Pick(Evaluation):
     def choice(self) -> Choice | None:
         """The fastest candidate that is good enough, of those as fast the nearest; None where none is."""
         report = self.report
-        found = {each.profile for each in judged(report) if each.decision == "good enough"}
-        rows = [row for row in report.candidates if row.profile in found and row.complete]
-        if not rows:
-            return None
-        fastest = max(row.decode_tok_s or 0.0 for row in rows)
-        best = min((row for row in rows if (row.decode_tok_s or 0.0) >= SAME_SPEED * fastest), key=_distance)
-        return self._chosen(best, len(report.candidates))
+        best = picked(report)
+        return self._chosen(best, len(report.candidates)) if best else None
 
     @property
     def sheet(self) -> Sheet:
@@ -78,7 +70,8 @@ class Pick(Evaluation):
         }
         not_tried = [f"{each.name}: not tried: {each.why}" for each in self.declined]
         ending = self._ending(choice) if found.rows else []
-        below, verdicts = [*found.below, *not_tried], [*found.verdicts, *ending]
+        verdicts = [*found.verdicts, *(line for line in ending if line not in found.verdicts)]
+        below = [*found.below, *not_tried]
         return replace(found, below=below, verdicts=verdicts, document=document)
 
     def _ending(self, choice: Choice | None) -> list[str]:
@@ -101,9 +94,5 @@ class Pick(Evaluation):
         return Choice(
             profile=best.profile,
             command=f"quantduel {reference} {command}" if is_profile else f"quantduel chat {command}",
-            text=f"pick: {best.profile}, the fastest that is good enough of {tried} that were tried",
+            text=pick_text(best.profile, tried),
         )
-
-
-def _distance(row: Row) -> tuple[float, int]:
-    return row.kld.mean if row.kld else 0.0, row.weights_bytes or 0

@@ -106,7 +106,7 @@ class Convention(Struct, frozen=True, kw_only=True):
         if self.stride != self.window:
             return ""
         if self.scored == "half":
-            return "llama.cpp's convention: the second half of each window"
+            return "llama.cpp's convention"
         return "the convention of the GPTQ and AWQ papers" if self.window == PAPERS_WINDOW else ""
 
     @property

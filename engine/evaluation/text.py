@@ -11,7 +11,7 @@ import msgspec
 from engine.evaluation import noise
 from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import LAYER_WINDOWS
-from engine.evaluation.verdicts import Judged, judged
+from engine.evaluation.verdicts import Judged, judged, pick_text, picked
 from engine.jobs.plot import Plot, Point
 from engine.jobs.sheet import Sheet
 from engine.stats.fidelity import Kld
@@ -37,7 +37,7 @@ def sheet(report: Report) -> Sheet:
         rows=readable(report) if is_begun else (),
         more={f"{LAYERS}: {row.profile}": layer_rows(row) for row in report.candidates if row.layers},
         below=remarks(report),
-        verdicts=verdict_lines(report),
+        verdicts=[*verdict_lines(report), *pick_lines(report)],
         title=title(report),
         plots=plots(report),
         settings=report.settings,
@@ -108,13 +108,24 @@ def verdict_lines(report: Report) -> list[str]:
     return [*changes, *(f"{each.profile}: {each.text}" for each in judged(report))]
 
 
+def pick_lines(report: Report) -> Iterator[str]:
+    """The choice between several, once all are measured."""
+    rows = report.candidates
+    best = picked(report) if all(row.complete or row.error for row in rows) else None
+    if best and len(rows) > 1:
+        yield pick_text(best.profile, len(rows))
+
+
 def heading(report: Report) -> list[str]:
     """What holds for all rows: machine, versions, convention, units."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    convention = report.convention.line if report.convention else ""
-    starred = PARETO_MEANS if any(each.pareto for each in judged(report)) else ""
-    lines = (report.hardware, versions, convention, UNITS, MARGINS, starred)
-    return [line for line in lines if line]
+    return [line for line in (report.hardware, versions, *facts(report), UNITS, MARGINS) if line]
+
+
+def facts(report: Report) -> list[str]:
+    """The convention, and what the star means where a row has one."""
+    convention = [report.convention.line] if report.convention else []
+    return [*convention, *([PARETO_MEANS] if any(each.pareto for each in judged(report)) else [])]
 
 
 def remarks(report: Report) -> list[str]:

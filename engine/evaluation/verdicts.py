@@ -1,4 +1,4 @@
-"""What an evaluation's figures mean: a verdict on each candidate in one sentence, and who is Pareto-optimal.
+"""What an evaluation's figures mean: a sentence on each candidate, who is Pareto-optimal, which to pick.
 
 Pure: reads a report. The rule is in `engine.stats.verdict`; how a report is shown is the business of `text`.
 """
@@ -10,6 +10,8 @@ from msgspec import Struct
 from engine.evaluation.report import Report, Row
 from engine.stats.verdict import Decision, Verdict, verdict
 from engine.stats.verdict_text import headline, sentence
+
+SAME_SPEED = 0.95  # of the fastest: a short answer's speed is not known more exactly
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -45,6 +47,27 @@ def pareto(rows: Sequence[Row]) -> set[str]:
     return {
         name for name, point in points.items() if point and not any(_beats(each, point) for each in known)
     }
+
+
+def picked(report: Report) -> Row | None:
+    """The fastest candidate that is good enough, of those as fast the nearest; None where none is."""
+    found = {each.profile for each in judged(report) if each.decision == "good enough"}
+    rows = [row for row in report.candidates if row.profile in found and row.complete]
+    fastest = max((row.decode_tok_s or 0.0 for row in rows), default=0.0)
+    return min(
+        (row for row in rows if (row.decode_tok_s or 0.0) >= SAME_SPEED * fastest),
+        key=_distance,
+        default=None,
+    )
+
+
+def pick_text(profile: str, tried: int) -> str:
+    """The choice in a sentence."""
+    return f"pick: {profile}, the fastest that is good enough of {tried} that were tried"
+
+
+def _distance(row: Row) -> tuple[float, int]:
+    return row.kld.mean if row.kld else 0.0, row.weights_bytes or 0
 
 
 def _judged(row: Row, report: Report, is_best: bool) -> Judged:

@@ -32,6 +32,7 @@ WIDTHS = {
     "read tok/s": 10,
     "KLD then": 17,
 }
+FIRST = ("profile", "verdict", "KLD", "KLD then", "weights", "decode tok/s", "same top", "perplexity")
 
 
 class EvalJob(KeptJob[Report]):
@@ -40,7 +41,7 @@ class EvalJob(KeptJob[Report]):
     kind = "fidelity"
     document = Report
     name = "Eval"
-    explanation = "How far each profile's predictions are from the first one's, on the same text"
+    explanation = "How far each profile's predictions are from the first's"
 
     def __init__(self, names: Sequence[str], make: Callable[[Settings], Evaluation] = Evaluation) -> None:
         super().__init__(names)
@@ -106,9 +107,10 @@ class EvalJob(KeptJob[Report]):
         return Picture(
             rows=tuple(lines),
             widths=WIDTHS | {"profile": max(map(len, (*by_name, reference)))},
+            first=FIRST,
             colours=by_name | {reference: by_name[found.reference.profile]},
             charts=charts(found, by_name),
-            facts=(found.convention.line if found.convention else "",),
+            facts=tuple(texts.facts(found)),
             notes=tuple(remarks(found)),
         )
 
@@ -123,11 +125,11 @@ def table(found: Report, earlier: Report | None) -> list[dict[str, Cell]]:
 
 
 def remarks(found: Report) -> list[str]:
-    """Errors first, then the verdicts, then what the reader should know."""
+    """Errors first, then which to pick, the verdicts, what the reader should know."""
     rows = (found.reference, *found.candidates)
     errors = [f"{row.profile}: {row.error.message}" for row in rows if row.error]
     said = [remark for remark in texts.remarks(found) if remark not in errors]
-    return [*errors, *texts.verdict_lines(found), *said]
+    return [*errors, *texts.pick_lines(found), *texts.verdict_lines(found), *said]
 
 
 def charts(found: Report, colours: Mapping[str, str]) -> tuple[Chart, Chart]:

@@ -229,7 +229,9 @@ async def test_eval_ranks_by_kld(stage: Stager, results: Results, monkeypatch: p
         sizes, speeds = (plot.chart for plot in screen.query(Plot))
         assert sizes and speeds and len(sizes.lines) == len(speeds.lines) == 2
         assert "4 windows of 128" in str(screen.query_one(".facts").render())
-        assert "smollm2-nf4: not good enough: KLD" in str(screen.query_one(".notes").render())
+        notes = str(screen.query_one(".notes").render())
+        assert "smollm2-nf4: not good enough: KLD" in notes and notes.startswith("pick: smollm2-int8, ")
+        assert "★ no other model" in str(screen.query_one(".facts").render())
         await wait_until(lambda: results.runs("fidelity"))
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.evaluation import text
 from engine.evaluation.report import Report, Row
+from engine.evaluation.settings import Convention
 from engine.jobs import sheet as sheets
 from engine.stats.fidelity import Kld
 
@@ -38,6 +39,16 @@ def test_the_table_ranks_by_divergence() -> None:
         "| broken",
     ]
     assert "0.0312 ± 0.0010" in rows[3] and "97.50 ± 0.50 %" in rows[3] and "12.50 ± 0.25" in rows[2]
+
+
+def test_the_convention_says_a_thing_once_and_the_star_what_it_means() -> None:
+    cut = Convention(
+        text="t", window=8, stride=8, scored="half", begins="nothing", windows=2, tokens=16, scored_tokens=8
+    )
+    near = Row(profile="b", tokens=4, weights_bytes=1, kld=REPORT.candidates[0].kld)
+    convention, star = text.facts(msgspec.structs.replace(REPORT, convention=cut, candidates=(near,)))
+    assert convention.count("half") == 1 and convention.endswith("llama.cpp's convention")
+    assert star.startswith("★ ")
 
 
 def test_csv_has_bare_numbers_in_the_order_that_was_asked_for() -> None:

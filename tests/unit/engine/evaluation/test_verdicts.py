@@ -59,6 +59,16 @@ REPORT = Report(
 )
 
 
+def test_of_several_the_fastest_that_is_good_enough_is_named_once_all_are_measured() -> None:
+    assert list(text.pick_lines(REPORT)) == [
+        "pick: good, the fastest that is good enough of 4 that were tried"
+    ]
+    *others, last = REPORT.candidates
+    assert not list(text.pick_lines(replace(REPORT, candidates=(*others, replace(last, complete=False)))))
+    assert not list(text.pick_lines(replace(REPORT, candidates=(others[1], last))))  # none is good enough
+    assert not list(text.pick_lines(replace(REPORT, candidates=(others[0],))))  # nothing to choose from
+
+
 def test_a_verdict_is_a_sentence_with_its_reasons() -> None:
     found = {each.profile: each for each in judged(REPORT)}
     assert found["good"].text == (
@@ -85,7 +95,7 @@ def test_what_nothing_beats_is_marked() -> None:
         "idle": "not good enough",
     }
     shown = sheets.text(text.sheet(REPORT), "table")
-    assert shown.splitlines()[-1].startswith("close: undecided") and "★ no other model" in shown
+    assert shown.splitlines()[-2].startswith("close: undecided") and "★ no other model" in shown
 
 
 def test_a_model_that_was_not_compared_has_no_verdict() -> None:
