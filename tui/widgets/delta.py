@@ -78,20 +78,25 @@ def _hint(sides: int) -> str:
 
 
 def table(found: Sequence[Comparison], available: int) -> Content:
-    """A line for each: its ratios, and where it diverges; what was read, where there is room."""
+    """A line for each: its ratios, and where it diverges; what was read, where there is room.
+
+    That speeds do not compare is said before the ratios.
+    """
     names = [_names(comparison) for comparison in found]
     widest = max(name.cell_length for name in names)
     lines = []
     for comparison, name in zip(found, names, strict=True):
-        parts = [name.pad_right(widest - name.cell_length), *_ratios(comparison)]
-        said = _given(comparison), _divergence(comparison)
-        parts += said[::-1] if is_fair(comparison) else said
+        ratios, given = _ratios(comparison), _given(comparison)
+        said = [*ratios, _divergence(comparison), given]
+        if not is_fair(comparison):
+            said = [given, *ratios, _divergence(comparison)]
+        parts = [name.pad_right(widest - name.cell_length), *said]
         lines.append(fitting(parts, GAP, available))
     return Content("\n").join(lines)
 
 
 def overview(found: Sequence[Comparison], available: int) -> Content:
-    """Two figures of all sides: `decode against A   B ×1.31   C ×0.98`."""
+    """Two figures of all sides: `decode against A   B ×1.31`; or one, and why speeds do not compare."""
     from engine.duel import text
 
     rows = []
@@ -102,7 +107,13 @@ def overview(found: Sequence[Comparison], available: int) -> Content:
             ratio = text.ratios(comparison)[place]
             parts.append(Content.assemble(letter, (ratio.text, _style(ratio, is_fair(comparison)))))
         rows.append(fitting(parts, GAP, available))
-    return rows[0] + "\n" + rows[-1]
+    unfair = [comparison for comparison in found if not is_fair(comparison)]
+    if not unfair:
+        return rows[0] + "\n" + rows[-1]
+    whose = ", ".join(LETTERS[comparison.side] for comparison in unfair) if len(unfair) < len(found) else ""
+    given, *key = _inputs(unfair[0])
+    given = Content.assemble((f"{whose}: " if whose else "", "bold")) + given
+    return rows[0] + "\n" + fitting([given, *key], GAP, available)
 
 
 def ratios(comparison: Comparison, available: int) -> Content:
@@ -112,10 +123,7 @@ def ratios(comparison: Comparison, available: int) -> Content:
 
 def proof(comparison: Comparison, available: int) -> Content:
     """The proof of equal input, and where the answers diverge."""
-    parts = [_given(comparison)]
-    if "earlier answers" in comparison.input_difference:
-        parts.append(Content.assemble(("F10: the same history", "bold $quiet")))
-    return fitting([*parts, _divergence(comparison)], GAP, available)
+    return fitting([*_inputs(comparison), _divergence(comparison)], GAP, available)
 
 
 def is_fair(comparison: Comparison) -> bool:
@@ -137,6 +145,13 @@ def _ratios(comparison: Comparison) -> list[Content]:
     if comparison.contended:
         parts.append(Content.assemble(("contended", "$text-warning")))
     return parts
+
+
+def _inputs(comparison: Comparison) -> list[Content]:
+    """What was read, and which key would have all read the same."""
+    is_history = "earlier answers" in comparison.input_difference
+    key = Content.assemble(("F10: the same history", "bold $quiet"))
+    return [_given(comparison), *([key] if is_history else [])]
 
 
 def _given(comparison: Comparison) -> Content:
