@@ -56,7 +56,7 @@ class QuantDuelApp(App[None]):
     TITLE = "QuantDuel"
     TYPED = (("^p", "every command by name"),)
     BINDINGS = [
-        Binding("ctrl+q", "quit", tooltip="end both workers and leave", show=False, priority=True),
+        Binding("ctrl+q", "quit", tooltip="end all workers and leave", show=False, priority=True),
         Binding(
             "ctrl+z",
             "suspend_process",
@@ -228,7 +228,7 @@ class QuantDuelApp(App[None]):
         return {**variables, **side_colours(background), **own}
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Everything that has a key, and both sides by name."""
+        """Everything that has a key, and all sides by name."""
         duel = self.duel_screen
         if isinstance(screen, DuelScreen):
             yield SystemCommand(
@@ -262,7 +262,7 @@ class QuantDuelApp(App[None]):
         yield SystemCommand("Redraw", "Paint all of the screen again", self.action_redraw)
         yield SystemCommand("Suspend", "Back to the shell; fg goes on (Ctrl+Z)", self.action_suspend_process)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Quit", "End both workers and leave (Ctrl+D)", self.action_quit)
+        yield SystemCommand("Quit", "End all workers and leave (Ctrl+D)", self.action_quit)
 
     def _side_commands(self) -> Iterable[SystemCommand]:
         """What is done with one side, by its letter."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 EMPTY = [
     "No votes yet",
     "",
-    "F2 in the duel asks both sides blind: left or right, tie, or both bad.",
+    "F2 in the duel asks two sides blind: left or right, tie, or both bad.",
     "Without a screen: quantduel arena A B --prompts FILE",
 ]
 NAME_ROOM = (12, 26)  # at least, at most
@@ -85,7 +85,7 @@ def _standings(board: Leaderboard, width: int) -> list[Content]:
     spans = [_strength_span(standing) for standing in board.standings]
     low, high = axis_of([span for span in spans if span])
     lines = [head.stylize("$quiet")]
-    if with_strength:
+    if with_strength and any(spans):
         lines = [(head + "   " + _axis_labels(f"{low:.0f}", f"{high:.0f}", available)).stylize("$quiet")]
     for standing, span in zip(board.standings, spans, strict=True):
         figures = _figures(standing, with_strength=with_strength)

@@ -16,6 +16,7 @@ SMALLEST = (16, 6)
 FRAME = "$faint"
 LABEL = "$quiet"
 DOT = "●"
+NO_POINTS = "nothing measured to draw here"
 
 
 class Plot(Static):
@@ -28,7 +29,7 @@ class Plot(Static):
     chart: reactive[Chart | None] = reactive(None)
 
     def render(self) -> Content:
-        """The chart; only its title where there is no room or nothing to draw yet."""
+        """The chart; only its title where there is no room, no axes where there is nothing to draw."""
         if self.chart is None:
             return Content("")
         return drawn(self.chart, self.size.width, self.size.height)
@@ -41,6 +42,8 @@ def drawn(chart: Chart, width: int, height: int) -> Content:
         head.append(_legend(chart.lines, width))
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return Content("\n").join(head[:height])
+    if not chart.points:
+        return Content("\n").join([*head, Content.assemble((NO_POINTS, LABEL))])
     y_scale = scale(chart.y, _reach(chart))
     y_ticks = ticks(chart.y, y_scale, (height - len(head) - 2) // ROWS_A_TICK + 1)
     texts = labels(y_ticks)

@@ -4,9 +4,9 @@ from textual.binding import Binding
 
 
 def _key(key: str, action: str, label: str, what: str, *, first: bool = False) -> Binding:
-    """`first` takes it before the prompt, which has a use of its own for it. Without a label it is not in the
-    footer, where a line has 80 columns."""
-    return Binding(key, action, label, tooltip=what, priority=first, show=bool(label))
+    """`first` takes it before the prompt, which has a use of its own for it. A line of the
+    footer has 80 columns."""
+    return Binding(key, action, label, tooltip=what, priority=first)
 
 
 KEYS = [
@@ -26,12 +26,12 @@ KEYS = [
     _key("f4", "app.kept_duels", "Kept", "kept duels: search, reopen, read, rename, delete"),
     _key("f5", "app.bench", "Bench", "speed and memory over context lengths"),
     _key("f6", "app.eval", "Eval", "KLD and perplexity on a text", first=True),
-    _key("f7", "app.leaderboard", "", "what the blind votes say", first=True),
+    _key("f7", "app.leaderboard", "Rank", "what the blind votes say", first=True),
     _key("f8", "app.quantize", "Make", "make a profile's checkpoint now"),
     _key("f9", "turn", "Turn", "again, with a new seed, on from a cut, another prompt, one side"),
     _key("f10", "history", "Past", "before a prompt: own answers, A's on all, or none", first=True),
     _key("f11", "app.test", "Test", "questions with checkable answers: who is right?"),
     _key("f12", "view", "View", "Markdown, thoughts and notes, raw text, word against word"),
-    _key("ctrl+d", "app.quit", "Quit", "end all workers and leave"),
+    _key("ctrl+d", "app.quit", "Quit", "end all workers and leave; where text is typed, delete it"),
 ]
-TAB = Binding("tab", "next_pane", tooltip="prompt, A, B, and so on, also where they are tabs", show=False)
+TAB = Binding("tab", "next_pane", tooltip="prompt, A, B, tabs too; typed text goes to the prompt", show=False)

@@ -29,6 +29,7 @@ WIDTHS = {
     "then": FIGURE,
     "change": 7,
 }
+FIRST = ("profile", "context", "batch", "decode tok/s", "then", "change", "prefill tok/s", "TTFT ms", "peak")
 
 
 class BenchJob(KeptJob[Document]):
@@ -37,7 +38,7 @@ class BenchJob(KeptJob[Document]):
     kind = "bench"
     document = Document
     name = "Bench"
-    explanation = "Speed and memory at each context length: cold prompts, greedy tokens, repeats A B, B A, …"
+    explanation = "Speed and memory over context lengths: cold prompts, greedy"
 
     def __init__(self, names: Sequence[str], make: Callable[[Document], Bench] = Bench) -> None:
         super().__init__(names)
@@ -100,6 +101,7 @@ class BenchJob(KeptJob[Document]):
         return Picture(
             rows=tuple(table(found, self.earlier)),
             widths=WIDTHS | {"profile": max(map(len, by_name))},
+            first=FIRST,
             colours=by_name,
             charts=charts(found, self.earlier, by_name),
             notes=(*found.header.notes, *texts.verdicts(found), *spoiled(found)),

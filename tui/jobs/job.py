@@ -51,6 +51,8 @@ class Picture:
     rows: tuple[Row, ...] = ()
     widths: Mapping[str, int] | None = None
     """Least widths of columns, so that nothing moves while they fill."""
+    first: tuple[str, ...] = ()
+    """The columns to begin with where not all have room."""
     colours: Mapping[str, str] | None = None
     """A colour for each profile, by its name."""
     charts: tuple[Chart, ...] = ()

@@ -29,7 +29,7 @@ class QuantizeJob(Job):
     """One profile's checkpoint."""
 
     name = "Quantize now"
-    explanation = "Make a profile's checkpoint and see what it lost; from then on it is loaded from the store"
+    explanation = "Make a checkpoint, keep it, and see what it lost"
     stopped = "stopped: nothing was made"
     done = "done: it is in the store, and loaded from there from now on"
 
@@ -96,6 +96,7 @@ class QuantizeJob(Job):
         record, path = self.found
         return Picture(
             rows=tuple(layer_errors.rows(record.errors)),
+            first=("layer", "mean", "log scale"),
             charts=charts(record),
             facts=tuple(summary(record, path, store.size_bytes(path))),
         )

@@ -16,6 +16,7 @@ from engine.testing.settings import Settings, require_pair
 from tui.jobs.job import Field, Job, Picture, colours, number, profiles
 
 WIDTHS = {"method": 8, "right": 31, "right → wrong": 13, "wrong → right": 13, "p": 7, "difference": 29}
+FIRST = ("profile", "right", "p", "right → wrong", "wrong → right", "difference")
 LEAST = 5  # characters of a question in the list
 GAPS = 2  # around the first and the last column
 
@@ -26,7 +27,7 @@ class QuestionsJob(Job):
     """Questions with checkable answers, put to some profiles."""
 
     name = "Test"
-    explanation = "The same questions to each profile: who is right where the first one is not?"
+    explanation = "The same questions to each: who is right where A is not?"
     stopped = "stopped: answers are kept, and the next run goes on after them"
     done = "done: answers are kept; Ctrl+S exports them"
 
@@ -75,6 +76,7 @@ class QuestionsJob(Job):
         return Picture(
             rows=tuple(texts.cells(row, found) for row in found.rows),
             widths=WIDTHS | {"profile": max(map(len, (*by_name, f"{first} (A)")))},
+            first=FIRST,
             colours=by_name | {f"{first} (A)": by_name[first]},
             facts=(texts.questions_line(found),),
             notes=tuple(_notes(found)),

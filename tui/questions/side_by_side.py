@@ -11,7 +11,6 @@ from engine.sanitize import visible
 from engine.testing import text as texts
 from engine.testing.report import Entry, Report
 
-NOTHING = "no question here: the list at the left has none"
 COLOURS = {"✓": "$success", "✗": "$error"}
 
 
@@ -38,9 +37,9 @@ class SideBySide(Vertical):
                 with VerticalScroll():
                     yield Static(id=f"answer-{place}")
 
-    def show(self, report: Report, entry: Entry | None, side: int) -> None:
-        """This question, with A's answer and that of the model `side`; None is no question."""
-        question = asked(entry) if entry else Content(NOTHING)
+    def show(self, report: Report, entry: Entry | None, side: int, nothing: str) -> None:
+        """This question, with A's answer and that of the model `side`; without one, what says so."""
+        question = asked(entry) if entry else Content(nothing)
         if question != self._asked:
             self._asked = question
             self.query_one("#asked", Static).update(question)

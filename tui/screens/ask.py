@@ -21,6 +21,7 @@ from engine.sanitize import visible
 from engine.units import time_text
 from tui.screens.page import Dialog, list_rows
 from tui.screens.profiles import Entry, entry_content, matching, read_entries
+from tui.settings.line_input import LineInput
 
 
 class ProfilesDialog(Dialog[list[str] | None]):
@@ -44,7 +45,7 @@ class ProfilesDialog(Dialog[list[str] | None]):
             dialog.border_title = "Profile" if self._only_one else "Profiles"
             takes = "Enter takes it" if self._only_one else "Tab picks · Enter takes them"
             dialog.border_subtitle = f"{takes} · Esc closes"
-            yield Input(placeholder="a few letters of a profile's name", compact=True)
+            yield LineInput(placeholder="a few letters of a profile's name", compact=True)
             yield OptionList(compact=True)
             yield Static(id="picked")
 
@@ -161,7 +162,7 @@ class SaveDialog(Dialog[Path | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Export"
             dialog.border_subtitle = "Enter writes it · Esc closes"
-            yield Input(self._proposal, compact=True, select_on_focus=False)
+            yield LineInput(self._proposal, compact=True, select_on_focus=False)
             yield Static(
                 Content.assemble(("the name ends in " + ", ".join(self._suffixes), "$quiet")), id="hint"
             )
@@ -197,7 +198,7 @@ class TitleDialog(Dialog[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Rename"
             dialog.border_subtitle = "Enter takes it · empty: its first prompt · Esc closes"
-            yield Input(visible(self._title, keep_newlines=False), compact=True)
+            yield LineInput(visible(self._title, keep_newlines=False), compact=True)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:

@@ -25,15 +25,15 @@ class Key(NamedTuple):
 
 
 def keys_of(screen: Screen[Any]) -> list[Key]:
-    """What there is to press on a screen: its own keys, those of its widgets, and the application's."""
+    """What there is to press on a screen, each key once: its own, its widgets', the application's."""
     nodes: list[DOMNode] = [screen, *screen.walk_children(), screen.app]
     found: dict[str, Key] = {}
     for node in nodes:
         for text, what in getattr(node, "TYPED", ()):
-            found[text] = Key(text, what, "")
+            found.setdefault(text.casefold(), Key(text, what, ""))
         for binding in _bindings(type(node)):
             key = _key(screen.app, binding)
-            found.setdefault(binding.id or f"{key.what}{key.keys}", key)
+            found.setdefault(key.keys.casefold(), key)
     return list(found.values())
 
 

@@ -30,6 +30,7 @@ from engine.sanitize import visible
 from engine.units import speed_text, time_text
 from tui.duel.colours import TEXT_COLOURS
 from tui.screens.page import Page
+from tui.settings.line_input import LineInput
 from tui.widgets.key_bar import KeyLine
 
 PREVIEWED_TURNS, PREVIEWED_CHARACTERS = 5, 600
@@ -76,7 +77,7 @@ class HistoryScreen(Page[Reopened | None]):
     def compose(self) -> ComposeResult:
         words = Content.assemble(("quantduel", "bold $foreground"), ("  history of duels", "$quiet"))
         yield Static(words, id="history-bar")
-        yield Input(placeholder="words of a prompt, an answer, a title or a profile", compact=True)
+        yield LineInput(placeholder="words of a prompt, an answer, a title or a profile", compact=True)
         with Horizontal(id="history"):
             yield OptionList(compact=True)
             with VerticalScroll(id="preview"):

@@ -32,8 +32,10 @@ from engine.shape.availability import Availability
 from engine.units import bytes_text
 from tui.duel.colours import COLOURS
 from tui.screens.page import Dialog
+from tui.settings.line_input import LineInput
 
-NAME_WIDTH, BADGE_WIDTH = 28, 9
+PLACES = "profile, folder, .gguf file, org/model or random:shape"
+NAME_WIDTH, BADGE_WIDTH = 28, 18
 SIGNS: dict[Verdict | None, tuple[str, str]] = {
     "fits": ("●", "$text-success"),
     "tight": ("◐", "$text-warning"),
@@ -103,7 +105,7 @@ class ProfilePicker(Dialog[Choice | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_subtitle = "Enter takes it · Tab: the other side · Esc closes"
             yield Static(id="picker-side")
-            yield Input(placeholder="profile, folder, .gguf file, org/model or random:shape", compact=True)
+            yield LineInput(placeholder=PLACES, compact=True)
             yield Static(id="picker-fit")
             yield OptionList(compact=True)
             yield Static(id="picker-fault")
@@ -266,7 +268,8 @@ def entry_content(entry: Entry, fit: Fit | None = None) -> Content:
         (sign + " ", style),
         Content.styled(name, "$quiet" if fault else "bold").truncate(NAME_WIDTH, ellipsis=True, pad=True),
         " ",
-        (badge.ljust(BADGE_WIDTH) + " ", "$text-primary"),
+        Content.styled(badge, "$text-primary").truncate(BADGE_WIDTH, ellipsis=True, pad=True),
+        " ",
         (MARKS[entry.availability], "$text-warning"),
         (fault or description, "$text-error" if fault else "$quiet"),
     )

@@ -15,6 +15,7 @@ from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.sanitize import visible
 from tui.screens.page import Dialog
+from tui.settings.line_input import LineInput
 
 
 class SaveProfileDialog(Dialog[Path | None]):
@@ -32,7 +33,7 @@ class SaveProfileDialog(Dialog[Path | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Save into a profile"
             dialog.border_subtitle = "Enter writes it · Esc closes"
-            yield Input(self._proposal, compact=True, select_on_focus=False)
+            yield LineInput(self._proposal, compact=True, select_on_focus=False)
             words = f"a name is one of {paths.user_profiles()}; a path is a file"
             yield Static(Content.styled(visible(words), "$quiet"), id="hint")
 

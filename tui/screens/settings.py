@@ -23,6 +23,7 @@ from engine.session.schedule import AskedSchedule, Schedule
 from tui.screens.page import Dialog
 from tui.settings.choice import Choice
 from tui.settings.form import SETTINGS, SYSTEM, Form, Mark, Setting
+from tui.settings.line_input import LineInput
 from tui.widgets.prompt import NEWLINE_KEYS
 
 SCHEDULE = Setting("schedule", "schedule", "auto: swap where needed", ("auto", *get_args(Schedule)))
@@ -148,7 +149,7 @@ class SettingsDialog(Dialog[Chosen | None]):
             return Choice(setting.choices, text, id=name)
         if setting.key == SYSTEM:
             return SystemPrompt(text, id=name, compact=True, highlight_cursor_line=False)
-        return Input(text, id=name, compact=True)
+        return LineInput(text, id=name, compact=True)
 
     def _mark(self, setting: Setting, mark: Mark) -> None:
         words = Content(visible(mark.text, keep_newlines=False))

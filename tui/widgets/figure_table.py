@@ -1,6 +1,11 @@
-"""A table of figures that fills in place: no column moves while figures come. Shows cells; computes none."""
+"""A table of figures that fills in place: no column moves while figures come. Shows cells; computes none.
+
+Where there is no room for all columns, those come first that matter most, and a line below names those that
+are out of view.
+"""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from rich.style import Style
 from rich.text import Text
@@ -20,7 +25,8 @@ class FigureTable(DataTable[Text]):
     """Rows of named cells; a profile's rows wear its colour."""
 
     DEFAULT_CSS = """
-    FigureTable { height: 1fr; width: 1fr; background: transparent; scrollbar-size-horizontal: 1; }
+    FigureTable { height: 1fr; width: 1fr; background: transparent; scrollbar-size-horizontal: 0; }
+    FigureTable.-cut { border-bottom: blank; border-subtitle-color: $quiet; border-subtitle-align: left; }
     FigureTable > .datatable--header { background: $surface; color: $quiet; text-style: none; }
     FigureTable > .datatable--fixed { background: transparent; }
     FigureTable > .datatable--cursor { background: $panel; text-style: none; }
@@ -30,22 +36,89 @@ class FigureTable(DataTable[Text]):
 
     def __init__(self) -> None:
         super().__init__(cursor_type="row", zebra_stripes=False)
+        self._given: tuple[Sequence[Row], Mapping[str, int], Mapping[str, str], Sequence[str]] = (
+            (),
+            {},
+            {},
+            (),
+        )
         self._shown: list[list[str]] = []
         self._layout: list[tuple[str, int]] = []  # name and width of each column
 
-    def show(self, rows: Sequence[Row], widths: Mapping[str, int], colours: Mapping[str, str]) -> None:
-        """Show these rows; what looks as before is left alone."""
-        cells = [[_shown(cell) for cell in row.values()] for row in rows]
-        layout = _layout(rows, cells, widths)
+    def show(
+        self,
+        rows: Sequence[Row],
+        widths: Mapping[str, int],
+        colours: Mapping[str, str],
+        first: Sequence[str] = (),
+    ) -> None:
+        """Show these rows; what looks as before is left alone. `first` are the columns that matter most."""
+        self._given = rows, widths, colours, first
+        layout = _layout(rows, widths)
+        if self._width_of(layout) > self._room > 0:
+            layout.sort(key=lambda column: first.index(column[0]) if column[0] in first else len(first))
+        names = [name for name, _ in layout]
+        cells = [[_shown(row.get(name)) for name in names] for row in rows]
         if layout != self._layout or len(cells) != len(self._shown):
             self._rebuild(layout)
         for place, (row, texts) in enumerate(zip(rows, cells, strict=True)):
             self._show_row(place, row, texts, colours)
         self._shown = cells
+        self._tell_hidden()
 
     def forget(self) -> None:
         """Lay out and colour everything again next time."""
         self._layout = []
+
+    def on_resize(self) -> None:
+        """More columns have room, or fewer."""
+        self.show(*self._given)
+
+    def watch_scroll_x(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_x(old_value, new_value)
+        self._tell_hidden()
+
+    def action_cursor_right(self) -> None:
+        """Have the first column that is cut or out of view at the right be seen."""
+        _, right = self._hidden
+        if right:
+            self.scroll_to(x=self._ends[right[0]] - self._room, animate=False)
+
+    def action_cursor_left(self) -> None:
+        """The same at the left."""
+        left, _ = self._hidden
+        if left:
+            self.scroll_to(x=self._ends[left[-1] - 1] - self._ends[0], animate=False)
+
+    @property
+    def _room(self) -> int:
+        return self.scrollable_content_region.width
+
+    @property
+    def _ends(self) -> list[int]:
+        """Where each column ends, in cells."""
+        return list(accumulate(width + 2 * self.cell_padding for _, width in self._layout))
+
+    @property
+    def _hidden(self) -> tuple[list[int], list[int]]:
+        """The columns that are not wholly in view, at the left and at the right; the first always is."""
+        ends, begin = self._ends, round(self.scroll_target_x)
+        places = range(1, len(ends))
+        left = [place for place in places if ends[place - 1] - begin < ends[0]]
+        return left, [place for place in places if ends[place] - begin > self._room and place not in left]
+
+    def _tell_hidden(self) -> None:
+        left, right = self._hidden if self._room else ([], [])
+        parts = [
+            f"{key} {' · '.join(self._layout[place][0] for place in places)}"
+            for key, places in (("←", left), ("→", right))
+            if places
+        ]
+        self.set_class(bool(parts) and self.styles.overflow_x != "hidden", "-cut")
+        self.border_subtitle = Text("in the table  " + "   ".join(parts)) if parts else ""
+
+    def _width_of(self, layout: Sequence[tuple[str, int]]) -> int:
+        return sum(width + 2 * self.cell_padding for _, width in layout)
 
     def _rebuild(self, layout: list[tuple[str, int]]) -> None:
         self.clear(columns=True)
@@ -58,7 +131,9 @@ class FigureTable(DataTable[Text]):
         before = self._shown[place] if place < len(self._shown) else None
         if before == texts:
             return
-        styles = [self._style(name, text, row, colours) for name, text in zip(row, texts, strict=True)]
+        styles = [
+            self._style(name, text, row, colours) for (name, _), text in zip(self._layout, texts, strict=True)
+        ]
         cells = [Text(text, style=style) for text, style in zip(texts, styles, strict=True)]
         if before is None:
             self.add_row(*cells)
@@ -84,11 +159,9 @@ def _shown(cell: Cell) -> str:
     return visible(f"{cell:.3g}" if isinstance(cell, float) else str(cell), keep_newlines=False)
 
 
-def _layout(
-    rows: Sequence[Row], cells: Sequence[Sequence[str]], widths: Mapping[str, int]
-) -> list[tuple[str, int]]:
+def _layout(rows: Sequence[Row], widths: Mapping[str, int]) -> list[tuple[str, int]]:
     names = list(rows[0]) if rows else []
-    longest = [max(len(line[column]) for line in cells) for column in range(len(names))]
     return [
-        (name, max(len(name), widths.get(name, 0), width)) for name, width in zip(names, longest, strict=True)
+        (name, max(len(name), widths.get(name, 0), *(len(_shown(row.get(name))) for row in rows)))
+        for name in names
     ]

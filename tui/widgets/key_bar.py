@@ -45,7 +45,10 @@ class KeyLine(Footer):
 
 
 class KeyBar(KeyLine):
-    """Two lines, for a screen with many keys: its own commands, and the function keys below."""
+    """Two lines, for a screen with many keys: its own commands, and the function keys below.
+
+    On a narrow screen the first function key alone says `f`: `f1Help 2Vote 3Lens`.
+    """
 
     DEFAULT_CSS = """
     KeyBar { layout: vertical; height: 2; }
@@ -57,18 +60,22 @@ class KeyBar(KeyLine):
         self.call_after_refresh(self._measure)
 
     def _measure(self) -> None:
+        self._display(list(self.query(FooterKey)))
         for key in self.query(FooterKey):
             key.refresh(layout=True)
+
+    def _display(self, keys: Sequence[FooterKey]) -> None:
+        for key in [key for key in keys if FUNCTION_KEY.fullmatch(key.key)][1:]:
+            key.key_display = key.key[1:] if self.screen.has_class("-narrow") else key.key
 
     def compose(self) -> ComposeResult:
         if not self._bindings_ready:
             return
-        ordered = self._in_order()
+        keys = [self._key(active) for active in self._in_order()]
+        self._display(keys)
         for is_below in (False, True):
             with HorizontalGroup():
-                for active in ordered:
-                    if bool(FUNCTION_KEY.fullmatch(active.binding.key)) is is_below:
-                        yield self._key(active)
+                yield from (key for key in keys if bool(FUNCTION_KEY.fullmatch(key.key)) is is_below)
 
 
 def _declared(screen: type) -> Sequence[str]:

@@ -19,6 +19,7 @@ STYLES: dict[Mood, str] = {
     "done": "$text-success",
     "failed": "$text-error",
 }
+TOLD_FROM_S = 1.0  # of what ended at once no time is told
 
 
 class RunProgress(Static):
@@ -60,12 +61,11 @@ class RunProgress(Static):
             self.advance(event.words)
 
     def end(self, words: str, mood: Mood) -> None:
-        """The work is over, or has not begun."""
-        if self._mood == "running":
-            self._took_s = time.monotonic() - self._began_s
+        """The work is over, or has not begun; a time is told where any ran just before."""
+        ran = self._mood == "running"
+        self._took_s = time.monotonic() - self._began_s if ran else None
+        self._share = 1.0 if mood == "done" else self._share if ran else None
         self._mood, self._words = mood, words
-        if mood == "done":
-            self._share = 1.0
         self.refresh()
 
     def render(self) -> Content:
@@ -81,7 +81,7 @@ class RunProgress(Static):
 
     def _times(self) -> str:
         if self._mood != "running":
-            return "" if self._took_s is None else calm_text(self._took_s)
+            return calm_text(self._took_s) if self._took_s and self._took_s >= TOLD_FROM_S else ""
         now_s = time.monotonic()
         left_s = None if self._left_s is None else self._left_s - (now_s - self._told_s)
         return f"{calm_text(now_s - self._began_s)}   {how_far_text(self._share, left_s)}".rstrip()

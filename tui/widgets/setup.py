@@ -10,6 +10,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input, Label
 
 from tui.jobs.job import Field
+from tui.settings.line_input import LineInput
 
 
 class Setup(Vertical):
@@ -55,7 +56,7 @@ class Setup(Vertical):
 
 def _input(field: Field) -> Input:
     suggester = SuggestFromList(field.options) if field.options else None
-    found = Input(
+    found = LineInput(
         field.value, compact=True, suggester=suggester, id=f"field-{field.key}", select_on_focus=False
     )
     found.styles.width = field.width + 3 if field.width else "1fr"

@@ -22,7 +22,7 @@ class SpeedStrip(Static):
     """
 
     top_tok_s: reactive[float] = reactive(0.0)
-    """What a full mark of the sparkline is: the highest of both sides, so that they compare."""
+    """What a full mark of the sparkline is: the highest of all sides, so that they compare."""
 
     def __init__(self, side: Side, colour: str) -> None:
         super().__init__()

@@ -35,6 +35,9 @@ async def test_what_is_in_use_is_first_then_what_is_here(stage: Stager) -> None:
         rows = [str(option.prompt) for option in options.options]
         fetched = [place for place, row in enumerate(rows) if "↓" in row or "⚷" in row]
         assert fetched and min(fetched) > max(n for n, name in enumerate(names) if name.startswith("smollm2"))
+        original = rows[names.index("smollm2-gptq4-original")]
+        assert "original" in original.split("gptq4", 2)[2]  # the method, to its end
+        assert original.index("SmolLM2") == rows[0].index("SmolLM2")
         llama = rows[names.index("llama-3.1-8b-nf4")]
         assert "⚷" in llama or "↓" in llama
 

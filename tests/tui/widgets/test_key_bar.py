@@ -5,6 +5,7 @@ from textual.widgets._footer import FooterKey
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.screens.blind import BlindScreen
+from tui.screens.help import keys_of
 from tui.screens.history import HistoryScreen
 from tui.widgets.prompt import Prompt
 from tui.widgets.transcript import Transcript
@@ -56,4 +57,9 @@ async def test_the_keys_of_the_duel_fit_in_80_columns(stage: Stager) -> None:
         await play.ready()
         await wait_until(lambda: {"Quit", "View"} <= set(labels(play)))
         await play.pilot.pause()
+        keys = {key.key: key for key in play.app.screen.query(FooterKey)}
+        shown = [keys[f"f{number}"].render().plain for number in range(1, 13)]
+        assert shown[:2] == ["f1Help", "2Vote"] and shown[6] == "7Rank" and shown[11] == "12View"
+        listed = [key.keys.casefold() for key in keys_of(play.app.screen)]
+        assert len(listed) == len(set(listed)) and {"tab", "^d"} <= set(listed)
         assert max(key.region.right for key in play.app.screen.query(FooterKey)) <= 80

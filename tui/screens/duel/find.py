@@ -7,6 +7,7 @@ from textual.containers import Vertical
 from textual.widgets import Input
 
 from tui.screens.page import Dialog
+from tui.settings.line_input import LineInput
 
 
 class FindDialog(Dialog[str | None]):
@@ -22,7 +23,7 @@ class FindDialog(Dialog[str | None]):
         with Vertical(classes="dialog") as dialog:
             dialog.border_title = "Find"
             dialog.border_subtitle = "Enter goes there, and again to the next · Esc closes"
-            yield Input(self._query, placeholder="words of the conversation", compact=True)
+            yield LineInput(self._query, placeholder="words of the conversation", compact=True)
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:

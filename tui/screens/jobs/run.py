@@ -6,7 +6,6 @@ Drives a job; knows nothing of what it measures. Escape stops the work and keeps
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from tui.charts.plot import Plot
 from tui.jobs.job import Job
 from tui.pacer import Pacer
 from tui.screens.ask import ProfilesDialog, SaveDialog
+from tui.screens.jobs.passage import Passage
 from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
 from tui.widgets.key_bar import KeyLine
@@ -73,11 +73,11 @@ class RunScreen(Page[None]):
             yield Tick("unload the duel's models meanwhile", self._duel.is_on_a_gpu, compact=True)
             yield Static("otherwise they stay loaded, unused", classes="why")
         yield RunProgress()
-        yield Static(classes="facts")
+        yield Passage("facts")
         yield FigureTable()
         with Horizontal(classes="plots"):
             yield from self.details()
-        yield Static(classes="notes")
+        yield Passage("notes")
         yield KeyLine()
 
     def details(self) -> ComposeResult:
@@ -169,12 +169,13 @@ class RunScreen(Page[None]):
 
     async def _run(self) -> None:
         progress, setup = self.query_one(RunProgress), self.query_one(Setup)
-        progress.begin("preparing")
+        progress.end("preparing", "idle")
         try:
             await asyncio.to_thread(self.job.prepare, setup.values)
         except QuantDuelError as error:
             progress.end(str(error), "failed")
             return
+        progress.begin("starting")
         self.begun()
         self.post_message(Begun(self.job.name))
         self._lock(True)
@@ -231,17 +232,13 @@ class RunScreen(Page[None]):
         """Show what the job has so far."""
         picture = self.job.picture
         colours = picture.colours or {}
-        self.query_one(FigureTable).show(picture.rows, picture.widths or {}, colours)
+        self.query_one(FigureTable).show(picture.rows, picture.widths or {}, colours, picture.first)
         for place, plot in enumerate(self.query(Plot)):
             plot.chart = picture.charts[place] if place < len(picture.charts) else None
             plot.display = plot.chart is not None
-        self._tell(".facts", picture.facts, there=bool(picture.facts))
-        self._tell(".notes", picture.notes, there=bool(picture.rows or picture.notes))
-
-    def _tell(self, name: str, lines: Sequence[str], *, there: bool) -> None:
-        static = self.query_one(name, Static)
-        static.update(Content(visible("\n".join(lines))))
-        static.set_class(there, "-there")
+        facts, notes = self.query(Passage)
+        facts.tell(picture.facts, there=bool(picture.facts))
+        notes.tell(picture.notes, there=bool(picture.rows or picture.notes))
 
     def say(self, error: QuantDuelError) -> None:
         """Report an error that stops nothing."""

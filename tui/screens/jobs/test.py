@@ -17,6 +17,8 @@ from tui.widgets.figure_table import FigureTable
 
 if TYPE_CHECKING:
     from tui.screens.duel.duel import DuelScreen
+NO_QUESTION = "no question here yet"
+NO_FLIP = "no question here: only flips are listed, and none is there. Ctrl+F lists all questions"
 
 
 class QuestionsScreen(RunScreen):
@@ -80,4 +82,4 @@ class QuestionsScreen(RunScreen):
         entries = listed(report, flips=self._flips)
         place = self.query_one("#questions", FigureTable).cursor_row
         entry = entries[place] if 0 <= place < len(entries) else None
-        self.query_one(SideBySide).show(report, entry, self._side)
+        self.query_one(SideBySide).show(report, entry, self._side, NO_FLIP if self._flips else NO_QUESTION)

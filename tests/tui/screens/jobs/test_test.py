@@ -54,6 +54,7 @@ async def test_profiles_are_asked_and_their_answers_stand_side_by_side(
         screen.query_one(Setup).fill("set", str(tmp_path / "none.jsonl"))
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: "no such file" in screen.query_one(RunProgress).render().plain)
+        assert not screen.query_one(RunProgress).render().plain.endswith(" s")  # nothing ran
         screen.query_one(Setup).fill("set", str(file))
         await play.pilot.press("ctrl+r")
         await wait_until(lambda: "done" in screen.query_one(RunProgress).render().plain)
@@ -75,6 +76,16 @@ async def test_flips_alone_and_the_other_models_answers(stage: Stager, tmp_path:
         screen.show_results()
         table = screen.query_one("#questions", FigureTable)
         await wait_until(lambda: table.row_count == 10)
+        figures = screen.query(FigureTable).first()
+        await wait_until(lambda: figures.has_class("-cut"))
+        assert [str(column.label).strip() for column in figures.ordered_columns][:3] == [
+            "profile",
+            "right",
+            "p",
+        ]
+        assert figures.region.x + figures.cell_padding == 2  # below the labels of the settings
+        for part in ("facts", "notes"):  # wrapped: nothing is cut at the right
+            assert "nowrap" not in str(screen.query_one(f".{part}").styles.text_wrap)
         await play.pilot.press("ctrl+t", "ctrl+f")
         await wait_until(lambda: table.row_count == 4 and table.size.width)
         await wait_until(lambda: "right → wrong" in said(screen, "answer-1"))
@@ -91,7 +102,7 @@ async def test_without_flips_the_list_is_empty_and_says_so(stage: Stager, tmp_pa
         screen = await opened(play)
         screen.job.work = finished(tmp_path, A, A)
         await play.pilot.press("ctrl+f")
-        await wait_until(lambda: "no question" in said(screen, "asked"))
+        await wait_until(lambda: "only flips are listed" in said(screen, "asked"))
         assert said(screen, "answer-0") == ""
 
 

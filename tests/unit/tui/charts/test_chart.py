@@ -62,6 +62,12 @@ def test_a_chart_fills_its_place_exactly(size: tuple[int, int]) -> None:
     assert "[b]x" in lines[1]  # a name is no markup
 
 
+def test_without_points_there_is_no_figure_on_any_axis() -> None:
+    for y in (Axis("KLD", log=True), Axis("loss")):
+        text = drawn(Chart("none", Axis("tok/s"), y, (Line("x", "$primary", ()),)), 60, 14).plain
+        assert "nothing measured" in text and not any(sign.isdigit() or sign in "┤┬" for sign in text)
+
+
 def test_a_small_place_gets_the_title_only() -> None:
     assert drawn(chart(), 12, 3).plain.startswith("decode")
 
