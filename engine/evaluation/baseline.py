@@ -6,7 +6,7 @@ made up.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine import input_files
 from engine.errors import FileError, InputError
-from engine.evaluation.report import Change, Report, Trend
+from engine.evaluation.report import Change, Report, Row, Trend
 from engine.evaluation.settings import Convention, Settings, text_name
 from engine.protocol import Failed
 from engine.stats.fidelity import Kld
@@ -34,6 +34,8 @@ class _Kept(Struct):
 class _KeptRow(Struct):
     profile: str
     kld: Kld | None = None
+    kld_top_k: int | None = None
+    """None in reports of versions that did not say."""
 
 
 class Baseline(Struct, frozen=True):
@@ -43,6 +45,8 @@ class Baseline(Struct, frozen=True):
     reference: str
     klds: dict[str, Kld]
     """Of the candidates that had one."""
+    top_ks: dict[str, int] = {}
+    """How many likeliest tokens were compared; 0 is all."""
 
 
 def read(file: Path) -> Baseline:
@@ -53,7 +57,13 @@ def read(file: Path) -> Baseline:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(file, f"not a JSON report of an eval: {error}") from error
     klds = {row.profile: row.kld for row in kept.candidates if row.kld}
-    return Baseline(kept.convention, kept.reference.profile, klds)
+    as_asked = kept.convention.top_k
+    top_ks = {
+        row.profile: as_asked if row.kld_top_k is None else row.kld_top_k
+        for row in kept.candidates
+        if row.kld
+    }
+    return Baseline(kept.convention, kept.reference.profile, klds, top_ks)
 
 
 def require_comparable(baseline: Baseline, settings: Settings) -> None:
@@ -104,13 +114,24 @@ def gaps(baseline: Baseline, settings: Settings) -> list[str]:
     ]
 
 
+def unlike(baseline: Baseline, rows: Iterable[Row]) -> Iterator[str]:
+    """A note on each candidate whose KLD is a bound by another number of tokens than there."""
+    for row in rows:
+        then = baseline.top_ks.get(row.profile)
+        if row.kld and then is not None and then != row.kld_top_k:
+            now, there = (
+                f"a bound by {count} tokens" if count else "exact" for count in (row.kld_top_k, then)
+            )
+            yield f"{row.profile}: its KLD is {now} here and {there} in the baseline: not held against it"
+
+
 def changes(baseline: Baseline, report: Report) -> Iterator[Change]:
-    """Every candidate that both runs have."""
+    """Every candidate that both runs have, both figures exact, or bounds by equally many tokens."""
     if report.convention != baseline.convention:
         return
     for row in report.candidates:
         then = baseline.klds.get(row.profile)
-        if then and row.kld and row.complete:
+        if then and row.kld and row.complete and row.kld_top_k == baseline.top_ks[row.profile]:
             yield _change(row.profile, then, row.kld)
 
 

@@ -14,8 +14,8 @@ from engine.units import with_error
 
 
 def twin(reference: Profile) -> Profile | None:
-    """The reference in float32, or in bfloat16 where it is float32; None for one that is quantized."""
-    if not isinstance(reference.quantization, Full | Stored):
+    """The reference in float32, or in bfloat16 where it is float32; None where that is no change."""
+    if reference.is_served or not isinstance(reference.quantization, Full | Stored):
         return None
     dtype: Dtype = "bfloat16" if reference.model.dtype == "float32" else "float32"
     name = f"{reference.name} in {dtype}"

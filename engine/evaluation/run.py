@@ -17,7 +17,7 @@ from engine import paths
 from engine.config.profile import to_yaml
 from engine.evaluation import noise
 from engine.evaluation import settings as texts
-from engine.evaluation.baseline import changes, gaps, refusal
+from engine.evaluation.baseline import changes, gaps, refusal, unlike
 from engine.evaluation.gate import Gate
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report
@@ -86,7 +86,7 @@ class Evaluation(Job):
             convention=text.convention if text else None,
             reference=self._reference.row(None),
             candidates=tuple(side.row(self._reference.scores) for side in self._candidates),
-            notes=tuple(self._notes),
+            notes=(*self._notes, *self._unlike()),
             noise=self._noise.row(self._reference.scores) if self._noise else None,
             limits=self._gate.limits,
             settings=self._yaml,
@@ -95,6 +95,12 @@ class Evaluation(Job):
         )
         baseline = self._gate.baseline
         return replace(found, changes=tuple(changes(baseline, found))) if baseline else found
+
+    def _unlike(self) -> list[str]:
+        """What the baseline does not tell of candidates that it has."""
+        baseline = self._gate.baseline
+        rows = (side.row(self._reference.scores) for side in self._candidates)
+        return list(unlike(baseline, rows)) if baseline else []
 
     @property
     def sheet(self) -> Sheet:

@@ -176,10 +176,14 @@ def calibration_notes(profile: Profile, text: str) -> list[str]:
 
 
 def require_one_machine(settings: Settings) -> None:
-    """InputError where --by-layer is to load two models in one worker, and one of them runs elsewhere."""
-    away = [profile.name for profile in settings.profiles if profile.worker.is_elsewhere]
-    if settings.by_layer and away:
-        raise InputError(f"--by-layer needs both models in one worker, and {away[0]} runs on another machine")
+    """InputError where --by-layer is to load two models in one worker, and one is in none, or elsewhere."""
+    for profile in settings.profiles if settings.by_layer else ():
+        if not profile.needs_torch:
+            raise InputError(f"--by-layer needs both models in one worker, and a server holds {profile.name}")
+        if profile.worker.is_elsewhere:
+            raise InputError(
+                f"--by-layer needs both models in one worker, and {profile.name} runs on another machine"
+            )
 
 
 def require_pair(profiles: Sequence[Profile]) -> None:

@@ -22,11 +22,12 @@ from engine.protocol import (
     Place,
     Scored,
     Staged,
-    kept_row_bytes,
 )
+from engine.session import passages
 from engine.session.client import Session
 from engine.session.progress import stage_text
 from engine.stats.fidelity import Figures, Scores, against, alone
+from engine.stats.lower_bound import USUAL_TOP, bound_text
 from engine.stats.metrics import NS, decode_tok_s
 
 DECODE_CONTEXT = 32  # tokens before those that are timed
@@ -55,18 +56,13 @@ class Side:
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
         self._top_k = top_k
-        self._has_bounds = False
+        self._compared = 0  # how many likeliest tokens; 0 is all
         self._left_out = 0.0  # the sum over all positions
 
     @property
     def read_tok_s(self) -> float | None:
         """Tokens a second in forward passes so far."""
         return self._read_tokens * NS / self._read_ns if self._read_ns else None
-
-    @property
-    def kept(self) -> int:
-        """Of how many likeliest tokens its logits are handed over; 0 is all."""
-        return self._top_k if self.info and self._top_k < self.info.vocabulary else 0
 
     @property
     def host(self) -> str:
@@ -76,23 +72,18 @@ class Side:
     @property
     def row_bytes(self) -> int:
         """The logits of one position, as they are handed over."""
-        if self.kept:
-            return kept_row_bytes(self.kept)
-        return self.info.vocabulary * self.info.logit_bytes if self.info else 0
+        return passages.row_bytes(self.info, self._top_k) if self.info else 0
 
     def has_tokenizer_of(self, other: "Side") -> bool:
         """Whether equal ids are equal text."""
-        infos = (self.info, other.info)
-        return len({info.tokenizer_sha256 for info in infos if info}) == 1
+        hashes = {info.tokenizer_sha256 for info in (self.info, other.info) if info}
+        return len(hashes) == 1 and "" not in hashes  # a server does not say
 
     def can_compare_with(self, logits: Logits | None) -> bool:
-        """Whether these logits are of the tokens that it reads, and as many as its own."""
-        return (
-            logits is not None
-            and self.info is not None
-            and self.is_comparable
-            and logits.vocabulary == self.info.vocabulary
-        )
+        """Whether these logits are of the tokens that it reads, and as many as its own where all are told."""
+        if logits is None or self.info is None or not self.is_comparable:
+            return False
+        return self.info.served is not None or logits.vocabulary in {0, self.info.vocabulary}
 
     async def load(self, emit: Callable[[JobEvent], None]) -> bool:
         """Load the model; `failure` says why there is none."""
@@ -102,6 +93,7 @@ class Side:
                     emit(Advanced(self.profile.name, stage_text(event)))
                 case Loaded(info=info, memory=memory):
                     self.info, self.memory = info, memory
+                    self.failure = self._too_few_told(info)
                 case Failed():
                     self.failure = event
         return self.failure is None
@@ -119,7 +111,8 @@ class Side:
         self, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
     ) -> Scored | None:
         """Read a piece, which counts once however often it is read; None and `failure` if that went wrong."""
-        place = replace(write, kept=self.kept) if write else None
+        kept = passages.kept(self.info, self._top_k) if self.info else 0
+        place = replace(write, kept=kept) if write else None
         result = await self.session.score(piece.passage, write=place, reference=reference)
         if isinstance(result, Failed):
             self.failure = result
@@ -128,10 +121,25 @@ class Side:
         self._read_ns += result.read_ns
         if piece.at == len(self.scores):
             self.scores.add(result.log_probs, result.first_choices, result.klds)
-            self._left_out += sum(result.left_out)
-            self._has_bounds = self._has_bounds or bool(result.left_out)
+            self._add_bounds(result, reference)
             self.scores.add_margins(result.margins, result.reference_margins, result.reference_rounding)
         return result
+
+    def _add_bounds(self, result: Scored, reference: Logits | None) -> None:
+        if not result.left_out or self.info is None or reference is None:
+            return
+        self._left_out += sum(result.left_out)
+        told = passages.kept(self.info, reference.place.kept)
+        self._compared = min(filter(None, (told, reference.place.kept)))
+
+    def _too_few_told(self, info: ModelInfo) -> Failed | None:
+        """Why a server's model is not read: it tells fewer likeliest tokens than were asked for."""
+        if info.served is None or not info.served.scores or info.served.top_k >= self._top_k:
+            return None
+        told, engine = info.served.top_k, info.served.engine
+        start = f", or start it with --max-logprobs {self._top_k}" if engine == "vllm" else ""
+        message = f"{engine} tells {told} likeliest tokens a position, and --top-k asks for {self._top_k}"
+        return Failed(kind="bad_input", message=message, hint=f"--top-k {told}{start}")
 
     async def take_reference(self, profile: Profile) -> int:
         """Load the reference's model into this worker too; how many layers to ask for, 0 if it went wrong."""
@@ -160,6 +168,7 @@ class Side:
         """Be as if never loaded, for another try."""
         await self.close()
         self.session, self.scores = Session(self.profile), Scores()
+        self._compared, self._left_out = 0, 0.0
         self.failure = self.info = self.memory = self.text = None
 
     async def close(self) -> None:
@@ -185,18 +194,27 @@ class Side:
         )
 
     def _bound_notes(self) -> tuple[str, ...]:
-        if not self._has_bounds:
+        if not self._compared:
             return ()
-        share = 1 - self._left_out / max(1, len(self.scores))
-        return (
-            f"its KLD is a lower bound: {share:.2%} of the reference's probability is in the {self._top_k} "
-            "tokens of each position that were compared, and all others count as one",
-        )
+        return (bound_text(self._compared, self._tail), *self._told_notes())
+
+    @property
+    def _tail(self) -> float:
+        return self._left_out / max(1, len(self.scores))
+
+    def _told_notes(self) -> tuple[str, ...]:
+        """What would bring the bound nearer."""
+        served = self.info.served if self.info else None
+        if served is None or served.engine != "vllm" or served.top_k >= USUAL_TOP:
+            return ()
+        return (f"start vLLM with --max-logprobs {USUAL_TOP} for a tighter bound than {served.top_k} give",)
 
     def _brought_up_to_date(self, reference: Scores | None) -> Figures:
         """The figures of all positions so far, computed once for each number of positions."""
         if self._figures.tokens != len(self.scores):
             paired = reference is not None and self.is_comparable
             found = against(self.scores, reference) if reference and paired else alone(self.scores)
-            self._figures = replace(found, kld_is_bound=self._has_bounds)
+            if self._compared:
+                found = replace(found, kld_is_bound=True, kld_top_k=self._compared, kld_tail=self._tail)
+            self._figures = found
         return self._figures

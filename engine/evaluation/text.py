@@ -99,7 +99,7 @@ def _layer_plot(row: Row) -> Plot:
 def _point(row: Row, x: float | None) -> Point | None:
     if x is None or row.kld is None or not 0 < row.kld.mean < math.inf:
         return None
-    return Point(row.profile, x, row.kld.mean, row.kld.stderr)
+    return Point(f"{bound_sign(row)}{row.profile}", x, row.kld.mean, row.kld.stderr)
 
 
 def verdict_lines(report: Report) -> list[str]:
@@ -151,9 +151,9 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "profile": f"{row.profile} (reference)" if is_reference else row.profile,
         "method": row.label,
         "verdict": found.headline + star if found else MISSING,
-        "KLD": f"{'≥ ' if row.kld_is_bound else ''}{with_error(kld.mean, kld.stderr)}" if kld else MISSING,
-        "p50, p95, p99": f"{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
-        "max": f"{kld.max:.3g}" if kld else MISSING,
+        "KLD": f"{bound_sign(row)}{with_error(kld.mean, kld.stderr)}" if kld else MISSING,
+        "p50, p95, p99": f"{bound_sign(row)}{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
+        "max": f"{bound_sign(row)}{kld.max:.3g}" if kld else MISSING,
         "same top": with_error(row.same_top, row.same_top_stderr, " %"),
         "RMS Δp": with_error(row.rms_dp, row.rms_dp_stderr, " %"),
         "margins kept": _margins_text(row.margins),
@@ -163,6 +163,11 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "decode tok/s": _speed(row.decode_tok_s),
         "read tok/s": _speed(row.read_tok_s),
     }
+
+
+def bound_sign(row: Row) -> str:
+    """What stands before a KLD, and before a name that a KLD alone stands for: nothing, or `≥ `."""
+    return "≥ " if row.kld_is_bound else ""
 
 
 def _margins_text(found: Margins | None) -> str:
@@ -194,6 +199,9 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         "decode_tok_s",
         "read_tok_s",
         "complete",
+        "kld_is_bound",
+        "kld_top_k",
+        "kld_tail",
     )
     return {
         "profile": row.profile,

@@ -42,7 +42,12 @@ def judged(report: Report) -> tuple[Judged, ...]:
 
 def pareto(rows: Sequence[Row]) -> set[str]:
     """The models that no other one beats by KLD, decode speed and bytes; the first one is the reference."""
-    points = {row.profile: _point(row, is_reference=not place) for place, row in enumerate(rows)}
+    measured = [row for row in rows[1:] if row.kld]
+    is_mixed = len({row.kld_top_k for row in measured}) > 1  # a bound is not to be held against a figure
+    points = {
+        row.profile: None if is_mixed and row.kld_is_bound else _point(row, is_reference=not place)
+        for place, row in enumerate(rows)
+    }
     known = [point for point in points.values() if point]
     return {
         name for name, point in points.items() if point and not any(_beats(each, point) for each in known)

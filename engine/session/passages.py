@@ -6,7 +6,8 @@ from msgspec.structs import replace
 
 from engine.config import text_files
 from engine.errors import InputError
-from engine.protocol import LONGEST_LINE_BYTES, Passage
+from engine.protocol import LONGEST_LINE_BYTES, ModelInfo, Passage, kept_row_bytes
+from engine.stats.lower_bound import USUAL_TOP
 from engine.units import bytes_text
 
 PIECE_BYTES = 128 << 20  # of logits that are handed over at once
@@ -21,6 +22,19 @@ def content(file: Path) -> str:
         message = f"{file} has {bytes_text(size_bytes)}, and {bytes_text(most_bytes)} go to another machine"
         raise InputError(message, "give a file with less text")
     return text
+
+
+def kept(info: ModelInfo, top_k: int = 0) -> int:
+    """Of how many likeliest tokens a model's logits are handed over; 0 is all, which no server tells."""
+    if info.served:
+        return min(top_k or USUAL_TOP, info.served.top_k)
+    return top_k if top_k < info.vocabulary else 0
+
+
+def row_bytes(info: ModelInfo, top_k: int = 0) -> int:
+    """The logits of one position, as they are handed over."""
+    count = kept(info, top_k)
+    return kept_row_bytes(count) if count else info.vocabulary * info.logit_bytes
 
 
 def parts(passage: Passage, positions: int) -> list[Passage]:

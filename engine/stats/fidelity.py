@@ -45,7 +45,11 @@ class Figures(Struct, frozen=True, kw_only=True):
     """From the differences position by position: what both find hard cancels out (covariance)."""
     kld: Kld | None = None
     kld_is_bound: bool = False
-    """Whether that is a lower bound: the reference's likeliest tokens were compared, all others as one."""
+    """Whether that is a lower bound: some likeliest tokens were compared, all others as one."""
+    kld_top_k: int = 0
+    """How many were compared at each position; 0 is all."""
+    kld_tail: float | None = None
+    """The reference's mean probability of all others, as one; None where all were compared."""
     same_top: float | None = None
     """Positions at which both have the same first choice, in per cent."""
     same_top_stderr: float | None = None
@@ -130,8 +134,15 @@ def against(scores: Scores, reference: Scores) -> Figures:
         rms_dp_stderr=rms_dp_stderr * PERCENT,
         mean_dp=mean_dp * PERCENT,
         mean_dp_stderr=mean_dp_stderr * PERCENT,
-        margins=margins(scores.reference_margins, scores.margins, scores.reference_rounding),
+        margins=_margins(scores),
     )
+
+
+def _margins(scores: Scores) -> Margins | None:
+    """None as well where a server did not tell both tokens everywhere: the others would be a choice."""
+    if len(scores.margins) != len(scores.klds):
+        return None
+    return margins(scores.reference_margins, scores.margins, scores.reference_rounding)
 
 
 def kld(values: Sequence[float]) -> Kld | None:

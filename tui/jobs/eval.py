@@ -20,8 +20,8 @@ WIDTHS = {
     "method": 8,
     "verdict": 17,
     "KLD": 17,
-    "p50, p95, p99": 22,
-    "max": 5,
+    "p50, p95, p99": 24,
+    "max": 7,
     "same top": 13,
     "RMS Δp": 13,
     "margins kept": 17,
@@ -150,5 +150,13 @@ def _points(found: Report, colours: Mapping[str, str], x: Callable[[Row], float 
         place = x(row)
         if row.kld and row.kld.mean > 0 and place is not None:
             points = ((place, row.kld.mean),)
-            lines.append(Line(row.profile, colours[row.profile], points, False, (row.kld.stderr,)))
+            lines.append(
+                Line(
+                    f"{texts.bound_sign(row)}{row.profile}",
+                    colours[row.profile],
+                    points,
+                    False,
+                    (row.kld.stderr,),
+                )
+            )
     return tuple(lines)

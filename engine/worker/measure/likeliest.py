@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import InputError
+from engine.stats.lower_bound import at_least
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +49,14 @@ class Likeliest:
         """The same on a device."""
         return Likeliest(self.ids.to(device), self.log_p.to(device), self.rounding.to(device))
 
-    def divergence(self, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    def divergence(self, log_q: Tensor) -> tuple[list[float], list[float]]:
         """At least KL(p ‖ q) at each position [n], in nats, and what p gives all other tokens.
 
-        The others count as one token, with all their probability: by the log-sum inequality merging tokens
-        never makes a divergence larger (Cover and Thomas, Elements of Information Theory, theorem 2.7.1).
+        `log_q` [n, vocabulary] are the other model's log-probabilities: see `engine.stats.lower_bound`.
         """
-        log_p, log_q = self.log_p.double(), log_q.gather(1, self.ids).double()
-        p_rest, q_rest = ((1 - log.exp().sum(dim=-1)).clamp(min=0) for log in (log_p, log_q))
-        terms = (log_p.exp() * (log_p - log_q)).masked_fill(log_p == -torch.inf, 0).sum(dim=-1)
-        rest = torch.where(p_rest > LEAST, p_rest * (p_rest / q_rest.clamp(min=LEAST)).log(), 0.0)
-        return (terms + rest).clamp(min=0), p_rest
-
-
-LEAST = 1e-6  # a sum of float32 probabilities is no nearer to 1
+        pairs = zip(self.log_p.tolist(), log_q.gather(1, self.ids).tolist(), strict=True)
+        found = [at_least(log_p, log_q) for log_p, log_q in pairs]
+        return [kld for kld, _ in found], [left_out for _, left_out in found]
 
 
 def rounding_step(values: Tensor) -> Tensor:

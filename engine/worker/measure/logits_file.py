@@ -1,17 +1,16 @@
 """Logits between two processes: written to a file that both can open, and read from there.
 
 The bytes are those the model gave, so nothing is lost. Owns the file's layout: [positions, vocabulary] from
-the place's offset on. Files are read and written, not mapped: a full disk is then an error, not a signal.
+the place's offset on.
 """
 
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from engine.errors import InputError
 from engine.protocol import Logits, Place, Score
+from engine.worker.measure import logits_bytes
 from engine.worker.measure.likeliest import Likeliest
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -31,14 +30,14 @@ class Exchange:
         """
         if self._place is not None:
             self.written = _written(self._place, logits, done)
-        return _read(self._reference, done, len(logits)) if self._reference else None
+        return _read(self._reference, done, logits) if self._reference else None
 
 
 def _written(place: Place, logits: Tensor, done: int) -> Logits:
     whole = logits if _dtype(logits) in DTYPES else logits.float()
     stored = (Likeliest.of(whole, place.kept).rows() if place.kept else whole).cpu().contiguous()
     begin_bytes = place.offset_bytes + done * stored.shape[1] * stored.element_size()
-    _write(place.path, begin_bytes, _bytes(stored))
+    logits_bytes.write(place.path, begin_bytes, _bytes(stored))
     return Logits(
         place=place,
         positions=done + len(stored),
@@ -47,36 +46,13 @@ def _written(place: Place, logits: Tensor, done: int) -> Logits:
     )
 
 
-def _read(stored: Logits, done: int, positions: int) -> Tensor | Likeliest:
+def _read(stored: Logits, done: int, own: Tensor) -> Tensor | Likeliest:
     kept = stored.place.kept
     width = 2 * kept + 1 if kept else stored.vocabulary
-    found = torch.empty((positions, width), dtype=DTYPES[stored.dtype])
+    found = torch.empty((len(own), width), dtype=DTYPES[stored.dtype])
     begin_bytes = stored.place.offset_bytes + done * width * found.element_size()
-    _fill(stored.place.path, begin_bytes, _bytes(found))
-    return Likeliest.of_rows(found, stored.vocabulary) if kept else found
-
-
-def _write(path: str, offset: int, rest: memoryview) -> None:
-    file = os.open(path, os.O_WRONLY)
-    try:
-        while rest:
-            done = os.pwrite(file, rest, offset)
-            rest, offset = rest[done:], offset + done
-    finally:
-        os.close(file)
-
-
-def _fill(path: str, offset: int, rest: memoryview) -> None:
-    """Fill the buffer from the file; InputError where the file ends before."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        while rest:
-            done = os.preadv(file, [rest], offset)
-            if not done:
-                raise InputError("the file with the reference's logits is too short")
-            rest, offset = rest[done:], offset + done
-    finally:
-        os.close(file)
+    logits_bytes.fill(stored.place.path, begin_bytes, _bytes(found))
+    return Likeliest.of_rows(found, own.shape[1]) if kept else found
 
 
 def _bytes(values: Tensor) -> memoryview:

@@ -127,8 +127,8 @@ class _Found:
     def compare_likeliest(self, logits: Tensor, log_p: Tensor, reference: Likeliest) -> None:
         """Take a slice against the reference's likeliest tokens, the others as one: a bound from below."""
         klds, left_out = reference.divergence(log_p)
-        self.klds += klds.tolist()
-        self.left_out += left_out.tolist()
+        self.klds += klds
+        self.left_out += left_out
         self.margins += margin(logits.gather(1, reference.ids[:, :2]))
         self.reference_margins += margin(reference.log_p[:, :2])
         self.reference_rounding += reference.rounding.tolist()

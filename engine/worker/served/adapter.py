@@ -3,11 +3,12 @@
 An adapter knows one engine's requests and events, and no sockets, stamps or wire.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import FinishReason, Message, ServedFigures
+from engine.protocol import FinishReason, Message, Passage, Scoring, ServedFigures
 from engine.worker.served.connection import Connection
 from engine.worker.served.events import Framing
 
@@ -86,6 +87,27 @@ class Can:
     """A stream whose connection dropped can be gone on with."""
     echoes_sampling: bool = False
     """It says with which settings it sampled."""
+    scores: Scoring = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """What a server says of one token of a given text, before anybody checked it.
+
+    Natural logarithms of probabilities at temperature 1, normalized over the whole vocabulary.
+    """
+
+    token_id: int
+    """Whose `log_prob` it is."""
+    log_prob: float
+    likeliest: dict[int, float]
+    """By their ids; the token itself may be among them, or not."""
+    pieces: dict[int, str]
+    """The text of tokens, where it says."""
+
+
+Ask = Callable[[str, dict[str, Any]], bytes]
+"""Posts a body to a path: what comes back, within bounds, unless the user wants no more."""
 
 
 @dataclass(slots=True)
@@ -130,3 +152,12 @@ class Adapter(Protocol):
 
     def text_of(self, connection: Connection, model: str, token_ids: tuple[int, ...]) -> str:
         """What these tokens say, by the server."""
+
+    def most_likely(self, connection: Connection, model: str, facts: Facts) -> int:
+        """How many of the likeliest tokens it tells at each position of a given text; 0: it scores none."""
+
+    def tokenized(self, connection: Connection, model: str, text: str, *, begins: bool) -> tuple[int, ...]:
+        """A text as ids, led by what begins every text (BOS) or not; only of engines that score."""
+
+    def scored(self, ask: Ask, model: str, passage: Passage, top: int) -> list[Position]:
+        """The passage's tokens from `first` on, with the `top` likeliest; only of engines that score."""

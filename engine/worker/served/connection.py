@@ -20,6 +20,7 @@ from engine.errors import GenerationError
 CONNECT_S, WRITE_S, REPLY_S = 5.0, 10.0, 60.0
 PINGS = 5
 LONGEST_SAID = 300
+LONGEST_REPLY_BYTES = 64 << 20
 NO_ROUTE = frozenset({404, 405, 500, 501})
 _CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
 
@@ -49,17 +50,21 @@ class Connection:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON that answers a POST, or without a body a GET; ServerError for anything else."""
+        method = "GET" if body is None else "POST"
         try:
-            response = self.client.request(
-                "GET" if body is None else "POST", path, json=body, extensions={"trace": self.trace}
-            )
+            with self.client.stream(method, path, json=body, extensions={"trace": self.trace}) as response:
+                status, content = response.status_code, bytearray()
+                for part in response.iter_raw():
+                    content += part
+                    if len(content) > LONGEST_REPLY_BYTES:
+                        raise ServerError(f"{path} answers with too much", status=200)
         except httpx2.HTTPError as error:
             raise self.unreachable(error) from None
-        if response.status_code != 200:
-            raise self.refused(response.status_code, response.content)
+        if status != 200:
+            raise self.refused(status, bytes(content))
         try:
-            return msgspec.json.decode(response.content)
-        except msgspec.DecodeError:
+            return msgspec.json.decode(content)
+        except (msgspec.DecodeError, RecursionError):
             raise ServerError(f"{path} answers with something that is no JSON", status=200) from None
 
     def find(self, path: str) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import FinishReason, Message, ServedFigures
-from engine.worker.served.adapter import Asked, Can, Facts, Piece, Rendered
+from engine.protocol import FinishReason, Message, Passage, ServedFigures
+from engine.worker.served.adapter import Ask, Asked, Can, Facts, Piece, Position, Rendered
 from engine.worker.served.connection import Connection, ServerError, error_text
-from engine.worker.served.openai import DONE, OpenAI, plain
+from engine.worker.served.openai import DONE, OpenAI, plain, token_ids
 from engine.worker.served.vllm import variables
 
 SAMPLERS = ("penalties", "temperature", "top_k", "top_p", "min_p")  # transformers' order
+FORCE = 1e5  # nats that are put on a token's logit
 CLOSE = 1e-4  # the server keeps floats of 32 bits
 STOPS: dict[str, FinishReason] = {"eos": "stop", "word": "stop", "limit": "length"}
 
@@ -42,11 +43,39 @@ class Event(Struct):
     error: Any = None
 
 
+class Likely(Struct):
+    """A token at a position."""
+
+    id: int
+    logprob: float
+    token: str = ""
+
+
+class Chosen(Likely):
+    """The one that was written, and the likeliest ones."""
+
+    top_logprobs: tuple[Likely, ...] = ()
+
+
+class Written(Struct):
+    """An answer of one token."""
+
+    completion_probabilities: tuple[Chosen, ...] = ()
+
+
 class LlamaServer(OpenAI):
     """See above."""
 
     name = "llama-server"
-    can = Can(ids=True, server_times=True, cold=True, load_figure=True, resume=True, echoes_sampling=True)
+    can = Can(
+        ids=True,
+        server_times=True,
+        cold=True,
+        load_figure=True,
+        resume=True,
+        echoes_sampling=True,
+        scores="token",
+    )
     ping = "/health"
 
     def __init__(self) -> None:
@@ -79,7 +108,7 @@ class LlamaServer(OpenAI):
             asked = {"messages": plain(messages), **variables(prompt)}
             text = _text(connection.ask("/apply-template", asked).get("prompt"))
         tokenize = {"content": text, "add_special": True, "parse_special": True}
-        return Rendered(text=text, token_ids=_ids(connection.ask("/tokenize", tokenize).get("tokens")))
+        return Rendered(text=text, token_ids=token_ids(connection.ask("/tokenize", tokenize)))
 
     def request(self, model: str, asked: Asked) -> tuple[str, dict[str, Any]]:
         """A text to go on with, as ids. The server's own defaults are other ones: every setting is sent."""
@@ -139,6 +168,24 @@ class LlamaServer(OpenAI):
         """By `/detokenize`."""
         return _text(connection.ask("/detokenize", {"tokens": list(token_ids)}).get("content"))
 
+    def most_likely(self, connection: Connection, model: str, facts: Facts) -> int:
+        """All of the vocabulary."""
+        return facts.vocabulary
+
+    def tokenized(self, connection: Connection, model: str, text: str, *, begins: bool) -> tuple[int, ...]:
+        """By `/tokenize`."""
+        asked = {"content": text, "add_special": begins, "parse_special": True}
+        return token_ids(connection.ask("/tokenize", asked))
+
+    def scored(self, ask: Ask, model: str, passage: Passage, top: int) -> list[Position]:
+        """Token by token, each written by force after all before it, which the server keeps.
+
+        A bias that no logit outweighs chooses the text's own token; what is said of it and of the likeliest
+        is the model's, before any bias and any sampling.
+        """
+        ids = passage.token_ids
+        return [_position(ask, ids[:at], ids[at], top) for at in range(passage.first, len(ids))]
+
     def _not_used(self, used: dict[str, Any]) -> tuple[str, ...]:
         """Settings that the server says it changed; what does not matter to a greedy answer is left out."""
         wanted = {
@@ -152,6 +199,31 @@ class LlamaServer(OpenAI):
             wanted["seed"] = self._wanted.seed % (1 << 32)
         other = [name for name, value in wanted.items() if name in used and not _equal(used[name], value)]
         return tuple(f"the server sampled with {name} {used[name]:g}, not {wanted[name]:g}" for name in other)
+
+
+def _position(ask: Ask, before: tuple[int, ...], token_id: int, top: int) -> Position:
+    asked = {
+        "prompt": before,
+        "n_predict": 1,
+        "n_probs": top,
+        "cache_prompt": True,
+        "temperature": 0.0,
+        "repeat_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "samplers": [],
+        "logit_bias": [[token_id, FORCE]],
+    }
+    written = msgspec.json.decode(ask("/completion", asked), type=Written).completion_probabilities
+    if not written or written[0].id != token_id:
+        raise ServerError(f"does not score token {token_id} of the text", status=200)
+    said = [*written[0].top_logprobs, written[0]]
+    return Position(
+        token_id=token_id,
+        log_prob=written[0].logprob,
+        likeliest={each.id: each.logprob for each in written[0].top_logprobs},
+        pieces={each.id: each.token for each in said},
+    )
 
 
 def _figures(event: Event) -> ServedFigures:
@@ -180,11 +252,3 @@ def _text(found: Any) -> str:
     if not isinstance(found, str):
         raise ServerError("answers without the text that was asked for", status=200)
     return found
-
-
-def _ids(found: Any) -> tuple[int, ...]:
-    if not isinstance(found, list) or not all(
-        isinstance(each, int) and 0 <= each < 1 << 31 for each in found
-    ):
-        raise ServerError("/tokenize answers without token ids", status=200)
-    return tuple(found)

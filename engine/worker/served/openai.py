@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import FinishReason, Message, ServedFigures
-from engine.worker.served.adapter import Asked, Can, Facts, Piece, Rendered
-from engine.worker.served.connection import Connection, error_text
+from engine.protocol import FinishReason, Message, Passage, ServedFigures
+from engine.worker.served.adapter import Ask, Asked, Can, Facts, Piece, Position, Rendered
+from engine.worker.served.connection import Connection, ServerError, error_text
 from engine.worker.served.events import Framing
 
 DONE = "[DONE]"
@@ -152,6 +152,18 @@ class OpenAI:
         """The interface does not tell."""
         return ""
 
+    def most_likely(self, connection: Connection, model: str, facts: Facts) -> int:
+        """None: what it says of likely tokens are texts, and of those that it writes alone."""
+        return 0
+
+    def tokenized(self, connection: Connection, model: str, text: str, *, begins: bool) -> tuple[int, ...]:
+        """The interface does not tell."""
+        raise ServerError("tells no token ids")
+
+    def scored(self, ask: Ask, model: str, passage: Passage, top: int) -> list[Position]:
+        """The interface does not tell."""
+        raise ServerError("scores no text that is given to it")
+
 
 def figures(chunk: Chunk) -> ServedFigures:
     """What the usage says, and vLLM's times: its first token counts from when the prompt's turn came."""
@@ -166,6 +178,16 @@ def figures(chunk: Chunk) -> ServedFigures:
         prefill_tok_s=read * 1000 / first_ms if first_ms and read > 0 and cached is not None else None,
         decode_tok_s=1000 / gap_ms if gap_ms else None,
     )
+
+
+def token_ids(found: Any) -> tuple[int, ...]:
+    """What `/tokenize` says, checked; ServerError where these are no ids."""
+    found = found.get("tokens") if isinstance(found, dict) else None
+    if not isinstance(found, list) or not all(
+        isinstance(each, int) and 0 <= each < 1 << 31 for each in found
+    ):
+        raise ServerError("/tokenize answers without token ids", status=200)
+    return tuple(found)
 
 
 def plain(messages: tuple[Message, ...]) -> list[dict[str, str]]:

@@ -112,6 +112,33 @@ class Reads:
             self._queue.put(End(connection.unreachable(error)))
 
 
+def reply(
+    connection: Connection,
+    path: str,
+    body: dict[str, Any],
+    cancelled: Callable[[], bool],
+    most_bytes: int,
+) -> bytes:
+    """What answers a POST, at most so much of it; asked once more where the connection ends before a byte.
+
+    Only for what may be asked twice: an answer that is written is another one then.
+    """
+    for is_last in (False, True):
+        found, began = bytearray(), False
+        for item in Reads(connection, "POST", path, body).items(cancelled):
+            began = began or isinstance(item, Head)
+            if isinstance(item, Read):
+                found += item.data
+            if len(found) > most_bytes:
+                connection.drop()
+                raise ServerError(f"answers with more than {most_bytes} bytes", status=200)
+            if isinstance(item, End) and item.error and (is_last or began or item.error.status):
+                raise item.error
+            if isinstance(item, End) and not item.error:
+                return bytes(found)
+    raise AssertionError("the last try returns or raises")
+
+
 def _seconds(text: str | None) -> float | None:
     """What Retry-After asks for; None where it is a date, or nothing."""
     return float(text) if text and text.isascii() and text.isdecimal() else None

@@ -24,16 +24,17 @@ from engine.protocol import (
     Generate,
     Load,
     Loaded,
-    Measure,
-    MeasureCopy,
     Message,
     ModelInfo,
     Prompted,
     Quantize,
     Render,
+    Score,
     ServedModel,
     Staged,
+    TakeReference,
     Task,
+    Tokenize,
     Weights,
 )
 from engine.protocol import Rendered as RenderedEvent
@@ -45,6 +46,8 @@ from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.fold import Progress
 from engine.worker.served.local import LocalServer
 from engine.worker.served.own import OwnServer
+from engine.worker.served.reads import Cancelled
+from engine.worker.served.scoring import Scoring
 from engine.worker.served.started import StartedServer
 
 
@@ -70,11 +73,25 @@ class Side:
     model: str
     facts: Facts
     connect: Callable[[], Connection]
+    top_k: int
+    """See `ServedModel`."""
     own: OwnServer | None = None
     last: Progress = field(default_factory=Progress)
     """The last answer, which may be gone on with."""
     sampling_note: str | None = None
     """What a proof of the sampling came to; None before there was one."""
+
+    @property
+    def scoring(self) -> Scoring:
+        """What scores given texts."""
+        return Scoring(
+            engine=self.engine,
+            model=self.model,
+            connect=self.connect,
+            context_length=self.facts.context_length,
+            vocabulary=self.facts.vocabulary,
+            top_k=self.top_k,
+        )
 
 
 def serve(wire: Wire) -> None:
@@ -93,6 +110,12 @@ def serve(wire: Wire) -> None:
             case Generate() if side is not None:
                 with _failures_reported(wire, "generation", command.request):
                     _generate(wire, side, command)
+            case Tokenize() if side is not None:
+                with _failures_reported(wire, "generation", command.request):
+                    wire.emit(side.scoring.tokenized(command))
+            case Score() if side is not None:
+                with _failures_reported(wire, "generation", command.request):
+                    _score(wire, side, command)
             case _:
                 wire.emit(_refusal(command, request, is_loaded=side is not None))
 
@@ -104,8 +127,9 @@ def _refusal(command: Task, request: int | None, *, is_loaded: bool) -> Failed:
         return Failed(kind="bad_input", message="a model is already loaded")
     if isinstance(command, Quantize):
         return Failed(kind="bad_input", message="a server's model cannot be quantized from here")
-    what = "bench measures" if isinstance(command, Measure | MeasureCopy) else "eval and the lens score"
-    message = f"{what} a model in a worker of its own; a server's only answers"
+    message = "bench measures a model in a worker of its own; a server's only answers"
+    if isinstance(command, TakeReference):
+        message = "--by-layer needs both models in one worker, and a server's model is in none"
     return Failed(kind="bad_input", message=message, request=request)
 
 
@@ -149,7 +173,9 @@ def _side(profile: Profile, connect: Callable[[], Connection], own: OwnServer | 
         with closing(connect()) as connection:
             engine = engines.adapter(connection, own.engine if own else profile.remote.engine)
             model = engines.model(connection, engine, profile)
-            return Side(profile, engine, model, engine.facts(connection, model), connect, own)
+            facts = engine.facts(connection, model)
+            top_k = engine.most_likely(connection, model, facts)
+            return Side(profile, engine, model, facts, connect, top_k, own)
     except ServerError as error:
         raise LoadError(f"{profile.source_address} {error.message}", error.hint) from None
 
@@ -186,6 +212,8 @@ def _info(side: Side) -> ModelInfo:
             server_times=side.engine.can.server_times,
             cold=side.engine.can.cold,
             load_figure=side.engine.can.load_figure,
+            scores=side.engine.can.scores if side.top_k else "",
+            top_k=side.top_k,
         ),
     )
 
@@ -248,6 +276,10 @@ def _generate(wire: Wire, side: Side, command: Generate) -> None:
         side.last = replace_ids(ended, command.answered, already)
 
 
+def _score(wire: Wire, side: Side, command: Score) -> None:
+    wire.emit(side.scoring.scored(command, lambda: wire.is_cancelled(command.request)))
+
+
 def replace_ids(ended: Progress, answered: tuple[int, ...], already: tuple[str, ...]) -> Progress:
     """What was said, with what it went on after."""
     return Progress(ids=[*answered, *ended.ids], pieces=[*already, *ended.pieces])
@@ -306,6 +338,8 @@ def _failures_reported(wire: Wire, kind: FailureKind, request: int | None = None
     """Turn an exception into a Failed event; the log gets the traceback, and no key."""
     try:
         yield
+    except Cancelled:
+        wire.emit(Failed(kind="cancelled", message="cancelled", request=request))
     except Exception as error:
         if not isinstance(error, QuantDuelError):
             traceback.print_exc()
