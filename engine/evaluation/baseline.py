@@ -131,7 +131,12 @@ def changes(baseline: Baseline, report: Report) -> Iterator[Change]:
         return
     for row in report.candidates:
         then = baseline.klds.get(row.profile)
-        if then and row.kld and row.complete and row.kld_top_k == baseline.top_ks[row.profile]:
+        if (
+            then
+            and row.kld
+            and row.complete
+            and row.kld_top_k == baseline.top_ks.get(row.profile, row.kld_top_k)
+        ):
             yield _change(row.profile, then, row.kld)
 
 

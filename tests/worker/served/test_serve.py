@@ -1,5 +1,6 @@
 """A real server, llama.cpp's, as a side; and llama.cpp within a worker. The demo's GGUF file, no torch."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from engine.config.methods import LlamaCpp
 from engine.config.profile import Generation, Model, Profile
 from engine.config.sources import Remote
 from engine.duel.answer import Answer
+from engine.evaluation.run import Evaluation
+from engine.evaluation.settings import Settings
+from engine.evaluation.verdicts import judged
+from engine.jobs.profiles import distinct
 from engine.protocol import (
     BenchRun,
     Decoded,
@@ -26,6 +31,8 @@ from engine.protocol import (
     Prompted,
     Rendered,
     Resumed,
+    Scored,
+    Tokenized,
 )
 from engine.session.client import Session
 from engine.worker.checkpoints import demo
@@ -165,11 +172,39 @@ async def test_too_long_a_prompt_is_refused_and_the_next_answered(server: Server
     assert folded(await collect(session.generate(QUESTION, Generation()))).text == SAID
 
 
+async def test_a_given_text_is_scored_and_a_served_reference_is_compared_with(server: Server) -> None:
+    """The reference hands over what it tells; the same model again is as near as rounding lets it be."""
+    pair = distinct([served(server), served(server)])
+    evaluation = Evaluation(Settings(profiles=pair, window=48, tokens=48, decode_steps=0, top_k=50))
+    await collect(evaluation.run())
+    report = evaluation.report
+    (row,) = report.candidates
+    assert report.reference.complete and row.complete and row.tokens == 24 and not row.error
+    assert row.kld is not None and row.kld_is_bound and row.kld_top_k == 50 and row.kld.mean < 0.01
+    assert 0.01 < (row.kld_tail or 0) < 0.5 and row.perplexity_ratio == pytest.approx(1, abs=0.05)
+    assert any("a lower bound (top 50, tail" in note for note in row.notes)
+    assert judged(report)[0].decision == "undecided" and row.margins is not None
+
+
+async def test_a_cancelled_score_ends_and_the_next_is_scored(server: Server, load: Loader) -> None:
+    session = await load(served(server))
+    text = await session.tokenize("python-docs", 300)
+    assert isinstance(text, Tokenized) and text.beginning == () and len(text.token_ids) == 300
+    waiting = asyncio.create_task(session.score(Passage(token_ids=text.token_ids, first=1)))
+    while not session.stopping:
+        await asyncio.sleep(0.01)
+        session.cancel()
+    found = await waiting
+    assert isinstance(found, Failed) and found.kind == "cancelled"
+    scored = await session.score(Passage(token_ids=text.token_ids[:20], first=16, top=3))
+    assert isinstance(scored, Scored) and len(scored.log_probs) == 4 and max(scored.log_probs) < 0
+    for ids, likely in zip(scored.top_ids, scored.top_log_probs, strict=True):
+        assert list(likely) == sorted(likely, reverse=True) and all(scored.pieces[each] for each in ids)
+
+
 async def test_what_a_server_does_not_do_is_refused(server: Server, load: Loader) -> None:
     session = await load(served(server))
     for found in (
-        await session.score(Passage(token_ids=(1, 2, 3), first=1)),
-        await session.tokenize("wikitext2", 10),
         await session.measure(BenchRun(context=8)),
         await session.measure_copy(),
     ):
