@@ -54,13 +54,13 @@ INSTALL = $(BIN)/python -m pip install --disable-pip-version-check -c constraint
 # GPTQModel comes as source: one of its libraries needs a C compiler and Python's headers.
 CAN_COMPILE = { command -v cc || command -v gcc; } >/dev/null && $(PYTHON) -c 'import os, sys, sysconfig; \
 	sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))'
-LEFT_OUT = Left out: GPTQModel, so no rtn, gptq and awq. Install a C compiler and the headers of Python \
+LEFT_OUT = Left out: GPTQModel, so no rtn, gptq, awq and autoround. Install a C compiler and the headers of Python \
 	(Debian: gcc python3-dev), then: make quantizers
 
 $(VENV)/.play: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[local]'
-	@if $(CAN_COMPILE); then $(INSTALL) -e '.[local,gptq]' || echo '$(LEFT_OUT)'; else echo '$(LEFT_OUT)'; fi
+	@if $(CAN_COMPILE); then $(INSTALL) -e '.[local,gptq,autoround]' || echo '$(LEFT_OUT)'; else echo '$(LEFT_OUT)'; fi
 	touch $@
 
 $(VENV)/.unit: pyproject.toml constraints.txt
@@ -69,7 +69,7 @@ $(VENV)/.unit: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.quantizers: $(VENV)/.play
-	$(INSTALL) -e '.[local,gptq]'
+	$(INSTALL) -e '.[local,gptq,autoround]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.play

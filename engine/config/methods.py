@@ -235,10 +235,50 @@ class Awq(_Grouped, frozen=True, tag="awq"):
         return self._stored_bits(self.bits)
 
 
-Checkpointed = Rtn | Gptq | Awq  # quantized once into a checkpoint of their own, and kept
+class AutoRound(_Grouped, frozen=True, tag="autoround"):
+    """AutoRound: learns by gradients which weights are rounded up or down, and each group's range.
+
+    Layer by layer, on a calibration text. Stored as GPTQ stores: only the rounding differs.
+    """
+
+    bits: Literal[2, 3, 4, 8] = 4
+    sym: bool = True
+    """Symmetric around zero."""
+    iters: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    """Steps of the search, for each layer: time grows with it."""
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 42
+    """Of the order in which the search takes the samples."""
+    calibration: Calibration = Calibration()
+
+    def __post_init__(self) -> None:
+        if not self.sym and self.bits not in {2, 4}:
+            raise ValueError("sym: false goes with `bits: 2` and `bits: 4`")
+
+    def label(self, dtype: str) -> str:
+        """The badge of a profile, such as `autoround4`."""
+        return self._label("autoround", self.bits)
+
+    def bits_per_weight(self, dtype_bits: int = 16) -> float:
+        """Bits stored per weight of a linear layer, scales and zero points included."""
+        return self._stored_bits(self.bits)
+
+
+Calibrated = Gptq | Awq | AutoRound  # what reads a calibration text
+Checkpointed = Rtn | Calibrated  # quantized once into a checkpoint of their own, and kept
 Savable = Checkpointed | BitsAndBytes | Fp8  # `quantduel quantize` makes a checkpoint of these
 Method = Full | BitsAndBytes | Fp8 | Checkpointed | Gguf | LlamaCpp | Stored
-METHODS: tuple[type[Method], ...] = (Full, BitsAndBytes, Fp8, Rtn, Gptq, Awq, Gguf, LlamaCpp, Stored)
+METHODS: tuple[type[Method], ...] = (
+    Full,
+    BitsAndBytes,
+    Fp8,
+    Rtn,
+    Gptq,
+    Awq,
+    AutoRound,
+    Gguf,
+    LlamaCpp,
+    Stored,
+)
 
 
 def original(method: Method) -> str:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
-from engine.config.methods import Awq, Gguf, Gptq, LlamaCpp, Method, Stored, original, tag
+from engine.config.methods import Calibrated, Gguf, LlamaCpp, Method, Stored, original, tag
 from engine.config.serving import checks
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
@@ -357,7 +357,7 @@ def _code_refused(file: Path, key: str) -> ProfileError:
 
 
 def _with_absolute_dataset(method: Method, folder: Path) -> Method:
-    if isinstance(method, Gptq | Awq) and (dataset := method.calibration.file):
+    if isinstance(method, Calibrated) and (dataset := method.calibration.file):
         return replace(method, calibration=replace(method.calibration, dataset=str(folder / dataset)))
     return method
 
@@ -365,7 +365,7 @@ def _with_absolute_dataset(method: Method, folder: Path) -> Method:
 def _require_full_paths(profile: Profile, file: Path) -> None:
     """ProfileError where a path depends on a folder: of another machine nobody is in one."""
     source, method = profile.source, profile.quantization
-    dataset = method.calibration.file if isinstance(method, Gptq | Awq) else None
+    dataset = method.calibration.file if isinstance(method, Calibrated) else None
     template = profile.prompt.template
     named = {
         "model.source": source.path if isinstance(source, Folder | GgufFile) else None,

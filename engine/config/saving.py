@@ -15,7 +15,7 @@ from engine import input_files, paths
 from engine.config import strict_yaml
 from engine.config.atomic import replacing
 from engine.config.faults import Key
-from engine.config.methods import Awq, Gptq
+from engine.config.methods import Calibrated
 from engine.config.profile import Profile, read, to_yaml
 from engine.config.sources import Folder, GgufFile
 from engine.config.yaml_edit import with_value
@@ -102,5 +102,5 @@ def _paths(profile: Profile) -> Iterator[tuple[Key, str]]:
     if profile.prompt.template not in {"chat", "raw"}:
         yield ("prompt", "template"), profile.prompt.template
     method = profile.quantization
-    if isinstance(method, Gptq | Awq) and method.calibration.file:
+    if isinstance(method, Calibrated) and method.calibration.file:
         yield ("quantization", "calibration", "dataset"), str(method.calibration.file)

@@ -10,7 +10,20 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from engine.config import profile as profiles
-from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Full, Gptq, GroupSize, Method, Rtn, Stored
+from engine.config.methods import (
+    AutoRound,
+    Awq,
+    BitsAndBytes,
+    Calibrated,
+    Checkpointed,
+    Fp8,
+    Full,
+    Gptq,
+    GroupSize,
+    Method,
+    Rtn,
+    Stored,
+)
 from engine.config.profile import Profile
 from engine.errors import InputError, LoadError
 from engine.plan.local import checkpoint_is_there, planned
@@ -18,7 +31,10 @@ from engine.shape import find
 from engine.shape.boundary import explained
 from engine.units import bytes_text
 
-METHODS: tuple[Method, ...] = (BitsAndBytes(bits=8), BitsAndBytes(), Rtn(bits=8), Rtn(), Awq(), Gptq())
+METHODS: tuple[Method, ...] = (
+    *(BitsAndBytes(bits=8), BitsAndBytes(), Fp8(), Rtn(bits=8), Rtn()),
+    *(Awq(), Gptq(), AutoRound()),
+)
 """What quantizes while it loads or in seconds, then what reads a calibration text: minutes to hours."""
 GROUP_SIZES: tuple[GroupSize, ...] = (128, 64, 32, 16)
 
@@ -33,7 +49,7 @@ class Candidate(NamedTuple):
     @property
     def is_dear(self) -> bool:
         """Whether making it takes a calibration that has not been run yet."""
-        return isinstance(self.profile.quantization, Gptq | Awq) and not checkpoint_is_there(self.profile)
+        return isinstance(self.profile.quantization, Calibrated) and not checkpoint_is_there(self.profile)
 
 
 class Declined(NamedTuple):
@@ -90,7 +106,9 @@ def _named(of: Profile, method: Method, same: list[Profile]) -> Candidate:
     if isinstance(method, Checkpointed):
         method = replace(method, group_size=_group_size(of))
     tag = method.__struct_config__.tag
-    options = f"--set quantization.method={tag} --set quantization.bits={_bits(method)}"
+    options = f"--set quantization.method={tag}"
+    if _bits(method) is not None:
+        options += f" --set quantization.bits={_bits(method)}"
     if isinstance(method, Checkpointed):
         options += f" --set quantization.group_size={method.group_size}"
     made = replace(of, name=f"{of.name} {method.label(of.model.dtype)}", quantization=method)

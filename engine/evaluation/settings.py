@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from engine import paths
 from engine.config.faults import nearest
-from engine.config.methods import Awq, Gptq
+from engine.config.methods import Calibrated
 from engine.config.profile import Profile
 from engine.config.texts import FILE_TYPES, HUB_SETS, PYTHON_DOCS
 from engine.errors import InputError
@@ -165,7 +165,7 @@ def text_name(text: str) -> str:
 def calibration_notes(profile: Profile, text: str) -> list[str]:
     """What to know of a model that was calibrated with something near the text it is judged by."""
     method = profile.quantization
-    if not isinstance(method, Gptq | Awq):
+    if not isinstance(method, Calibrated):
         return []
     calibration = method.calibration
     if calibration.file is not None and str(calibration.file) == text:

@@ -23,6 +23,8 @@ from engine.machine.packages import install_command
 from engine.units import bytes_text
 
 State = Literal["ok", "note", "missing"]
+WITHOUT = {"gptq": "no rtn, gptq and awq, nor texts from the hub", "autoround": "no autoround"}
+"""What a machine lacks without an extra that it can do without."""
 OLDEST_PYTHON = (3, 11)
 HUB_TIMEOUT_S = 2.0
 DEMO_DISK_BYTES = 1 << 30
@@ -81,7 +83,7 @@ def _packages() -> Iterator[Check]:
         return
     for requirement in wanted:
         name, oldest, extra = parse_requirement(requirement)
-        if extra in {"", "local", "gptq"}:
+        if extra in {"", "local", *WITHOUT} and name != "quantduel":
             yield _package(name, oldest, extra)
 
 
@@ -98,9 +100,8 @@ def _package(name: str, oldest: str, extra: str) -> Check:
     try:
         found = version(name)
     except PackageNotFoundError:
-        if extra == "gptq":
-            detail = "not installed: no rtn, gptq and awq, nor texts from the hub"
-            return Check("packages", name, "note", detail, install_command(extra))
+        if extra in WITHOUT:
+            return Check("packages", name, "note", f"not installed: {WITHOUT[extra]}", install_command(extra))
         return Check("packages", name, "missing", "not installed", install_command())
     if _numbers(found) < _numbers(oldest):
         return Check("packages", name, "missing", f"{found}, needs {oldest} or newer", install_command())

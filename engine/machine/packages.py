@@ -7,15 +7,21 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from engine.config.methods import BitsAndBytes, Checkpointed, Gguf, LlamaCpp, Method, original
+from engine.config.methods import AutoRound, BitsAndBytes, Checkpointed, Gguf, LlamaCpp, Method, original
 from engine.errors import LoadError
 
 ALWAYS = ("torch", "transformers", "accelerate", "safetensors")
 ALONE = frozenset({"xllamacpp"})  # what loads models without any of those
-NAMES = {"gptqmodel": "GPTQModel", "compressed_tensors": "compressed-tensors"}  # where it is not the module's
+NAMES = {
+    "gptqmodel": "GPTQModel",
+    "compressed_tensors": "compressed-tensors",
+    "auto_round": "auto-round",
+}  # where it is not the module's
+ALSO = {"auto_round": ("gptqmodel",)}  # what runs that which a package makes
 EXTRAS = {
     "gptqmodel": "gptq",
     "compressed_tensors": "gptq",
+    "auto_round": "autoround",
     "xllamacpp": "llama-cpp",
 }  # where it is not `local`
 
@@ -31,6 +37,8 @@ def library(method: Method) -> str:
             return "gguf"
         case LlamaCpp():
             return "xllamacpp"
+        case AutoRound():
+            return "auto_round"
         case _ if isinstance(method, Checkpointed):
             return original(method) or "gptqmodel"
         case _:
@@ -39,7 +47,7 @@ def library(method: Method) -> str:
 
 def missing(library: str) -> LoadError | None:
     """Which package is missing here for a load through this library, and what installs it; None for none."""
-    wanted = (library,) if library in ALONE else (*ALWAYS, library)
+    wanted = (library,) if library in ALONE else (*ALWAYS, *ALSO.get(library, ()), library)
     return next((absent(name) for name in wanted if find_spec(name) is None), None)
 
 

@@ -70,7 +70,7 @@ class Quantizing(Job):
 def require_savable(profile: Profile) -> None:
     """InputError where the profile's method makes no checkpoint."""
     if not isinstance(profile.quantization, Savable):
-        hint = "rtn, gptq, awq and bitsandbytes do: see `quantization.method` in docs/profiles.md"
+        hint = "rtn, gptq, awq, autoround, fp8 and bitsandbytes do: see docs/profiles.md"
         raise InputError(f"{profile.name}: method {tag(profile.quantization)} makes no checkpoint", hint)
 
 

@@ -34,6 +34,11 @@ class Placement:
         return str(self.device) if gpu is None or self.device.type == "cpu" else f"cuda:{gpu}"
 
 
+def on_host(dtype: torch.dtype) -> Placement:
+    """The CPU, whatever the profile wishes: where a model is read that is quantized before it moves."""
+    return Placement(torch.device("cpu"), dtype, {"device_map": {"": "cpu"}})
+
+
 def place(wish: Model, stored: torch.dtype) -> Placement:
     """For a model whose checkpoint is `stored` in this dtype; LoadError where there is no such device."""
     device = _device(wish.device)

@@ -18,7 +18,7 @@ from engine.worker import progress
 from engine.worker.checkpoints import completeness, foreign, gguf_reading, gguf_settings, identity
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.demo import require_disk_space
-from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.placement import on_host
 from engine.worker.host import memory
 from engine.worker.progress import Report
 
@@ -71,7 +71,7 @@ def _unpack(file: Path, into: Path, recipe: Recipe, report: Report) -> Record:
 
 
 def _read(source: Checkpoint, report: Report) -> PreTrainedModel:
-    cpu = Placement(torch.device("cpu"), DTYPE, {"device_map": {"": "cpu"}})
+    cpu = on_host(DTYPE)
     with (
         gguf_reading.parsed_once(report, "unpack GGUF"),
         progress.of_tensors(report, "read", "unpack GGUF"),

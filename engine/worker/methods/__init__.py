@@ -22,6 +22,7 @@ MODULES = {
     "rtn": "engine.worker.methods.gptqmodel_api",
     "gptq": "engine.worker.methods.gptqmodel_api",
     "awq": "engine.worker.methods.gptqmodel_api",
+    "autoround": "engine.worker.methods.gptqmodel_api",
 }
 
 ORIGINALS = {

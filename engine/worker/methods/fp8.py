@@ -23,7 +23,7 @@ from engine.protocol import Stage
 from engine.shape import roles
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.placement import Placement, on_host
 from engine.worker.host import freeing
 
 STAGE: Stage = "quantize"
@@ -152,7 +152,7 @@ def _first(placement: Placement) -> Placement:
     """Where a model is read: on the host, so that a GPU never holds it in full precision."""
     if placement.name == "split":
         return placement
-    return Placement(torch.device("cpu"), placement.dtype, {"device_map": {"": "cpu"}})
+    return on_host(placement.dtype)
 
 
 def _device(layer: nn.Module, placement: Placement) -> torch.device:

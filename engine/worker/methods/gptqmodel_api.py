@@ -54,7 +54,7 @@ def package() -> Any:
 
 
 def load(method: Checkpointed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """RTN, GPTQ or AWQ, from a checkpoint, in GPTQ's format or compressed-tensors'."""
+    """RTN, GPTQ, AWQ or AutoRound, from a checkpoint, in GPTQ's format or compressed-tensors'."""
     if str(checkpoint.stored_quantization.get("quant_method")) in PACKED:
         return load_quantized(checkpoint, placement)
     with foreign.readable(checkpoint) as view:

@@ -15,7 +15,7 @@ from engine.config.methods import Gptq
 from engine.errors import LoadError
 from engine.shape.weight_files import WEIGHTS
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.placement import Placement, on_host
 from engine.worker.methods import autogptq
 from engine.worker.quantize.progress import LayerProgress
 from engine.worker.replaced import replaced
@@ -34,7 +34,7 @@ def source(checkpoint: Checkpoint, method: Gptq, placement: Placement) -> Any:
     kind = checkpoint.config.model_type
     if kind not in CLASSES:
         raise LoadError(f"{checkpoint.name} is of a kind that AutoGPTQ does not know: {kind}")
-    cpu = Placement(torch.device("cpu"), placement.dtype, {"device_map": {"": "cpu"}})
+    cpu = on_host(placement.dtype)
     options = gptq.BaseQuantizeConfig(
         bits=method.bits,
         group_size=method.group_size,

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from engine.checkpoints import store
-from engine.config.methods import Awq, BitsAndBytes, Fp8, Gptq, Savable, original
+from engine.config.methods import AutoRound, Awq, BitsAndBytes, Calibrated, Fp8, Gptq, Savable, original
 from engine.config.profile import Profile
 from engine.config.record import Check, Recipe, Record
 from engine.protocol import Staged, Step
@@ -28,6 +28,7 @@ from engine.worker.quantize.progress import peak_bytes
 from engine.worker.quantize.quantizers import (
     AutoAwqQuantizer,
     AutoGptqQuantizer,
+    AutoRoundQuantizer,
     BitsAndBytesQuantizer,
     Fp8Quantizer,
     GptqModelQuantizer,
@@ -84,15 +85,16 @@ class CheckpointBuild:
         require_disk_space(folder, copies * folders.weights_bytes(self._source) + SPARE_BYTES)
 
     def _calibration(self, report: Report) -> calibrate.Samples | None:
-        if not isinstance(self._method, Gptq | Awq):
+        if not isinstance(self._method, Calibrated):
             return None
         asked = self._method.calibration
         report(Staged(stage="quantize", step="calibration text", subject=asked.name))
         texts = sets.texts(asked)
-        return calibrate.samples(asked, texts, self._tokenizer, self._window)
+        samples = calibrate.samples(asked, texts, self._tokenizer, self._window)
+        return calibrate.of_equal_length(samples) if isinstance(self._method, AutoRound) else samples
 
     def _calibration_notes(self, samples: calibrate.Samples | None) -> tuple[str, ...]:
-        if samples is None or not isinstance(self._method, Gptq | Awq):
+        if samples is None or not isinstance(self._method, Calibrated):
             return ()
         widest = max(self._widths)
         return (calibrate.note(samples, self._method.calibration, widest),)
@@ -105,6 +107,8 @@ class CheckpointBuild:
         token_ids = samples.token_ids if samples else []
         if isinstance(self._method, Awq) and original(self._method):
             return AutoAwqQuantizer(self._method, token_ids, self._placement)
+        if isinstance(self._method, AutoRound):
+            return AutoRoundQuantizer(self._method, token_ids, self._tokenizer, self._placement)
         if isinstance(self._method, Gptq) and original(self._method):
             return AutoGptqQuantizer(self._method, token_ids, self._placement)
         return GptqModelQuantizer(self._method, token_ids, self._placement)

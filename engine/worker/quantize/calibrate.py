@@ -57,6 +57,12 @@ def samples(
     return Samples(found, calibration.samples * calibration.length)
 
 
+def of_equal_length(found: Samples) -> Samples:
+    """Without a shorter last one, unless it is all there is."""
+    length = len(found.token_ids[0])
+    return Samples([each for each in found.token_ids if len(each) == length], found.requested)
+
+
 def note(found: Samples, calibration: Calibration, widest: int) -> str:
     """How much was used; with a warning where that is fewer tokens than the widest layer has inputs."""
     used = f"calibrated with {found.tokens} tokens of {calibration.name}"

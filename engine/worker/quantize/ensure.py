@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from transformers import PreTrainedConfig
 
 from engine.checkpoints import export, store
-from engine.config.methods import Awq, Checkpointed, Gptq, Savable, tag
+from engine.config.methods import Calibrated, Checkpointed, Savable, tag
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
@@ -90,7 +90,9 @@ def _checkpoint(wanted: "_Wanted", made: StoredCheckpoint) -> tuple[Checkpoint, 
 def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:
     method = wanted.profile.quantization
     if not isinstance(method, Savable):
-        raise InputError(f"{tag(method)} makes no checkpoint", "rtn, gptq, awq, fp8 and bitsandbytes do")
+        raise InputError(
+            f"{tag(method)} makes no checkpoint", "rtn, gptq, awq, autoround, fp8 and bitsandbytes do"
+        )
     if wanted.early is not None:
         wanted.require_group_size(method)
     if not force and (made := wanted.without_source()):
@@ -168,7 +170,7 @@ class _Wanted:
     @cached_property
     def _recipe(self) -> Recipe:
         method = self.profile.quantization
-        calibration = method.calibration if isinstance(method, Gptq | Awq) else None
+        calibration = method.calibration if isinstance(method, Calibrated) else None
         quantizer = packages.library(method)
         return Recipe(
             model="",

@@ -14,7 +14,7 @@ import torch
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints import foreign
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.placement import on_host
 
 SOURCE = "source"  # inside the build's folder, so that it goes when that goes
 COMPANIONS = (
@@ -40,7 +40,7 @@ def source_folder(source: Checkpoint, build: Path) -> Iterator[Path]:
             yield view.path
         return
     folder = build / SOURCE
-    cpu = Placement(torch.device("cpu"), source.dtype, {"device_map": {"": "cpu"}})
+    cpu = on_host(source.dtype)
     source.model(cpu).save_pretrained(folder)
     source.tokenizer().save_pretrained(folder)
     try:

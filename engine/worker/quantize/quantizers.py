@@ -12,19 +12,26 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.config.layouts import COMPRESSED
-from engine.config.methods import Awq, BitsAndBytes, Checkpointed, Gptq, Rtn
+from engine.config.methods import AutoRound, Awq, BitsAndBytes, Checkpointed, Gptq, Rtn
 from engine.config.record import ModuleError
 from engine.protocol import Staged, Step
 from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
-from engine.worker.checkpoints.placement import Placement
+from engine.worker.checkpoints.placement import Placement, on_host
 from engine.worker.host import memory
 from engine.worker.methods import autoawq, autogptq, bitsandbytes, fp8, gptqmodel_api
 from engine.worker.progress import Report
-from engine.worker.quantize import autoawq_run, autogptq_run, gptqmodel_run, group_size, w4a16_folder
+from engine.worker.quantize import (
+    autoawq_run,
+    autogptq_run,
+    autoround_run,
+    gptqmodel_run,
+    group_size,
+    w4a16_folder,
+)
 from engine.worker.quantize.progress import LayerProgress
 
 Perplexity = Callable[[PreTrainedModel, torch.device, Step], float]
@@ -129,6 +136,33 @@ class AutoGptqQuantizer:
     def load(self, made: Checkpoint) -> PreTrainedModel:
         """With AutoGPTQ too."""
         return autogptq.load(self.method, made, self.placement)
+
+
+@dataclass(frozen=True, slots=True)
+class AutoRoundQuantizer:
+    """AutoRound through the package of that name, written as GPTQ stores."""
+
+    method: AutoRound
+    samples: list[list[int]]
+    tokenizer: PreTrainedTokenizerBase
+    placement: Placement
+
+    def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
+        """Layer by layer; the model stays on the CPU, the current layer is on the device."""
+        autoround_run.package()  # before the model is read
+        model, device = source.model(on_host(self.placement.dtype)), self.placement.device
+        notes = completeness.notes(model)
+        before = _where_it_fits(model, device, perplexity)
+        work = autoround_run.source(model, self.tokenizer, self.method, self.samples, device)
+        with LayerProgress(report, group_size.layers(source.config), device) as progress:
+            autoround_run.quantize(work, progress)
+        report(Staged(stage="quantize", step="write checkpoint"))
+        autoround_run.save(work, into, self.method)
+        return QuantizeResult(before, progress.seconds, notes=notes)
+
+    def load(self, made: Checkpoint) -> PreTrainedModel:
+        """With the kernel chosen for GPTQ's layout."""
+        return gptqmodel_api.load(self.method, made, self.placement)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, TorchAoConfig
 
 from engine.config import formats
-from engine.config.methods import Rtn
+from engine.config.methods import Awq, Rtn
 from engine.config.profile import of_model
+from engine.config.texts import Calibration
 from engine.errors import LoadError
 from engine.protocol import Staged
 from engine.worker.load import LoadedModel, load
 
 DOCS = Path(__file__).parents[3] / "docs" / "methods.md"
+FEW = Calibration(samples=4, length=64)
 UP = "model.layers.0.mlp.up_proj"
 
 
@@ -88,18 +90,26 @@ def test_blocks_of_fp8_are_dequantized_and_say_so(tiny: LoadedModel, folder: Pat
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
 
 
-def test_autoround_is_read_through_the_words_of_gptq(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("method", "packing"),
+    [(Rtn(group_size=64), "auto_gptq"), (Awq(group_size=64, calibration=FEW), "auto_awq")],
+)
+def test_autoround_is_read_through_the_words_of_gptq_and_awq(
+    method: Rtn | Awq, packing: str, tmp_path: Path
+) -> None:
+    """A folder as AutoRound writes it: the words of another, and settings of its own."""
     pytest.importorskip("gptqmodel")
     from engine.worker.quantize import ensure
 
-    profile = replace(of_model("random:tiny"), name="tiny", quantization=Rtn(group_size=64))
+    profile = replace(of_model("random:tiny"), name="tiny", quantization=method)
     made = ensure.ensure(profile, ignore).path
     for file in made.iterdir():
         if file.name not in {"config.json", "quantize_config.json", "quantduel.json"}:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     config = json.loads((made / "config.json").read_text())
-    stored = {"quant_method": "auto-round", "bits": 4, "group_size": 64, "sym": True, "data_type": "int"}
-    stored["packing_format"] = "auto_round:auto_gptq"
+    is_sym = packing == "auto_gptq"
+    stored = {"quant_method": "auto-round", "bits": 4, "group_size": 64, "sym": is_sym, "data_type": "int"}
+    stored["packing_format"] = f"auto_round:{packing}"
     (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": stored}))
     side, ours = load(of_model(str(tmp_path)), 1, ignore), load(profile, 1, ignore)
     assert side.info.label == "autoround4-g64" and side.info.kernel == ours.info.kernel

@@ -45,6 +45,16 @@ def test_samples_are_packed_full_and_nothing_is_skipped(tokenizer: PreTrainedTok
     assert found.tokens == sum(map(len, found.token_ids)) < found.requested == 6400
 
 
+def test_where_all_are_to_be_of_one_length_a_shorter_last_one_is_left_out(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    found = samples(tokenizer, "The quick brown fox. " * 30, samples=100, length=64)
+    equal = calibrate.of_equal_length(found)
+    assert equal.token_ids == found.token_ids[:-1] and equal.requested == found.requested
+    only = samples(tokenizer, "fox", samples=1, length=64)
+    assert calibrate.of_equal_length(only) == only
+
+
 def test_no_more_than_asked_for(tokenizer: PreTrainedTokenizerBase) -> None:
     found = samples(tokenizer, "word " * 1000, samples=3, length=32)
     assert [len(sample) for sample in found.token_ids] == [32, 32, 32] and found.tokens == found.requested

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine.config.methods import BitsAndBytes, Full, Method, tag
+from engine.config.methods import AutoRound, BitsAndBytes, Full, Method, tag
 
 
 def test_bits_per_weight_counts_the_scales() -> None:
@@ -28,3 +28,12 @@ def test_a_method_is_chosen_by_its_tag() -> None:
 def test_options_of_the_other_width_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError, match="with `bits"):
         msgspec.convert({"method": "bitsandbytes", **options}, Method)
+
+
+def test_autoround_packs_zero_points_of_2_and_4_bits_alone() -> None:
+    for bits in (2, 4):
+        assert not msgspec.convert({"method": "autoround", "bits": bits, "sym": False}, AutoRound).sym
+    for bits in (3, 8):
+        assert AutoRound(bits=bits).label("bfloat16") == f"autoround{bits}"
+        with pytest.raises(msgspec.ValidationError, match="sym: false goes with"):
+            msgspec.convert({"method": "autoround", "bits": bits, "sym": False}, AutoRound)
