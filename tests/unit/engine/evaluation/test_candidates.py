@@ -14,7 +14,7 @@ def test_profiles_of_the_model_give_the_names_from_cheap_to_dear() -> None:
         reference = candidates.reference(profile.find(name))
         assert reference.name == "smollm2-bf16"
         found = candidates.candidates(reference)
-        names = ["int8", "nf4", "rtn8", "rtn4", "awq4", "gptq4"]
+        names = ["int8", "nf4", "fp8", "rtn8", "rtn4", "awq4", "gptq4", "autoround4"]
         assert [each.command for each in found] == [f"smollm2-{name}" for name in names]
 
 
@@ -25,6 +25,8 @@ def test_a_model_without_profiles_is_named_by_options(tmp_path: Path) -> None:
     options = "--set quantization.method=rtn --set quantization.bits=4 --set quantization.group_size=128"
     assert rtn.command == f"random:qwen2.5-7b {options}" and not rtn.is_dear
     assert by_name["random:qwen2.5-7b gptq4"].is_dear
+    fp8 = by_name["random:qwen2.5-7b fp8"]
+    assert fp8.command == "random:qwen2.5-7b --set quantization.method=fp8" and not fp8.is_dear
 
 
 def test_groups_divide_the_models_layers() -> None:
