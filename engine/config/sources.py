@@ -24,7 +24,9 @@ BUILT_IN = {
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b",
     "meta-llama/Llama-3.3-70B-Instruct": "llama-3.1-70b",
     "microsoft/phi-4": "phi-4-14b",
+    "mistralai/Mistral-7B-Instruct-v0.3": "mistral-7b",
     "mistralai/Mistral-Small-24B-Instruct-2501": "mistral-small-24b",
+    "peft-internal-testing/opt-125m": "opt-125m",
     "unsloth/gpt-oss-20b-BF16": "gpt-oss-20b",
 }
 """Repositories in full precision whose shapes are here: planned from those where the hub gives nothing."""
