@@ -1,6 +1,6 @@
 """Where two answers diverge, as a mark in Markdown: a sentinel in the source, a sign when it is shown.
 
-The sentinel is put before a letter or digit, never into the syntax of a list, so the document stays as it is.
+The sentinel is put before what cannot be syntax, never into that of a list, so the document stays as it is.
 """
 
 import re
@@ -10,17 +10,19 @@ from markdown_it.token import Token
 
 SENTINEL = "\ue123"  # private use: a model that writes it gets it shown as unknown
 SIGN = "◆"
-FARTHEST = 40  # characters from the divergence to the next letter
+FARTHEST = 40  # characters from the divergence to the next that is no syntax
 _FENCE = re.compile(r"[ \t]*(```|~~~)[^\n]*\n?")
 _NUMBER = re.compile(r"[ \t]*\d+[.)](?=\s)")
+_PLAIN = re.compile(r"[^\s.*_`#~>|<+\-=!\\\[\](){}$&:^]|(?<!\d)\.")  # no blank, and no syntax wherever it stands
 _WORD = re.compile(SENTINEL + r"(\w+)")
 
 
 def with_mark(text: str, offset: int) -> str:
-    """The text with the sentinel at the first letter from this offset on; unchanged where none is near."""
+    """The text with the sentinel at the first plain character from this offset on, where one is near."""
     text = text.replace(SENTINEL, "\ufffd")
-    place = _letter(text, _after_syntax(text, offset))
-    return text if place is None else text[:place] + SENTINEL + text[place:]
+    start = _after_syntax(text, offset)
+    found = _PLAIN.search(text, start, start + FARTHEST)
+    return text if found is None else text[: found.start()] + SENTINEL + text[found.start() :]
 
 
 def show_marks(tokens: Sequence[Token]) -> None:
@@ -56,8 +58,3 @@ def _after_syntax(text: str, offset: int) -> int:
             return found.end()
     following = re.compile(r"\s*\n").match(text, offset)
     return _after_syntax(text, following.end()) if following and following.end() < len(text) else offset
-
-
-def _letter(text: str, offset: int) -> int | None:
-    near = range(offset, min(len(text), offset + FARTHEST))
-    return next((place for place in near if text[place].isalnum()), None)

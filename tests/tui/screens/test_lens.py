@@ -138,6 +138,11 @@ async def test_both_panes_mark_where_the_answers_part(stage: Stager) -> None:
         ("so:\n```python\nx = 1\n```", 3, "so:\n```python\n|x = 1\n```"),  # nor into a fence's language
         ("# Title", 0, "# |Title"),
         ("the end.", 8, "the end."),
+        (" e\x19\x10e", 1, " |e\x19\x10e"),
+        (" e\x19\x10e", 2, " e|\x19\x10e"),  # what is no letter diverges as well
+        (" “Paris”, so", 0, " |“Paris”, so"),
+        ("Paris. So", 5, "Paris|. So"),
+        ("- 1. Paris", 3, "- 1. |Paris"),
         (f"a {SENTINEL}trick", 0, "|a \ufffdtrick"),
     ],
 )
