@@ -228,41 +228,21 @@ class QuantDuelApp(App[None]):
         return {**variables, **side_colours(background), **own}
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Everything that has a key, and all sides by name."""
-        duel = self.duel_screen
-        if isinstance(screen, DuelScreen):
-            yield SystemCommand(
-                "Export", "This duel as a page, Markdown or JSON (Ctrl+S)", screen.action_export
-            )
-            yield SystemCommand("Screenshot", "What is seen, as an SVG picture", screen.action_screenshot)
-        if screen is duel and not duel.plays_recording:
-            yield SystemCommand("Stop", "Stop all sides (Esc)", duel.action_stop)
+        """Everything that has a key on this screen, and some things that have none."""
+        from tui.active import commands_of, without_twins
+
+        yield from without_twins([*commands_of(screen), *self._keyless_commands(screen)])
+
+    def _keyless_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        from tui.screens.export import screenshot
+
+        if screen is self.duel_screen and not self.duel_screen.plays_recording:
             yield from self._side_commands()
-            yield SystemCommand(
-                "Settings", "System prompt, sampling, thinking, schedule (Ctrl+E)", duel.action_settings
-            )
-            yield SystemCommand(
-                "Turns", "In turns, all at once, one at a time (Ctrl+T)", duel.action_toggle_schedule
-            )
-            yield SystemCommand("Reload", "Load failed sides again (Ctrl+R)", duel.action_reload)
-            yield SystemCommand("Copy", "Copy the answers (Ctrl+G)", duel.action_copy)
-            yield SystemCommand("Clear", "Start new conversations (Ctrl+L)", duel.action_clear)
-            yield SystemCommand("Other side", "Turn to the other side (Ctrl+N)", duel.action_other_side)
-            yield SystemCommand("Lens", "Both models' view of every token (F3)", duel.action_lens)
-            yield SystemCommand("Bench", "Speed and memory over context lengths (F5)", self.action_bench)
-            yield SystemCommand("Eval", "KLD and perplexity on a text (F6)", self.action_eval)
-            yield SystemCommand("Test", "Questions with checkable answers (F11)", self.action_test)
-            yield SystemCommand("Quantize now", "Make a profile's checkpoint (F8)", self.action_quantize)
-            yield SystemCommand(
-                "Kept duels", "Find, reopen, read, rename and delete them (F4)", self.action_kept_duels
-            )
-            yield SystemCommand("Blind votes", "Answers without names, and a vote (F2)", duel.action_blind)
-        yield SystemCommand("Leaderboard", "What the blind votes say (F7)", self.action_leaderboard)
-        yield SystemCommand("Help", "Keys and the meaning of the figures (F1)", self.action_help)
+        yield SystemCommand("Leaderboard", "What the blind votes say", self.action_leaderboard)
+        yield SystemCommand("Help", "Keys and the meaning of the figures", self.action_help)
+        yield SystemCommand("Screenshot", "What is seen, as an SVG picture", partial(screenshot, screen))
         yield SystemCommand("Redraw", "Paint all of the screen again", self.action_redraw)
-        yield SystemCommand("Suspend", "Back to the shell; fg goes on (Ctrl+Z)", self.action_suspend_process)
         yield SystemCommand("Theme", "Change the colours", self.action_change_theme)
-        yield SystemCommand("Quit", "End all workers and leave (Ctrl+D)", self.action_quit)
 
     def _side_commands(self) -> Iterable[SystemCommand]:
         """What is done with one side, by its letter."""
@@ -305,7 +285,8 @@ class QuantDuelApp(App[None]):
 
     def action_help(self) -> None:
         """Show keys and definitions."""
-        from tui.screens.help import HelpScreen, keys_of
+        from tui.active import keys_of
+        from tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(keys_of(self.screen)))
 
@@ -374,7 +355,8 @@ class QuantDuelApp(App[None]):
         if self._again.confirmed("quit"):
             self.run_worker(self.action_quit, group="quit")  # type: ignore[arg-type]
         else:
-            self.notify("Ctrl+C again quits; Esc stops the answers", timeout=CONFIRM_S, markup=False)
+            stops = "; Esc stops the answers" if self.screen is self.duel_screen else ""
+            self.screen.notify(f"Ctrl+C again quits{stops}", timeout=CONFIRM_S, markup=False)
 
 
 def within(size: Size, smallest: Size, largest: Size) -> Size:

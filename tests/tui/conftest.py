@@ -24,7 +24,7 @@ Stager = Callable[..., AbstractAsyncContextManager[Stage]]
 def stage(tmp_path: Path) -> Stager:
     """`async with stage(size=(120, 36), b={"answers": ["killed"]})`: recorded bf16 against recorded nf4.
 
-    Of more `sides`, C is as A, D as B, and so on.
+    Of more `sides`, C is as A, D as B, and so on. Without `toasts` what is told is in the application alone.
     """
 
     @asynccontextmanager
@@ -32,6 +32,7 @@ def stage(tmp_path: Path) -> Stager:
         size: tuple[int, int] = (120, 36),
         launch: Launch = NOTHING_CHOSEN,
         sides: int = 2,
+        toasts: bool = False,
         **replays: dict[str, object],
     ) -> AsyncIterator[Stage]:
         sessions: list[Replay] = []
@@ -47,7 +48,7 @@ def stage(tmp_path: Path) -> Stager:
             launch = replace(launch, more=(profiles * 2)[: sides - 2])
         duels = Duels(tmp_path / "duels.sqlite3")
         app = QuantDuelApp(*profiles, open_session, launch=launch, duels=duels)
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=toasts) as pilot:
             await wait_until(lambda: len(sessions) == sides, "sessions opened")
             yield Stage(app, pilot, sessions)
 

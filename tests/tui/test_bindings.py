@@ -194,6 +194,7 @@ ROWS: dict[str, dict[str, Outcome]] = {  # in the order in which they are presse
         "speed-1": own("pace.speed"),
         "speed--1": own("pace.speed"),
         "skip": own("pace.speed"),
+        "view": own("_view"),
         "leave": CLOSES,
     },
     "duel": {
@@ -435,6 +436,7 @@ BINDINGS = {str(binding.id): binding for _, binding in declared()}
 
 def test_every_key_has_a_row_and_every_row_a_key() -> None:
     assert {f"{area}.{name}" for area, rows in ROWS.items() for name in rows} == set(BINDINGS)
+    assert [name for name, key in BINDINGS.items() if not (key.description or key.tooltip)] == []
 
 
 async def test_every_key_does_what_its_row_says(
@@ -463,10 +465,20 @@ async def walked(play: Stage, area: str, folder: Path, ran: list[str]) -> None:
                 await back(play, play.duel)
                 await (lead or LEADS[area])(play, folder)
                 here = play.app.screen
+                assert nameless(here) == []
             await back(play, here)
             ran.clear()
             await pressed(play, key, outcome, f"{area}.{name}: {key}")
             assert binding.action in ran, f"{area}.{name}: {key}"
+
+
+def nameless(screen: Screen[Any]) -> list[str]:
+    """What stands in a screen's footer and is no command of the palette."""
+    found = list(screen.app.get_system_commands(screen))
+    assert "Screenshot" in {command.title for command in found}
+    words = {command.help.rpartition(" (")[0] for command in found} | {command.title for command in found}
+    shown = [active.binding for active in screen.active_bindings.values() if active.binding.show]
+    return [key.description for key in shown if not words & {key.tooltip, key.description}]
 
 
 async def pressed(play: Stage, key: str, outcome: Outcome, what: str) -> None:

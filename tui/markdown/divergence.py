@@ -13,7 +13,9 @@ SIGN = "◆"
 FARTHEST = 40  # characters from the divergence to the next that is no syntax
 _FENCE = re.compile(r"[ \t]*(```|~~~)[^\n]*\n?")
 _NUMBER = re.compile(r"[ \t]*\d+[.)](?=\s)")
-_PLAIN = re.compile(r"[^\s.*_`#~>|<+\-=!\\\[\](){}$&:^]|(?<!\d)\.")  # no blank, and no syntax wherever it stands
+_PLAIN = re.compile(
+    r"[^\s.*_`#~>|<+\-=!\\\[\](){}$&:^]|(?<!\d)\."
+)  # no blank, and no syntax wherever it stands
 _WORD = re.compile(SENTINEL + r"(\w+)")
 
 

@@ -29,8 +29,8 @@ class ProfilesDialog(Dialog[list[str] | None]):
 
     BINDINGS = [
         Binding("escape", "dismiss", "Close"),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
+        Binding("up", "move(-1)", "The profile above", show=False, priority=True),
+        Binding("down", "move(1)", "The profile below", show=False, priority=True),
         Binding("tab", "pick", "Pick", priority=True),
     ]
 
@@ -163,9 +163,11 @@ class SaveDialog(Dialog[Path | None]):
             dialog.border_title = "Export"
             dialog.border_subtitle = "Enter writes it · Esc closes"
             yield LineInput(self._proposal, compact=True, select_on_focus=False)
-            yield Static(
-                Content.assemble(("the name ends in " + ", ".join(self._suffixes), "$quiet")), id="hint"
-            )
+            yield Static(Content.styled(self._ends, "$quiet"), id="hint")
+
+    @property
+    def _ends(self) -> str:
+        return f"the name ends in {' or '.join(self._suffixes)}"
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -175,7 +177,9 @@ class SaveDialog(Dialog[Path | None]):
         except InputError as error:
             self._say(str(error))
             return
-        if file is not None and file.exists() and file != self._asked:
+        if file is not None and file.suffix.lower() not in self._suffixes:
+            self._say(f"Nothing is written: {self._ends}")
+        elif file is not None and file.exists() and file != self._asked:
             self._asked = file
             self._say(f"{file} exists already: Enter again replaces it")
         else:

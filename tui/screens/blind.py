@@ -58,7 +58,7 @@ class BlindScreen(PromptPage[str]):
     VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [
         Binding("escape", "leave", "Stop, leave", priority=True),
-        *(Binding(key, f"vote('{choice}')", show=False) for key, choice in VOTE_KEYS.items()),
+        *(Binding(key, f"vote('{each}')", f"Vote {each}", show=False) for key, each in VOTE_KEYS.items()),
         Binding("ctrl+n", "other_place", "Side"),
         Binding("f12", "thoughts", "Thoughts", tooltip="a model's thoughts, or the line that folds them"),
         Binding("f1", "app.help", "Help"),

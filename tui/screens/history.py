@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from textual import on
@@ -59,10 +58,10 @@ class HistoryScreen(Page[Reopened | None]):
         Binding("ctrl+s", "export", "Export", priority=True),
         Binding("ctrl+x", "delete", "Delete", priority=True),
         Binding("ctrl+z", "undo", "Undo", priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
-        Binding("pageup", "page(-1)", show=False, priority=True),
-        Binding("pagedown", "page(1)", show=False, priority=True),
+        Binding("up", "move(-1)", "The duel above", show=False, priority=True),
+        Binding("down", "move(1)", "The duel below", show=False, priority=True),
+        Binding("pageup", "page(-1)", "Scroll it up", show=False, priority=True),
+        Binding("pagedown", "page(1)", "Scroll it down", show=False, priority=True),
         Binding("f1", "app.help", "Help"),
     ]
 
@@ -155,6 +154,7 @@ class HistoryScreen(Page[Reopened | None]):
 
     def action_undo(self) -> None:
         """Bring back what was deleted last."""
+        self.take_down()
         if not self._deleted:
             self.notify("Nothing to bring back", markup=False)
             return
@@ -219,19 +219,9 @@ class HistoryScreen(Page[Reopened | None]):
 
     def _ask_for_file(self, kept: Reopened) -> None:
         from engine.recordings.export import SUFFIXES, export
-        from tui.screens.ask import SaveDialog
+        from tui.screens.export import ask_for_file
 
-        def written(file: Path | None) -> None:
-            if file is None:
-                return
-            try:
-                export(kept.recording, file)
-            except QuantDuelError as error:
-                self._say(error)
-            else:
-                self.notify(visible(f"Written: {file}"), markup=False, timeout=8)
-
-        self.app.push_screen(SaveDialog(f"quantduel-{kept.id}.html", SUFFIXES), written)
+        ask_for_file(self, f"quantduel-{kept.id}.html", SUFFIXES, partial(export, kept.recording))
 
     def _change(self, change: Callable[[], None], current: KeptDuel | None) -> None:
         self.work(partial(self._do, change, current), group="change")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -12,13 +13,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine import tables
-from engine.errors import HistoryError, InputError
+from engine.errors import HistoryError
 from engine.results import Results
 from engine.sanitize import visible
 from engine.votes import leaderboard_text as texts
 from engine.votes.leaderboard import Leaderboard, leaderboard
 from tui.blind.standings import Standings
-from tui.screens.ask import SaveDialog
+from tui.screens.export import ask_for_file
 from tui.screens.page import Page
 from tui.widgets.key_bar import KeyLine
 
@@ -62,7 +63,7 @@ class LeaderboardScreen(Page[None]):
     def action_export(self) -> None:
         """Write what is shown into a file."""
         if self.board is not None:
-            self.app.push_screen(SaveDialog(PROPOSED_FILE, list(texts.SUFFIXES)), self._write)
+            ask_for_file(self, PROPOSED_FILE, list(texts.SUFFIXES), partial(_write, self.board))
 
     async def _count(self) -> None:
         try:
@@ -72,12 +73,6 @@ class LeaderboardScreen(Page[None]):
             board = leaderboard([])
         self.board = self.query_one(Standings).board = board
 
-    def _write(self, file: Path | None) -> None:
-        if file is None or self.board is None:
-            return
-        try:
-            tables.write(texts.text(self.board, texts.format_of(file)), file)
-        except InputError as error:
-            self.notify(visible(str(error)), severity="error", markup=False)
-        else:
-            self.notify(visible(f"Written: {file}"), markup=False)
+
+def _write(board: Leaderboard, file: Path) -> None:
+    tables.write(texts.text(board, texts.format_of(file)), file)

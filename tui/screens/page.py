@@ -13,12 +13,13 @@ from textual.widget import Widget
 
 from tui.ending import Ending
 from tui.keymap import area_of, named
+from tui.toasts import Telling
 from tui.widgets.prompt import Prompt
 
 Result = TypeVar("Result")
 
 
-class Page(Screen[Result], Ending):
+class Page(Screen[Result], Telling, Ending):
     """A screen that ends in order, whenever and however often it is left."""
 
     def __init_subclass__(cls, *args: Any, **kwargs: Any) -> None:

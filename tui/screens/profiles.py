@@ -90,8 +90,8 @@ class ProfilePicker(Dialog[Choice | None]):
     BINDINGS = [
         Binding("escape", "dismiss", "Close"),
         Binding("tab,shift+tab", "other_side", "Other side", priority=True),
-        Binding("up", "move(-1)", show=False, priority=True),
-        Binding("down", "move(1)", show=False, priority=True),
+        Binding("up", "move(-1)", "The profile above", show=False, priority=True),
+        Binding("down", "move(1)", "The profile below", show=False, priority=True),
     ]
 
     def __init__(self, side: int, current: Sequence[str]) -> None:

@@ -68,9 +68,10 @@ class ReplayScreen(DuelScreen, inherit_bindings=False):
         Binding("ctrl+n", "other_side", "Side"),
         Binding("ctrl+g", "copy", "Copy"),
         Binding("ctrl+s", "export", "Export"),
-        Binding("pageup", "scroll(-1)", show=False, priority=True),
-        Binding("pagedown", "scroll(1)", show=False, priority=True),
+        Binding("pageup", "scroll(-1)", "Scroll the answers up", show=False, priority=True),
+        Binding("pagedown", "scroll(1)", "Scroll the answers down", show=False, priority=True),
         Binding("f1", "app.help", "Help"),
+        Binding("f12", "view", "View", tooltip="Markdown, thoughts and notes, raw text, word against word"),
         Binding("ctrl+d", "app.quit", "Quit", show=False),
     ]
 

@@ -58,8 +58,8 @@ class SettingsDialog(Dialog[Chosen | None]):
         Binding("enter", "take", "Take", priority=True),
         Binding("ctrl+s", "save", "Into a profile", priority=True),
         Binding("ctrl+r", "reset", "As the profiles say", priority=True),
-        Binding("up", "app.focus_previous", show=False),
-        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", "The field above", show=False),
+        Binding("down", "app.focus_next", "The field below", show=False),
     ]
 
     def __init__(self, profiles: Sequence[Profile], before: Overrides, schedule: AskedSchedule) -> None:

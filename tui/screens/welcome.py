@@ -62,7 +62,7 @@ class WelcomeScreen(Page[None]):
     BINDINGS = [
         Binding("enter", "choose", "Choose", priority=True),
         Binding("d", "begin('demo')", "Demo"),
-        Binding("pageup", "scroll_page(-1)", show=False, priority=True),
+        Binding("pageup", "scroll_page(-1)", "Back up", show=False, priority=True),
         Binding("pagedown", "scroll_page(1)", "More", priority=True),
         Binding("f1", "app.help", "Help"),
         Binding("escape,q,ctrl+d", "app.quit", "Quit"),

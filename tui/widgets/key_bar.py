@@ -17,6 +17,18 @@ class KeyLine(Footer):
 
     def __init__(self) -> None:
         super().__init__(compact=True, show_command_palette=False)
+        self._shown: list[tuple[object, ...]] = []
+
+    async def recompose(self) -> None:
+        """Where the keys are others than those that stand here: no picture is without them meanwhile."""
+        if not self.is_attached:
+            return
+        keys = [
+            (each.binding, each.enabled, self.app.get_key_display(each.binding)) for each in self._in_order()
+        ]
+        if keys != self._shown:
+            self._shown = list(keys)
+            await super().recompose()
 
     def compose(self) -> ComposeResult:
         if self._bindings_ready:

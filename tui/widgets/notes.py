@@ -18,7 +18,7 @@ ACTION = "view"  # of the screen, which opens and folds all of them
 
 
 class Notes(Static):
-    """Folded, the beginning of the first; open, all of them, one below the other."""
+    """Folded, the beginning of the one that matters most; open, all of them, one below the other."""
 
     DEFAULT_CSS = """
     Notes { color: $quiet; margin: 0 1; height: auto; }
@@ -28,11 +28,13 @@ class Notes(Static):
         super().__init__()
         self.notes = list(notes)
         """What is reported, each in a line or more."""
+        self._folded = ""  # the remark that is in the folded line; without one the first note is
         self._is_open = is_open
 
-    def add(self, notes: Sequence[str]) -> None:
-        """Report more."""
-        self.notes += notes
+    def add(self, notes: Sequence[str], remarks: Sequence[str] = ()) -> None:
+        """Report more; the first remark is what a reader of the folded line must know."""
+        self.notes += [*notes, *remarks]
+        self._folded = self._folded or next(iter(remarks), "")
         self.refresh(layout=True)
 
     def open(self, is_open: bool) -> None:
@@ -55,7 +57,7 @@ class Notes(Static):
             return Content("\n").join(
                 [Content(f"{'·' if place else '▾'} {line}") for place, line in enumerate(lines)]
             )
-        first = " ".join(lines[0].split()) if lines else ""
+        first = " ".join((visible(self._folded) or "".join(lines[:1])).split())
         parts = (f"+{len(lines) - 1}" if len(lines) > 1 else "", f"({self._key})" if self._key else "")
         more = Content("".join(f" {part}" for part in parts if part))
         available = max(1, self.size.width - more.cell_length - 2)

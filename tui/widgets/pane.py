@@ -99,7 +99,7 @@ class Pane(Vertical, Ending):
             case SidePutBy(why=why):
                 self.transcript.note(why)
             case LoadEnded(result=Loaded(info=info)):
-                self.transcript.tell_more([model_text(info), *info.notes])
+                self.transcript.tell_more([model_text(info)], info.notes)
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
                 self._fail(failed)
             case SideAsked(prompt=prompt, number=number):
@@ -154,7 +154,9 @@ class Pane(Vertical, Ending):
         self.transcript.leave()
         self.query_one(LoadProgress).begin()
         description = f": {profile.description}" if profile.description else ""
-        self.transcript.tell([words + profile.name + description])
+        if words:
+            self.transcript.note(words + profile.name)
+        self.transcript.tell([profile.name + description])
 
     def _tell_changes(self, notes: Sequence[str]) -> None:
         """What is reported about an answer, unless it was reported last; other figures alone are no news."""

@@ -305,12 +305,12 @@ class Transcript(VerticalScroll):
         self._notes = Notes(notes, is_open=self._shows_notes)
         self._add(self._notes)
 
-    def tell_more(self, notes: Sequence[str]) -> None:
-        """In the last line reported."""
+    def tell_more(self, notes: Sequence[str], remarks: Sequence[str] = ()) -> None:
+        """In the last line reported; the first remark, where there is one, is what it says while folded."""
         if self._notes is None:
-            self.tell(notes)
-        else:
-            self._notes.add(notes)
+            self.tell(())
+        if self._notes is not None:
+            self._notes.add(notes, remarks)
 
     def wipe(self) -> None:
         """Forget everything shown."""

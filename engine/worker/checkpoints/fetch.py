@@ -56,9 +56,7 @@ def fetch(profile: Profile, report: Report) -> Checkpoint:
         case GgufFile(path):
             return _of_gguf(_checked_gguf(paths.expanded(path)), profile.quantization, report)
         case Random(shape) as source:
-            note = (
-                f"random weights in the shape of {shape}: speed and memory are real, the text means nothing"
-            )
+            note = f"random weights: the text means nothing; speed and memory are those of the shape {shape}"
             return Checkpoint(profile.model.source, source.config, "random", notes=(note,))
         case Served(url):
             raise LoadError(f"{url} is asked, not loaded")

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from textual.command import CommandList
 from textual.widgets import Input, OptionList, Static
+from textual.widgets._toast import Toast
 
 from engine.recordings.store import Duels
 from tests.tui.conftest import Stager
@@ -10,6 +12,8 @@ from tests.tui.replay import Stage, wait_until
 from tui.screens.ask import SaveDialog
 from tui.screens.history import HistoryScreen
 from tui.screens.replay import ReplayScreen
+from tui.widgets.delta import Delta
+from tui.widgets.key_bar import KeyLine
 from tui.widgets.prompt import Prompt
 
 
@@ -30,6 +34,11 @@ async def _history(play: Stage, *prompts: str) -> HistoryScreen:
 
 def _preview(screen: HistoryScreen) -> str:
     return str(screen.query_one("#preview Static", Static).render())
+
+
+def _feet(play: Stage) -> set[int]:
+    """The lines below the toasts that are seen."""
+    return {toast.region.bottom for toast in play.app.screen.query(Toast)}
 
 
 async def test_found_and_looked_at(stage: Stager) -> None:
@@ -94,14 +103,16 @@ async def test_read_without_a_model(stage: Stager) -> None:
 
 
 async def test_renamed_deleted_and_back(stage: Stager, tmp_path: Path) -> None:
-    async with stage() as play:
+    async with stage(toasts=True) as play:
         screen = await _history(play, "one", "two")
         await play.pilot.press("f2", "end", *" more", "enter")
         await wait_until(lambda: screen.shown[0].title == "two more")
         await play.pilot.press("ctrl+x")
         await wait_until(lambda: [kept.title for kept in screen.shown] == ["one"])
+        await wait_until(lambda: _feet(play) == {screen.query_one(KeyLine).region.y})
         await play.pilot.press("ctrl+z")
         await wait_until(lambda: len(screen.shown) == 2)
+        await wait_until(lambda: not _feet(play), "a key that does nothing any more is named no more")
         assert screen.current and screen.current.title == "two more"
         await play.pilot.press("ctrl+s")
         await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
@@ -109,6 +120,23 @@ async def test_renamed_deleted_and_back(stage: Stager, tmp_path: Path) -> None:
         await play.pilot.press("enter")
         await wait_until((tmp_path / "duel.md").exists)
         assert "two more" in (tmp_path / "duel.md").read_text()
+        await wait_until(lambda: play.app.screen is screen and _feet(play))
+        await play.pilot.press("escape")
+        await wait_until(lambda: play.app.screen is play.duel and not play.app._notifications)
+
+
+async def test_toasts_wait_for_their_screen_and_leave_the_prompt_free(stage: Stager) -> None:
+    async with stage(size=(80, 24), toasts=True) as play:
+        await play.ready()
+        await play.pilot.press("f4")
+        await wait_until(lambda: isinstance(play.app.screen, HistoryScreen))
+        play.duel.notify("Esc does that on the duel's screen")
+        play.duel.notify("gone wrong", severity="warning")
+        await wait_until(lambda: [note.message for note in play.app._notifications] == ["gone wrong"])
+        await play.pilot.press("escape")
+        await wait_until(lambda: len(play.app._notifications) == 2)
+        free = play.duel.query_one(Delta).region.y
+        await wait_until(lambda: play.app.screen is play.duel and _feet(play) == {free, free - 1})
 
 
 async def test_a_file_that_cannot_be_used_is_a_line(stage: Stager, tmp_path: Path) -> None:
@@ -131,15 +159,20 @@ async def test_the_duel_on_the_screen_is_exported_and_pictured(stage: Stager, tm
         await wait_until(lambda: any("Nothing to export" in note.message for note in play.app._notifications))
         await play.ask("about Paris")
         await play.settled()
-        for start, name, said in (
-            (play.duel.action_export, "duel.html", "about Paris"),
-            (play.duel.action_screenshot, "duel.svg", "<svg"),
+        for command, name, said in (
+            ("export", "duel.html", ("about Paris",)),
+            ("screenshot", "duel.svg", ("<svg", "Settings", "View")),  # and both lines of keys
         ):
-            if waiting := start():
-                await waiting
+            await play.pilot.press("ctrl+p", *command)
+            await wait_until(lambda: (found := play.app.screen.query(CommandList)) and found[0].option_count)
+            await play.pilot.press("enter")
             await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
+            play.app.screen.query_one(Input).value = str(tmp_path / "duel.pdf")
+            await play.pilot.press("enter")
+            assert "the name ends in ." in str(play.app.screen.query_one("#hint", Static).content)
             play.app.screen.query_one(Input).value = str(tmp_path / name)
             await play.pilot.press("enter")
             await wait_until((tmp_path / name).exists)
-            assert said in (tmp_path / name).read_text()
+            assert [word for word in said if word not in (tmp_path / name).read_text()] == []
             await wait_until(lambda: play.app.screen is play.duel)
+        assert not (tmp_path / "duel.pdf").exists()

@@ -19,11 +19,12 @@ from engine.duel.lens import NoLens
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench
 from tests.tui.replay import Stage, wait_until
+from tui.active import Key
 from tui.ending import Ending
 from tui.jobs.bench import BenchJob
 from tui.screens import profiles
 from tui.screens.blind import BlindScreen
-from tui.screens.help import HelpScreen, Key
+from tui.screens.help import HelpScreen
 from tui.screens.page import Page
 from tui.screens.profiles import Fit, ProfilePicker
 

@@ -10,9 +10,11 @@ from engine.config.profile import Model
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import INTERRUPTED, Recording, shipped
 from tests.tui.replay import wait_until
+from tui.active import keys_of
 from tui.replay_app import ReplayApp
 from tui.screens.lens import LensScreen
 from tui.screens.replay import ReplayBar, ReplayScreen
+from tui.widgets.notes import Notes
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,16 @@ async def test_the_answers_and_figures_are_those_that_were(play: ReplayScreen, r
         assert pane.side.figures and pane.side.figures.metrics == was.answers[side].metrics
         assert pane.side.state == "ready"
     assert play.bridge.duel.answers[0].ending == was.answers[0].ending
+
+
+async def test_its_keys_are_those_that_it_has(play: ReplayScreen) -> None:
+    whats = {key.what for key in keys_of(play)}
+    assert {"Pause", "Scroll the answers up", "every command by name"} <= whats
+    assert not whats & {"", "ask", "a new line in the prompt"}
+    note = play.query(Notes).last()
+    assert note.render().plain.endswith("(f12)")
+    await play.run_action("view")
+    await wait_until(lambda: note.render().plain.startswith("▾"))
 
 
 async def test_it_stands_still_goes_faster_and_ends(recording: Recording) -> None:

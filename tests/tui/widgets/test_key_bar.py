@@ -4,8 +4,8 @@ from textual.widgets._footer import FooterKey
 
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.active import keys_of
 from tui.screens.blind import BlindScreen
-from tui.screens.help import keys_of
 from tui.screens.history import HistoryScreen
 from tui.widgets.prompt import Prompt
 from tui.widgets.transcript import Transcript

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from textual.worker import Worker
 
 from engine.config.profile import Profile
 from engine.duel.sides import LETTERS, all_of
-from engine.errors import InputError, QuantDuelError
+from engine.errors import QuantDuelError
 from engine.sanitize import visible
 from tui.again import CONFIRM_S, Again
 from tui.alerts import Begun, Done
@@ -340,17 +339,11 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     async def action_export(self) -> None:
         """Write the duel on the screen into a file."""
-        from engine.recordings.export import SUFFIXES
+        from engine.recordings.export import SUFFIXES, export
+        from tui.screens.export import ask_for_file, stamped
 
         if (recording := await self._recording()) is not None:
-            self._ask_for_file("html", SUFFIXES, partial(self._export, recording))
-
-    def action_screenshot(self) -> None:
-        """Write what is seen into an SVG file."""
-        from engine import tables
-
-        picture = self.app.export_screenshot(title="quantduel")
-        self._ask_for_file("svg", [".svg"], partial(tables.write, picture))
+            ask_for_file(self, stamped("", ".html"), SUFFIXES, partial(export, recording))
 
     def action_clear(self) -> None:
         """New conversations on an empty screen."""
@@ -564,26 +557,6 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         if recording is None:
             self.notify("Nothing to export yet", markup=False)
         return recording
-
-    def _ask_for_file(self, kind: str, suffixes: Sequence[str], write: Callable[[Path], None]) -> None:
-        from tui.screens.ask import SaveDialog
-
-        def written(file: Path | None) -> None:
-            if file is None:
-                return
-            try:
-                write(file)
-            except InputError as error:
-                self.notify(visible(str(error)), severity="error", markup=False)
-            else:
-                self.notify(visible(f"Written: {file}"), markup=False, timeout=8)
-
-        self.app.push_screen(SaveDialog(f"quantduel-{datetime.now():%Y%m%d-%H%M}.{kind}", suffixes), written)
-
-    def _export(self, recording: Recording, file: Path) -> None:
-        from engine.recordings.export import export
-
-        export(recording, file)
 
     def active(self) -> int:
         """The side in view."""

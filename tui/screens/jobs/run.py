@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing, suppress
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -26,7 +24,8 @@ from tui.alerts import Begun, Done
 from tui.charts.plot import Plot
 from tui.jobs.job import Job
 from tui.pacer import Pacer
-from tui.screens.ask import ProfilesDialog, SaveDialog
+from tui.screens.ask import ProfilesDialog
+from tui.screens.export import ask_for_file, stamped
 from tui.screens.jobs.passage import Passage
 from tui.screens.page import Page
 from tui.widgets.figure_table import FigureTable
@@ -147,12 +146,8 @@ class RunScreen(Page[None]):
     def action_save(self) -> None:
         """Write the results to a file."""
 
-        def write(file: Path | None) -> None:
-            if file is not None:
-                self._export(file)
-
-        name = f"quantduel-{self.job.name.partition(' ')[0].lower()}-{datetime.now():%Y%m%d-%H%M}.md"
-        self.app.push_screen(SaveDialog(name, list(SUFFIXES)), write)
+        what = self.job.name.partition(" ")[0].lower()
+        ask_for_file(self, stamped(what, ".md"), list(SUFFIXES), self.job.export)
 
     # for screens that keep what is done
 
@@ -208,14 +203,6 @@ class RunScreen(Page[None]):
         self.show_results()
         self.post_message(Done(self.job.name, f"{self.job.name} is over"))
         self.ended()
-
-    def _export(self, file: Path) -> None:
-        try:
-            self.job.export(file)
-        except QuantDuelError as error:
-            self.say(error)
-            return
-        self.notify(f"written: {file}", markup=False, timeout=8)
 
     def _lock(self, locked: bool) -> None:
         self.query_one(Setup).disabled = locked

@@ -89,6 +89,7 @@ async def test_notes_are_one_line_until_a_key_shows_them_and_are_told_again_only
         assert load.notes[0].startswith("smollm2-nf4") and "parameters" in load.notes[1]
         await play.pilot.press("ctrl+n")
         await wait_until(lambda: load.size.height == answer.size.height == 1)
+        assert load.render().plain.startswith("▸ the demo comes as a 4-bit file")  # no name that stands above
         assert re.fullmatch(r"▸ Linear4bit, eager .* \+1 \(f12\)", answer.render().plain, re.IGNORECASE)
         await play.pilot.press("f12")
         await wait_until(lambda: answer.size.height > 2 and load.size.height > 1)
