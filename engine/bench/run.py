@@ -17,11 +17,11 @@ from engine.bench.plan import Shape, work
 from engine.bench.rows import Row
 from engine.bench.text import sheet
 from engine.bench.trial import Open, Trial
-from engine.bench.watch import Watch
 from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.pace import Pace
 from engine.jobs.sheet import Sheet
+from engine.jobs.watch import Watch
 from engine.protocol import BenchRun, CopyMeasured, Failed, Loaded, Memory, ModelInfo, Staged
 from engine.session import schedule
 from engine.session.client import Session

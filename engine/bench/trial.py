@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from engine.bench import rows
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row, Runs
-from engine.bench.watch import Worker
+from engine.jobs.watch import Worker, threads_lost
 from engine.protocol import BenchRun, CopyMeasured, Failed, Measured, ModelInfo
 from engine.session.client import Session
 
@@ -60,13 +60,8 @@ class Trial:
         prompt_tokens = self._settings.run(self.shape).context
         runs = Runs(timed=tuple(self._timed), peak=self._peak, copy=self.side.copy)
         row = rows.explained(rows.filled(row, prompt_tokens, runs), self.side.info)
-        return replace(row, marks=(*self.marks, *self._threads_lost()))
-
-    def _threads_lost(self) -> tuple[str, ...]:
-        """That the worker gave threads back to others, where it did."""
-        most = self.threads or self.side.info.threads
-        fewest = min((run.threads for run in self._timed), default=most)
-        return (f"on {fewest} of {most} threads",) if fewest < most else ()
+        lost = threads_lost(self._timed, self.threads or self.side.info.threads)
+        return replace(row, marks=(*self.marks, *lost))
 
     async def _measured(self, run: BenchRun, threads: int | None = None) -> Measured | None:
         result = await self.side.session.measure(run, threads=threads)

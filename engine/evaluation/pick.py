@@ -55,10 +55,10 @@ class Pick(Evaluation):
 
     @property
     def choice(self) -> Choice | None:
-        """The fastest candidate that is good enough, of those as fast the nearest; None where none is."""
+        """The nearest of those good enough that none is shown to be faster than; None where none is."""
         report = self.report
         best = picked(report)
-        return self._chosen(best, len(report.candidates)) if best else None
+        return self._chosen(best, pick_text(best, report)) if best else None
 
     @property
     def sheet(self) -> Sheet:
@@ -87,12 +87,12 @@ class Pick(Evaluation):
         self.declined.append(Declined(side.profile.name, DEAR))
         return False
 
-    def _chosen(self, best: Row, tried: int) -> Choice:
+    def _chosen(self, best: Row, text: str) -> Choice:
         command = self._found[best.profile].command
         is_profile = command == best.profile
         reference = self.settings.profiles[0].name
         return Choice(
             profile=best.profile,
             command=f"quantduel {reference} {command}" if is_profile else f"quantduel chat {command}",
-            text=pick_text(best.profile, tried),
+            text=text,
         )

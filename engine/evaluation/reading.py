@@ -6,7 +6,7 @@ Knows sides and pieces; who reads what when is the business of `run`.
 import time
 from collections.abc import Callable, Sequence
 
-from engine.evaluation.settings import Settings
+from engine.evaluation.settings import DECODE_AFTER, DECODE_BEFORE, Settings
 from engine.evaluation.side import Side
 from engine.evaluation.windows import Piece, Text, in_windows
 from engine.jobs.events import Advanced, JobEvent
@@ -21,8 +21,9 @@ OTHER_TOKENS = "its tokenizer differs: its perplexity is over its own tokens and
 class Reading:
     """What all sides of an eval have in common while they read."""
 
-    def __init__(self, settings: Settings, emit: Callable[[JobEvent], None]) -> None:
-        self._settings, self._emit = settings, emit
+    def __init__(self, settings: Settings, emit: Callable[[JobEvent], None], sides: Sequence[Side]) -> None:
+        """`sides` are all, whose processes are ours."""
+        self._settings, self._emit, self._sides = settings, emit, sides
         self._pace = Pace()
 
     def expect(self, text: Text, passes: int) -> None:
@@ -33,12 +34,22 @@ class Reading:
         """Load a model, time its decoding and tokenize the text; `failure` says what went wrong."""
         if not await side.load(self._emit):
             return False
-        if self._settings.decode_steps:
-            self._emit(Advanced(side.profile.name, "decode speed"))
-            await side.time_decode(self._settings.decode_steps)
+        await self._time(side, DECODE_BEFORE)
         if side.failure is None:
             side.text = await self._text(side, reference)
         return side.text is not None
+
+    async def close(self, side: Side) -> None:
+        """Time its decoding again, at another moment, where all was read; end its worker."""
+        if side.complete and side.failure is None:
+            await self._time(side, DECODE_AFTER)
+        await side.close()
+
+    async def _time(self, side: Side, answers: int) -> None:
+        if self._settings.decode_steps:
+            self._emit(Advanced(side.profile.name, "decode speed"))
+            workers = [each.worker for each in self._sides if each.worker]
+            await side.time_decode(self._settings.decode_steps, answers, workers)
 
     async def read(
         self, side: Side, piece: Piece, *, write: Place | None = None, reference: Logits | None = None

@@ -36,7 +36,11 @@ class Row(Figures, frozen=True, kw_only=True):
     read_tok_s: float | None = None
     """Tokens of the text a second, forward passes alone: the prefill speed of this eval."""
     decode_tok_s: float | None = None
-    """Of one short answer; `quantduel bench` measures it properly."""
+    """The mean of a few short answers; `quantduel bench` measures it properly."""
+    decode_samples_tok_s: tuple[float, ...] = ()
+    """Each short answer's."""
+    decode_marks: tuple[str, ...] = ()
+    """What spoiled them: others on the machine, clocks that were slowed."""
     complete: bool = False
     """Whether the whole text is in the figures."""
     layers: tuple[Layer, ...] = ()

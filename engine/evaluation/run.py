@@ -76,7 +76,7 @@ class Evaluation(Job):
         self._noise = Side(twin, top_k=settings.top_k) if twin else None
         self._yaml = {profile.name: to_yaml(profile) for profile in settings.profiles}
         self._notes = gaps(gate.baseline, settings) if gate.baseline else []
-        self._reading = Reading(settings, self.emit)
+        self._reading = Reading(settings, self.emit, [self._reference, *self._read_along])
 
     @property
     def report(self) -> Report:
@@ -250,7 +250,7 @@ class Evaluation(Job):
         return self._refused is None
 
     async def _end(self, side: Side) -> None:
-        await side.close()
+        await self._reading.close(side)
         self.emit(Completed(side.profile.name))
 
     def _note(self, text: str) -> None:

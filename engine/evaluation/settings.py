@@ -28,7 +28,8 @@ TEXT_NAMES = {
 }
 PAPERS_WINDOW = 2048
 LAYER_WINDOWS = 8  # of the text are read for each layer
-DECODE_STEPS = 32
+DECODE_STEPS = 16
+DECODE_BEFORE, DECODE_AFTER = 3, 2  # short answers that are timed before the text is read, and after it
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -49,7 +50,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     top_k: int = 0
     """Of the reference's logits only those of so many likeliest tokens are handed over; 0 is all."""
     decode_steps: int = DECODE_STEPS
-    """Tokens decoded to measure decode speed as well; 0 measures none."""
+    """Tokens of each short answer that decode speed is measured with as well; 0 measures none."""
     by_layer: bool = False
     """Also read with the reference's model and one layer of each candidate at a time."""
 

@@ -4,6 +4,7 @@ Owns a session. Knows neither the other models nor the order in which they are a
 """
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from msgspec.structs import replace
 
@@ -11,6 +12,7 @@ from engine.config.profile import Profile
 from engine.evaluation.report import Layer, Row
 from engine.evaluation.windows import Piece, Text
 from engine.jobs.events import Advanced, JobEvent
+from engine.jobs.watch import Watch, Worker, threads_lost
 from engine.protocol import (
     BenchRun,
     Failed,
@@ -52,7 +54,8 @@ class Side:
         """Whether it reads the same tokens as the reference."""
         self.complete = False
         self.layers: list[Layer] = []
-        self._decode_tok_s: float | None = None
+        self._timed: list[Measured] = []
+        self._marks: list[str] = []  # what spoiled their speeds
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
         self._top_k = top_k
@@ -98,14 +101,34 @@ class Side:
                     self.failure = event
         return self.failure is None
 
-    async def time_decode(self, steps: int) -> None:
-        """The speed of a short answer; a model whose window is too short for one has no such speed."""
-        for count in (WARM_UP_STEPS, steps):
-            measured = await self.session.measure(BenchRun(context=DECODE_CONTEXT, steps=count))
-            if not isinstance(measured, Measured):
-                self.failure = None if measured.kind == "bad_input" else measured
-                return
-            self._decode_tok_s = decode_tok_s(measured, batch=1)
+    @property
+    def worker(self) -> Worker | None:
+        """Its process, for whoever watches this machine; None without a model here."""
+        if self.info is None or self.info.host or not self.session.pid:
+            return None
+        return Worker(self.session.pid, self.info.device)
+
+    async def time_decode(self, steps: int, answers: int, workers: Sequence[Worker]) -> None:
+        """The speed of short answers; a model whose window is too short for one has no such speed.
+
+        `workers` are all of ours here: what others do meanwhile is marked.
+        """
+        if not await self._measured(WARM_UP_STEPS):
+            return
+        async with Watch(workers) as watch:
+            for _ in range(answers):
+                if not (measured := await self._measured(steps)):
+                    return
+                self._timed.append(measured)
+        if self.worker:
+            self._marks += watch.marks(self.worker)
+
+    async def _measured(self, steps: int) -> Measured | None:
+        measured = await self.session.measure(BenchRun(context=DECODE_CONTEXT, steps=steps))
+        if isinstance(measured, Measured):
+            return measured
+        self.failure = None if measured.kind == "bad_input" else measured
+        return None
 
     async def score(
         self, piece: Piece, *, write: Place | None = None, reference: Logits | None = None
@@ -169,6 +192,7 @@ class Side:
         await self.close()
         self.session, self.scores = Session(self.profile), Scores()
         self._compared, self._left_out = 0, 0.0
+        self._timed, self._marks = [], []
         self.failure = self.info = self.memory = self.text = None
 
     async def close(self) -> None:
@@ -178,6 +202,7 @@ class Side:
     def row(self, reference: Scores | None) -> Row:
         """All that is known of it; a candidate's figures are against the reference's scores."""
         figures, info, failure = self._brought_up_to_date(reference), self.info, self.failure
+        speeds = tuple(decode_tok_s(run, batch=1) for run in self._timed)
         return Row(
             profile=self.profile.name,
             label=info.label if info else self.profile.label,
@@ -185,13 +210,19 @@ class Side:
             device=info.place if info else "",
             weights_bytes=info.weights_bytes if info else None,
             read_tok_s=self.read_tok_s,
-            decode_tok_s=self._decode_tok_s,
+            decode_tok_s=fmean(speeds) if speeds else None,
+            decode_samples_tok_s=speeds,
+            decode_marks=self._decode_marks(),
             complete=self.complete,
             layers=tuple(self.layers),
             notes=(*(info.notes if info else ()), *self.notes, *self._bound_notes()),
             error=failure.failure if failure else None,
             **{name: getattr(figures, name) for name in Figures.__struct_fields__},
         )
+
+    def _decode_marks(self) -> tuple[str, ...]:
+        lost = threads_lost(self._timed, self.info.threads) if self.info else ()
+        return tuple(dict.fromkeys((*self._marks, *lost)))
 
     def _bound_notes(self) -> tuple[str, ...]:
         if not self._compared:

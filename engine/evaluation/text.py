@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from engine.evaluation import noise
+from engine.evaluation import noise, speed
 from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import LAYER_WINDOWS
 from engine.evaluation.verdicts import Judged, judged, pick_text, picked
@@ -26,6 +26,7 @@ BAR = 24  # characters of the longest bar
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 PARETO = "★"
 PARETO_MEANS = f"{PARETO} no other model here is at least as near, as fast and as small"
+WITHOUT_SPEED = ", speeds left out that cannot be told"
 
 
 def sheet(report: Report) -> Sheet:
@@ -113,7 +114,7 @@ def pick_lines(report: Report) -> Iterator[str]:
     rows = report.candidates
     best = picked(report) if all(row.complete or row.error for row in rows) else None
     if best and len(rows) > 1:
-        yield pick_text(best.profile, len(rows))
+        yield pick_text(best, report)
 
 
 def heading(report: Report) -> list[str]:
@@ -125,7 +126,10 @@ def heading(report: Report) -> list[str]:
 def facts(report: Report) -> list[str]:
     """The convention, and what the star means where a row has one."""
     convention = [report.convention.line] if report.convention else []
-    return [*convention, *([PARETO_MEANS] if any(each.pareto for each in judged(report)) else [])]
+    if not any(each.pareto for each in judged(report)):
+        return convention
+    is_partly = any(speed.doubt(row) for row in (report.reference, *report.candidates))
+    return [*convention, PARETO_MEANS + (WITHOUT_SPEED if is_partly else "")]
 
 
 def remarks(report: Report) -> list[str]:
@@ -160,7 +164,7 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "perplexity": with_error(row.perplexity, row.perplexity_stderr),
         "ratio": with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
         "weights": bytes_text(row.weights_bytes),
-        "decode tok/s": _speed(row.decode_tok_s),
+        "decode tok/s": _decode_text(row),
         "read tok/s": _speed(row.read_tok_s),
     }
 
@@ -213,8 +217,17 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         **klds,
         **margins,
         **{name: getattr(row, name) for name in names},
+        "decode_stderr_tok_s": speed.error_tok_s(row),
+        "decode_marks": "; ".join(row.decode_marks),
         "error": row.error.message if row.error else "",
     }
+
+
+def _decode_text(row: Row) -> str:
+    """`34.1 ± 0.4`; with a `?` where the speed says nothing, which the remarks explain."""
+    error = speed.error_tok_s(row)
+    found = with_error(row.decode_tok_s, error) if error else _speed(row.decode_tok_s)
+    return f"{found} ?" if speed.doubt(row) else found
 
 
 def _speed(tok_s: float | None) -> str:
@@ -225,6 +238,8 @@ def _speed(tok_s: float | None) -> str:
 
 def _notes(row: Row, report: Report) -> Iterator[str]:
     yield from row.notes
+    if why := speed.doubt(row):
+        yield f"its decode speed says nothing: {why}"
     if row.error:
         yield row.error.message + (f" ({row.error.hint})" if row.error.hint else "")
     elif not row.complete and report.convention:

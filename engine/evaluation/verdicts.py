@@ -4,14 +4,14 @@ Pure: reads a report. The rule is in `engine.stats.verdict`; how a report is sho
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from engine.evaluation import speed
 from engine.evaluation.report import Report, Row
 from engine.stats.verdict import Decision, Verdict, verdict
 from engine.stats.verdict_text import headline, sentence
-
-SAME_SPEED = 0.95  # of the fastest: a short answer's speed is not known more exactly
 
 
 class Judged(Struct, frozen=True, kw_only=True):
@@ -41,34 +41,46 @@ def judged(report: Report) -> tuple[Judged, ...]:
 
 
 def pareto(rows: Sequence[Row]) -> set[str]:
-    """The models that no other one beats by KLD, decode speed and bytes; the first one is the reference."""
+    """The models that no other one beats by KLD, decode speed and bytes; the first one is the reference.
+
+    Speeds count as far as they can be told (`speed.is_slower`).
+    """
     measured = [row for row in rows[1:] if row.kld]
     is_mixed = len({row.kld_top_k for row in measured}) > 1  # a bound is not to be held against a figure
-    points = {
-        row.profile: None if is_mixed and row.kld_is_bound else _point(row, is_reference=not place)
+    points = [
+        None if is_mixed and row.kld_is_bound else _point(row, is_reference=not place)
         for place, row in enumerate(rows)
-    }
-    known = [point for point in points.values() if point]
-    return {
-        name for name, point in points.items() if point and not any(_beats(each, point) for each in known)
-    }
+    ]
+    known = [point for point in points if point]
+    return {one.row.profile for one in known if not any(_beats(each, one) for each in known)}
 
 
 def picked(report: Report) -> Row | None:
-    """The fastest candidate that is good enough, of those as fast the nearest; None where none is."""
-    found = {each.profile for each in judged(report) if each.decision == "good enough"}
-    rows = [row for row in report.candidates if row.profile in found and row.complete]
-    fastest = max((row.decode_tok_s or 0.0 for row in rows), default=0.0)
-    return min(
-        (row for row in rows if (row.decode_tok_s or 0.0) >= SAME_SPEED * fastest),
-        key=_distance,
-        default=None,
-    )
+    """The nearest of those good enough that none is shown to be faster than; None where none is."""
+    rows = _good_enough(report)
+    fastest = (row for row in rows if not any(speed.is_slower(row, other) for other in rows))
+    return min(fastest, key=_distance, default=None)
 
 
-def pick_text(profile: str, tried: int) -> str:
+def pick_text(best: Row, report: Report) -> str:
     """The choice in a sentence."""
-    return f"pick: {profile}, the fastest that is good enough of {tried} that were tried"
+    why, tried = _why(_good_enough(report)), len(report.candidates)
+    return f"pick: {best.profile}, {why} of {tried} that were tried"
+
+
+def _good_enough(report: Report) -> list[Row]:
+    found = {each.profile for each in judged(report) if each.decision == "good enough"}
+    return [row for row in report.candidates if row.profile in found and row.complete]
+
+
+def _why(good: Sequence[Row]) -> str:
+    """What the picked one is among those that are good enough."""
+    if len(good) == 1:
+        return "the only one that is good enough"
+    unknown = [f"{row.profile}: {speed.doubt(row) or 'not timed'}" for row in good if not speed.is_told(row)]
+    if not unknown:
+        return "the fastest that is good enough"
+    return f"the nearest that is good enough, for not all speeds can be told ({'; '.join(unknown)}),"
 
 
 def _distance(row: Row) -> tuple[float, int]:
@@ -91,8 +103,8 @@ def _judged(row: Row, report: Report, is_best: bool) -> Judged:
 
 
 def _gains(row: Row, reference: Row) -> Iterator[str]:
-    if row.decode_tok_s and reference.decode_tok_s:
-        yield f"{row.decode_tok_s / reference.decode_tok_s:.2g} × the decode speed"
+    if words := speed.gain(row, reference):
+        yield words
     if row.weights_bytes and reference.weights_bytes:
         yield f"{row.weights_bytes / reference.weights_bytes * 100:.0f} % of the memory for weights"
 
@@ -114,15 +126,22 @@ def _outlook(found: Verdict, more_tokens: int | None, is_bound: bool) -> str:
     return f"about {more_tokens} more tokens of text would decide"
 
 
-def _point(row: Row, *, is_reference: bool) -> tuple[float, float, float] | None:
-    """KLD, seconds a token, bytes: less is better; None for what has no place among them."""
-    kld = row.kld.mean if row.kld else None
-    if is_reference:
-        kld = 0.0
-    if kld is None or row.weights_bytes is None:
-        return None
-    return kld, 1 / row.decode_tok_s if row.decode_tok_s else 0.0, row.weights_bytes
+class _Point(NamedTuple):
+    """A model's place: less KLD and fewer bytes are better, and more speed."""
+
+    row: Row
+    kld: float
+    weights_bytes: int
 
 
-def _beats(one: tuple[float, float, float], other: tuple[float, float, float]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+def _point(row: Row, *, is_reference: bool) -> _Point | None:
+    """None for what has no place."""
+    kld = 0.0 if is_reference else row.kld.mean if row.kld else None
+    return None if kld is None or row.weights_bytes is None else _Point(row, kld, row.weights_bytes)
+
+
+def _beats(one: _Point, other: _Point) -> bool:
+    if one.kld > other.kld or one.weights_bytes > other.weights_bytes or speed.is_slower(one.row, other.row):
+        return False
+    better = one.kld < other.kld or one.weights_bytes < other.weights_bytes
+    return better or speed.is_slower(other.row, one.row)

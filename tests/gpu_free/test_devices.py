@@ -9,8 +9,8 @@ import pynvml
 import pytest
 
 from engine import paths
-from engine.bench.watch import Watch, Worker
 from engine.config.profile import Profile
+from engine.jobs.watch import Watch, Worker
 from engine.machine import gpu_state, hardware, nvidia
 from engine.plan import device_memory
 from engine.session.client import Session

@@ -22,7 +22,7 @@ def test_the_fastest_that_is_good_enough_is_named_and_dear_methods_wait(
     out = tmp_path / "pick.json"
     assert cli.run(["pick", "random:tiny", "--max-kld", "5", "--tokens", "1024", "--out", str(out)]) == 0
     shown = capsys.readouterr().out
-    assert "pick: random-tiny-nf4, the fastest that is good enough of 1 that were tried" in shown
+    assert "pick: random-tiny-nf4, the only one that is good enough of 1 that were tried" in shown
     assert "random-tiny-nf4: within the limits, " in shown
     assert shown.endswith("go on with: quantduel random-tiny-bf16 random-tiny-nf4\n")
     assert "random-tiny-bf16 gptq4: not tried: takes a calibration" in shown

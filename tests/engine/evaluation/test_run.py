@@ -4,6 +4,7 @@ import json
 import os
 from contextlib import aclosing
 from pathlib import Path
+from statistics import fmean
 
 import psutil
 import pytest
@@ -50,7 +51,8 @@ def test_a_quantized_model_has_a_distance_a_size_and_speeds(document: dict) -> N
     assert 0 < kld["p50"] <= kld["p95"] <= kld["p99"] <= kld["p999"] <= kld["max"] and kld["stderr"] > 0
     assert row["complete"] and 0 < row["same_top"] < 100 and row["rms_dp"] > 0
     assert row["weights_bytes"] < reference["weights_bytes"]
-    assert row["read_tok_s"] > 0 and row["decode_tok_s"] > 0
+    assert row["read_tok_s"] > 0 and row["decode_tok_s"] == fmean(row["decode_samples_tok_s"])
+    assert len(row["decode_samples_tok_s"]) == 5  # before the text and after it
     assert reference["kld"] is None and reference["perplexity"] > 1
     assert len(document["notes"]) == 1 and "went through the disk" in document["notes"][0]
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -42,6 +43,7 @@ def row(name: str, kld: float, stderr: float, decode: float, size: int, *, same_
         perplexity_ratio=1.003,
         perplexity_ratio_stderr=0.0011,
         decode_tok_s=decode,
+        decode_samples_tok_s=(decode - 1, decode + 1),
         weights_bytes=size,
         complete=True,
     )
@@ -49,7 +51,14 @@ def row(name: str, kld: float, stderr: float, decode: float, size: int, *, same_
 
 REPORT = Report(
     convention=CONVENTION,
-    reference=Row(profile="full", tokens=4000, perplexity=16.0, decode_tok_s=50.0, weights_bytes=1000),
+    reference=Row(
+        profile="full",
+        tokens=4000,
+        perplexity=16.0,
+        decode_tok_s=50.0,
+        decode_samples_tok_s=(49.0, 51.0),
+        weights_bytes=1000,
+    ),
     candidates=(
         row("good", 0.017, 0.001, 120, 400),
         row("poor", 0.43, 0.009, 130, 430, same_top=69),
@@ -61,7 +70,15 @@ REPORT = Report(
 
 def test_of_several_the_fastest_that_is_good_enough_is_named_once_all_are_measured() -> None:
     assert list(text.pick_lines(REPORT)) == [
-        "pick: good, the fastest that is good enough of 4 that were tried"
+        "pick: good, the only one that is good enough of 4 that were tried"
+    ]
+    fast, slow = REPORT.candidates[0], row("slow", 0.01, 0.001, 60, 500)
+    both = replace(REPORT, candidates=(slow, fast))
+    assert list(text.pick_lines(both)) == ["pick: good, the fastest that is good enough of 2 that were tried"]
+    both = replace(REPORT, candidates=(slow, replace(fast, decode_marks=("busy CPU: others 80%",))))
+    assert list(text.pick_lines(both)) == [
+        "pick: slow, the nearest that is good enough, for not all speeds can be told "
+        "(good: busy CPU: others 80%), of 2 that were tried"
     ]
     *others, last = REPORT.candidates
     assert not list(text.pick_lines(replace(REPORT, candidates=(*others, replace(last, complete=False)))))
@@ -73,7 +90,7 @@ def test_a_verdict_is_a_sentence_with_its_reasons() -> None:
     found = {each.profile: each for each in judged(REPORT)}
     assert found["good"].text == (
         "near lossless: KLD 0.0170 ± 0.0010, same top 97.10 ± 0.30 %, perplexity × 1.0030 ± 0.0011; "
-        "2.4 × the decode speed, 40 % of the memory for weights"
+        "2.400 ± 0.052 × the decode speed, 40 % of the memory for weights"
     )
     assert found["poor"].text.startswith(
         "not good enough: KLD 0.4300 ± 0.0090 (at most 0.05), same top 69.00"
@@ -96,6 +113,23 @@ def test_what_nothing_beats_is_marked() -> None:
     }
     shown = sheets.text(text.sheet(REPORT), "table")
     assert shown.splitlines()[-2].startswith("close: undecided") and "★ no other model" in shown
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "why"),
+    [
+        ({"decode_marks": ("busy CPU: others 80%",)}, "busy CPU: others 80%"),
+        ({"decode_samples_tok_s": (70.0, 190.0)}, "2 short answers differ by ± 65%"),
+        ({"decode_samples_tok_s": ()}, "it was timed once"),
+    ],
+)
+def test_a_speed_that_cannot_be_told_makes_no_claim(spoiled: dict[str, Any], why: str) -> None:
+    good, poor, *others = REPORT.candidates
+    found = replace(REPORT, candidates=(good, replace(poor, **spoiled), *others))
+    assert f"; no word on the decode speed (poor: {why}), 43 %" in judged(found)[1].text
+    assert "2.400 ± 0.052 ×" in judged(found)[0].text and not judged(found)[1].pareto
+    shown = sheets.text(text.sheet(found), "table")
+    assert f"poor: its decode speed says nothing: {why}" in shown and "speeds left out" in shown
 
 
 def test_a_model_that_was_not_compared_has_no_verdict() -> None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 from msgspec.structs import replace
 
-from engine.bench.watch import Watch, Worker, busy_processors
+from engine.jobs.watch import Watch, Worker, busy_processors
 from tests.unit.engine.machine.test_gpu_state import gpu
 
 

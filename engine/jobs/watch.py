@@ -1,12 +1,12 @@
-"""Watches the machine while a shape is timed: who else uses the processors and the GPUs, and what slows them.
+"""Watches the machine while something is timed: who else uses processors and GPUs, and what slows them.
 
-Owns the marks on a row. Knows sessions only as process ids and devices.
+Owns the marks on a speed. Knows sessions only as process ids and devices.
 """
 
 import asyncio
 import os
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from types import TracebackType
 
 import psutil
@@ -15,6 +15,7 @@ from msgspec import Struct
 from engine.machine import gpu_state
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.gpu_state import GpuState
+from engine.protocol import Measured
 
 POLL_S = 0.5
 BUSY_SHARE = 0.1  # of all processors, used by others
@@ -89,6 +90,12 @@ class Watch:
         if kind == "cpu":
             return ()
         return self._places.get(worker.pid) or ([int(index)] if index else list(self._seen))
+
+
+def threads_lost(runs: Iterable[Measured], most: int) -> tuple[str, ...]:
+    """That the worker gave threads back to others, where it did."""
+    fewest = min((run.threads for run in runs), default=most)
+    return (f"on {fewest} of {most} threads",) if fewest < most else ()
 
 
 def busy_processors(device: str, processors: int) -> float:
