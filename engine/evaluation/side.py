@@ -221,8 +221,9 @@ class Side:
         )
 
     def _decode_marks(self) -> tuple[str, ...]:
+        """One of each kind, whatever its figure."""
         lost = threads_lost(self._timed, self.info.threads) if self.info else ()
-        return tuple(dict.fromkeys((*self._marks, *lost)))
+        return tuple({mark.rstrip("0123456789%"): mark for mark in (*self._marks, *lost)}.values())
 
     def _bound_notes(self) -> tuple[str, ...]:
         if not self._compared:

@@ -42,7 +42,7 @@ def gain(row: Row, reference: Row) -> str:
     """`2.40 ± 0.10 × the decode speed`, or why nothing is said of it; empty where it was not measured."""
     if row.decode_tok_s is None or reference.decode_tok_s is None:
         return ""
-    whys = [f"{each.profile}: {why}" for each in (reference, row) if (why := doubt(each))]
+    whys = [f"{each.profile}: {why.partition(',')[0]}" for each in (reference, row) if (why := doubt(each))]
     if whys:
         return f"no word on the decode speed ({'; '.join(whys)})"
     ratio = row.decode_tok_s / reference.decode_tok_s

@@ -118,7 +118,7 @@ def test_what_nothing_beats_is_marked() -> None:
 @pytest.mark.parametrize(
     ("spoiled", "why"),
     [
-        ({"decode_marks": ("busy CPU: others 80%",)}, "busy CPU: others 80%"),
+        ({"decode_marks": ("busy CPU: others 80%", "on 1 of 2 threads")}, "busy CPU: others 80%"),
         ({"decode_samples_tok_s": (70.0, 190.0)}, "2 short answers differ by ± 65%"),
         ({"decode_samples_tok_s": ()}, "it was timed once"),
     ],
