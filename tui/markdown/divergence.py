@@ -13,9 +13,11 @@ SIGN = "◆"
 FARTHEST = 40  # characters from the divergence to the next that is no syntax
 _FENCE = re.compile(r"[ \t]*(```|~~~)[^\n]*\n?")
 _NUMBER = re.compile(r"[ \t]*\d+[.)](?=\s)")
-_PLAIN = re.compile(
-    r"[^\s.*_`#~>|<+\-=!\\\[\](){}$&:^]|(?<!\d)\."
-)  # no blank, and no syntax wherever it stands
+_PLAIN = re.compile(  # no blank, and no syntax where it stands
+    r"[^\s.*_`#~>|<+\-=!\\\[\](){}$&:^]|(?<!\d)\.|(?<!\])\(|(?<=[^\W\d])[):+=-]"
+)
+_CODE = re.compile(r"[^\s`~]")  # within a fence nothing is syntax but its end
+_FENCES = re.compile(r"^[ \t>]*(?:```|~~~)", re.MULTILINE)
 _WORD = re.compile(SENTINEL + r"(\w+)")
 
 
@@ -23,7 +25,8 @@ def with_mark(text: str, offset: int) -> str:
     """The text with the sentinel at the first plain character from this offset on, where one is near."""
     text = text.replace(SENTINEL, "\ufffd")
     start = _after_syntax(text, offset)
-    found = _PLAIN.search(text, start, start + FARTHEST)
+    is_code = len(_FENCES.findall(text, 0, start)) % 2 == 1
+    found = (_CODE if is_code else _PLAIN).search(text, start, start + FARTHEST)
     return text if found is None else text[: found.start()] + SENTINEL + text[found.start() :]
 
 

@@ -142,6 +142,10 @@ async def test_both_panes_mark_where_the_answers_part(stage: Stager) -> None:
         (" e\x19\x10e", 2, " e|\x19\x10e"),  # what is no letter diverges as well
         (" “Paris”, so", 0, " |“Paris”, so"),
         ("Paris. So", 5, "Paris|. So"),
+        ("```\nf(x):\n```", 5, "```\nf|(x):\n```"),
+        ("```\nf(x)\n```\nso", 8, "```\nf(x)\n```\n|so"),
+        ("f(x): [y](z)", 1, "f|(x): [y](z)"),
+        ("f(x): [y](z)", 9, "f(x): [y](|z)"),
         ("- 1. Paris", 3, "- 1. |Paris"),
         (f"a {SENTINEL}trick", 0, "|a \ufffdtrick"),
     ],
