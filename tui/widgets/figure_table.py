@@ -4,12 +4,14 @@ Where there is no room for all columns, those come first that matter most, and a
 are out of view.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 
+from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 from textual.color import Color
+from textual.strip import Strip
 from textual.widgets import DataTable
 
 from engine.sanitize import visible
@@ -44,6 +46,7 @@ class FigureTable(DataTable[Text]):
         )
         self._shown: list[list[str]] = []
         self._layout: list[tuple[str, int]] = []  # name and width of each column
+        self._variables: Mapping[str, str] = {}  # the theme's colours and our own
 
     def show(
         self,
@@ -68,7 +71,7 @@ class FigureTable(DataTable[Text]):
 
     def forget(self) -> None:
         """Lay out and colour everything again next time."""
-        self._layout = []
+        self._layout, self._variables = [], {}
 
     def on_resize(self) -> None:
         """More columns have room, or fewer."""
@@ -77,6 +80,13 @@ class FigureTable(DataTable[Text]):
     def watch_scroll_x(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_x(old_value, new_value)
         self._tell_hidden()
+
+    def render_line(self, y: int) -> Strip:
+        """A figure is shown whole or not at all."""
+        strip = super().render_line(y)
+        for start, end in self._cut() if self.is_scrolled and self._layout else ():
+            strip = _blank(strip, start, end)
+        return strip
 
     def action_cursor_right(self) -> None:
         """Have the first column that is cut or out of view at the right be seen."""
@@ -110,12 +120,29 @@ class FigureTable(DataTable[Text]):
     def _tell_hidden(self) -> None:
         left, right = self._hidden if self._room else ([], [])
         parts = [
-            f"{key} {' · '.join(self._layout[place][0] for place in places)}"
-            for key, places in (("←", left), ("→", right))
+            f"{where} {' · '.join(self._layout[place][0] for place in places)}"
+            for where, places in (("to the left (←):", left), ("to the right (→):", right))
             if places
         ]
-        self.set_class(bool(parts) and self.styles.overflow_x != "hidden", "-cut")
-        self.border_subtitle = Text("in the table  " + "   ".join(parts)) if parts else ""
+        self.set_class(bool(parts) and self.is_scrolled, "-cut")
+        self.border_subtitle = Text("   ".join(parts)) if parts else ""
+
+    @property
+    def is_scrolled(self) -> bool:
+        """Whether what is out of view can be scrolled to."""
+        return bool(self.styles.overflow_x != "hidden")
+
+    def _cut(self) -> Iterator[tuple[int, int]]:
+        """From where to where columns of figures are seen in part."""
+        (left, right), ends, begin = self._hidden, self._ends, round(self.scroll_target_x)
+        if left:
+            yield ends[0], max(ends[0], ends[left[-1]] - begin)
+        if right and self._layout[right[0]][0] not in FREE and self._fits(right[0]):
+            yield ends[right[0] - 1] - begin, self._room
+
+    def _fits(self, place: int) -> bool:
+        """Whether there is room for all of a column next to the first."""
+        return self._ends[place] - self._ends[place - 1] + self._ends[0] <= self._room
 
     def _width_of(self, layout: Sequence[tuple[str, int]]) -> int:
         return sum(width + 2 * self.cell_padding for _, width in layout)
@@ -144,7 +171,18 @@ class FigureTable(DataTable[Text]):
     def _style(self, name: str, text: str, row: Row, colours: Mapping[str, str]) -> Style:
         colour = PLAIN | {"profile": colours.get(str(row.get("profile")), "$foreground")}
         variable = colour.get(name, MARKS.get(text, "$foreground"))
-        return Style(color=_colour(self.app.theme_variables, variable).rich_color)
+        self._variables = self._variables or self.app.get_css_variables()
+        return Style(color=_colour(self._variables, variable).rich_color)
+
+
+def _blank(strip: Strip, start: int, end: int) -> Strip:
+    """The strip without what stands from here to there."""
+    start, end = min(start, strip.cell_length), min(end, strip.cell_length)
+    if start >= end:
+        return strip
+    before, gone, after = strip.divide([start, end, strip.cell_length])
+    style = next((segment.style for segment in gone), None)
+    return Strip.join([before, Strip([Segment(" " * (end - start), style)], end - start), after])
 
 
 def _colour(variables: Mapping[str, str], name: str) -> Color:
