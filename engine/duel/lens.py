@@ -19,7 +19,8 @@ from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS
 from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
-from engine.protocol import Failed, Passage, Rendered
+from engine.protocol import Failed, ModelInfo, Passage, Rendered, ServedModel
+from engine.session import passages as passages_of
 from engine.session.client import Session
 from engine.session.passages import LINE_BYTES
 from engine.stats import fidelity
@@ -36,7 +37,7 @@ FLOAT32_NOISE = 1e-5  # nats, of the log-softmax itself
 NOISE_SHARE = 0.95  # of the positions moved less than what counts as noise
 
 NAMED = 12  # positions in a line
-VerdictKind = Literal["coin flip", "change of mind", "draw"]
+VerdictKind = Literal["coin flip", "change of mind", "draw", "not judged"]
 Reason = Literal["not answered", "not ready", "other tokenizer", "other vocabulary", "served", "failed"]
 
 
@@ -69,7 +70,7 @@ class Token(Struct, frozen=True, kw_only=True):
     views: tuple[View, View]
     """A's, B's."""
     kld: float
-    """KL(A ‖ B) over the whole vocabulary at this position, in nats."""
+    """KL(A ‖ B) over the whole vocabulary at this position, in nats; at least, where `Reading` says so."""
 
     @property
     def differs(self) -> bool:
@@ -86,6 +87,10 @@ class Reading(Struct, frozen=True, kw_only=True):
     tokens: tuple[Token, ...]
     mean_kld: float
     kld_stderr: float
+    kld_is_bound: bool = False
+    """KLDs are lower bounds: a server told its likeliest tokens, and all others count as one."""
+    kld_tail: float | None = None
+    """A's mean probability of all others, as one."""
     different_top: tuple[int, ...]
     """Indices at which the models' most likely tokens differ."""
     margins: Margins | None = None
@@ -110,13 +115,14 @@ class Verdict(Struct, frozen=True, kw_only=True):
 
     kind: VerdictKind
     """`coin flip`: A's margin is below the noise. `change of mind`: it is above, and B prefers another token.
-    `draw`: both clearly prefer the same token; sampling drew different ones."""
+    `draw`: both clearly prefer the same token; sampling drew different ones. `not judged`: A is a server's,
+    and how far rounding moves its margins is not known."""
     index: int
     """The first token that differs."""
     margin: float
     """A's, in nats."""
-    noise: float
-    """What A's margin moves by without any quantization, in nats: see docs/measuring.md."""
+    noise: float | None
+    """What A's margin moves by without any quantization, in nats: see docs/measuring.md. None: not known."""
     text: str
     """The verdict in words."""
 
@@ -158,18 +164,18 @@ async def look(duel: Duel) -> Lens | NoLens:
     if missing := _missing(duel, pair) or _too_far(duel, pair):
         return missing
     a, b = (duel.sessions[side] for side in pair)
+    infos = [session.info for session in (a, b) if session.info]
     try:
         passages = [await _passage(duel.sessions[side], duel.answers[side]) for side in pair]
         said = [_good(await teacher.both(a, b, passage)) for passage in passages]
-        thirds = -(-len(passages[0].token_ids) // PORTIONS)
-        again = _good(await teacher.alone(a, replace(passages[0], chunk=thirds)))
+        _require_same_text(said, infos)
+        noise = await _noise(a, passages[0], said[0][0])
     except GenerationError as error:
         return NoLens(reason="failed", message=error.message, hint=error.hint)
     readings = (_reading(0, passages[0], said[0]), _reading(duel.lens_side, passages[1], said[1]))
     notes = ("the prompts differ, so each answer was scored after another one",)
     if not _same_input(duel, pair):
         return Lens(readings=readings, verdict=None, notes=notes)
-    noise = _noise(said[0][0], again)
     return Lens(readings=readings, verdict=_verdict(readings, said[0][0], noise))
 
 
@@ -191,15 +197,17 @@ def _missing(duel: Duel, pair: tuple[int, int]) -> NoLens | None:
         return NoLens(
             reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
         )
-    if any(info.served for info in infos if info):
-        message = "a server's model does not score tokens that are given to it"
+    unseen = [info.served.engine for info in infos if info and info.served and not _is_seen(info.served)]
+    if unseen:
+        message = f"{unseen[0]} does not score an answer's tokens"
         return NoLens(reason="served", message=message, hint="texts and speeds still compare")
     if not set(pair) <= {side for side, answer in duel.answers.items() if answer.token_ids}:
         return NoLens(reason="not answered", message="both sides must have answered")
-    if len({info.tokenizer_sha256 for info in infos if info}) > 1:
+    loaded = [info for info in infos if info and not info.served]  # of a server's, what it says is compared
+    if len({info.tokenizer_sha256 for info in loaded}) > 1:
         message = "the tokenizers differ: equal ids are not equal text, so no token can be compared"
         return NoLens(reason="other tokenizer", message=message, hint="texts, speeds and sizes still can")
-    if len({info.vocabulary for info in infos if info}) > 1:
+    if len({info.vocabulary for info in loaded}) > 1:
         message = "the models give different numbers of logits: their probabilities cannot be compared"
         return NoLens(reason="other vocabulary", message=message)
     return None
@@ -225,7 +233,7 @@ def _travelling(duel: Duel, pair: tuple[int, int]) -> tuple[int, str]:
     infos = [duel.sessions[side].info for side in pair if side < len(duel.sessions)]
     hosts = [info.host for info in infos if info and info.host]
     positions = sum(len(duel.answers[side].token_ids) for side in pair if side in duel.answers)
-    row_bytes = infos[0].vocabulary * infos[0].logit_bytes if infos[0] else 0
+    row_bytes = passages_of.row_bytes(infos[0]) if infos[0] else 0
     return len(hosts) * positions * row_bytes, " and ".join(dict.fromkeys(hosts))
 
 
@@ -241,6 +249,23 @@ async def _passage(session: Session, answer: Answer) -> Passage:
         raise GenerationError(rendered.message, rendered.hint)
     token_ids = (*rendered.token_ids, *answer.token_ids)
     return Passage(token_ids=token_ids, first=len(rendered.token_ids), chunk=CHUNK, top=TOP)
+
+
+def _is_seen(served: ServedModel) -> bool:
+    """Whether it can be looked at: it scores ids that are given to it, and tells two tokens a position."""
+    return bool(served.scores) and served.ids and served.top_k > 1
+
+
+def _require_same_text(said: Sequence[tuple[TokenScores, TokenScores]], infos: Sequence[ModelInfo]) -> None:
+    """GenerationError where a server calls a token otherwise: then equal ids are not equal text."""
+    if not any(info.served for info in infos):
+        return
+    for a, b in said:
+        for token_id in a.pieces.keys() & b.pieces.keys():
+            one, other = (side.pieces[token_id].strip() for side in (a, b))
+            if one and other and one != other and "\ufffd" not in one + other:
+                message = f"token {token_id} is {one!r} for one and {other!r} for the other"
+                raise GenerationError(f"{message}: equal ids are not equal text")
 
 
 def _good(result: Found | Failed) -> Found:
@@ -263,10 +288,20 @@ def _reading(side: int, passage: Passage, said: tuple[TokenScores, TokenScores])
         for index, token_id in enumerate(ids)
     )
     mean, stderr = fidelity.estimate(said[1].klds)
-    kept = margins_of(said[1].reference_margins, said[1].margins, said[1].reference_rounding)
+    other, tail = said[1], said[1].left_out
+    kept = None
+    if len(other.margins) == len(other.klds):  # a server may not tell both tokens everywhere
+        kept = margins_of(other.reference_margins, other.margins, other.reference_rounding)
     different = tuple(token.index for token in tokens if token.differs)
     return Reading(
-        side=side, tokens=tokens, mean_kld=mean, kld_stderr=stderr, different_top=different, margins=kept
+        side=side,
+        tokens=tokens,
+        mean_kld=mean,
+        kld_stderr=stderr,
+        kld_is_bound=bool(tail),
+        kld_tail=math.fsum(tail) / len(tail) if tail else None,
+        different_top=different,
+        margins=kept,
     )
 
 
@@ -284,24 +319,43 @@ def _views(said: TokenScores) -> list[View]:
     ]
 
 
-def _noise(once: TokenScores, again: TokenScores) -> float:
-    """How far rounding moves the reference's margins over its answer, in nats: 95 % of them move by less."""
+async def _noise(reference: Session, passage: Passage, once: TokenScores) -> float | None:
+    """How far rounding moves the reference's margins over its answer, in nats: 95 % of them move by less.
+
+    None for a server's: how it reads is its own business.
+    """
+    if reference.info is None or reference.info.served:
+        return None
+    thirds = -(-len(passage.token_ids) // PORTIONS)
+    again = _good(await teacher.alone(reference, replace(passage, chunk=thirds)))
     pairs = list(zip(margins(once, once.top_ids), margins(again, once.top_ids), strict=True))
     moved = sorted(abs(a - b) for a, b in pairs if a is not None and b is not None)
     return fidelity.quantile(moved, NOISE_SHARE) if moved else 0.0
 
 
-def _verdict(readings: tuple[Reading, Reading], reference: TokenScores, noise: float) -> Verdict | None:
+def _verdict(
+    readings: tuple[Reading, Reading], reference: TokenScores, noise: float | None
+) -> Verdict | None:
     """Why the answers diverge; None where they are equal, or one is only cut off earlier."""
     ids = [[token.token_id for token in reading.tokens] for reading in readings]
     index = first_divergence(*ids)
     if index is None or index >= min(map(len, ids)):
         return None
     a, b = readings[0].tokens[index].views
+    letter = LETTERS[readings[1].side]
+    if noise is None:
+        text = _unjudged_words(a, b, letter)
+        return Verdict(kind="not judged", index=index, margin=a.margin, noise=None, text=text)
     least = max(noise, reference.rounding[index])
-    kind, letter = judge(a, b, least), LETTERS[readings[1].side]
+    kind = judge(a, b, least)
     text = _words(kind, a, b, least, letter)
     return Verdict(kind=kind, index=index, margin=a.margin, noise=least, text=text)
+
+
+def _unjudged_words(a: View, b: View, letter: str) -> str:
+    views = (("A", a), (letter, b))
+    said = ", ".join(f"{name} prefers “{view.top[0].text}” by {view.margin:.2g}" for name, view in views)
+    return f"{said} nats; how far rounding moves a server's margins is not known: no verdict"
 
 
 def judge(a: View, b: View, noise: float) -> VerdictKind:

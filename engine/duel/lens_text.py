@@ -35,6 +35,7 @@ def good_enough(reading: Reading, letter: str = "B") -> str:
     figures = Figures(
         tokens=count,
         kld=kld([token.kld for token in reading.tokens]),
+        kld_is_bound=reading.kld_is_bound,
         same_top=100 * same / max(1, count),
         same_top_stderr=100 * share_error(same, count),
     )
@@ -49,8 +50,15 @@ def heat_step(surprise_nats: float) -> int:
     return min(HEAT_STEPS - 1, int(share * HEAT_STEPS))
 
 
+def kld_text(reading: Reading) -> str:
+    """`0.031 ± 0.004 nats`, `≥ 0.031 ± 0.004 nats (tail 5.3 %)`: the mean, and whether it is a bound."""
+    tail = f" (tail {reading.kld_tail:.1%})" if reading.kld_tail is not None else ""
+    sign = "≥ " if reading.kld_is_bound else ""
+    return f"{sign}{reading.mean_kld:.3g} ± {reading.kld_stderr:.2g} nats{tail}"
+
+
 def _reading(reading: Reading, letter: str) -> str:
-    kld = f"mean KLD {reading.mean_kld:.3g} ± {reading.kld_stderr:.2g} nats"
+    kld = f"mean KLD {kld_text(reading)}"
     kept = f", {margins_text(reading.margins, letter)}" if reading.margins else ""
     return f"{LETTERS[reading.side]}'s answer through both models: {kld}, {reading.text}{kept}"
 

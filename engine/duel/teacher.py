@@ -4,8 +4,10 @@ Owns the shared memory between the two workers. Knows neither duels nor how the 
 """
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.protocol import Failed, Passage, Scored
+from engine.session import passages
 from engine.session.client import Session
 from engine.session.passages import PIECE_BYTES, parts
 from engine.session.shared_file import SharedFile
@@ -22,6 +24,7 @@ class TokenScores(Struct, frozen=True, kw_only=True):
     top_ids: tuple[tuple[int, ...], ...] = ()
     top_log_probs: tuple[tuple[float, ...], ...] = ()
     rounding: tuple[float, ...] = ()
+    left_out: tuple[float, ...] = ()
     pieces: dict[int, str] = {}
 
     def and_then(self, scored: Scored) -> "TokenScores":
@@ -35,6 +38,7 @@ class TokenScores(Struct, frozen=True, kw_only=True):
             top_ids=self.top_ids + scored.top_ids,
             top_log_probs=self.top_log_probs + scored.top_log_probs,
             rounding=self.rounding + scored.rounding,
+            left_out=self.left_out + scored.left_out,
             pieces=self.pieces | scored.pieces,
         )
 
@@ -43,13 +47,14 @@ async def both(
     reference: Session, other: Session, passage: Passage
 ) -> tuple[TokenScores, TokenScores] | Failed:
     """What two models say of a passage; the KLD of the second is against the first."""
-    row_bytes = reference.info.vocabulary * reference.info.logit_bytes if reference.info else 0
+    info = reference.info
+    row_bytes, kept = (passages.row_bytes(info), passages.kept(info)) if info else (0, 0)
     positions = max(1, PIECE_BYTES // max(1, row_bytes))
     size_bytes = max(1, row_bytes * min(positions, len(passage.token_ids) - passage.first))
     first, second = TokenScores(), TokenScores()
     with SharedFile.in_memory(size_bytes) as shared:
         for part in parts(passage, positions):
-            given = await reference.score(part, write=shared.place())
+            given = await reference.score(part, write=replace(shared.place(), kept=kept))
             if isinstance(given, Failed):
                 return given
             compared = await other.score(part, reference=given.logits)

@@ -24,8 +24,9 @@ class TopChoices(Static):
 
     token: reactive[Token | None] = reactive(None)
 
-    def __init__(self, labels: tuple[str, str], other: int = 1) -> None:
+    def __init__(self, labels: tuple[str, str], other: int = 1, *, is_bound: bool = False) -> None:
         super().__init__()
+        self._is_bound = is_bound
         self._labels = labels
         self._sides = (0, other)
 
@@ -42,10 +43,11 @@ class TopChoices(Static):
             left.pad_right(max(0, width - left.cell_length)) + right
             for left, right in zip(*columns, strict=True)
         ]
-        return Content("\n").join([token_content(self.token, LETTERS[self._sides[1]]), *rows])
+        head = token_content(self.token, LETTERS[self._sides[1]], is_bound=self._is_bound)
+        return Content("\n").join([head, *rows])
 
 
-def token_content(token: Token, other: str = "B") -> Content:
+def token_content(token: Token, other: str = "B", *, is_bound: bool = False) -> Content:
     """`token 12 “ the”   A 52.1 %  B 31.0 %   KLD 0.031 nats`."""
     a, b = (-view.log_prob for view in token.views)
     words = Content.assemble(
@@ -54,7 +56,7 @@ def token_content(token: Token, other: str = "B") -> Content:
         ("   surprise ", "$quiet"),
         f"A {a:.2f}, {other} {b:.2f}",
         ("   KLD ", "$quiet"),
-        f"{token.kld:.3g} nats",
+        f"{'≥ ' if is_bound else ''}{token.kld:.3g} nats",
     )
     return words + Content.assemble(("   differs", "$text-warning")) if token.differs else words
 

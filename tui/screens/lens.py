@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.duel.lens import Lens, NoLens
+from engine.duel.lens_text import kld_text
 from engine.sanitize import visible
 from tui.duel.colours import TEXT_COLOURS
 from tui.ending import whole
@@ -89,7 +90,8 @@ class LensScreen(Page[None]):
         head = Static(summary, classes="summary")
         both = Horizontal(*maps, id="maps")
         await whole(self.mount_all([head, both, Static(scale_content(), classes="scale")], before="Footer"))
-        await whole(self.mount(TopChoices(self._labels, self._other), before="Footer"))
+        choices = TopChoices(self._labels, self._other, is_bound=lens.summary.kld_is_bound)
+        await whole(self.mount(choices, before="Footer"))
         maps[0].focus()
         maps[0].go(diverged_at or 0)
 
@@ -125,7 +127,7 @@ def summary_content(lens: Lens) -> Content:
     found = lens.summary
     return Content.assemble(
         ("mean KLD on this prompt ", "$quiet"),
-        (f"{found.mean_kld:.3g} ± {found.kld_stderr:.2g} nats", "bold"),
+        (kld_text(found), "bold"),
         ("   ", ""),
         (found.text, "bold"),
     )

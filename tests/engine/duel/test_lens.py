@@ -12,7 +12,7 @@ from engine.config.profile import Generation, Profile
 from engine.duel import lens_text
 from engine.duel.duel import Duel
 from engine.duel.lens import Choice, Lens, NoLens, View, judge, look
-from engine.protocol import Message, Rendered
+from engine.protocol import Message, Rendered, ServedModel
 from engine.session.client import Session
 from engine.worker.load import load as load_here
 
@@ -95,6 +95,9 @@ async def test_what_cannot_be_compared_is_said(duel: Duel, lens: Lens) -> None:
         session.info = replace(known, vocabulary=known.vocabulary + 1)
         found = await look(duel)
         assert isinstance(found, NoLens) and found.reason == "other vocabulary"
+        session.info = replace(known, served=ServedModel(engine="ollama", address="here:1"))
+        found = await look(duel)
+        assert isinstance(found, NoLens) and found.message == "ollama does not score an answer's tokens"
     finally:
         session.info = known
     empty = await look(Duel(duel.sessions))

@@ -14,7 +14,10 @@ import pytest
 from engine.config.methods import LlamaCpp
 from engine.config.profile import Generation, Model, Profile
 from engine.config.sources import Remote
+from engine.duel import lens_text
 from engine.duel.answer import Answer
+from engine.duel.duel import Duel
+from engine.duel.lens import Lens, look
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.evaluation.verdicts import judged
@@ -184,6 +187,24 @@ async def test_a_given_text_is_scored_and_a_served_reference_is_compared_with(se
     assert 0.01 < (row.kld_tail or 0) < 0.5 and row.perplexity_ratio == pytest.approx(1, abs=0.05)
     assert any("a lower bound (top 50, tail" in note for note in row.notes)
     assert judged(report)[0].decision == "undecided" and row.margins is not None
+
+
+async def test_the_lens_shows_what_the_server_tells(server: Server, load: Loader) -> None:
+    duel = Duel([await load(served(server)), await load(served(server))])
+    await collect(duel.ask(QUESTION[0].content, Generation(max_new_tokens=6)))
+    found = await look(duel)
+    assert (
+        isinstance(found, Lens)
+        and found.verdict is None
+        and found.summary.text.startswith("top tokens differ at 0")
+    )
+    assert found.summary.kld_is_bound and found.summary.mean_kld < 0.05
+    assert "mean KLD ≥ " in lens_text.lines(found)[0] and "(tail " in lens_text.lines(found)[0]
+    said = duel.answers[1].token_ids
+    said[1] += 1
+    found = await look(duel)
+    assert isinstance(found, Lens) and found.verdict is not None
+    assert (found.verdict.kind, found.verdict.index, found.verdict.noise) == ("not judged", 1, None)
 
 
 async def test_a_cancelled_score_ends_and_the_next_is_scored(server: Server, load: Loader) -> None:
