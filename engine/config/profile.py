@@ -16,6 +16,7 @@ from engine import input_files, paths
 from engine.config import origin, strict_yaml
 from engine.config.faults import nearest
 from engine.config.methods import Calibrated, Gguf, LlamaCpp, Method, Stored, original, tag
+from engine.config.runtime import CacheDtype
 from engine.config.serving import checks
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
@@ -58,6 +59,18 @@ class Model(_Section, frozen=True):
             parse_source(self.source)
         except InputError as error:
             raise ValueError(f"source: {error}") from None
+
+
+class Cache(_Section, frozen=True):
+    """How the keys and values of what was read are held."""
+
+    dtype: CacheDtype = "auto"
+    """`auto` is the model's own; `int8` and `fp8` (e4m3) have a scale for each token and head."""
+
+    @property
+    def badge(self) -> str:
+        """What a method's badge needs with it, such as `+kv-int8`; empty for `auto`."""
+        return "" if self.dtype == "auto" else f"+kv-{self.dtype}"
 
 
 class Prompt(_Section, frozen=True):
@@ -111,6 +124,7 @@ class Profile(_Section, frozen=True, kw_only=True):
     description: str = ""
     model: Model
     quantization: Method = Stored()
+    cache: Cache = Cache()
     worker: Worker = Worker()
     remote: Remote = Remote()
     serve: Serve | None = None
@@ -142,7 +156,8 @@ class Profile(_Section, frozen=True, kw_only=True):
     @property
     def label(self) -> str:
         """The method's badge, such as `bf16` or `nf4`."""
-        label = "served" if self.is_served else self.quantization.label(self.model.dtype)
+        method = "served" if self.is_served else self.quantization.label(self.model.dtype)
+        label = method + self.cache.badge
         return f"{label} {program(self.serve).title}" if self.serve else label
 
     @property
@@ -319,6 +334,8 @@ def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
     if isinstance(method, Gguf | LlamaCpp) and not isinstance(source, GgufFile | Demo):
         problem = f"{tag(method)} reads a .gguf file (or the demo), and model.source is none"
         raise _fault(file, "quantization.method", problem)
+    if isinstance(method, LlamaCpp) and profile.cache.dtype == "fp8":
+        raise _fault(file, "cache.dtype", "llama.cpp has no FP8 cache", "expected int8, its q8_0, or auto")
     if isinstance(method, LlamaCpp) and profile.model.device not in {"auto", "cpu"}:
         raise _fault(file, "model.device", "llama_cpp computes on the CPU", "expected auto or cpu")
     return profile
@@ -326,7 +343,7 @@ def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
 
 def _require_fit_for_servers(profile: Profile, file: Path) -> None:
     """ProfileError where a server is to do what it does not, or something else to be asked like one."""
-    wrong = checks.misfit(profile, profile.prompt.template, profile.model.device)
+    wrong = checks.misfit(profile, profile.prompt.template, profile.model.device, profile.cache.dtype)
     if wrong:
         key, problem, hint = wrong
         raise _fault(file, key, problem, hint)

@@ -1,8 +1,8 @@
 """What a worker will do with a model: facts that planner and worker share, each said once.
 
-Owns the device that a wish means, the dtype, the chunks in which prompts are read, a cache's capacity, and
-which kind of step decodes. `layouts` and `gpu_kernels` say which kernel multiplies with packed weights, and
-`machine.hardware` how much memory there is. Knows no torch and asks no device.
+Owns the device that a wish means, the dtype, the chunks in which prompts are read, what a cache holds and its
+capacity, and which kind of step decodes. `layouts` and `gpu_kernels` say which kernel multiplies with packed
+weights, and `machine.hardware` how much memory there is. Knows no torch and asks no device.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,8 @@ StepKind = Literal["forward", "native", "compiled"]
 """The step as one compiled function, without transformers' Python, or the model's own forward pass."""
 Linear = Literal["plain", "int8", "int4", "other"]
 """How a model's linear layers are held, as far as the compiled step reads them."""
+CacheDtype = Literal["auto", "fp8", "int8"]
+"""How keys and values are held; `auto` is in the model's own dtype."""
 
 # Where a model goes
 
@@ -90,6 +92,24 @@ def first_tokens(new_tokens: int, context_length: int) -> int:
     return min(wanted, context_length or wanted)
 
 
+# What a cache holds
+
+CACHE_SCALE_BYTES = 2
+"""bf16: the scale of a token's key, or value, of one head, where these are held in 8 bits."""
+
+
+def cached_bytes(numbers: int, vectors: int, element_bytes: int, cache: CacheDtype) -> int:
+    """A token's keys and values in one layer: so many numbers, in so many vectors of a head each."""
+    return numbers * element_bytes if cache == "auto" else numbers + vectors * CACHE_SCALE_BYTES
+
+
+def require_cache(cache: CacheDtype, name: str, *, keeps_all: bool) -> None:
+    """LoadError where a model cannot have such a cache; `keeps_all`: each layer keeps all keys and values."""
+    if cache != "auto" and not keeps_all:
+        problem = f"{name} has layers that keep a window or a state: its cache is not held in 8 bits"
+        raise LoadError(problem, f"`cache.dtype: auto`, in place of {cache}")
+
+
 # Which kind of step decodes
 
 NATIVE = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
@@ -135,9 +155,16 @@ def is_native(family: str, *, has_windows: bool) -> bool:
     return allows("native") and family in NATIVE and not has_windows
 
 
-def is_compiled(matrices: Matrices, *, dtype: str, activation: str, flags: Iterable[str]) -> bool:
+def reads_cache(kind: StepKind, cache: CacheDtype) -> bool:
+    """Whether this kind of step reads such a cache: the compiled ones read numbers of the model's dtype."""
+    return kind != "compiled" or cache == "auto"
+
+
+def is_compiled(
+    matrices: Matrices, *, dtype: str, activation: str, flags: Iterable[str], cache: CacheDtype = "auto"
+) -> bool:
     """Whether a native model's step on a CPU is the compiled one."""
-    if not allows("compiled"):
+    if not (allows("compiled") and reads_cache("compiled", cache)):
         return False
     if dtype != COMPILED_DTYPE or activation != COMPILED_ACTIVATION or matrices.held == "other":
         return False

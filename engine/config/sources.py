@@ -31,6 +31,13 @@ BUILT_IN = {
 }
 """Repositories in full precision whose shapes are here: planned from those where the hub gives nothing."""
 Engine = Literal["auto", "vllm", "llama-server", "sglang", "ollama", "openai"]
+CACHE_FLAGS: dict[Engine, str] = {
+    "vllm": "--kv-cache-dtype fp8",
+    "sglang": "--kv-cache-dtype fp8_e4m3",
+    "llama-server": "-ctk q8_0 -ctv q8_0",
+    "ollama": "OLLAMA_KV_CACHE_TYPE=q8_0",
+}
+"""How a server is told to hold its cache in 8 bits."""
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,63}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -108,6 +115,13 @@ class Remote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The name that the server has for the model; left out, its only one."""
     key_env: str | None = None
     """The environment variable that has the server's key. The key itself stands in no profile."""
+
+    @property
+    def cache_flag(self) -> str:
+        """What its server is started with to hold its cache in 8 bits."""
+        return CACHE_FLAGS.get(
+            self.engine, f"its own setting for that, such as {', '.join(CACHE_FLAGS.values())}"
+        )
 
     def __post_init__(self) -> None:
         if self.key_env is not None and not _VARIABLE.fullmatch(self.key_env):

@@ -3,10 +3,12 @@
 Pure arithmetic. What the worker reports of its server is by these functions too.
 """
 
+from engine.config.runtime import CacheDtype
 from engine.plan.terms import Term
 from engine.shape.model_shape import ModelShape
 
 CACHE_ELEMENT_BYTES = 2  # float16
+Q8_0_BYTES = 34 / 32  # a float16 scale for each 32 numbers of a byte
 LIBRARIES_BYTES = 91 << 20
 """Python, llama.cpp and its buffers: the resident set with the demo, without weights and cache."""
 
@@ -17,13 +19,14 @@ def weights(shape: ModelShape) -> tuple[Term, ...]:
     return (Term("packed weights", size, f"{len(shape.tensors)} tensors as the file has them"),)
 
 
-def cache(shape: ModelShape, tokens: int) -> tuple[Term, ...]:
-    """Keys and values of the whole context, which llama.cpp allocates at load."""
+def cache(shape: ModelShape, tokens: int, dtype: CacheDtype = "auto") -> tuple[Term, ...]:
+    """Keys and values of the whole context, which llama.cpp allocates at load; `int8` is its q8_0."""
     found = shape.architecture
     numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
     layers = len(found.windows)
-    origin = f"{numbers} numbers × {CACHE_ELEMENT_BYTES} B × {layers} layers × {tokens} tokens"
-    return (Term("keys and values", numbers * CACHE_ELEMENT_BYTES * layers * tokens, origin),)
+    each = CACHE_ELEMENT_BYTES if dtype == "auto" else Q8_0_BYTES
+    origin = f"{numbers} numbers × {each} B × {layers} layers × {tokens} tokens"
+    return (Term("keys and values", int(numbers * each * layers * tokens), origin),)
 
 
 def libraries() -> tuple[Term, ...]:

@@ -3,6 +3,7 @@
 Owns how they add up, the rule of thumb next to them, and the verdict. Reads no file and asks no device.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -55,8 +56,10 @@ class _Ledger:
 
 
 def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | None = None) -> Plan:
-    """Every term in bytes; LoadError where the machine has no such device."""
-    wish = wish or Wish()
+    """Every term in bytes; LoadError where the machine has no such device, or the model no such cache."""
+    wish, found = wish or Wish(), shape.architecture
+    keeps_all = len(found.windows) == found.layers and not any(found.windows)
+    runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
     is_on_cpu = isinstance(profile.quantization, LlamaCpp)
     device = device_memory.device("cpu" if is_on_cpu else profile.model.device, machine)
     target = _target(profile, shape, machine, device)
@@ -68,18 +71,15 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
 
 
 def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> Target:
-    dtype, flags, method = _dtype(profile, shape, machine, device), machine.host.flags, profile.quantization
-    if original(method):
-        return Target(device, dtype, flags, held="other", is_original=True)
-    if profile.runs_in.environment in SHIPPED:  # with transformers 4, which none of our steps are made for
-        return Target(device, dtype, flags, held=step.held(shape, method, dtype))
-    return Target(
-        device,
-        dtype,
-        flags,
-        step=step.kind(shape, method, device, dtype, flags),
-        held=step.held(shape, method, dtype),
+    dtype, method = _dtype(profile, shape, machine, device), profile.quantization
+    found = Target(
+        device, dtype, machine.host.flags, held=step.held(shape, method, dtype), cache=profile.cache.dtype
     )
+    if original(method):
+        return dataclasses.replace(found, held="other", is_original=True)
+    if profile.runs_in.environment in SHIPPED:  # with transformers 4, which none of our steps are made for
+        return found
+    return dataclasses.replace(found, step=step.kind(shape, method, found))
 
 
 def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
@@ -100,6 +100,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         activations=(
             *running.activations(shape, context, wish.batch, target),
             *running.dequantized(shape.architecture, target),
+            *running.restored(shape.architecture, context, wish.batch, target),
             *graphs.answering(shape, kv_cache, context, wish.batch, target),
         ),
         runtime=libraries,
@@ -115,7 +116,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
 def _of_llama_cpp(shape: ModelShape, target: Target, method: LlamaCpp, wish: Wish) -> _Ledger:
     tokens = wish.context or method.cache_tokens(shape.architecture.context_length)
     weights, libraries = llama_cpp.weights(shape), llama_cpp.libraries()
-    kv_cache = llama_cpp.cache(shape, tokens)
+    kv_cache = llama_cpp.cache(shape, tokens, target.cache)
     return _Ledger(
         target=target,
         weights=weights,

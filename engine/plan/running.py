@@ -30,12 +30,14 @@ TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured wit
 def kv_cache(found: Architecture, context: int, batch: int, target: Target) -> tuple[Term, ...]:
     """Keys and values of `context` tokens; a layer with a window keeps no more than that."""
     numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
-    token_bytes = numbers * target.element_bytes
+    vectors = 2 * (1 if found.latent_size else found.kv_heads)
+    token_bytes = runtime.cached_bytes(numbers, vectors, target.element_bytes, target.cache)
     whole = sum(window == 0 for window in found.windows)
     capacity = runtime.capacity_tokens(context, target.device_type)
     heads = f"{found.kv_heads} of {found.heads} heads × ({found.key_size} + {found.value_size})"
     held = f"latents of {found.latent_size} numbers" if found.latent_size else heads
-    each = f"{held} × {target.element_bytes} B × {{}} layers × {{}} tokens × {batch}"
+    number = f"{target.element_bytes} B" if target.cache == "auto" else f"1 B, and {vectors} scales,"
+    each = f"{held} × {number} × {{}} layers × {{}} tokens × {batch}"
     terms = [Term("keys and values", whole * token_bytes * capacity * batch, each.format(whole, capacity))]
     for window in sorted({window for window in found.windows if window}):
         count, kept = found.windows.count(window), min(context, window)
@@ -73,6 +75,15 @@ def dequantized(found: Architecture, target: Target) -> tuple[Term, ...]:
     rows = max(heads, 2 * found.intermediate)
     size = rows * found.hidden * target.element_bytes
     return (Term("dequantized weights", size, f"{rows} × {found.hidden}, the largest of a layer, in bf16"),)
+
+
+def restored(found: Architecture, context: int, batch: int, target: Target) -> tuple[Term, ...]:
+    """What the attention reads where a cache holds 8 bits: one layer's keys and values, as numbers again."""
+    if target.cache == "auto":
+        return ()
+    numbers = found.latent_size or found.kv_heads * (found.key_size + found.value_size)
+    size = numbers * target.element_bytes * context * batch
+    return (Term("keys and values as numbers", size, f"one layer, {context} tokens in {target.dtype}"),)
 
 
 def libraries(shape: ModelShape, package: str, target: Target) -> tuple[Term, ...]:

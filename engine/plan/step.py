@@ -8,6 +8,7 @@ from engine.config.formats import DEQUANTIZED
 from engine.config.layouts import Layout, on_cpu
 from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Fp8, Method
 from engine.config.runtime import Linear, Matrices, StepKind
+from engine.plan.target import Target
 from engine.plan.weights import layout_of
 from engine.shape.model_shape import Architecture, ModelShape
 
@@ -15,13 +16,15 @@ _BY_KERNEL: dict[str, Linear] = {"torch_int8": "int8", "torch_aten": "int4"}
 _UNPACKED = ("gguf", "compressed-tensors", *DEQUANTIZED)  # on load
 
 
-def kind(shape: ModelShape, method: Method, device: str, dtype: str, flags: tuple[str, ...]) -> StepKind:
-    """What decodes this model, with these instruction sets; `device` is such as `cpu` or `cuda:0`."""
-    found = shape.architecture
+def kind(shape: ModelShape, method: Method, target: Target) -> StepKind:
+    """What decodes this model there; `target.step` is not looked at."""
+    found, device, dtype = shape.architecture, target.device, target.dtype
     if device == "split" or not runtime.is_native(found.model_type, has_windows=any(found.windows)):
         return "forward"
     matrices = _matrices(shape, method, dtype)
-    is_compiled = runtime.is_compiled(matrices, dtype=dtype, activation=found.activation, flags=flags)
+    is_compiled = runtime.is_compiled(
+        matrices, dtype=dtype, activation=found.activation, flags=target.flags, cache=target.cache
+    )
     return "compiled" if device == "cpu" and is_compiled else "native"
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from engine.config.runtime import VECTOR_FLAG, Linear, StepKind
+from engine.config.runtime import VECTOR_FLAG, CacheDtype, Linear, StepKind
 from engine.shape.model_shape import DTYPE_BYTES
 
 
@@ -18,6 +18,8 @@ class Target:
     """What decodes."""
     held: Linear = "plain"
     """How a CPU holds the linear layers."""
+    cache: CacheDtype = "auto"
+    """How keys and values are held."""
     is_original: bool = False
     """Whether AutoAWQ or AutoGPTQ runs it, which hold packed weights as the file does."""
 

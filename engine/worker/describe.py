@@ -41,12 +41,12 @@ def describe(
 ) -> ModelInfo:
     """Everything the user sees about the model except speeds."""
     return ModelInfo(
-        label=label(profile, checkpoint, placement.dtype) + _unrounded(model),
+        label=label(profile, checkpoint, placement.dtype) + _unrounded(model) + profile.cache.badge,
         kernel=kernel(model),
         architecture=type(model).__name__,
         parameters=logical_parameters(model),
         context_length=context_length(model.config),
-        step=step.kind(model),
+        step=step.kind(model, profile.cache.dtype),
         dtype=str(model.dtype).removeprefix("torch."),
         device=placement.name,
         device_name=device_name(placement.device),

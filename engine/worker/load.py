@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.config import formats
 from engine.config.methods import BitsAndBytes, Checkpointed, Fp8, Stored, original
 from engine.config.profile import Profile
+from engine.config.runtime import CacheDtype
 from engine.errors import LoadError
 from engine.machine import packages
 from engine.protocol import ModelInfo, Staged
@@ -53,6 +54,11 @@ class LoadedModel:
     """Where its token ids go."""
     info: ModelInfo
     profile: Profile
+
+    @property
+    def cache_dtype(self) -> CacheDtype:
+        """How its caches hold keys and values."""
+        return self.profile.cache.dtype
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +120,7 @@ def _require_reader(profile: Profile) -> None:
 def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> LoadedModel:
     profile, report = wish.profile, wish.report
     readable.require_kind(checkpoint.config, checkpoint.name)
+    step.require_cache(checkpoint.config, profile.cache.dtype, checkpoint.name)
     placement = made_for or place(profile.model, checkpoint.dtype)
     readable.require_dtype(placement.dtype, checkpoint.name)
     if not original(profile.quantization):
@@ -127,9 +134,10 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
         model = method.load(profile.quantization, checkpoint, placement)
     generation_settings.require_ends(model, checkpoint.name)
     report(Staged(stage="warm up"))
-    logits = warm_up(model, checkpoint.name)  # before the weights are counted: it may repack them
-    if wish.native_step and step.prepare(model, report):
-        warm_up(model, checkpoint.name)
+    cache = profile.cache.dtype
+    logits = warm_up(model, checkpoint.name, cache)  # before the weights are counted: it may repack them
+    if wish.native_step and step.prepare(model, report, cache):
+        warm_up(model, checkpoint.name, cache)
     if wish.threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
     freeing.give_back(model)
@@ -150,18 +158,19 @@ def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> 
         *gptqmodel_api.notes(model),
         *getattr(model, "reading_notes", ()),  # of the method that read it
         *completeness.notes(model),
+        *filter(None, [step.note(model, profile.cache.dtype)]),
         *(gguf_settings.notes(checkpoint.path, model.config) if is_gguf else ()),
         *generation_settings.notes(model, profile.generation),
     )
 
 
-def warm_up(model: PreTrainedModel, name: str) -> Tensor:
+def warm_up(model: PreTrainedModel, name: str, cache: CacheDtype = "auto") -> Tensor:
     """A few tokens, and their logits: kernels are chosen, weights repacked, code compiled before any answer.
 
     On CPUs with AVX512_BF16 it repacks bitsandbytes' 4-bit weights for good: they cannot be saved afterwards.
     """
     with torch.inference_mode():
-        logits = readable.require_reading(model, name)
+        logits = readable.require_reading(model, name, cache)
     if logits.is_cuda:
         torch.cuda.synchronize(logits.device)
     return logits

@@ -93,6 +93,7 @@ def _load(wire: Wire, command: Load, kept: KeptCache) -> LoadedModel | None:
     with _failures_reported(wire, "not_loaded"):
         _limit_memory(command)
         loaded = load(command.profile, command.threads, wire.emit, native_step=command.native_step)
+        kept.dtype = loaded.cache_dtype
         rehearsed(loaded, kept, wire.emit)
         in_use = memory.read(loaded.model, loaded.device, None)
         wire.emit(Loaded(info=loaded.info, memory=in_use))

@@ -6,9 +6,10 @@ Pure: sections in, and out comes the key that is wrong, what is wrong with it, a
 from typing import Protocol
 
 from engine.config.methods import Method, Savable, Stored, tag
+from engine.config.runtime import CacheDtype
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
-from engine.config.sources import GgufFile, Random, Remote, Served, Source
+from engine.config.sources import CACHE_FLAGS, GgufFile, Random, Remote, Served, Source
 from engine.config.worker_place import Worker
 
 
@@ -31,7 +32,7 @@ Misfit = tuple[str, str, str]
 """A key, the problem, a hint."""
 
 
-def misfit(found: Sections, template: str, device: str) -> Misfit | None:
+def misfit(found: Sections, template: str, device: str, cache: CacheDtype) -> Misfit | None:
     """The first thing that does not go together; None where everything does."""
     is_address = isinstance(found.source, Served)
     if not is_address and found.remote != Remote():
@@ -42,6 +43,12 @@ def misfit(found: Sections, template: str, device: str) -> Misfit | None:
     if is_address and not isinstance(found.quantization, Stored):
         problem = "a server's model is as the server loaded it: start the server with another"
         return "quantization.method", problem, "leave out quantization"
+    if is_address and cache != "auto":
+        problem = "a server holds its cache as it was started"
+        return "cache.dtype", problem, f"start it with {found.remote.cache_flag}"
+    if found.serve and cache != "auto":
+        flag = CACHE_FLAGS[found.serve.engine]
+        return "cache.dtype", "a server has a flag of its own for that", f"serve.args: [{', '.join(flag.split())}]"
     if (is_address or found.serve) and template not in {"chat", "raw"}:
         return "prompt.template", "a server fills its own template", "expected chat or raw"
     return None if found.serve is None else _of_started(found, found.serve, device)

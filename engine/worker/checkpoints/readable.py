@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from engine.config.runtime import CacheDtype
 from engine.errors import InputError, LoadError
 from engine.worker import forward, step
 from engine.worker.host import memory
@@ -48,10 +49,10 @@ def require_dtype(dtype: torch.dtype, name: str) -> None:
         )
 
 
-def require_reading(model: PreTrainedModel, name: str) -> Tensor:
+def require_reading(model: PreTrainedModel, name: str, dtype: CacheDtype = "auto") -> Tensor:
     """The logits of first tokens; LoadError unless each is read once, in order, and then cached."""
     tokens = _first_tokens(model)
-    cache = step.new_cache(model.config)
+    cache = step.new_cache(model.config, dtype=dtype)
     try:
         logits = forward.logits(model, tokens, cache)
         forward.logits(model, tokens[:, :1], cache)

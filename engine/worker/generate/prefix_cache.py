@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from transformers import PreTrainedConfig
 
 from engine.config import runtime
+from engine.config.runtime import CacheDtype
 from engine.worker import step
 from engine.worker.step import GrowingCache
 
@@ -18,7 +19,9 @@ MOST_KEPT = 2  # caches whose steps are captured
 class KeptCache:
     """Hands a cache out for a request and takes it back afterwards; one that fails does not return it."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: CacheDtype = "auto") -> None:
+        self.dtype = dtype
+        """How its caches hold keys and values: what the model's profile says."""
         self._caches: list[GrowingCache] = []  # the last one first
         self._token_ids: list[int] = []  # what it holds
 
@@ -48,7 +51,7 @@ class KeptCache:
         fitting = [cache for cache in self._caches if _fits(cache, batch, expected_tokens)]
         if not fitting:
             del self._caches[MOST_KEPT - 1 :]
-            return step.new_cache(config, expected_tokens)
+            return step.new_cache(config, expected_tokens, self.dtype)
         found = min(fitting, key=lambda cache: cache.capacity_tokens)
         self._caches.remove(found)
         found.crop(-found.get_seq_length())

@@ -128,9 +128,11 @@ def _last_level_cache_bytes() -> int:
 
 
 def _layer_bytes(layer: object, length: int) -> int:
-    """Keys and values of `length` tokens, or of the window where that is less; a recurrent state whole."""
+    """Keys, values and scales of `length` tokens, or of a shorter window; a recurrent state whole."""
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     if not isinstance(keys, Tensor) or not isinstance(values, Tensor):
         return sum(tensor.nbytes for tensor in memory.layer_tensors(layer))
     window = getattr(layer, "sliding_window", None) or length
-    return (keys.nbytes + values.nbytes) // max(1, keys.shape[-2]) * min(length, window)
+    scales = getattr(layer, "scales", None)
+    held = (keys.nbytes + values.nbytes) // max(1, keys.shape[-2]) * min(length, window)
+    return held + (_layer_bytes(scales, length) if scales is not None else 0)

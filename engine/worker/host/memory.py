@@ -105,13 +105,15 @@ def cache_bytes(cache: DynamicCache | None) -> int:
 
 
 def layer_tensors(layer: object) -> list[Tensor]:
-    """What a layer of a cache keeps: keys and values, or states by number."""
+    """What a layer of a cache keeps: keys and values, with their scales, or states by number."""
     values = [
         each
         for value in vars(layer).values()
         for each in (value.values() if isinstance(value, dict) else [value])
     ]
-    return [value for value in values if isinstance(value, Tensor) and value.numel() > 1]  # one is a counter
+    scales = getattr(layer, "scales", None)
+    kept = [value for value in values if isinstance(value, Tensor) and value.numel() > 1]  # one is a counter
+    return kept + (layer_tensors(scales) if scales is not None else [])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -113,7 +113,7 @@ def _cache(loaded: LoadedModel, run: BenchRun, kept: KeptCache) -> DynamicCache:
     """An empty one. A run that measures memory gets a new one, which later runs of its shape may reuse."""
     if run.generator == "hf" or run.with_memory:
         kept.drop()
-    if run.generator == "hf":
+    if run.generator == "hf" and loaded.cache_dtype == "auto":
         return DynamicCache(config=loaded.model.config)
     return kept.empty(loaded.model.config, run.batch, run.depth + run.context + run.steps)
 

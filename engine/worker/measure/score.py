@@ -57,7 +57,7 @@ class Scorer:
     def _previous(self, loaded: LoadedModel, passage: Passage) -> "_Read":
         """What was read before; nothing unless the passage continues the last one."""
         if self._read is None or not passage.continues:
-            return _Read(step.new_cache(loaded.model.config))
+            return _Read(step.new_cache(loaded.model.config, dtype=loaded.cache_dtype))
         if self._read.cache.get_seq_length() != passage.first:
             raise InputError("these tokens do not continue the last ones")
         return self._read

@@ -70,6 +70,8 @@ class LocalServer:
         wanted.n_parallel, wanted.n_ctx = 1, context
         wanted.cpuparams.n_threads = wanted.cpuparams_batch.n_threads = threads
         wanted.cpuparams.poll = wanted.cpuparams_batch.poll = 0  # threads that spin slow everything down
+        if profile.cache.dtype == "int8":
+            wanted.cache_type_k = wanted.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_Q8_0
         wanted.endpoint_slots, wanted.ui = True, False
         try:
             server = xllamacpp.Server(wanted)
@@ -82,7 +84,7 @@ class LocalServer:
             key=key,
             threads=threads,
             weights_bytes=total(llama_cpp.weights(shape)),
-            kv_cache_bytes=total(llama_cpp.cache(shape, context)),
+            kv_cache_bytes=total(llama_cpp.cache(shape, context, profile.cache.dtype)),
             device_name=f"llama.cpp on {threads} thread{'' if threads == 1 else 's'}",
             server=server,
         )

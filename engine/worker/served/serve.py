@@ -188,7 +188,7 @@ def _info(side: Side) -> ModelInfo:
         round_trip_ms = connection.round_trip_ms(side.engine.ping)
     name = own.title if own else side.engine.name
     return ModelInfo(
-        label=(own.label if own else "") or facts.label,
+        label=((own.label if own else "") or facts.label) + side.profile.cache.badge,
         kernel=f"{name} {facts.version}".strip(),
         architecture=facts.model,
         parameters=(own.parameters if own else 0) or facts.parameters,

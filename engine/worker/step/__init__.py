@@ -1,11 +1,12 @@
-"""One token through a model: four functions, and the two types that they return. See README.md.
+"""One token through a model: a few functions, and the two types that they return. See README.md.
 
 Owns which kind of step runs a model, and its cache. Other packages import nothing but this.
 """
 
 from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel
 
-from engine.config.runtime import StepKind
+from engine.config import runtime
+from engine.config.runtime import CacheDtype, StepKind
 from engine.worker.progress import Report
 from engine.worker.step import kv_cache, native
 from engine.worker.step.cpu import compiled_step, repack
@@ -13,32 +14,46 @@ from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
-__all__ = ["GrowingCache", "Stepper", "begin", "kind", "new_cache", "prepare"]
+__all__ = ["GrowingCache", "Stepper", "begin", "kind", "new_cache", "note", "prepare", "require_cache"]
 
 
-def prepare(model: PreTrainedModel, report: Report) -> bool:
+def prepare(model: PreTrainedModel, report: Report, cache: CacheDtype = "auto") -> bool:
     """Repack the weights of a model that has run once, as its step reads them; whether anything was done.
 
     Once per load, for the families that have a step of the engine's own; on a GPU where it is asked for.
     """
-    if choice.is_wanted(model):
+    compiles = runtime.reads_cache("compiled", cache)
+    if compiles and choice.is_wanted(model):
         return choice.prepare(model, report)
     if model.device.type != "cpu" or not native.supports(model):
         return False
-    repack.repack(model, report)
+    repack.repack(model, report, compiles=compiles)
     return True
 
 
-def kind(model: PreTrainedModel) -> StepKind:
-    """What decodes this model, as its layers are now."""
-    if compiled_step.step_for(model) or choice.step_for(model):
+def kind(model: PreTrainedModel, cache: CacheDtype = "auto") -> StepKind:
+    """What decodes this model with such a cache, as its layers are now."""
+    compiles = runtime.reads_cache("compiled", cache)
+    if compiles and (compiled_step.step_for(model) or choice.step_for(model)):
         return "compiled"
     return "native" if native.supports(model) else "forward"
 
 
-def new_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
+def note(model: PreTrainedModel, cache: CacheDtype) -> str:
+    """That a model has another kind of step because of its cache; empty where it has its own."""
+    could = choice.is_wanted(model) or compiled_step.supports_arithmetic(model)
+    is_kept = runtime.reads_cache("compiled", cache) or not could
+    return "" if is_kept else f"decoded with the native step: the compiled one reads no cache in {cache}"
+
+
+def new_cache(config: PreTrainedConfig, expected_tokens: int = 0, dtype: CacheDtype = "auto") -> GrowingCache:
     """An empty cache; on a GPU it has capacity for `expected_tokens` from the beginning."""
-    return kv_cache.growing_cache(config, expected_tokens)
+    return kv_cache.growing_cache(config, expected_tokens, dtype)
+
+
+def require_cache(config: PreTrainedConfig, dtype: CacheDtype, name: str) -> None:
+    """LoadError where a model of this config cannot have a cache in `dtype`."""
+    kv_cache.require_dtype(config, dtype, name)
 
 
 def begin(model: PreTrainedModel, cache: DynamicCache) -> Stepper:

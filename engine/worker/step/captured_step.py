@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from engine.config import runtime
+from engine.config.runtime import CacheDtype
 from engine.worker import older
 from engine.worker.step import capturable, cuda_graph, native
 from engine.worker.step.cuda import choice
@@ -29,11 +31,6 @@ Step = Callable[[Tensor, Tensor, Tensor, GrowingCache], Tensor]
 """(token ids [batch, 1], position [1], mask [1, 1, 1, capacity], cache) to logits [batch, 1, vocab]."""
 
 
-def supports(cache: GrowingCache) -> bool:
-    """Whether all layers keep all tokens, in buffers of their own."""
-    return all(type(layer) is GrowingLayer for layer in cache.layers)
-
-
 def obstacle(model: PreTrainedModel) -> str:
     """Why the model's step is not even tried to be captured; empty where it is."""
     if model.device.type not in CAPTURING:
@@ -44,9 +41,10 @@ def obstacle(model: PreTrainedModel) -> str:
 
 
 @lru_cache(maxsize=1)
-def step_of(model: PreTrainedModel) -> Step:
-    """The model's step: the engine's own, or its forward pass."""
-    own = choice.step_for(model) or native.step_for(model)
+def step_of(model: PreTrainedModel, dtype: CacheDtype = "auto") -> Step:
+    """The model's step with such a cache: the engine's own, or its forward pass."""
+    compiled = choice.step_for(model) if runtime.reads_cache("compiled", dtype) else None
+    own = compiled or native.step_for(model)
     return own.at_position if own else _forward(model)
 
 

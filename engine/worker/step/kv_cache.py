@@ -1,7 +1,8 @@
 """A KV cache with spare capacity: a new token is written in place, and nothing is copied for it.
 
-Owns the capacity. transformers' own layer concatenates, which copies every key and value for every token. On
-a GPU capacity doubles, so that a captured step stays valid for long; on a CPU it grows in small steps.
+Owns the capacity, and the layers that hold tokens in 8 bits. transformers' own layer concatenates, which
+copies every key and value for every token. On a GPU capacity doubles, so that a captured step stays valid for
+long; on a CPU it grows in small steps.
 """
 
 import math
@@ -13,19 +14,22 @@ from transformers import DynamicCache, PreTrainedConfig
 from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWindowLayer
 
 from engine.config import runtime
+from engine.config.runtime import CacheDtype
+from engine.worker.step import eight_bits
 
 
 class GrowingCache(DynamicCache):
     """transformers' cache, and the step captured for its buffers, which is valid as long as they are."""
 
     captured_step: object = None
+    dtype: CacheDtype = "auto"
+    """How its layers hold what they keep."""
     stable_tokens: float = math.inf
     """Up to here keys do not depend on the text's length; beyond, with dynamic and long RoPE, they do."""
 
     def can_be_cropped(self) -> bool:
         """Whether a cache without its last tokens is as if those had never been read."""
-        keeps_all = all(type(layer) is GrowingLayer for layer in self.layers)
-        return keeps_all and self.get_seq_length() <= self.stable_tokens
+        return has_buffers(self) and self.get_seq_length() <= self.stable_tokens
 
     @property
     def capacity_tokens(self) -> int:
@@ -43,7 +47,7 @@ class GrowingCache(DynamicCache):
     def copied_to(self, empty: "GrowingCache") -> "GrowingCache":
         """`empty`, with the keys and values of this one."""
         for layer, target in zip(self.layers, empty.layers, strict=True):
-            target.update(layer.keys, layer.values)
+            layer.copy_to(target)
         return empty
 
     def chunks(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
@@ -62,17 +66,30 @@ class GrowingCache(DynamicCache):
             layer.reserve(most)
 
 
-def growing_cache(config: PreTrainedConfig, expected_tokens: int = 0) -> GrowingCache:
+def growing_cache(
+    config: PreTrainedConfig, expected_tokens: int = 0, dtype: CacheDtype = "auto"
+) -> GrowingCache:
     """An empty cache; layers with a window or a state stay transformers' own.
 
     On a GPU it has capacity for `expected_tokens` from the beginning.
     """
     cache = GrowingCache(config=config)
-    cache.stable_tokens = _stable_tokens(config)
+    cache.stable_tokens, cache.dtype = _stable_tokens(config), dtype
     cache.layers = [
-        GrowingLayer(expected_tokens) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        _layer(expected_tokens, dtype) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
+
+
+def require_dtype(config: PreTrainedConfig, dtype: CacheDtype, name: str) -> None:
+    """LoadError where a model of this config cannot have a cache in `dtype`."""
+    keeps_all = dtype == "auto" or has_buffers(growing_cache(config, dtype=dtype))
+    runtime.require_cache(dtype, name, keeps_all=keeps_all)
+
+
+def has_buffers(cache: DynamicCache) -> bool:
+    """Whether all layers keep all tokens, in buffers of their own."""
+    return all(isinstance(layer, GrowingLayer) for layer in cache.layers)
 
 
 def _stable_tokens(config: PreTrainedConfig) -> float:
@@ -135,6 +152,10 @@ class GrowingLayer(DynamicLayer):
         self.set_length(end)
         return self.keys, self.values
 
+    def copy_to(self, empty: "GrowingLayer") -> None:
+        """Put all there is into another layer of this kind."""
+        empty.update(self.keys, self.values)
+
     def set_length(self, tokens: int) -> None:
         """The first `tokens` positions are filled."""
         self.keys, self.values = (
@@ -152,6 +173,63 @@ class GrowingLayer(DynamicLayer):
         self.set_length(held)
 
 
+class EightBitLayer(GrowingLayer):
+    """The same in 8 bits: `keys` and `values` are codes, and what `update` returns are numbers again.
+
+    Every token is attended as it is held, those that are read in the same pass too.
+    """
+
+    def __init__(self, dtype: CacheDtype, expected_tokens: int = 0) -> None:
+        super().__init__(expected_tokens)
+        self._held_as = dtype
+        self.scales = GrowingLayer(expected_tokens)
+        """Of keys and values, [batch, heads, n, 1]."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append [batch, heads, new, size]; all there is now, as it is held, in the same dtype."""
+        keys, key_scales = eight_bits.rounded(key_states, self._held_as)
+        values, value_scales = eight_bits.rounded(value_states, self._held_as)
+        self.scales.position = self.position
+        key_scales, value_scales = self.scales.update(key_scales, value_scales)
+        keys, values = super().update(keys, values)
+        return (
+            eight_bits.restored(keys, key_scales, key_states.dtype),
+            eight_bits.restored(values, value_scales, value_states.dtype),
+        )
+
+    def copy_to(self, empty: GrowingLayer) -> None:
+        """Codes and scales as they are."""
+        if isinstance(empty, EightBitLayer):
+            self.scales.copy_to(empty.scales)
+            super(EightBitLayer, empty).update(self.keys, self.values)
+
+    def set_length(self, tokens: int) -> None:
+        """The first `tokens` positions are filled."""
+        super().set_length(tokens)
+        self.scales.set_length(tokens)
+
+    def reserve(self, tokens: int) -> None:
+        """Move to larger buffers where these are too small for `tokens`."""
+        super().reserve(tokens)
+        self.scales.reserve(tokens)
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Drop the last tokens, as many as the negative number says."""
+        super().crop(tokens_to_remove)
+        self.scales.crop(tokens_to_remove)
+
+    def reset(self) -> None:
+        """Drop all."""
+        super().reset()
+        self.scales.reset()
+
+
+def _layer(expected_tokens: int, dtype: CacheDtype) -> GrowingLayer:
+    return GrowingLayer(expected_tokens) if dtype == "auto" else EightBitLayer(dtype, expected_tokens)
+
+
 def _buffer(like: Tensor, tokens: int) -> Tensor:
     """[batch, heads, tokens, size]; zeros, because masked positions must still be finite."""
     batch, heads, _, size = like.shape
@@ -163,4 +241,4 @@ def _copied(held: Tensor, into: Tensor) -> Tensor:
     return into
 
 
-_KEYS_AND_VALUES = (GrowingLayer, DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+_KEYS_AND_VALUES = (GrowingLayer, EightBitLayer, DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from engine.config import runtime
 from engine.protocol import Decode
 from engine.worker import forward
 from engine.worker.failures import first_line
@@ -20,7 +21,7 @@ from engine.worker.step import captured_step, native
 from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.cpu import compiled_step
 from engine.worker.step.cuda import choice
-from engine.worker.step.kv_cache import GrowingCache, chunks
+from engine.worker.step.kv_cache import GrowingCache, chunks, has_buffers
 
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
 NOT_FINITE = "logits were infinite or NaN: the model's arithmetic overflowed, and its text means nothing"
@@ -39,12 +40,12 @@ class Stepper:
 
     def __init__(self, model: PreTrainedModel, cache: DynamicCache) -> None:
         self._model, self._cache = model, cache
-        has_buffers = isinstance(cache, GrowingCache) and captured_step.supports(cache)
-        self._compiled = (compiled_step.step_for(model) or choice.step_for(model)) if has_buffers else None
+        reads = isinstance(cache, GrowingCache) and has_buffers(cache) and _reads(cache)
+        self._compiled = (compiled_step.step_for(model) or choice.step_for(model)) if reads else None
         self._native = native.step_for(model)
         is_wanted = self.replays_on(model.device)
         self._eager_reason = _reason_not_captured(model, cache) if is_wanted else ""
-        can = hasattr(cache, "captured_step") and captured_step.supports(cache) and not self._eager_reason
+        can = hasattr(cache, "captured_step") and has_buffers(cache) and not self._eager_reason
         self._can_capture = is_wanted and can
         self._captures = self._can_capture and model.device.type in captured_step.CAPTURING
         self._running: CapturedStep | None = None
@@ -88,7 +89,7 @@ class Stepper:
             return False
         try:
             captured_step.allocate(self._model, self._cache, token_ids)
-            step = captured_step.step_of(self._model)
+            step = captured_step.step_of(self._model, self._cache.dtype)
             self._cache.captured_step = CapturedStep(step, self._cache, token_ids)
         except Exception as error:
             self._give_up_capturing(error)
@@ -158,7 +159,7 @@ class Stepper:
             self.sync_length()
             if self._captures:
                 return None
-            step = captured_step.step_of(self._model)
+            step = captured_step.step_of(self._model, self._cache.dtype)
             found = self._cache.captured_step = CapturedStep(step, self._cache, token_ids)
         self._running = found
         return found
@@ -168,7 +169,7 @@ class Stepper:
         if self._running is not None:
             return self._running if self._running.is_valid() else None
         kept = self._cache.captured_step
-        step = captured_step.step_of(self._model)
+        step = captured_step.step_of(self._model, self._cache.dtype)
         return kept if isinstance(kept, CapturedStep) and kept.can_resume(step) else None
 
     def _leave_graph(self) -> None:
@@ -195,8 +196,13 @@ class Stepper:
         return NOT_FINITE if self._largest is not None and not bool(self._largest.isfinite()) else ""
 
 
+def _reads(cache: GrowingCache) -> bool:
+    """Whether a compiled step reads what it holds."""
+    return runtime.reads_cache("compiled", cache.dtype)
+
+
 def _reason_not_captured(model: PreTrainedModel, cache: GrowingCache) -> str:
     """Why steps that should be captured cannot be; empty where they can, or where that is tried."""
-    if not captured_step.supports(cache):
+    if not has_buffers(cache):
         return WINDOWS if model.device.type in captured_step.CAPTURING else ""
     return captured_step.failures.get(model) or captured_step.obstacle(model)

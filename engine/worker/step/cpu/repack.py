@@ -37,13 +37,21 @@ CLOSE = 0.02  # of the largest result: how far matmuls with other rounding may d
 
 
 @torch.inference_mode()
-def repack(model: PreTrainedModel, report: Report) -> None:
-    """Repack a model that has run once, matrix by matrix, so that little memory is needed twice."""
-    if compile.is_first_time():
+def repack(model: PreTrainedModel, report: Report, *, compiles: bool = True) -> None:
+    """Repack a model that has run once, matrix by matrix, so that little memory is needed twice.
+
+    For the compiled step where it `compiles`, which others cannot do without; else for the native one.
+    """
+    if compiles and compile.is_first_time():
         report(Staged(stage="warm up", step="compile decode step"))
-    if compiled_step.supports_arithmetic(model) and _has_known_layouts(model) and compile.has_vectors():
+    if (
+        compiles
+        and compiled_step.supports_arithmetic(model)
+        and _has_known_layouts(model)
+        and compile.has_vectors()
+    ):
         _fuse_layers(model, _as_int4)
-    if not compiled_step.supports(model) or compile.kernels() is None:
+    if not (compiles and compiled_step.supports(model)) or compile.kernels() is None:
         _fuse_layers(model, _for_native_step)
         if model.lm_head.weight is model.get_input_embeddings().weight:
             _replace_table(model)
