@@ -66,6 +66,7 @@ YAML is read strictly: unknown keys, duplicate keys, aliases and tags are refuse
 """
 SECTIONS = (
     ("model", profile.Model),
+    ("cache", profile.Cache),
     ("worker", worker_place.Worker),
     ("remote", sources.Remote),
     ("serve", serve.Serve),

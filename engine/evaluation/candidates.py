@@ -135,7 +135,7 @@ def _bits(method: Method) -> int | None:
 
 
 def _same_model(of: Profile) -> list[Profile]:
-    return [each for each in _all() if each.has_model_of(of)]
+    return [each for each in _all() if each.has_model_of(of) and each.cache == of.cache]
 
 
 def _all() -> Iterator[Profile]:

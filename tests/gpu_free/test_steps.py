@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, unset_fa
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from engine.config.profile import Generation
+from engine.config.runtime import CacheDtype
 from engine.config.sources import SHAPES
 from engine.worker.generate import decode
 from engine.worker.measure import score
@@ -117,9 +118,9 @@ def _int8(linear: nn.Linear) -> nn.Module:
 QUANTIZED = {"nf4": _nf4, "int8": _int8}
 
 
-def stepper(model: PreTrainedModel, batch: int = 1) -> Stepper:
+def stepper(model: PreTrainedModel, batch: int = 1, dtype: CacheDtype = "auto") -> Stepper:
     """With a captured step, and a prompt that was read."""
-    cache = kv_cache.growing_cache(model.config, 64)
+    cache = kv_cache.growing_cache(model.config, 64, dtype)
     steps = Stepper(model, cache)
     assert steps.prepare(torch.zeros((batch, 1), dtype=torch.long, device=GPU))
     steps.read(torch.zeros((batch, PROMPT_TOKENS), dtype=torch.long, device=GPU))
@@ -146,6 +147,15 @@ def counted(name: str, method: str, batch: int = 1) -> dict[str, int]:
 @torch.inference_mode()
 def test_a_captured_step_launches_what_the_table_says(name: str, method: str) -> None:
     assert counted(name, method) == json.loads(TABLE.read_text())[name][method]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "fp8"])
+@torch.inference_mode()
+def test_a_cache_in_8_bits_is_written_and_read_on_the_gpu(dtype: CacheDtype) -> None:
+    steps = stepper(made("tiny"), dtype=dtype)
+    with Launches() as launches:
+        steps._cache.captured_step.run()  # type: ignore[attr-defined]
+    assert launches.crossings == []
 
 
 @pytest.mark.parametrize("settings", SETTINGS)

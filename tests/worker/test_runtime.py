@@ -7,20 +7,24 @@ import pytest
 import torch
 
 from engine.config import runtime
-from engine.config.methods import BitsAndBytes, Full, Method
-from engine.config.profile import Model, Profile
+from engine.config.methods import SHORT_DTYPES, BitsAndBytes, Full, Method
+from engine.config.profile import Cache, Model, Profile
 from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan
+from engine.protocol import BenchRun, Measure, Measured
 from engine.shape import find
+from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory
 from engine.worker.load import LoadedModel, load
+from engine.worker.measure import bench_run
 from engine.worker.step.cpu import compile
 from engine.worker.step.kv_cache import growing_cache
 from tests.worker import architectures
 
 TOKENS = 70
+AUTO = Cache()
 FULL, NF4, INT8 = Full(), BitsAndBytes(), BitsAndBytes(bits=8)
 CASES: dict[str, tuple[str, Method, str]] = {
     **{f"{kind}, bf16": (kind, FULL, "bfloat16") for kind in (*runtime.NATIVE, "mistral without a window")},
@@ -34,9 +38,12 @@ CASES: dict[str, tuple[str, Method, str]] = {
 pytestmark = pytest.mark.skipif(compile.openmp() is None, reason="no compiler, or not GNU's OpenMP")
 
 
-def planned_and_loaded(kind: str, method: Method, dtype: Any, folder: Path) -> tuple[Plan, LoadedModel]:
+def planned_and_loaded(
+    kind: str, method: Method, dtype: Any, folder: Path, cache: Cache = AUTO
+) -> tuple[Plan, LoadedModel]:
     architectures.write(kind, folder)
-    profile = Profile(model=Model(source=str(folder), dtype=dtype, device="cpu"), quantization=method)
+    model = Model(source=str(folder), dtype=dtype, device="cpu")
+    profile = Profile(model=model, quantization=method, cache=cache)
     found = plan(profile, find.of(profile), hardware.detect(), Wish(context=TOKENS))
     return found, load(profile, 1, lambda staged: None)
 
@@ -55,6 +62,39 @@ def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
     besides = {term.name for term in (*found.runtime, *found.activations)}
     assert ("compiler" in besides) == (loaded.info.step == "compiled")
     assert ("dequantized weights" in besides) == (loaded.info.kernel == "Int4Linear")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "dtype"),
+    [("llama", "int8", "bfloat16"), ("llama", "fp8", "float32"), ("qwen3", "fp8", "bfloat16")],
+)
+def test_the_plan_says_what_a_cache_in_8_bits_takes(
+    kind: str, method: Any, dtype: str, tmp_path: Path
+) -> None:
+    found, loaded = planned_and_loaded(kind, FULL, dtype, tmp_path, Cache(dtype=method))
+    assert found.step == loaded.info.step == ("native" if kind == "llama" else "forward")
+    assert loaded.info.label == found.label == f"{SHORT_DTYPES[dtype]}+kv-{method}"
+    told = any("the compiled one reads no cache" in note for note in loaded.info.notes)
+    assert told == (kind == "llama" and dtype == "bfloat16")
+    run = Measure(request=1, run=BenchRun(context=TOKENS - 1, steps=2))
+    filled = bench_run.measured(loaded, run, lambda: False, KeptCache(loaded.cache_dtype))
+    assert isinstance(filled, Measured)
+    assert filled.kv_cache_bytes == found.kv_cache_bytes
+    assert found.weights_bytes == pytest.approx(loaded.info.weights.total_bytes, rel=0.002)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "qwen2 with windows"])
+def test_no_plan_and_no_load_with_a_cache_in_8_bits_where_layers_have_windows(
+    kind: str, tmp_path: Path
+) -> None:
+    architectures.write(kind, tmp_path)
+    profile = Profile(model=Model(source=str(tmp_path), device="cpu"), cache=Cache(dtype="int8"))
+    for attempt in (
+        lambda: plan(profile, find.of(profile), hardware.detect()),
+        lambda: load(profile, 1, lambda staged: None),
+    ):
+        with pytest.raises(LoadError, match="layers that keep a window or a state"):
+            attempt()
 
 
 @pytest.mark.parametrize("most", ["native", "forward"])

@@ -140,7 +140,7 @@ def test_a_step_that_fails_is_told_and_done_eagerly(
 ) -> None:
     eager, _ = written(tiny, PROMPT, LONG)
 
-    def broken(model: PreTrainedModel) -> captured_step.Step:
+    def broken(model: PreTrainedModel, dtype: str) -> captured_step.Step:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
     monkeypatch.setattr(captured_step, "step_of", broken)

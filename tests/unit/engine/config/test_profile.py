@@ -267,3 +267,33 @@ def test_a_home_that_nobody_has_is_one_line(
 def test_a_profile_with_variables_for_its_template_is_a_key() -> None:
     given, same = (Prompt(template_args={"reasoning_effort": "low"}) for _ in range(2))
     assert len({given, same, Prompt()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("model: {source: demo}\ncache: {dtype: fp4}\n", "cache.dtype"),
+        ("model: {source: demo}\ncache: {dtype: fp8}\nquantization: {method: llama_cpp}\n", "no FP8 cache"),
+        (
+            "model: {source: 'http://h:1/v1'}\ncache: {dtype: fp8}\nremote: {engine: vllm}\n",
+            "--kv-cache-dtype fp8",
+        ),
+        ("model: {source: 'http://h:1/v1'}\ncache: {dtype: int8}\n", "-ctk q8_0 -ctv q8_0"),
+    ],
+)
+def test_a_cache_that_a_side_cannot_have_is_refused_in_a_line(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(text)
+    with pytest.raises(ProfileError) as refused:
+        profile.read(file)
+    assert told in f"{refused.value} {refused.value.hint}" and refused.value.line == 2
+
+
+def test_a_cache_in_8_bits_is_in_the_badge_and_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "model: {source: demo, dtype: bfloat16}\ncache: {dtype: int8}\nquantization: {method: full}\n"
+    )
+    found = profile.read(file)
+    assert found.label == "bf16+kv-int8"
+    assert "cache:\n  dtype: int8\n" in profile.to_yaml(found)
