@@ -48,7 +48,11 @@ def misfit(found: Sections, template: str, device: str, cache: CacheDtype) -> Mi
         return "cache.dtype", problem, f"start it with {found.remote.cache_flag}"
     if found.serve and cache != "auto":
         flag = CACHE_FLAGS[found.serve.engine]
-        return "cache.dtype", "a server has a flag of its own for that", f"serve.args: [{', '.join(flag.split())}]"
+        return (
+            "cache.dtype",
+            "a server has a flag of its own for that",
+            f"serve.args: [{', '.join(flag.split())}]",
+        )
     if (is_address or found.serve) and template not in {"chat", "raw"}:
         return "prompt.template", "a server fills its own template", "expected chat or raw"
     return None if found.serve is None else _of_started(found, found.serve, device)
