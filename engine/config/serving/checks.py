@@ -43,19 +43,18 @@ def misfit(found: Sections, template: str, device: str, cache: CacheDtype) -> Mi
     if is_address and not isinstance(found.quantization, Stored):
         problem = "a server's model is as the server loaded it: start the server with another"
         return "quantization.method", problem, "leave out quantization"
-    if is_address and cache != "auto":
-        problem = "a server holds its cache as it was started"
-        return "cache.dtype", problem, f"start it with {found.remote.cache_flag}"
-    if found.serve and cache != "auto":
-        flag = CACHE_FLAGS[found.serve.engine]
-        return (
-            "cache.dtype",
-            "a server has a flag of its own for that",
-            f"serve.args: [{', '.join(flag.split())}]",
-        )
+    if cache != "auto" and (is_address or found.serve):
+        return "cache.dtype", "a server holds its cache as it is started", _cache_hint(found)
     if (is_address or found.serve) and template not in {"chat", "raw"}:
         return "prompt.template", "a server fills its own template", "expected chat or raw"
     return None if found.serve is None else _of_started(found, found.serve, device)
+
+
+def _cache_hint(found: Sections) -> str:
+    """How to have the server hold its cache in 8 bits."""
+    if found.serve is None:
+        return f"start it with {found.remote.cache_flag}"
+    return f"serve.args: [{', '.join(CACHE_FLAGS[found.serve.engine].split())}]"
 
 
 def _of_started(found: Sections, serve: Serve, device: str) -> Misfit | None:
