@@ -36,10 +36,11 @@ class _Options(LimitOptions):
     text: str
     window: int
     stride: int | None
-    scored: Scored
+    scored: Scored | None
     tokens: int | None
     speed: bool
     by_layer: bool
+    by_depth: bool
     alone: bool
     line: int | None
     top_k: int | None
@@ -78,9 +79,8 @@ class _Options(LimitOptions):
 @click.option(
     "--scored",
     type=click.Choice(["half", "all"]),
-    default="half",
-    show_default=True,
-    help="Which tokens of a window count: those in its second half, or all.",
+    help="Which tokens of a window count: those in its second half, or all.  [default: half; "
+    "all with --by-depth]",
 )
 @click.option(
     "--tokens", type=click.IntRange(min=2), metavar="N", help="Use only the first N tokens of the text."
@@ -90,6 +90,11 @@ class _Options(LimitOptions):
     "--by-layer",
     is_flag=True,
     help="Also measure what each layer of a candidate does alone, in the reference's model.",
+)
+@click.option(
+    "--by-depth",
+    is_flag=True,
+    help="Also show figures by how many tokens of the window come before; try --window 8192.",
 )
 @click.option(
     "--alone",
@@ -204,9 +209,10 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
         text=text,
         window=window,
         stride=stride,
-        scored=options["scored"],
+        scored=options["scored"] or ("all" if options["by_depth"] else "half"),
         tokens=options["tokens"],
         top_k=options["top_k"] or 0,
         decode_steps=settings.DECODE_STEPS if options["speed"] else 0,
         by_layer=options["by_layer"],
+        by_depth=options["by_depth"],
     )

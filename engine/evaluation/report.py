@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from engine.evaluation.settings import Convention
 from engine.protocol import Failure
+from engine.stats.depth import Depth
 from engine.stats.fidelity import Figures, Kld
 from engine.stats.verdict import GOOD, Limits
 from engine.units import with_error
@@ -45,6 +46,8 @@ class Row(Figures, frozen=True, kw_only=True):
     """Whether the whole text is in the figures."""
     layers: tuple[Layer, ...] = ()
     """What each layer does alone, over the text's first windows; those that are read so far."""
+    depths: tuple[Depth, ...] = ()
+    """The figures by how many tokens of the window come before; where they were asked for."""
     notes: tuple[str, ...] = ()
     error: Failure | None = None
     """Why it has no figures, or not all."""

@@ -69,7 +69,12 @@ class Evaluation(Job):
         """What a candidate's comparison may send between machines; may be set before `run`."""
         self._held_bytes = HELD_BYTES if held_bytes is None else held_bytes
         self._reference, *self._candidates = [
-            Side(profile, texts.calibration_notes(profile, settings.text), settings.top_k)
+            Side(
+                profile,
+                texts.calibration_notes(profile, settings.text),
+                settings.top_k,
+                by_depth=settings.by_depth,
+            )
             for profile in settings.profiles
         ]
         twin = noise.twin(settings.profiles[0]) if gate.with_noise else None

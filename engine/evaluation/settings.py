@@ -30,6 +30,8 @@ PAPERS_WINDOW = 2048
 LAYER_WINDOWS = 8  # of the text are read for each layer
 DECODE_STEPS = 16
 DECODE_BEFORE, DECODE_AFTER = 3, 2  # short answers that are timed before the text is read, and after it
+PASS_TOKENS = 2048
+"""Tokens of a window in one forward pass: the memory of a longer window is bounded by it."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -53,6 +55,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Tokens of each short answer that decode speed is measured with as well; 0 measures none."""
     by_layer: bool = False
     """Also read with the reference's model and one layer of each candidate at a time."""
+    by_depth: bool = False
+    """Also take the figures by how many tokens of the window come before a position."""
 
     def __post_init__(self) -> None:
         if self.window < 2:

@@ -28,6 +28,7 @@ from engine.protocol import (
 from engine.session import passages
 from engine.session.client import Session
 from engine.session.progress import stage_text
+from engine.stats.depth import Depth, by_depth
 from engine.stats.fidelity import Figures, Scores, against, alone
 from engine.stats.lower_bound import USUAL_TOP, bound_text
 from engine.stats.metrics import NS, decode_tok_s
@@ -40,7 +41,9 @@ NO_LAYERS = "not all layers could be read alone: {}"
 class Side:
     """A profile's model while a text is read."""
 
-    def __init__(self, profile: Profile, notes: Sequence[str] = (), top_k: int = 0) -> None:
+    def __init__(
+        self, profile: Profile, notes: Sequence[str] = (), top_k: int = 0, *, by_depth: bool = False
+    ) -> None:
         self.profile = profile
         self.notes = list(notes)
         self.session = Session(profile)
@@ -58,6 +61,7 @@ class Side:
         self._marks: list[str] = []  # what spoiled their speeds
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
+        self._by_depth, self._depths = by_depth, tuple[Depth, ...]()
         self._top_k = top_k
         self._compared = 0  # how many likeliest tokens; 0 is all
         self._left_out = 0.0  # the sum over all positions
@@ -215,6 +219,7 @@ class Side:
             decode_marks=self._decode_marks(),
             complete=self.complete,
             layers=tuple(self.layers),
+            depths=self._depths,
             notes=(*(info.notes if info else ()), *self.notes, *self._bound_notes()),
             error=failure.failure if failure else None,
             **{name: getattr(figures, name) for name in Figures.__struct_fields__},
@@ -249,4 +254,7 @@ class Side:
             if self._compared:
                 found = replace(found, kld_is_bound=True, kld_top_k=self._compared, kld_tail=self._tail)
             self._figures = found
+            if reference and paired and self._by_depth and self.text:
+                depths = self.text.depths[: len(self.scores)]
+                self._depths = by_depth(self.scores, reference, depths)
         return self._figures

@@ -22,6 +22,7 @@ from engine.units import MIB, MISSING, bytes_text, with_error
 UNITS = "KLD in nats, against the reference; same top: the same likeliest token; Δp: of the text's own token"
 MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
 LAYERS = f"one layer alone, the first {LAYER_WINDOWS} windows"
+DEPTHS = "by depth"
 BAR = 24  # characters of the longest bar
 EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 PARETO = "★"
@@ -36,7 +37,7 @@ def sheet(report: Report) -> Sheet:
     return Sheet(
         above=heading(report) if is_begun else (),
         rows=readable(report) if is_begun else (),
-        more={f"{LAYERS}: {row.profile}": layer_rows(row) for row in report.candidates if row.layers},
+        more={name: rows for row in report.candidates for name, rows in _tables(row)},
         below=remarks(report),
         verdicts=[*verdict_lines(report), *pick_lines(report)],
         title=title(report),
@@ -46,6 +47,14 @@ def sheet(report: Report) -> Sheet:
         records=[_record(row, report) for row in rows],
         document=_document(report),
     )
+
+
+def _tables(row: Row) -> Iterator[tuple[str, list[dict[str, Cell]]]]:
+    """Further tables of a candidate, by what they show."""
+    if row.depths:
+        yield f"{DEPTHS}: {row.profile}", depth_rows(row)
+    if row.layers:
+        yield f"{LAYERS}: {row.profile}", layer_rows(row)
 
 
 def readable(report: Report) -> list[dict[str, Cell]]:
@@ -67,6 +76,7 @@ def plots(report: Report) -> list[Plot]:
     return [
         Plot(title="KLD, nats, against weights", x_name="MiB", points=tuple(filter(None, sizes))),
         Plot(title="KLD, nats, against decode", x_name="tok/s", points=tuple(filter(None, speeds))),
+        *(_depth_plot(row) for row in report.candidates if row.depths),
         *(_layer_plot(row) for row in report.candidates if row.layers),
     ]
 
@@ -85,10 +95,33 @@ def layer_rows(row: Row) -> list[dict[str, Cell]]:
     ]
 
 
+def depth_rows(row: Row) -> list[dict[str, Cell]]:
+    """A row a bucket, with a bar as long as its share of the largest KLD."""
+    largest = max((depth.kld.mean for depth in row.depths if depth.kld), default=0.0)
+    return [
+        {
+            "tokens before": depth.name,
+            "positions": depth.tokens,
+            "KLD": with_error(depth.kld.mean, depth.kld.stderr) if depth.kld else MISSING,
+            "": bar(depth.kld.mean / largest if depth.kld and largest > 0 else 0.0),
+            "same top": with_error(depth.same_top, depth.same_top_stderr, " %"),
+            "ratio": with_error(depth.perplexity_ratio, depth.perplexity_ratio_stderr),
+        }
+        for depth in row.depths
+    ]
+
+
 def bar(share: float) -> str:
     """A bar of eighths of a character, BAR characters for 1."""
     eighths = round(share * BAR * 8)
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8]
+
+
+def _depth_plot(row: Row) -> Plot:
+    """Each bucket at the middle of its depths."""
+    known = [(depth, depth.kld) for depth in row.depths if depth.kld and 0 < depth.kld.mean < math.inf]
+    points = (Point("", (depth.first + depth.last) / 2, kld.mean, kld.stderr) for depth, kld in known)
+    return Plot(title=f"KLD, nats, by depth of {row.profile}", x_name="tokens before", points=tuple(points))
 
 
 def _layer_plot(row: Row) -> Plot:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.evaluation.settings import Convention, Settings, spans, text_name
+from engine.evaluation.settings import PASS_TOKENS, Convention, Settings, spans, text_name
 from engine.protocol import Passage, Tokenized
 from engine.session.passages import PIECE_BYTES, parts
 
@@ -39,6 +39,11 @@ class Text(Struct, frozen=True, kw_only=True):
         """In forward passes, once through."""
         return sum(len(window) for window, _ in self.windows)
 
+    @property
+    def depths(self) -> list[int]:
+        """How many tokens of its window come before each position that is scored, in order."""
+        return [depth for window, first in self.windows for depth in range(first, len(window))]
+
     def beginning(self, windows: int) -> "Text":
         """Its first windows; the convention stays that of the whole."""
         return replace(self, windows=self.windows[:windows])
@@ -47,7 +52,7 @@ class Text(Struct, frozen=True, kw_only=True):
         """The text in pieces whose logits, `row_bytes` a position, take no more than PIECE_BYTES."""
         most, at = max(1, PIECE_BYTES // max(1, row_bytes)), 0
         for window, first in self.windows:
-            for passage in parts(Passage(token_ids=window, first=first), most):
+            for passage in parts(Passage(token_ids=window, first=first, chunk=PASS_TOKENS), most):
                 yield Piece(passage=passage, at=at)
                 at += len(passage.token_ids) - passage.first
 

@@ -94,6 +94,16 @@ class Scores:
         self.reference_margins.extend(reference)
         self.reference_rounding.extend(rounding)
 
+    def at(self, places: Sequence[int]) -> "Scores":
+        """Those of some positions alone, without margins."""
+        found = Scores()
+        found.add(
+            [self.log_probs[place] for place in places],
+            [self.first_choices[place] for place in places],
+            [self.klds[place] for place in places] if self.klds else (),
+        )
+        return found
+
     def __len__(self) -> int:
         return len(self.log_probs)
 

@@ -11,7 +11,7 @@ import pytest
 
 from engine import cli
 from engine.config import profile
-from engine.evaluation import run, text
+from engine.evaluation import run, text, windows
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.jobs import sheet as sheets
@@ -132,3 +132,25 @@ def test_a_gate_stays_shut_where_the_baseline_read_less(
     assert cli.run([*args, "--tokens", "128", "--out", str(kept)]) == 0
     assert cli.run([*args, "--tokens", "256", "--baseline", str(kept)]) == 2
     assert "--baseline: 128 tokens there, 256 tokens here" in capsys.readouterr().err
+
+
+async def test_by_depth_a_cache_in_8_bits_is_away_from_its_reference_and_the_reference_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(windows, "PASS_TOKENS", 48)  # a window takes several passes
+    same, far = (profile.changed(profile.find(TINY), {"cache.dtype": dtype}) for dtype in ("auto", "int8"))
+    profiles = distinct([profile.find(TINY), same, far])
+    job = Evaluation(
+        Settings(profiles=profiles, window=160, tokens=320, scored="all", decode_steps=0, by_depth=True)
+    )
+    async for _ in job.run():
+        pass
+    identical, rounded = job.report.candidates
+    assert identical.kld is not None and identical.kld.max == 0 and identical.same_top == 100
+    assert rounded.kld is not None and 0 < rounded.kld.mean < 0.01 and rounded.label == "bf16+kv-int8"
+    for row in (identical, rounded):
+        assert [(each.first, each.last, each.tokens) for each in row.depths] == [
+            (0, 127, 254),
+            (128, 511, 64),
+        ]
+    assert not job.report.reference.depths

@@ -11,6 +11,7 @@ from engine.evaluation import text
 from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import Convention
 from engine.jobs import sheet as sheets
+from engine.stats.depth import Depth
 from engine.stats.fidelity import Kld
 
 REPORT = Report(
@@ -60,3 +61,19 @@ def test_csv_has_bare_numbers_in_the_order_that_was_asked_for() -> None:
 def test_a_broken_model_is_null_in_json() -> None:
     broken = msgspec.structs.replace(REPORT, reference=Row(profile="a", perplexity=math.inf))
     assert json.loads(sheets.text(text.sheet(broken), "json"))["reference"]["perplexity"] is None
+
+
+def test_figures_by_depth_are_a_table_and_a_plot_of_their_own() -> None:
+    kld = Kld(mean=0.25, stderr=0.0125, p50=0.1, p95=1, p99=2, p999=3, max=4)
+    depths = (
+        Depth(first=0, last=127, tokens=90, kld=kld, same_top=97.5, same_top_stderr=0.5),
+        Depth(first=128, last=511, tokens=9, kld=msgspec.structs.replace(kld, mean=0.5)),
+    )
+    found = text.sheet(
+        msgspec.structs.replace(REPORT, candidates=(Row(profile="b", tokens=9, depths=depths),))
+    )
+    rows = found.more["by depth: b"]
+    assert [row["tokens before"] for row in rows] == ["0–127", "128–511"]
+    assert [str(row[""]) for row in rows] == ["█" * 12, "█" * 24] and rows[1]["same top"] == "–"
+    assert [(point.x, point.y) for point in found.plots[-1].points] == [(63.5, 0.25), (319.5, 0.5)]
+    assert json.loads(sheets.text(found, "json"))["candidates"][0]["depths"][1]["first"] == 128

@@ -107,3 +107,15 @@ def test_calibration_with_the_text_is_reported() -> None:
     assert settings.calibration_notes(on_wiki, "wikitext2") == [
         "it was calibrated with another part of wikitext2"
     ]
+
+
+def test_a_positions_depth_is_how_many_tokens_of_its_window_come_before() -> None:
+    assert text(asked(window=4, scored="all"), 8).depths == [1, 2, 3, 1, 2, 3]
+    found = text(asked(window=6, stride=3), 12, (1,))  # BOS counts: the model has read it
+    assert len(found.depths) == found.convention.scored_tokens
+    assert found.depths[:3] == [3, 4, 5]
+
+
+def test_a_window_that_is_longer_than_a_pass_is_read_in_passes() -> None:
+    (piece,) = text(asked(window=5000, scored="all"), 5000).pieces(1)
+    assert piece.passage.chunk == settings.PASS_TOKENS < 5000
