@@ -5,6 +5,7 @@ The same engine and the same cells as `quantduel eval`. Knows no widget.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from engine.errors import InputError
 from engine.evaluation import text as texts
 from engine.evaluation.report import Report, Row
 from engine.evaluation.run import Evaluation
@@ -16,6 +17,7 @@ from tui.charts.chart import Axis, Chart, Line
 from tui.jobs.job import Field, KeptJob, Picture, colours, mebibytes, number, profiles
 
 TOKENS = 4096
+YES, NO = "yes", "no"
 WIDTHS = {
     "method": 8,
     "verdict": 17,
@@ -55,6 +57,7 @@ class EvalJob(KeptJob[Report]):
             Field("text", "text", TEXTS[0], new_line=True, options=TEXTS),
             Field("window", "window", "512", 6),
             Field("tokens", "tokens", str(TOKENS), 8),
+            Field("depth", "by depth", NO, 4, options=(NO, YES)),
         )
 
     @property
@@ -87,11 +90,14 @@ class EvalJob(KeptJob[Report]):
         """A new evaluation with these settings."""
         chosen = profiles(values["profiles"])
         require_pair(chosen)
+        by_depth = _is_yes("by depth", values["depth"])
         settings = Settings(
             profiles=chosen,
             text=require_text(values["text"].strip()),
             window=number("window", values["window"], least=2),
             tokens=number("tokens", values["tokens"], least=2) if values["tokens"].strip() else None,
+            scored="all" if by_depth else "half",
+            by_depth=by_depth,
         )
         self.work, self.shown = self._make(settings), None
 
@@ -133,15 +139,39 @@ def remarks(found: Report) -> list[str]:
 
 
 def charts(found: Report, colours: Mapping[str, str]) -> tuple[Chart, Chart]:
-    """KLD against size and against speed: the lower left, and the lower right, are the better corners."""
+    """KLD against size and against speed: the lower left, and the lower right, are the better corners.
+
+    Against depth in place of speed, where figures by depth were asked for.
+    """
     unit, size = mebibytes([row.weights_bytes or 0 for row in found.candidates])
     kld = Axis("nats", log=True)
     sizes = _points(found, colours, lambda row: row.weights_bytes / size if row.weights_bytes else None)
     speeds = _points(found, colours, lambda row: row.decode_tok_s)
     return (
         Chart(f"KLD, nats, against weights, {unit}", Axis(unit), kld, sizes),
-        Chart("KLD, nats, against decode, tok/s", Axis("tok/s"), kld, speeds),
+        _depths(found, colours) or Chart("KLD, nats, against decode, tok/s", Axis("tok/s"), kld, speeds),
     )
+
+
+def _depths(found: Report, colours: Mapping[str, str]) -> Chart | None:
+    """KLD by how many tokens of the window come before, each bucket at its end; None without buckets."""
+    lines = []
+    for row in found.candidates:
+        known = [(each.last + 1, each.kld) for each in row.depths if each.kld and each.kld.mean > 0]
+        points = tuple((float(end), kld.mean) for end, kld in known)
+        lines += [Line(row.profile, colours[row.profile], points)] if points else []
+    if not lines:
+        return None
+    ticks = tuple(sorted({x for line in lines for x, _ in line.points}))
+    title = "KLD, nats, by tokens before"
+    return Chart(title, Axis("tokens", log=True, ticks=ticks), Axis("nats", log=True), tuple(lines))
+
+
+def _is_yes(name: str, text: str) -> bool:
+    """Whether a setting is on; InputError for another word than yes or no."""
+    if (word := text.strip().lower()) not in {YES, NO}:
+        raise InputError(f"{name}: expected {YES} or {NO}, not {text!r}")
+    return word == YES
 
 
 def _points(found: Report, colours: Mapping[str, str], x: Callable[[Row], float | None]) -> tuple[Line, ...]:
