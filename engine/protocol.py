@@ -142,6 +142,27 @@ class Measure(_Command, frozen=True, tag="measure"):
     threads: int | None = None
 
 
+class ServedRun(Struct, frozen=True, kw_only=True):
+    """Requests to a server, greedy, each with a made-up prompt of its own."""
+
+    context: int
+    """Tokens of a prompt; where the server takes no ids, as near as its own count allows."""
+    steps: int
+    """Tokens of an answer, end tokens or not where the server knows how."""
+    requests: int = 1
+    at_once: int = 1
+    """How many are under way: when one ends the next is asked."""
+    seed: int = 0
+    """Equal seeds are equal prompts where the tokenizers are; with other seeds all of them are others."""
+
+
+class MeasureServed(_Command, frozen=True, tag="measure served"):
+    """Ask a server so many times, and stamp what comes."""
+
+    request: int
+    run: ServedRun
+
+
 class MeasureCopy(_Command, frozen=True, tag="measure copy"):
     """Copy a buffer on the model's device, several times."""
 
@@ -261,7 +282,18 @@ class Piece(_Command, frozen=True, tag="piece"):
     """All of them together."""
 
 
-Task = Load | Quantize | Generate | Render | Measure | MeasureCopy | Tokenize | TakeReference | Score
+Task = (
+    Load
+    | Quantize
+    | Generate
+    | Render
+    | Measure
+    | MeasureServed
+    | MeasureCopy
+    | Tokenize
+    | TakeReference
+    | Score
+)
 """What a worker does one at a time."""
 Command = Task | Cancel
 Question = Foresee | Diagnose
@@ -323,6 +355,10 @@ class ServedModel(Struct, frozen=True, kw_only=True):
     """It can be made to read the whole prompt."""
     load_figure: bool = False
     """It says whether it answers others meanwhile."""
+    all_steps: bool = False
+    """An answer can be made as long as is asked for, whatever ends others."""
+    at_once: bool = False
+    """It answers many requests at once, in a process that is not the worker's."""
     scores: Scoring = ""
     """How it scores a text that is given to it."""
     top_k: Count = 0
@@ -593,6 +629,51 @@ class Measured(_Event, frozen=True, tag="measured"):
     """What was in use when the peak was reset."""
 
 
+class ServedAnswer(Struct, frozen=True, kw_only=True):
+    """One answer of a served run, as it was stamped."""
+
+    sent_ns: Count
+    """Before its request was written; 0 for one that was not."""
+    token_ns: tuple[Count, ...] = ()
+    """A stamp a token; those of one read of the network are equal."""
+    counted: bool = True
+    """Otherwise they are stamps of pieces, of unknown numbers of tokens."""
+    figures: ServedFigures | None = None
+    failure: Line = ""
+    """Why it is no whole answer."""
+    connected: bool = False
+    """A connection was made on its clock: the server had ended the one before."""
+
+
+class ServedAdvanced(_Event, frozen=True, tag="served advanced"):
+    """So many requests of a run have ended."""
+
+    request: Count
+    done: Count
+
+
+class ServedAnswered(_Event, frozen=True, tag="served answered"):
+    """One of a run's answers; they come when all have ended, so that nothing moves a stamp."""
+
+    request: Count
+    answer: ServedAnswer
+
+
+class ServedMeasured(_Event, frozen=True, tag="served measured"):
+    """A served run's end: how the client itself was, and whether it was alone."""
+
+    request: Count
+    cpu_share: Annotated[float, msgspec.Meta(ge=0)]
+    """Of one core, the client's own: above it nothing can be stamped in time."""
+    late_ms: Annotated[float, msgspec.Meta(ge=0)]
+    """How late a thread of the client woke, at the 95th percentile: as late stamps may be."""
+    contended: bool | None = None
+    """The server answered others before or after; None where it does not say."""
+    memory: Memory | None = None
+    """Of a server within the worker."""
+    notes: Notes = ()
+
+
 class CopyMeasured(_Event, frozen=True, tag="copy measured"):
     """How fast the model's device copies: bytes read plus bytes written, a second."""
 
@@ -682,6 +763,9 @@ Event = (
     | Decoded
     | Finished
     | Measured
+    | ServedAdvanced
+    | ServedAnswered
+    | ServedMeasured
     | CopyMeasured
     | Tokenized
     | ReferenceTaken

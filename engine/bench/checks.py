@@ -34,7 +34,7 @@ def checks(settings: Settings, rows: Sequence[Row], reversed_rows: Sequence[Row]
     good = [row for row in rows if row.error is None]
     again = {(row.profile, row.shape): row for row in reversed_rows if row.error is None}
     pairs = [(row, again[key]) for row in good if (key := (row.profile, row.shape)) in again]
-    everything = [*good, *again.values()]
+    everything = [row for row in (*good, *again.values()) if not row.served]  # which shows none of these
     return (
         _order(pairs),
         _context(settings, everything),
@@ -117,7 +117,7 @@ def _peak_faults(row: Row) -> str:
 
 def _stamp_faults(row: Row) -> str:
     for stamps in row.stamps:
-        order = (0, stamps.prefilled_ns, *stamps.token_ns)
+        order = (0, *([] if (ns := stamps.prefilled_ns) is None else [ns]), *stamps.token_ns)
         if list(order) != sorted(set(order)) or len(stamps.token_ns) < 2:
             return f"stamps out of order: {order[:4]} …"
     return "" if row.stamps else "no stamps"

@@ -76,8 +76,18 @@ class Document(Struct, frozen=True, kw_only=True):
 
     def with_model(self, name: str, info: ModelInfo) -> "Document":
         """The document with what was loaded for a profile."""
-        models = self.header.models | {name: info}
-        return replace(self, header=replace(self.header, models=models, versions=info.versions))
+        then, models = self.header.models.get(name), self.header.models | {name: info}
+        versions = self.header.versions if info.served else info.versions  # a server's are not installed here
+        found = replace(self, header=replace(self.header, models=models, versions=versions))
+        if (
+            then is None
+            or not info.served
+            or (then.kernel, then.architecture) == (info.kernel, info.architecture)
+        ):
+            return found
+        return found.with_note(
+            f"{name}: some rows are of {then.kernel}, {then.architecture}, which it served before"
+        )
 
     def with_note(self, note: str) -> "Document":
         """The document with a remark for its reader."""
@@ -93,7 +103,7 @@ def begun(settings: Settings) -> Document:
 def resumed(document: Document, settings: Settings) -> Document:
     """A document to resume; InputError where another bench, version or machine made it.
 
-    Contexts and batch sizes may differ: rows that are no longer wanted are left out.
+    Contexts, batch sizes and levels may differ: rows that are no longer wanted are left out.
     """
     _require_equal_settings(document.header.settings, settings)
     _require_equal_versions(document.header.versions)
@@ -132,7 +142,11 @@ def _start() -> Start:
 
 
 def _require_equal_settings(then: Settings, now: Settings) -> None:
-    fixed = [name for name in Settings.__struct_fields__ if name not in {"contexts", "batches", "profiles"}]
+    fixed = [
+        name
+        for name in Settings.__struct_fields__
+        if name not in {"contexts", "batches", "concurrency", "profiles"}
+    ]
     for name in fixed:
         old, new = getattr(then, name), getattr(now, name)
         if old != new:

@@ -33,11 +33,39 @@ class Latency(Struct, frozen=True):
     p95: float
 
 
+class Speeds(Struct, frozen=True):
+    """Percentiles in tok/s: the median, and what 95 of 100 reach."""
+
+    p50: float
+    p5: float
+
+
 class Stamps(Struct, frozen=True):
     """One repeat, in ns since its start: the figures can be computed from these again."""
 
-    prefilled_ns: int
+    prefilled_ns: int | None
+    """None of a server's answer."""
     token_ns: tuple[int, ...]
+
+
+class Many(Struct, frozen=True, kw_only=True):
+    """What many requests at once came to; all but `failed` is of those that were answered whole."""
+
+    requests: int
+    failed: int
+    ttft_ms: Latency | None
+    """Over requests."""
+    request_tok_s: Speeds | None
+    """Decode tok/s, over requests."""
+    total_tok_s: float | None
+    """Tokens of all answers over `seconds`."""
+    tokens: int
+    seconds: float
+    """From the first request that was written to the last token."""
+    client_cpu_share: float
+    """Of one core, which all of the client's threads share."""
+    client_late_ms: float
+    """How late a thread of the client woke, at the 95th percentile."""
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
@@ -59,6 +87,10 @@ class Row(Struct, frozen=True, kw_only=True):
     """How the steps were run (`compiled` in kept runs only); null where transformers' `generate` ran them."""
     context: int
     batch: int
+    at_once: int = 0
+    """Requests under way at any time; then figures are in `many` and `itl_ms`."""
+    served: bool = False
+    """A server's: figures as docs/served.md defines them."""
     prefill_tok_s: Figure | None = None
     decode_tok_s: Figure | None = None
     """Of all sequences together."""
@@ -76,6 +108,7 @@ class Row(Struct, frozen=True, kw_only=True):
     """step_bytes × steps a second, as a share of copy_bytes_s."""
     bottleneck: str | None = None
     """Why the share is low and what to do, below 40 %."""
+    many: Many | None = None
     marks: tuple[str, ...] = ()
     """What spoiled the speeds."""
     error: Failure | None = None
@@ -85,7 +118,7 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def shape(self) -> Shape:
         """Its cell of the matrix."""
-        return Shape(self.context, self.batch)
+        return Shape(self.context, self.batch, self.at_once)
 
 
 class Runs(Struct, frozen=True, kw_only=True):
@@ -115,6 +148,8 @@ def empty(profile: str, shape: Shape, info: ModelInfo | None) -> Row:
         kernel=info.kernel if info else "",
         context=shape.context,
         batch=shape.batch,
+        at_once=shape.at_once,
+        served=info is not None and info.served is not None,
         weights_bytes=info.weights_bytes if info else None,
     )
 

@@ -5,29 +5,34 @@ the profiles do not fit into memory together, they come one after the other. One
 """
 
 import asyncio
+import secrets
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext
+from functools import partial
 
 from msgspec.structs import replace
 
 from engine.bench import rows
 from engine.bench.checks import checks
 from engine.bench.document import Document
-from engine.bench.plan import Shape, work
+from engine.bench.plan import Shape
 from engine.bench.rows import Row
+from engine.bench.served_trial import ServedTrial
 from engine.bench.text import sheet
-from engine.bench.trial import Open, Trial
+from engine.bench.trial import Open, Part, Trial
 from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.pace import Pace
 from engine.jobs.sheet import Sheet
 from engine.jobs.watch import Watch
-from engine.protocol import BenchRun, CopyMeasured, Failed, Loaded, Memory, ModelInfo, Staged
+from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Staged
 from engine.session import schedule
 from engine.session.client import Session
 from engine.session.progress import stage_text
 
 CONTENDED = "contended: another profile was measured at the same time"
+SEEDS = 1 << 20  # between two rows
 ALONE = "the profiles do not fit in memory together: they were measured one after the other"
 
 Cell = tuple[Shape, str]
@@ -41,6 +46,7 @@ class Bench(Job):
         super().__init__()
         self.document = document
         self._settings = document.header.settings
+        self._levels = self._settings.concurrency
         self._self_check = self_check
         self._profiles = {profile.name: profile for profile in self._settings.profiles}
         self._together = self._settings.schedule != "swap"
@@ -48,6 +54,7 @@ class Bench(Job):
         self._memory: dict[str, Memory] = {}
         self._unloadable: dict[str, Failed] = {}
         self._pace = Pace()
+        self._seed = secrets.randbelow(1 << 30)  # a server may still have the prompts of an earlier bench
 
     @property
     def sheet(self) -> Sheet:
@@ -93,7 +100,7 @@ class Bench(Job):
             await self._load_all(names)
             if len(names) > 1 and not self._together:
                 continue
-            trials = [Trial(self._open[name], self._settings, shape) for name in names if name in self._open]
+            trials = self._trials(shape, [name for name in names if name in self._open])
             await self._time(trials)
             crowded = [trial for trial in trials if self._is_crowded(trial)]
             if crowded:
@@ -102,6 +109,19 @@ class Bench(Job):
             for row in (*finished, *self._hopeless(left)):
                 left.remove((row.shape, row.profile))
                 keep(row)
+
+    def _trials(self, shape: Shape, names: Sequence[str]) -> list[Trial | ServedTrial]:
+        """A trial for each of these; served ones are asked the same prompts, and none twice."""
+        self._seed += SEEDS
+        found: list[Trial | ServedTrial] = []
+        for side in (self._open[name] for name in names):
+            tell = partial(self._tell, f"{side.name}, {shape.text}")
+            served = ServedTrial(side, self._settings, shape, self._seed, tell) if side.info.served else None
+            found.append(served or Trial(side, self._settings, shape))
+        return found
+
+    def _tell(self, what: str, doing: str) -> None:
+        self.emit(Advanced(what, doing, self._pace.share, self._pace.left_s))
 
     def _next(self, left: Sequence[Cell]) -> tuple[Shape, list[str]]:
         """A shape and who is measured at it: all, or everything of one profile and then of another."""
@@ -119,7 +139,7 @@ class Bench(Job):
             rows.failed(rows.empty(name, shape, None), failure) for shape, name, failure in found if failure
         ]
 
-    def _is_crowded(self, trial: Trial) -> bool:
+    def _is_crowded(self, trial: Trial | ServedTrial) -> bool:
         """Whether it ran out of memory next to other models: alone it may not."""
         out = trial.failure is not None and trial.failure.kind == "out_of_memory"
         return out and len(self._open) > 1
@@ -166,8 +186,8 @@ class Bench(Job):
         return None
 
     async def _opened(self, name: str, session: Session, info: ModelInfo) -> None:
-        """Take a loaded model in; its device's copy speed is measured now, once."""
-        copied = await session.measure_copy()
+        """Take a loaded model in; its device's copy speed is measured now, once, where it has one."""
+        copied = None if info.served else await session.measure_copy()
         copy = copied if isinstance(copied, CopyMeasured) else None
         self._open[name] = Open(name, session, info, copy)
         self.document = self.document.with_model(name, info)
@@ -183,50 +203,50 @@ class Bench(Job):
 
     # measuring
 
-    async def _time(self, trials: Sequence[Trial]) -> None:
+    async def _time(self, trials: Sequence[Trial | ServedTrial]) -> None:
         """Warm-up and memory of each, then the repeats: A B, B A, …"""
         for trial in trials:
-            warm_up, peak, *_ = self._settings.runs(trial.shape)
-            await self._do(trial, "warm-up", trial.warm_up, warm_up)
-            await self._do(trial, "memory", trial.take_peak, peak)
+            for part in trial.before():
+                await self._do(trial, part)
         here = [side.worker for side in self._open.values() if not side.info.host]
         async with Watch(here) as watch:
-            for repeat in range(self._settings.repeat):
-                await self._repeat(repeat, [trials[index] for index in schedule.order(repeat, len(trials))])
+            for repeat in range(max((trial.repeats for trial in trials), default=0)):
+                level = self._levels.index(trials[0].shape.at_once) if self._levels else 0
+                order = schedule.order(repeat + level, len(trials))
+                await self._repeat(repeat, [trials[index] for index in order], watch)
         shared = self._settings.schedule == "concurrent" and schedule.share_a_device(_infos(trials))
         for trial in trials:
             contended = (CONTENDED,) if shared else ()
-            seen = () if trial.side.info.host else watch.marks(trial.side.worker)
+            elsewhere = trial.side.info.host or trial.side.is_of_a_server
+            seen = () if elsewhere else watch.marks(trial.side.worker)
             trial.marks = (*contended, *seen)
 
-    async def _repeat(self, repeat: int, trials: Sequence[Trial]) -> None:
+    async def _repeat(self, repeat: int, trials: Sequence[Trial | ServedTrial], watch: Watch) -> None:
         """A timed run of each: in turn, or all at once on their parts of the processor."""
-        doing, at_once = f"repeat {repeat + 1} of {self._settings.repeat}", asyncio.Semaphore(1)
+        at_once = asyncio.Semaphore(1)
         if self._settings.schedule == "concurrent":
             at_once = asyncio.Semaphore(len(trials))
             for trial in trials:
                 trial.threads = schedule.threads("concurrent", _infos(trials), trial.side.info)
 
-        async def timed(trial: Trial) -> None:
+        async def timed(trial: Trial | ServedTrial) -> None:
             async with at_once:
-                await self._do(trial, doing, trial.time, self._settings.run(trial.shape))
+                with watch.left_out() if trial.side.is_of_a_server else nullcontext():
+                    await self._do(trial, trial.repeat(repeat))
 
         await asyncio.gather(*(timed(trial) for trial in trials))
 
-    async def _do(
-        self, trial: Trial, doing: str, step: Callable[[BenchRun], Awaitable[None]], run: BenchRun
-    ) -> None:
-        """One run of a trial that has not failed, announced and counted."""
+    async def _do(self, trial: Trial | ServedTrial, part: Part) -> None:
+        """A part of a trial that has not failed, announced and counted."""
         if trial.failure:
             return
-        what = f"{trial.side.name}, {trial.shape.text}"
-        self.emit(Advanced(what, doing, self._pace.share, self._pace.left_s))
+        self._tell(f"{trial.side.name}, {trial.shape.text}", part.doing)
         started_s = time.monotonic()
-        await step(run)
-        self._pace.add(work(run), time.monotonic() - started_s)
+        await part.do()
+        self._pace.add(part.work, time.monotonic() - started_s)
 
 
-def _infos(trials: Sequence[Trial]) -> list[ModelInfo]:
+def _infos(trials: Sequence[Trial | ServedTrial]) -> list[ModelInfo]:
     return [trial.side.info for trial in trials]
 
 

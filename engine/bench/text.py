@@ -1,5 +1,6 @@
 """A bench in words: what holds for all rows, a row for reading and for machines, the verdicts."""
 
+from engine.bench import at_once_text
 from engine.bench.document import Document, Start
 from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
 from engine.bench.rows import Figure, Row
@@ -7,21 +8,30 @@ from engine.jobs.sheet import Sheet
 from engine.machine.gpu_state import GpuState
 from engine.protocol import Generator, ModelInfo
 from engine.tables import Cell
-from engine.units import MISSING, bytes_text
+from engine.units import MISSING, bytes_text, ms_text
 
 
 def sheet(document: Document) -> Sheet:
     """The document, ready to be written."""
     with_batches = any(row.batch > 1 for row in document.rows)
+    at_once = bool(document.header.settings.concurrency)
     return Sheet(
         above=heading(document),
-        rows=[cells(row, with_batches=with_batches) for row in document.rows],
+        rows=[
+            at_once_text.cells(row) if at_once else cells(row, with_batches=with_batches)
+            for row in document.rows
+        ],
         below=[*reasons(document), *verdicts(document)],
+        plots=at_once_text.plots(document) if at_once else (),
         numbers=[numbers(row) for row in document.rows],
         records=document.rows,
         document=document,
         title="Bench of " + ", ".join(dict.fromkeys(row.profile for row in document.rows)),
     )
+
+
+NO_TIMES = "the server does not say how long it read (vLLM does with --enable-per-request-metrics)"
+NO_COUNTS = "the server does not say how many tokens came with each piece, or sent all of them at once"
 
 
 def heading(document: Document) -> list[str]:
@@ -37,15 +47,41 @@ def heading(document: Document) -> list[str]:
 
 
 def reasons(document: Document) -> list[str]:
-    """Why decoding reaches little of the bandwidth: of each profile, at its slowest shape."""
+    """Why a figure is missing; why decoding reaches little of the bandwidth, at a profile's slowest shape."""
     slow = [row for row in document.rows if row.bottleneck]
     names = dict.fromkeys(row.profile for row in slow)
     of_each = ([row for row in slow if row.profile == name] for name in names)
     worst = [min(rows, key=lambda row: row.bandwidth_share or 0.0) for rows in of_each]
-    return [f"{row.profile} {row.context}×{row.batch}: {row.bottleneck}" for row in worst]
+    slowest = [f"{row.profile} {row.context}×{row.batch}: {row.bottleneck}" for row in worst]
+    return [*(line for name in document.header.models for line in _missing(name, document)), *slowest]
+
+
+def _missing(name: str, document: Document) -> list[str]:
+    """What a server does not say, and what that leaves out."""
+    mine = [row for row in document.rows if row.profile == name and row.served and row.error is None]
+    found = [
+        (
+            f"{name}: prefill {MISSING}: {NO_TIMES}",
+            any(not row.prefill_tok_s and not row.many for row in mine),
+        ),
+        (
+            f"{name}: memory {MISSING}: the server holds it",
+            any(not row.peak_bytes and not row.many for row in mine),
+        ),
+        (f"{name}: decode {MISSING}: {NO_COUNTS}", any(_has_no_speed(row) for row in mine)),
+    ]
+    return [line for line, is_so in found if is_so]
+
+
+def _has_no_speed(row: Row) -> bool:
+    return (row.many.request_tok_s if row.many else row.decode_tok_s) is None
 
 
 def _model(name: str, info: ModelInfo, generator: Generator) -> str:
+    if info.served:
+        round_trip = info.served.round_trip_ms
+        network = "" if round_trip is None else f", {ms_text(round_trip)} round trip"
+        return f"{name}: {info.label}, {info.kernel}, {info.device_name}{network}"
     copied = f", copies {info.copy_bytes_s / 1e9:.1f} GB/s" if info.copy_bytes_s else ""
     decode = f"step {info.step}" if generator == "engine" else "transformers, weights as loaded"
     how = f"kernel {info.kernel}, {decode}, {info.threads} threads"
@@ -85,6 +121,7 @@ def numbers(row: Row) -> dict[str, Cell]:
         "kernel": row.kernel,
         "context": row.context,
         "batch": row.batch,
+        **at_once_text.numbers(row),
         **_columns("prefill_tok_s", row.prefill_tok_s),
         **_columns("decode_tok_s", row.decode_tok_s),
         "decode_tok_s_per_sequence": row.decode_tok_s_per_sequence,
@@ -109,6 +146,8 @@ def verdicts(document: Document) -> list[str]:
 
 
 def _how(settings: Settings) -> str:
+    if settings.concurrency:
+        return at_once_text.how(settings)
     who = "the engine's loop" if settings.generator == "engine" else "transformers' generate"
     times = "once" if settings.repeat == 1 else f"{settings.repeat} times: mean ± standard deviation"
     what = "a prompt of `context` tokens"

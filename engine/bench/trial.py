@@ -1,14 +1,26 @@
 """One profile at one shape: its runs in one worker, and the row they make. Knows no other profile."""
 
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.bench import rows
-from engine.bench.plan import Settings, Shape
+from engine.bench.plan import Settings, Shape, work
 from engine.bench.rows import Row, Runs
 from engine.jobs.watch import Worker, threads_lost
 from engine.protocol import BenchRun, CopyMeasured, Failed, Measured, ModelInfo
 from engine.session.client import Session
+
+
+class Part(NamedTuple):
+    """A part of a row's work."""
+
+    doing: str
+    work: float
+    """In decoded tokens, for the estimate of the time left."""
+    do: Callable[[], Awaitable[object]]
 
 
 class Open(Struct, frozen=True):
@@ -22,8 +34,14 @@ class Open(Struct, frozen=True):
 
     @property
     def worker(self) -> Worker:
-        """Its process, for whoever watches the machine."""
-        return Worker(self.session.pid or 0, self.info.device)
+        """Its process, for whoever watches the machine; one that asks a server has no device."""
+        device = "cpu" if self.is_of_a_server else self.info.device
+        return Worker(self.session.pid or 0, device)
+
+    @property
+    def is_of_a_server(self) -> bool:
+        """Whether a server elsewhere than in its worker holds the model."""
+        return bool(self.info.served and self.info.served.at_once)
 
 
 class Trial:
@@ -33,11 +51,26 @@ class Trial:
         self.side, self.shape = side, shape
         self.threads: int | None = None
         """Of the timed runs, where others run at once; None is the worker's own."""
-        self.failure = _outside_window(side.info, settings.run(shape))
+        run = settings.run(shape)
+        self.failure = outside_window(side.info, run.depth + run.context + run.steps)
         self.marks: tuple[str, ...] = ()
+        self.repeats = settings.repeat
         self._settings = settings
         self._timed: list[Measured] = []
         self._peak: Measured | None = None
+
+    def before(self) -> Sequence[Part]:
+        """What is not on the clock."""
+        warm_up, peak, *_ = self._settings.runs(self.shape)
+        return (
+            Part("warm-up", work(warm_up), lambda: self.warm_up(warm_up)),
+            Part("memory", work(peak), lambda: self.take_peak(peak)),
+        )
+
+    def repeat(self, number: int) -> Part:
+        """One repeat."""
+        run = self._settings.run(self.shape)
+        return Part(f"repeat {number + 1} of {self.repeats}", work(run), lambda: self.time(run))
 
     async def warm_up(self, run: BenchRun) -> None:
         """A run whose figures nobody wants."""
@@ -71,9 +104,9 @@ class Trial:
         return result
 
 
-def _outside_window(info: ModelInfo, run: BenchRun) -> Failed | None:
+def outside_window(info: ModelInfo, tokens: int) -> Failed | None:
     """Reported before a long prompt is read in vain."""
-    tokens, window = run.depth + run.context + run.steps, info.context_length
+    window = info.context_length
     if not window or tokens <= window:
         return None
     message = f"{tokens} tokens do not fit the model's context window of {window}"

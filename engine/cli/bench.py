@@ -36,9 +36,11 @@ class Numbers(click.ParamType[tuple[int, ...]]):
 
 
 class _Options(TypedDict):
-    contexts: tuple[int, ...]
+    contexts: tuple[int, ...] | None
     steps: int
     batches: tuple[int, ...]
+    concurrency: tuple[int, ...]
+    requests: int
     repeat: int
     depth: bool
     generator: Generator
@@ -53,9 +55,7 @@ class _Options(TypedDict):
 
 @click.command(short_help="Measure speed and memory over context lengths and batch sizes.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A [B…]")
-@click.option(
-    "--contexts", type=Numbers(), default=plan.CONTEXTS, metavar="N,…", help="Prompt lengths, in tokens."
-)
+@click.option("--contexts", type=Numbers(), default=None, metavar="N,…", help="Prompt lengths, in tokens.")
 @click.option(
     "--steps",
     type=click.IntRange(min=2),
@@ -65,6 +65,21 @@ class _Options(TypedDict):
     help="Tokens to decode after the prompt.",
 )
 @click.option("--batch", "batches", type=Numbers(), default=(1,), metavar="N,…", help="Batch sizes.")
+@click.option(
+    "--concurrency",
+    type=Numbers(),
+    default=(),
+    metavar="N,…",
+    help="Of served models: so many requests at once, level after level, in place of repeats.",
+)
+@click.option(
+    "--requests",
+    type=click.IntRange(min=1),
+    default=16,
+    show_default=True,
+    metavar="N",
+    help="With --concurrency: requests a level, or twice the level where that is more.",
+)
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
@@ -118,6 +133,8 @@ class _Options(TypedDict):
 def bench(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     """Measure prefill, decode and memory of profiles A, B, … at every context length and batch size.
 
+    With --concurrency: served models under many requests at once.
+
     Out of memory, and a context longer than the model's window, are rows like any other. Ctrl-C keeps what is
     done. Exit code 3 if a profile could not be loaded, 4 if a worker or the self-check failed.
     """
@@ -149,16 +166,19 @@ def exit_code(done: document.Document) -> ExitCode:
 
 
 def _settings(names: Sequence[str], options: _Options) -> plan.Settings:
-    return plan.Settings(
+    settings = plan.Settings(
         profiles=long_run.profiles(names, options["assignments"]),
-        contexts=options["contexts"],
+        contexts=options["contexts"] or plan.contexts(at_once=bool(options["concurrency"])),
         batches=options["batches"],
         steps=options["steps"],
         repeat=options["repeat"],
         depth=options["depth"],
         generator=options["generator"],
         schedule=options["schedule"],
+        concurrency=options["concurrency"],
+        requests=options["requests"],
     )
+    return plan.checked(settings, self_check=options["self_check"])
 
 
 def _document(settings: plan.Settings, resume: Path | None) -> document.Document:

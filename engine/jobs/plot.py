@@ -1,8 +1,10 @@
 """Named points with errors as one SVG picture, for a page that has no script. Pure.
 
-The vertical axis is logarithmic, because divergences span decades; the horizontal one begins at 0.
+The vertical axis is logarithmic, because divergences span decades; the horizontal one begins at 0,
+but for a series.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -31,6 +33,8 @@ class Plot(Struct, frozen=True, kw_only=True):
     title: str
     x_name: str
     points: tuple[Point, ...]
+    is_series: bool = False
+    """Points of one name are joined, on a logarithmic axis as well: all values of `x` are above 0."""
 
 
 def drawn(plot: Plot) -> Html:
@@ -50,21 +54,44 @@ def ticks(largest: float, most: int = 5) -> list[float]:
 
 
 def _body(plot: Plot) -> list[Html]:
+    if plot.is_series:
+        return _series(plot)
     xs = ticks(max(point.x for point in plot.points))
-    low = math.floor(math.log10(min(point.y for point in plot.points)))
-    high = math.ceil(math.log10(max(point.y for point in plot.points)))
-    decades = range(low, max(high, low + 1) + 1)
+    decades = _decades(plot.points)
     return [
         *_axes(xs, decades, plot.x_name),
         *(part for point in plot.points for part in _point(point, xs, decades)),
     ]
 
 
-def _axes(xs: Sequence[float], decades: range, name: str) -> list[Html]:
+def _series(plot: Plot) -> list[Html]:
+    """A line a name, with its name at the end."""
+    xs = sorted({point.x for point in plot.points})
+    decades = _decades(plot.points)
+    parts = _axes(xs, decades, plot.x_name, is_log=True)
+    for name in dict.fromkeys(point.name for point in plot.points):
+        mine = sorted((point for point in plot.points if point.name == name), key=lambda point: point.x)
+        places = [(_log_x(point.x, xs), _y(point.y, decades)) for point in mine]
+        for (x1, y1), (x2, y2) in itertools.pairwise(places):
+            parts.append(_line(x1, y1, x2, y2, "error"))
+        parts += [element("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r="4", class_="point") for x, y in places]
+        x, y = places[-1]
+        parts.append(_text(x, y - 8, name, anchor="end", class_="name"))
+    return parts
+
+
+def _decades(points: Sequence[Point]) -> range:
+    low = math.floor(math.log10(min(point.y for point in points)))
+    high = math.ceil(math.log10(max(point.y for point in points)))
+    return range(low, max(high, low + 1) + 1)
+
+
+def _axes(xs: Sequence[float], decades: range, name: str, *, is_log: bool = False) -> list[Html]:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = [_text(right, HEIGHT - 6, name, anchor="end")]
     for x in xs:
-        parts.append(_text(_x(x, xs), bottom + 16, f"{x:g}", anchor="middle"))
+        place = _log_x(x, xs) if is_log else _x(x, xs)
+        parts.append(_text(place, bottom + 16, f"{x:g}", anchor="middle"))
     for decade in decades:
         y = _y(10.0**decade, decades)
         parts += [_line(LEFT, y, right, y, "axis"), _text(LEFT - 8, y + 4, f"{10.0**decade:g}", anchor="end")]
@@ -87,6 +114,13 @@ def _point(point: Point, xs: Sequence[float], decades: range) -> list[Html]:
 
 def _x(value: float, xs: Sequence[float]) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * value / xs[-1]
+
+
+def _log_x(value: float, xs: Sequence[float]) -> float:
+    """From the first tick to the last."""
+    span = math.log(xs[-1] / xs[0])
+    share = math.log(value / xs[0]) / span if span else 0.5
+    return LEFT + (WIDTH - LEFT - RIGHT) * (0.04 + 0.92 * share)
 
 
 def _y(value: float, decades: range) -> float:

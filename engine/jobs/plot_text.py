@@ -14,11 +14,11 @@ DOT, LINE, REACH = "●", "·", "─"
 
 def lines(plot: Plot) -> list[str]:
     """`nf4      107.9  ·····──●──·····  0.0312 ± 0.0012`; the title is above, the axis below."""
-    points = sorted(plot.points, key=lambda point: point.y)
+    points = list(plot.points) if plot.is_series else sorted(plot.points, key=lambda point: point.y)
     if not points:
         return [plot.title, "nothing was measured"]
-    low = math.floor(math.log10(points[0].y))
-    high = max(low + 1, math.ceil(math.log10(points[-1].y)))
+    low = math.floor(math.log10(min(point.y for point in points)))
+    high = max(low + 1, math.ceil(math.log10(max(point.y for point in points))))
     names = [visible(point.name, keep_newlines=False) for point in points]
     places = [f"{point.x:.4g}" for point in points]
     wide, far = max(map(len, names)), max(map(len, places))

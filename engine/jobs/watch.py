@@ -6,7 +6,8 @@ Owns the marks on a speed. Knows sessions only as process ids and devices.
 import asyncio
 import os
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 
 import psutil
@@ -40,6 +41,14 @@ class Watch:
         self._processors = psutil.cpu_count() or 1
         self._others = 0.0  # processors that others used, on average
         self._poll: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Meanwhile a server answers, whose processors are nobody else's."""
+        began_s, before_s = time.monotonic(), self._others_s()
+        yield
+        self._started_s += time.monotonic() - began_s
+        self._before += self._others_s() - before_s
 
     async def __aenter__(self) -> "Watch":
         self._started_s, self._before = time.monotonic(), self._others_s()

@@ -36,6 +36,7 @@ from engine.protocol import (
     Measure,
     MeasureCopy,
     Measured,
+    MeasureServed,
     Memory,
     Message,
     ModelInfo,
@@ -51,6 +52,10 @@ from engine.protocol import (
     Resumed,
     Score,
     Scored,
+    ServedAdvanced,
+    ServedAnswered,
+    ServedMeasured,
+    ServedRun,
     Staged,
     Started,
     TakeReference,
@@ -178,6 +183,17 @@ class Session:
     async def measure(self, run: BenchRun, *, threads: int | None = None) -> Measured | Failed:
         """Run once with made-up prompts, and what was stamped."""
         return await self._result(Measure(request=self._next_request(), run=run, threads=threads), Measured)
+
+    async def measure_served(
+        self, run: ServedRun
+    ) -> AsyncGenerator[ServedAdvanced | ServedAnswered | ServedMeasured | Failed]:
+        """Ask a server so many times; answers come at the end, the last event is ServedMeasured or Failed."""
+        command = MeasureServed(request=self._next_request(), run=run)
+        expected = (ServedAdvanced, ServedAnswered, ServedMeasured, Failed)
+        async with aclosing(self._asked(command, ServedMeasured, expected)) as events:
+            async for event in events:
+                if isinstance(event, expected):
+                    yield event
 
     async def measure_copy(self) -> CopyMeasured | Failed:
         """How fast the model's device copies."""

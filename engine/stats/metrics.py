@@ -96,7 +96,7 @@ class Timeline:
 
     def metrics(self, *, contended: bool = False) -> Metrics:
         """The figures so far."""
-        gaps_ms = self._gaps_ms()
+        gaps_ms = self.gaps_ms()
         return Metrics(
             ttft_ms=self._ttft_ms(),
             prefill_tok_s=self._prefill_tok_s(),
@@ -149,7 +149,7 @@ class Timeline:
                 return None
         return _rate(steps, self.token_ns)
 
-    def _gaps_ms(self) -> list[float]:
+    def gaps_ms(self) -> list[float]:
         """Between two tokens; none where a read of the network brought several."""
         interrupted = self.served is not None and self.served.interrupted
         if interrupted or not self.counted or len(set(self.token_ns)) < len(self.token_ns):

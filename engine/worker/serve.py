@@ -29,6 +29,7 @@ from engine.protocol import (
     Loaded,
     Measure,
     MeasureCopy,
+    MeasureServed,
     Prefilled,
     Prompted,
     Quantize,
@@ -57,6 +58,8 @@ from engine.worker.step import GrowingCache
 from engine.worker.texts import evaluation
 from engine.worker.wire import Wire
 
+HERE = "a model in a worker answers one request at a time"
+
 
 def serve(wire: Wire) -> None:
     """Serve for as long as the process lives: the wire ends it."""
@@ -81,6 +84,8 @@ def serve(wire: Wire) -> None:
             counterparts = _take_reference(wire, loaded, command)
         elif isinstance(command, Score):
             _score(wire, loaded, command, scorer, counterparts)
+        elif isinstance(command, MeasureServed):
+            wire.emit(Failed(kind="bad_input", message=HERE, request=command.request))
         elif isinstance(command, Measure | MeasureCopy):
             _measure(wire, loaded, command, kept)
         else:

@@ -3,7 +3,9 @@
 An adapter knows one engine's requests and events, and no sockets, stamps or wire.
 """
 
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,6 +35,8 @@ class Asked:
     """Where the server tells ids: then they are what is sent."""
     answered: tuple[int, ...] = ()
     cold: bool = False
+    all_steps: bool = False
+    """As many tokens as are asked for, where the server knows how (`Can.all_steps`)."""
 
     @property
     def token_ids(self) -> list[int]:
@@ -83,6 +87,7 @@ class Can:
     server_times: bool = False
     cold: bool = False
     load_figure: bool = False
+    all_steps: bool = False
     resume: bool = False
     """A stream whose connection dropped can be gone on with."""
     echoes_sampling: bool = False
@@ -161,3 +166,13 @@ class Adapter(Protocol):
 
     def scored(self, ask: Ask, model: str, passage: Passage, top: int) -> list[Position]:
         """The passage's tokens from `first` on, with the `top` likeliest; only of engines that score."""
+
+
+def still_busy(engine: Adapter, connect: Callable[[], Connection]) -> bool:
+    """Whether it answers others; the slots of answers that have just ended may take a moment to be free."""
+    with closing(connect()) as connection:
+        for _ in range(3):
+            if not engine.others(connection):
+                return False
+            time.sleep(0.05)
+    return True

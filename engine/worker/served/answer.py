@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from engine.errors import GenerationError
 from engine.protocol import Event, Finished, FinishReason, Generate, Prompted, Resumed, ServedFigures
 from engine.token_ids import sha256
-from engine.worker.served.adapter import Adapter, Asked
+from engine.worker.served.adapter import Adapter, Asked, still_busy
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.fold import THINK, Fold
 from engine.worker.served.reads import SILENCE_S, Cancelled, End, Head, Read, Reads
@@ -58,7 +58,7 @@ class Answering:
             except GenerationError:
                 self._stop()
                 raise
-        busy = None if others is None else others > 0 or self._still_busy()
+        busy = None if others is None else others > 0 or still_busy(self._engine, self._connect)
         self._finish(reason, busy)
 
     def _read(
@@ -165,15 +165,6 @@ class Answering:
             yield "the server does not count tokens: no speed of decoding"
         if figures.reused_tokens is None:
             yield "the server does not say what it kept of the prompt: TTFT may be of a warm one"
-
-    def _still_busy(self) -> bool:
-        """Whether it answers others; the slot of this very answer may take a moment to be free."""
-        with closing(self._connect()) as connection:
-            for _ in range(3):
-                if not self._engine.others(connection):
-                    return False
-                time.sleep(0.05)
-        return True
 
     def _stop(self) -> None:
         """A stream that outlives its connection is ended by name."""

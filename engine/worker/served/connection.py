@@ -22,7 +22,8 @@ PINGS = 5
 LONGEST_SAID = 300
 LONGEST_REPLY_BYTES = 64 << 20
 NO_ROUTE = frozenset({404, 405, 500, 501})
-_CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
+_WRITING, _OPEN = "http11.send_request_headers.started", "connection.connect_tcp.complete"
+_CONNECTED = frozenset({_OPEN, "connection.start_tls.complete"})
 
 
 class ServerError(GenerationError):
@@ -38,8 +39,10 @@ class Connection:
 
     def __init__(self, root: str, key: str | None = None, key_env: str = "") -> None:
         self._key, self._key_env = key, key_env
-        self.read_ns = 0
-        """When bytes last came."""
+        self.read_ns = self.sent_ns = 0
+        """When bytes last came; when a request last began to be written."""
+        self.connects = 0
+        """How often it was connected."""
         self._network: Any = None
         timeout = httpx2.Timeout(REPLY_S, connect=CONNECT_S, write=WRITE_S, pool=CONNECT_S)
         headers = {"Accept-Encoding": "identity"} | ({"Authorization": f"Bearer {key}"} if key else {})
@@ -108,8 +111,11 @@ class Connection:
 
     def trace(self, name: str, info: dict[str, Any]) -> None:
         """Told by the library of every step; takes hold of the network as soon as there is one."""
+        if name == _WRITING:
+            self.sent_ns = time.monotonic_ns()
         if name not in _CONNECTED:
             return
+        self.connects += name == _OPEN
         self._network = stream = info["return_value"]
         read = stream.read
 

@@ -11,10 +11,12 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import httpx2
+import msgspec
 
 from engine.worker.served.connection import Connection, ServerError
 
 POLL_S = 0.02
+JSON = "application/json"
 SILENCE_S = 120.0  # between two reads; a server's pings are reads
 
 
@@ -45,6 +47,25 @@ class End:
     retry_after_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, ready to be written."""
+
+    method: str
+    path: str
+    content: bytes | None
+    headers: Mapping[str, str]
+
+
+def request(
+    method: str, path: str, body: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+) -> Request:
+    """A request; its body becomes JSON."""
+    if body is None:
+        return Request(method, path, None, headers or {})
+    return Request(method, path, msgspec.json.encode(body), {"Content-Type": JSON, **(headers or {})})
+
+
 class Reads:
     """One request under way."""
 
@@ -57,7 +78,7 @@ class Reads:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self._connection = connection
-        self._request = (method, path, body, headers or {})
+        self._request = request(method, path, body, headers)
         self._queue: SimpleQueue[Head | Read | End] = SimpleQueue()
         self.sent_ns = time.monotonic_ns()
         threading.Thread(target=self._run, name="reads", daemon=True).start()
@@ -89,27 +110,31 @@ class Reads:
                 return
 
     def _run(self) -> None:
-        connection, (method, path, body, headers) = self._connection, self._request
-        timeout = httpx2.Timeout(None, connect=5.0, write=10.0, pool=5.0)
-        try:
-            with connection.client.stream(
-                method,
-                path,
-                json=body,
-                headers=dict(headers),
-                timeout=timeout,
-                extensions={"trace": connection.trace},
-            ) as response:
-                if response.status_code != 200:
-                    refused = connection.refused(response.status_code, response.read())
-                    self._queue.put(End(refused, _seconds(response.headers.get("retry-after"))))
-                    return
-                self._queue.put(Head(response.headers.get("content-type", "")))
-                for data in response.iter_raw():
-                    self._queue.put(Read(connection.read_ns, data))
-            self._queue.put(End())
-        except Exception as error:  # whatever it is, who waits for the end gets one
-            self._queue.put(End(connection.unreachable(error)))
+        receive(self._connection, self._request, self._queue.put)
+
+
+def receive(connection: Connection, request: Request, put: Callable[[Head | Read | End], None]) -> None:
+    """Ask, and put away what comes as it comes, to its End. What raises is an End as well."""
+    timeout = httpx2.Timeout(None, connect=5.0, write=10.0, pool=5.0)
+    try:
+        with connection.client.stream(
+            request.method,
+            request.path,
+            content=request.content,
+            headers=dict(request.headers),
+            timeout=timeout,
+            extensions={"trace": connection.trace},
+        ) as response:
+            if response.status_code != 200:
+                refused = connection.refused(response.status_code, response.read())
+                put(End(refused, _seconds(response.headers.get("retry-after"))))
+                return
+            put(Head(response.headers.get("content-type", "")))
+            for data in response.iter_raw():
+                put(Read(connection.read_ns, data))
+        put(End())
+    except Exception as error:  # whatever it is, who waits for the end gets one
+        put(End(connection.unreachable(error)))
 
 
 def reply(

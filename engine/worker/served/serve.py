@@ -24,12 +24,14 @@ from engine.protocol import (
     Generate,
     Load,
     Loaded,
+    MeasureServed,
     Message,
     ModelInfo,
     Prompted,
     Quantize,
     Render,
     Score,
+    ServedMeasured,
     ServedModel,
     Staged,
     TakeReference,
@@ -44,6 +46,8 @@ from engine.worker.served.adapter import Adapter, Asked, Facts
 from engine.worker.served.answer import Answering
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.fold import Progress
+from engine.worker.served.load_test.made_up import MadeUp
+from engine.worker.served.load_test.run import measure
 from engine.worker.served.local import LocalServer
 from engine.worker.served.own import OwnServer
 from engine.worker.served.reads import Cancelled
@@ -78,6 +82,8 @@ class Side:
     own: OwnServer | None = None
     last: Progress = field(default_factory=Progress)
     """The last answer, which may be gone on with."""
+    made_up: MadeUp | None = None
+    """Prompts for measuring; None before it was measured."""
     sampling_note: str | None = None
     """What a proof of the sampling came to; None before there was one."""
 
@@ -116,6 +122,9 @@ def serve(wire: Wire) -> None:
             case Score() if side is not None:
                 with _failures_reported(wire, "generation", command.request):
                     _score(wire, side, command)
+            case MeasureServed() if side is not None:
+                with _failures_reported(wire, "generation", command.request):
+                    _measure(wire, side, command)
             case _:
                 wire.emit(_refusal(command, request, is_loaded=side is not None))
 
@@ -127,7 +136,7 @@ def _refusal(command: Task, request: int | None, *, is_loaded: bool) -> Failed:
         return Failed(kind="bad_input", message="a model is already loaded")
     if isinstance(command, Quantize):
         return Failed(kind="bad_input", message="a server's model cannot be quantized from here")
-    message = "bench measures a model in a worker of its own; a server's only answers"
+    message = "a server's model is measured by requests to it"
     if isinstance(command, TakeReference):
         message = "--by-layer needs both models in one worker, and a server's model is in none"
     return Failed(kind="bad_input", message=message, request=request)
@@ -214,6 +223,8 @@ def _info(side: Side) -> ModelInfo:
             load_figure=side.engine.can.load_figure,
             scores=side.engine.can.scores if side.top_k else "",
             top_k=side.top_k,
+            all_steps=side.engine.can.all_steps,
+            at_once=not isinstance(own, LocalServer),
         ),
     )
 
@@ -280,6 +291,18 @@ def _score(wire: Wire, side: Side, command: Score) -> None:
     wire.emit(side.scoring.scored(command, lambda: wire.is_cancelled(command.request)))
 
 
+def _measure(wire: Wire, side: Side, command: MeasureServed) -> None:
+    if side.made_up is None:
+        side.made_up = MadeUp(side.engine, side.model, side.profile.prompt)
+    if side.own is not None:
+        side.own.look()
+    cancelled, emit = lambda: wire.is_cancelled(command.request), _emitter(wire, side)
+    try:
+        measure(side.made_up, side.connect, command, cancelled, emit)
+    except Cancelled:
+        wire.emit(Failed(kind="cancelled", message="cancelled", request=command.request))
+
+
 def replace_ids(ended: Progress, answered: tuple[int, ...], already: tuple[str, ...]) -> Progress:
     """What was said, with what it went on after."""
     return Progress(ids=[*answered, *ended.ids], pieces=[*already, *ended.pieces])
@@ -319,7 +342,7 @@ def _emitter(wire: Wire, side: Side) -> Callable[[Event], None]:
     def emit(event: Event) -> None:
         if isinstance(event, Prompted) and side.own is not None:
             side.own.look()
-        if isinstance(event, Finished) and side.own is not None:
+        if isinstance(event, Finished | ServedMeasured) and side.own is not None:
             event = replace(event, memory=side.own.memory(None), notes=(*event.notes, *side.own.busy_notes()))
         wire.emit(event)
 

@@ -37,7 +37,7 @@ class SGLang(OpenAI):
     """See above."""
 
     name = "sglang"
-    can = Can(scores="passage")
+    can = Can(all_steps=True, scores="passage")
 
     def request(self, model: str, asked: Asked) -> tuple[str, dict[str, Any]]:
         """As OpenAI's, and more."""
@@ -50,6 +50,8 @@ class SGLang(OpenAI):
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             **variables(asked.prompt),
         }
+        if asked.all_steps:
+            more |= {"ignore_eos": True, "min_tokens": settings.max_new_tokens}
         return path, body | more
 
     def unsent(self, generation: Generation, prompt: Prompt) -> list[str]:

@@ -40,7 +40,7 @@ class Vllm(OpenAI):
     """See above."""
 
     name = "vllm"
-    can = Can(ids=True, server_times=True, cold=True, load_figure=True, scores="passage")
+    can = Can(ids=True, server_times=True, cold=True, load_figure=True, all_steps=True, scores="passage")
     ping = "/health"
 
     def facts(self, connection: Connection, model: str) -> Facts:
@@ -87,6 +87,8 @@ class Vllm(OpenAI):
         }
         if settings.stop:
             body["stop"] = list(settings.stop)
+        if asked.all_steps:
+            body |= {"ignore_eos": True, "min_tokens": settings.max_new_tokens}
         if asked.cold:
             body["cache_salt"] = secrets.token_hex(8)
         return "/v1/completions", body

@@ -11,6 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.bench import document
+from engine.bench.plan import Settings as BenchSettings
+from engine.bench.run import Bench
+from engine.bench.served_trial import OF_A_WORKER
 from engine.config.methods import LlamaCpp
 from engine.config.profile import Generation, Model, Profile
 from engine.config.sources import Remote
@@ -21,6 +25,7 @@ from engine.duel.lens import Lens, look
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.evaluation.verdicts import judged
+from engine.jobs.events import Advanced
 from engine.jobs.profiles import distinct
 from engine.protocol import (
     BenchRun,
@@ -229,8 +234,37 @@ async def test_what_a_server_does_not_do_is_refused(server: Server, load: Loader
         await session.measure(BenchRun(context=8)),
         await session.measure_copy(),
     ):
-        assert isinstance(found, Failed) and found.kind == "bad_input" and "only answers" in found.message
+        assert isinstance(found, Failed) and found.kind == "bad_input" and "server's" in found.message
     assert session.ready
+
+
+async def test_it_is_measured_one_by_one_and_at_once_and_what_came_stays(
+    server: Server, load: Loader
+) -> None:
+    """Four slots of 512 tokens; the second context does not fit."""
+    settings = {"profiles": (served(server),), "steps": 4, "repeat": 2, "requests": 1}
+    one = Bench(document.begun(BenchSettings(**settings, contexts=(16, 512), batches=(1, 2))))
+    assert [event async for event in one.run()]
+    row, long, *batched = one.document.rows
+    assert row.error is None and row.served and len(row.stamps) == 2
+    assert all(len(stamps.token_ns) == 4 for stamps in row.stamps)
+    assert row.prefill_tok_s and row.decode_tok_s and row.ttft_ms and row.peak_bytes is None
+    assert row.weights_bytes == 96576768
+    assert long.error is not None and "512" in long.error.message
+    assert {each.error and each.error.message for each in batched} == {OF_A_WORKER}
+    many = Bench(document.begun(BenchSettings(**settings, contexts=(16,), concurrency=(1, 4))))
+    events = [event async for event in many.run()]
+    assert [
+        (each.at_once, each.many and (each.many.requests, each.many.failed)) for each in many.document.rows
+    ] == [
+        (1, (2, 0)),
+        (4, (8, 0)),
+    ]
+    assert all(each.many and each.many.tokens == 4 * each.many.requests for each in many.document.rows)
+    assert not [
+        mark for each in many.document.rows for mark in each.marks if "cache" in mark or "anew" in mark
+    ]
+    assert any(isinstance(event, Advanced) and event.doing.endswith("answered") for event in events)
 
 
 async def test_wrong_keys_names_and_addresses_are_said(server: Server) -> None:
