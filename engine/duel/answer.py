@@ -144,7 +144,10 @@ class Answer:
         if not found.counted:  # a server's pieces, which are no tokens
             return replace(found, answer_ttft_ms=after_ms)
         speed = None if found.decode_tok_s is None else _speed(stamps[first:])
-        return replace(found, thought_tokens=first, answer_ttft_ms=after_ms, answer_tok_s=speed)
+        before = None if found.decode_tok_s is None else _speed(stamps[:first])
+        return replace(
+            found, thought_tokens=first, thought_tok_s=before, answer_ttft_ms=after_ms, answer_tok_s=speed
+        )
 
     def reached(self, info: ModelInfo) -> Reached | None:
         """The share of the bandwidth that the decoding reached, and what bounds it."""

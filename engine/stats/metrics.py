@@ -45,6 +45,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     counted: bool = True
     thought_tokens: int = 0
     """Of `new_tokens`, those before the answer's first word: thoughts and their marks."""
+    thought_tok_s: float | None = None
+    """The decode speed of those alone; None for fewer than two."""
     answer_ttft_ms: float | None = None
     """To the first token after the thoughts; None where there were none, or nothing after them."""
     answer_tok_s: float | None = None

@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from engine.sanitize import visible
-from engine.units import ms_text
+from engine.units import ms_text, speed_text
 
 if TYPE_CHECKING:
     from engine.stats.metrics import Metrics
@@ -56,7 +56,9 @@ class Thoughts(Vertical):
         """How many there were, and how long they took."""
         count, after = metrics.thought_tokens, metrics.answer_ttft_ms
         thoughts = f"{count} token{'' if count == 1 else 's'} of thoughts"
-        self._said = f"{thoughts} · the answer began after {ms_text(after)}" if after else thoughts
+        speeds = (metrics.thought_tok_s, metrics.answer_tok_s)
+        apart = f" · {speed_text(speeds[0])}, then {speed_text(speeds[1])}" if all(speeds) else ""
+        self._said = f"{thoughts} · the answer began after {ms_text(after)}{apart}" if after else thoughts
         self._repaint()
 
     @property

@@ -10,7 +10,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, TorchAoConfig
+from transformers import AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM, TorchAoConfig
 
 from engine.config import formats
 from engine.config.methods import Awq, Rtn
@@ -88,6 +88,28 @@ def test_blocks_of_fp8_are_dequantized_and_say_so(tiny: LoadedModel, folder: Pat
     expected = tensors[f"{UP}.weight"].float() * tensors[f"{UP}.weight_scale_inv"][0, 0]
     found = side.model.get_submodule(UP).weight.float()
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
+
+
+def test_experts_in_mxfp4_are_dequantized_to_its_values_and_say_so(tiny: LoadedModel, folder: Path) -> None:
+    """GPT-OSS as it is published: 4-bit floats (e2m1) in blocks of 32 with a power of two each."""
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 32}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    experts = {"num_local_experts": 2, "num_experts_per_tok": 1, "vocab_size": len(tiny.tokenizer)}
+    GptOssForCausalLM(GptOssConfig(**sizes, **heads, **experts)).bfloat16().save_pretrained(folder)
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(("gate_up_proj", "down_proj"))]:
+        count, columns, rows = tensors.pop(name).shape
+        packed = torch.arange(count * rows * columns // 2).to(torch.uint8)  # every pair of values
+        tensors[f"{name}_blocks"] = packed.reshape(count, rows, columns // 32, 16)
+        tensors[f"{name}_scales"] = torch.full((count, rows, columns // 32), 127 - 5, dtype=torch.uint8)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    left = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+    write(folder, {"quant_method": "mxfp4", "modules_to_not_convert": left})
+    side = load(of_model(str(folder)), 1, ignore, native_step=False)
+    assert formats.note("mxfp4") in side.info.notes
+    found = side.model.get_submodule("model.layers.0.mlp.experts").gate_up_proj.float() * 2**5
+    assert set(found.abs().flatten().tolist()) == {0, 0.5, 1, 1.5, 2, 3, 4, 6}
+    assert found[0, :4, 0].tolist() == [0, 0, 0.5, 0]  # the low half of a byte first: 0x00, 0x01
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def test_the_answer_s_first_token_has_a_time_of_its_own() -> None:
     assert (answer.metrics.ttft_ms, answer.metrics.answer_ttft_ms) == (1.0, 5.0)
     assert answer.metrics.thought_tokens == 4 and answer.metrics.new_tokens == 6
     assert answer.metrics.answer_tok_s == pytest.approx(1000)  # one more token, a millisecond later
+    assert answer.metrics.thought_tok_s == pytest.approx(1000)  # three more, in three
 
 
 def test_thoughts_without_an_end_are_all_thoughts() -> None:
