@@ -126,7 +126,8 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
         then = f", {speed_text(metrics.answer_tok_s)} from there" if metrics.answer_tok_s else ""
         speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}{then}")
     if metrics.joules_per_token is not None:
-        speeds.append(f"{metrics.joules_per_token:.3g} J/token")
+        watts = f" ({metrics.mean_watts:.3g} W)" if metrics.mean_watts is not None else ""
+        speeds.append(f"{metrics.joules_per_token:.3g} J/token{watts}")
     if metrics.server_decode_tok_s is not None:
         speeds.append(f"decode by the server's clock {speed_text(metrics.server_decode_tok_s)}")
     sizes = [f"weights {weights_text(info.weights)}"]

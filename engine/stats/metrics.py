@@ -53,6 +53,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """(n − 1) / (t_last − t_first) of the n tokens after the thoughts; None for fewer than two."""
     joules_per_token: float | None = None
     """Of the decoding, by the device's own counter, whatever else it did; None where it has none."""
+    mean_watts: float | None = None
+    """Those joules over the time that they were counted in."""
     round_trip_ms: float | None = None
     """To the worker's machine and back, as the line was; None for one here. Part of no other figure."""
     server_decode_tok_s: float | None = None
@@ -110,6 +112,7 @@ class Timeline:
             new_tokens=self.new_tokens,
             counted=self.counted,
             joules_per_token=self._joules_per_token(),
+            mean_watts=self._mean_watts(),
             round_trip_ms=None if self.round_trip_ns is None else self.round_trip_ns / 1e6,
             server_decode_tok_s=self.served.decode_tok_s if self.served else None,
             contended=contended or bool(self.served and self.served.contended),
@@ -169,6 +172,11 @@ class Timeline:
     def _joules_per_token(self) -> float | None:
         steps = len(self.token_ns) - 1
         return None if self.decode_joules is None or steps < 1 else self.decode_joules / steps
+
+    def _mean_watts(self) -> float | None:
+        """Over the time from the first token to the last; None where that is none."""
+        span_ns = self.token_ns[-1] - self.token_ns[0] if self.token_ns else 0
+        return None if self.decode_joules is None or not span_ns else self.decode_joules * NS / span_ns
 
     def _ttft_ms(self) -> float | None:
         if self.received_ns is None or not self.token_ns:
