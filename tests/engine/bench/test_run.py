@@ -112,7 +112,20 @@ async def test_what_does_not_fit_next_to_others_is_tried_alone_and_all_at_once_i
     assert bench.document.missing() == []
 
 
-async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured() -> None:
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[Command]:
+    """What workers are told."""
+    found, send = list[Command](), Session._send
+
+    def overheard(session: Session, command: Command) -> None:
+        found.append(command)
+        send(session, command)
+
+    monkeypatch.setattr(Session, "_send", overheard)
+    return found
+
+
+async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured(sent: list[Command]) -> None:
     bench = Bench(begun(TINY, contexts=(3000, 16), batches=(HUGE, 1), repeat=1))
     await collect(bench.run())
     assert [(row.batch, row.context, row.error and row.error.kind) for row in bench.document.rows] == [
@@ -122,22 +135,13 @@ async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured() -> None:
         (1, 16, None),
     ]
     assert bench.document.rows[-1].decode_tok_s and bench.document.header.notes == ()
+    assert [command.native_step for command in sent if isinstance(command, Load)] == [True]
 
 
-@pytest.mark.parametrize(("generator", "native_step"), [("engine", True), ("hf", False)])
-async def test_generate_is_measured_on_the_model_as_transformers_loads_it(
-    generator: str, native_step: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent, send = list[Command](), Session._send
-
-    def overheard(session: Session, command: Command) -> None:
-        sent.append(command)
-        send(session, command)
-
-    monkeypatch.setattr(Session, "_send", overheard)
-    bench = Bench(begun(TINY, generator=generator, repeat=1))
+async def test_generate_is_measured_on_the_model_as_transformers_loads_it(sent: list[Command]) -> None:
+    bench = Bench(begun(TINY, generator="hf", repeat=1))
     await collect(bench.run())
-    assert [command.native_step for command in sent if isinstance(command, Load)] == [native_step]
+    assert [command.native_step for command in sent if isinstance(command, Load)] == [False]
     assert [row.error for row in bench.document.rows] == [None]
 
 

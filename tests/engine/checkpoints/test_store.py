@@ -14,7 +14,7 @@ from tests.worker.quantizing import Quantizing
 
 pytest.importorskip("gptqmodel")
 
-KILLS = 10
+KILLS = 4
 GPTQ = """
 model: {source: 'random:tiny', device: cpu}
 quantization: {method: gptq, group_size: 64, calibration: {samples: 4, length: 64}}

@@ -43,7 +43,7 @@ WAYS = [
     ["ctrl+o"],
     ["ctrl+p"],
 ]
-GAPS = (0, 1, 2, 4, 8, 16, 32)  # turns of the loop between two keys
+GAPS = (0, 1, 4, 16)  # turns of the loop between two keys
 
 
 async def seen_nothing(_: object) -> NoLens:
