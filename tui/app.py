@@ -316,6 +316,8 @@ class QuantDuelApp(App[None]):
 
     def _show_work(self, name: str, make: Callable[[DuelScreen], RunScreen]) -> None:
         """Show a screen of long work; it stays as it was left."""
+        if self.duel_screen.is_impossible(f"app.{name}"):
+            return
         if name not in self._work_screens:
             self._work_screens[name] = make(self.duel_screen)
             self.install_screen(self._work_screens[name], name)

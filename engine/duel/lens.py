@@ -13,13 +13,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.duel import teacher
+from engine.duel.abilities import why_not
 from engine.duel.answer import Answer
 from engine.duel.divergence import first_divergence
 from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS
 from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
-from engine.protocol import Failed, ModelInfo, Passage, Rendered, ServedModel
+from engine.protocol import Failed, ModelInfo, Passage, Rendered
 from engine.session import passages as passages_of
 from engine.session.client import Session
 from engine.session.passages import LINE_BYTES
@@ -197,9 +198,7 @@ def _missing(duel: Duel, pair: tuple[int, int]) -> NoLens | None:
         return NoLens(
             reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
         )
-    unseen = [info.served.engine for info in infos if info and info.served and not _is_seen(info.served)]
-    if unseen:
-        message = f"{unseen[0]} does not score an answer's tokens"
+    if message := why_not("lens", [session.profile for session in sessions], infos):
         return NoLens(reason="served", message=message, hint="texts and speeds still compare")
     if not set(pair) <= {side for side, answer in duel.answers.items() if answer.token_ids}:
         return NoLens(reason="not answered", message="both sides must have answered")
@@ -249,11 +248,6 @@ async def _passage(session: Session, answer: Answer) -> Passage:
         raise GenerationError(rendered.message, rendered.hint)
     token_ids = (*rendered.token_ids, *answer.token_ids)
     return Passage(token_ids=token_ids, first=len(rendered.token_ids), chunk=CHUNK, top=TOP)
-
-
-def _is_seen(served: ServedModel) -> bool:
-    """Whether it can be looked at: it scores ids that are given to it, and tells two tokens a position."""
-    return bool(served.scores) and served.ids and served.top_k > 1
 
 
 def _require_same_text(said: Sequence[tuple[TokenScores, TokenScores]], infos: Sequence[ModelInfo]) -> None:

@@ -5,8 +5,8 @@ The same engine and the same cells as `quantduel bench`. Knows no widget.
 
 from collections.abc import Callable, Mapping, Sequence
 
+from engine.bench import at_once_text, plan, rows
 from engine.bench import document as documents
-from engine.bench import plan, rows
 from engine.bench import text as texts
 from engine.bench.document import Document
 from engine.bench.plan import Settings
@@ -40,8 +40,12 @@ class BenchJob(KeptJob[Document]):
     name = "Bench"
     explanation = "Speed and memory over context lengths: cold prompts, greedy"
 
-    def __init__(self, names: Sequence[str], make: Callable[[Document], Bench] = Bench) -> None:
+    def __init__(
+        self, names: Sequence[str], make: Callable[[Document], Bench] = Bench, *, at_once: bool = False
+    ) -> None:
+        """`at_once`: the sides answer many requests at once, so how many can be set."""
         super().__init__(names)
+        self._at_once = at_once
         self._make = make
 
     @property
@@ -54,6 +58,7 @@ class BenchJob(KeptJob[Document]):
             Field("batches", "batch", "1", 6),
             Field("steps", "steps", "128", 5),
             Field("repeat", "repeats", "5", 4),
+            *([Field("at_once", "at once", "", 12)] if self._at_once else []),
         )
 
     @property
@@ -82,14 +87,16 @@ class BenchJob(KeptJob[Document]):
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """A new document with these settings."""
+        levels = values.get("at_once", "").strip()
         settings = Settings(
             profiles=profiles(values["profiles"]),
             contexts=numbers("contexts", values["contexts"]),
             batches=numbers("batch", values["batches"]),
             steps=number("steps", values["steps"], least=2),
             repeat=number("repeats", values["repeat"]),
+            concurrency=numbers("at once", levels) if levels else (),
         )
-        self.work, self.shown = self._make(documents.begun(settings)), None
+        self.work, self.shown = self._make(documents.begun(plan.checked(settings))), None
 
     @property
     def picture(self) -> Picture:
@@ -125,8 +132,9 @@ def table(found: Document, earlier: Document | None) -> list[dict[str, Cell]]:
     for shape in settings.shapes:
         for each in settings.profiles:
             row = done.get((shape, each.name)) or rows.empty(each.name, shape, None)
-            cells = texts.cells(row, with_batches=with_batches)
-            lines.append(_beside(cells, row, earlier) if earlier else cells)
+            at_once = bool(settings.concurrency)
+            cells = at_once_text.cells(row) if at_once else texts.cells(row, with_batches=with_batches)
+            lines.append(_beside(cells, row, earlier) if earlier and not at_once else cells)
     return lines
 
 

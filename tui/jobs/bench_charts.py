@@ -12,6 +12,12 @@ EARLIER = "$quiet"
 
 def charts(found: Document, earlier: Document | None, colours: Mapping[str, str]) -> tuple[Chart, Chart]:
     """Decode against context, and memory against context: a line a profile, of the smallest batch."""
+    if levels := found.header.settings.concurrency:
+        at_once = Axis("requests at once", log=True, ticks=tuple(map(float, sorted(levels))))
+        return (
+            Chart("total, tok/s", at_once, Axis("tok/s"), _by_level(found, _total, colours)),
+            Chart("time to first token, p50 ms", at_once, Axis("ms"), _by_level(found, _ttft_ms, colours)),
+        )
     contexts = Axis("context", log=True, ticks=tuple(map(float, sorted(found.header.settings.contexts))))
     unit, size = mebibytes([row.peak_bytes or 0 for row in found.rows])
     then = _lines(earlier, _speed, dict.fromkeys(colours, EARLIER), " (then)") if earlier else ()
@@ -38,3 +44,24 @@ def _lines(
 
 def _speed(row: Row) -> float | None:
     return row.decode_tok_s.mean if row.decode_tok_s else None
+
+
+def _by_level(
+    found: Document, value: Callable[[Row], float | None], colours: Mapping[str, str]
+) -> tuple[Line, ...]:
+    """A line a profile over requests at once, of the longest context."""
+    longest = max(found.header.settings.contexts)
+    lines = []
+    for name, colour in colours.items():
+        mine = [row for row in found.rows if row.profile == name and row.context == longest]
+        pairs = [(float(row.at_once), y) for row in mine if (y := value(row)) is not None]
+        lines.append(Line(name, colour, tuple(sorted(pairs))))
+    return tuple(lines)
+
+
+def _total(row: Row) -> float | None:
+    return row.many.total_tok_s if row.many else None
+
+
+def _ttft_ms(row: Row) -> float | None:
+    return row.many.ttft_ms.p50 if row.many and row.many.ttft_ms else None

@@ -51,9 +51,14 @@ class KeyLine(Footer):
             self.app.get_key_display(binding),
             binding.description,
             binding.action,
-            disabled=not active.enabled,
+            disabled=not active.enabled or bool(self._why_not(binding.action)),
             tooltip=active.tooltip or binding.description,
         ).data_bind(compact=Footer.compact)
+
+    def _why_not(self, action: str) -> str:
+        """Why a key does nothing now, where its screen says so; pressed it tells the user."""
+        ask = getattr(self.screen, "why_not", None)
+        return ask(action) if ask else ""
 
 
 class KeyBar(KeyLine):

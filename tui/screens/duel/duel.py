@@ -42,11 +42,13 @@ from tui.widgets.transcript import Transcript
 from tui.widgets.vitals import Vitals
 
 if TYPE_CHECKING:
+    from engine.duel.abilities import Ability
     from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
     from tui.duel.bridge import Bridge, Open
     from tui.screens.settings import Chosen
 
+ABILITIES: dict[str, Ability] = {"lens": "lens", "app.eval": "eval", "app.quantize": "quantize"}
 TALL_FROM = 30  # rows
 MOST_RETOLD = 20  # turns of a kept duel that are shown when it is gone on with
 WAITING = "Sent as soon as {} are loaded; Esc takes it back"
@@ -153,6 +155,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         if isinstance(message, LoadBegan) and not message.within_turn:
             self.post_message(Begun("loading"))
         elif isinstance(message, LoadEnded) and not any(side.is_loading for side in self.sides):
+            self.refresh_bindings()  # what the sides can is known now
             words = "a model could not be loaded" if any(side.is_lost for side in self.sides) else "loaded"
             self.post_message(Done("loading", words))
         elif isinstance(message, SideAsked):
@@ -324,6 +327,8 @@ class DuelScreen(PromptPage[None], Turns, Reading):
 
     def action_lens(self) -> None:
         """A's view and that of the side in view of every token of their last answers."""
+        if self.is_impossible("lens"):
+            return
         if self.bridge.answering:
             self.notify("Still answering: Esc stops it", markup=False)
             return
@@ -336,6 +341,22 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         names, labels = [side.profile.name for side in pair], [side.label for side in pair]
         screen = LensScreen(self.bridge.look, (names[0], names[1]), (labels[0], labels[1]), line, other)
         self.app.push_screen(screen)
+
+    def why_not(self, action: str) -> str:
+        """Why the sides as they are do not allow it; empty where they do."""
+        ability = ABILITIES.get(action)
+        if ability is None or not any(side.info and side.info.served for side in self.sides):
+            return ""
+        from engine.duel.abilities import why_not
+
+        sides = self.sides
+        return why_not(ability, [side.profile for side in sides], [side.info for side in sides])
+
+    def is_impossible(self, action: str) -> bool:
+        """Whether the sides do not allow it, which is said in a line."""
+        if why := self.why_not(action):
+            self.notify(visible(why), severity="warning", markup=False)
+        return bool(why)
 
     async def action_export(self) -> None:
         """Write the duel on the screen into a file."""

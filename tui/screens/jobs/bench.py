@@ -16,4 +16,6 @@ class BenchScreen(KeptScreen):
     """Context lengths, batch sizes, profiles."""
 
     def __init__(self, duel: DuelScreen, results: Results | None = None) -> None:
-        super().__init__(BenchJob([side.profile.name for side in duel.sides]), duel, results)
+        sides = duel.sides
+        at_once = all(side.info and side.info.served and side.info.served.at_once for side in sides)
+        super().__init__(BenchJob([side.profile.name for side in sides], at_once=at_once), duel, results)
