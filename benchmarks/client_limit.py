@@ -110,7 +110,7 @@ def main() -> None:
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     for streams in map(int, given.streams.split(",")):
         for pace in map(float, given.paces.split(",")):
-            tokens = int(given.seconds * pace) if pace else max(200, 20_000 // streams)
+            tokens = int(given.seconds * pace) if pace else max(200, 4_000 // streams)
             row = measured(streams, tokens, pace)
             print("  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
 
