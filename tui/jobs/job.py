@@ -169,6 +169,13 @@ def profiles(text: str) -> tuple[Profile, ...]:
     return distinct([profile.find(name) for name in text.split()])
 
 
+def typed(profile: Profile) -> str:
+    """What a user types to mean this one: its name, or the address of a server that has no profile."""
+    return (
+        profile.model.source if profile.is_served and profile.name == profile.source_address else profile.name
+    )
+
+
 def colours(names: Sequence[str]) -> dict[str, str]:
     """A colour for each profile, by its place."""
     return {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(names)}

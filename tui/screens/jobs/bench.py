@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.jobs.bench import BenchJob
+from tui.jobs.job import typed
 from tui.screens.jobs.kept import KeptScreen
 
 if TYPE_CHECKING:
@@ -18,4 +19,4 @@ class BenchScreen(KeptScreen):
     def __init__(self, duel: DuelScreen, results: Results | None = None) -> None:
         sides = duel.sides
         at_once = all(side.info and side.info.served and side.info.served.at_once for side in sides)
-        super().__init__(BenchJob([side.profile.name for side in sides], at_once=at_once), duel, results)
+        super().__init__(BenchJob([typed(side.profile) for side in sides], at_once=at_once), duel, results)

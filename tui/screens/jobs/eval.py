@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tui.jobs.eval import EvalJob
+from tui.jobs.job import typed
 from tui.screens.jobs.kept import KeptScreen
 
 if TYPE_CHECKING:
@@ -16,4 +17,4 @@ class EvalScreen(KeptScreen):
     """A reference, candidates, and a text."""
 
     def __init__(self, duel: DuelScreen, results: Results | None = None) -> None:
-        super().__init__(EvalJob([side.profile.name for side in duel.sides]), duel, results)
+        super().__init__(EvalJob([typed(side.profile) for side in duel.sides]), duel, results)

@@ -10,6 +10,7 @@ from textual.binding import Binding
 from textual.widgets import DataTable
 
 from engine.testing.report import Report
+from tui.jobs.job import typed
 from tui.jobs.test import QuestionsJob, lines, listed
 from tui.questions.side_by_side import SideBySide
 from tui.screens.jobs.run import RunScreen
@@ -32,7 +33,7 @@ class QuestionsScreen(RunScreen):
     job: QuestionsJob
 
     def __init__(self, duel: DuelScreen, job: QuestionsJob | None = None) -> None:
-        super().__init__(job or QuestionsJob([side.profile.name for side in duel.sides]), duel)
+        super().__init__(job or QuestionsJob([typed(side.profile) for side in duel.sides]), duel)
         self._flips = False
         self._side = 1
         """Whose answer stands next to A's."""

@@ -11,7 +11,7 @@ from engine.jobs.job import Job as Work
 from engine.jobs.sheet import Sheet
 from engine.protocol import Failure
 from tui.jobs.bench import BenchJob
-from tui.jobs.job import Field, Job, Picture
+from tui.jobs.job import Field, Job, Picture, profiles, typed
 
 
 class Broken(Work):
@@ -81,3 +81,8 @@ def test_a_run_of_another_version_is_refused_and_the_present_one_stays() -> None
     with pytest.raises(InputError, match="another version"):
         job.open(b'{"header": 1}')
     assert before is not None and job.found is before and job.body() is None
+
+
+def test_a_server_without_a_profile_is_typed_as_its_address() -> None:
+    found = profiles("http://127.0.0.1:9/v1")[0]
+    assert profiles(typed(found))[0] == found
