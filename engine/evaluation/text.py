@@ -76,7 +76,7 @@ def plots(report: Report) -> list[Plot]:
     return [
         Plot(title="KLD, nats, against weights", x_name="MiB", points=tuple(filter(None, sizes))),
         Plot(title="KLD, nats, against decode", x_name="tok/s", points=tuple(filter(None, speeds))),
-        *(_depth_plot(row) for row in report.candidates if row.depths),
+        *(plot for row in report.candidates if (plot := _depth_plot(row)).points),
         *(_layer_plot(row) for row in report.candidates if row.layers),
     ]
 
