@@ -112,7 +112,15 @@ def require_cache(cache: CacheDtype, name: str, *, keeps_all: bool) -> None:
 
 # Which kind of step decodes
 
-NATIVE = {"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM"}
+NATIVE = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "smollm3": "SmolLM3ForCausalLM",
+    "granite": "GraniteForCausalLM",
+}
 """transformers' `model_type` and class of the families whose steps run without its Python."""
 COMPILED_DTYPE, COMPILED_ACTIVATION = "bfloat16", "silu"
 VECTOR = 32

@@ -3,16 +3,24 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     DynamicCache,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
 )
 
 from engine.worker.step import native
@@ -50,13 +58,37 @@ KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "llama, biases, untied": (LlamaForCausalLM, LlamaConfig, {"attention_bias": True, "mlp_bias": True}),
     "mistral": (MistralForCausalLM, MistralConfig, {"sliding_window": None, "head_dim": 32}),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, {"tie_word_embeddings": True}),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config, {"head_dim": 32, "tie_word_embeddings": True}),
+    "phi3": (
+        Phi3ForCausalLM,
+        Phi3Config,
+        {
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.75},
+            "pad_token_id": None,
+        },
+    ),
+    "smollm3": (SmolLM3ForCausalLM, SmolLM3Config, {"no_rope_layers": [1, 0], "pad_token_id": None}),
+    "granite": (
+        GraniteForCausalLM,
+        GraniteConfig,
+        {
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.7,
+            "attention_multiplier": 0.1,
+            "logits_scaling": 2.5,
+        },
+    ),
 }
 
 
 def model_of(kind: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     torch.manual_seed(0)
     model_class, config_class, options = KINDS[kind]
-    return model_class(config_class(**SHAPE, **options)).to(dtype).eval()
+    model: PreTrainedModel = model_class(config_class(**SHAPE, **options))
+    for name, weight in model.named_parameters():
+        if name.endswith("norm.weight"):  # all ones, otherwise
+            nn.init.normal_(weight, 1, 0.2)
+    return model.to(dtype).eval()
 
 
 def prompt(batch: int, length: int = 20) -> Tensor:

@@ -28,9 +28,9 @@ AUTO = Cache()
 FULL, NF4, INT8 = Full(), BitsAndBytes(), BitsAndBytes(bits=8)
 CASES: dict[str, tuple[str, Method, str]] = {
     **{f"{kind}, bf16": (kind, FULL, "bfloat16") for kind in (*runtime.NATIVE, "mistral without a window")},
-    **{f"{kind}, bf16": (kind, FULL, "bfloat16") for kind in ("qwen3", "gemma", "gemma2", "smollm3", "opt")},
+    **{f"{kind}, bf16": (kind, FULL, "bfloat16") for kind in ("gemma", "gemma2", "opt")},
     **{f"llama, {name}": ("llama", method, "bfloat16") for name, method in (("nf4", NF4), ("int8", INT8))},
-    **{f"qwen3, {name}": ("qwen3", method, "bfloat16") for name, method in (("nf4", NF4), ("int8", INT8))},
+    **{f"phi3, {name}": ("phi3", method, "bfloat16") for name, method in (("nf4", NF4), ("int8", INT8))},
     "llama, float32": ("llama", FULL, "float32"),
     "llama with gelu": ("llama with gelu, tied", FULL, "bfloat16"),
     "qwen2 with windows": ("qwen2 with windows", FULL, "bfloat16"),

@@ -59,8 +59,8 @@ class NativeStep:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._embed, self._head = model.get_input_embeddings(), model.get_output_embeddings()
-        self._rotary, sizes = llama.rotary_of(model), llama.sizes_of(model)
-        self._layers = [_Layer.build(layer, sizes) for layer in llama.layers_of(model)]
+        self._rotary, self._sizes = llama.rotary_of(model), llama.sizes_of(model)
+        self._layers = [_Layer.build(layer) for layer in llama.layers_of(model)]
         self._norm = _Norm(llama.last_norm(model))
 
     def __call__(self, token_ids: Tensor, cache: DynamicCache) -> Tensor:
@@ -73,31 +73,32 @@ class NativeStep:
         self, token_ids: Tensor, position: Tensor, mask: Tensor | None, cache: DynamicCache
     ) -> Tensor:
         """The same with the token's position [1] given, and a mask [1, 1, 1, n] of what the cache returns."""
-        x = self._embed(token_ids)  # [batch, 1, hidden]
+        residual_scale = self._sizes.residual_scale
+        x = scaled(self._embed(token_ids), self._sizes.embedding_scale)  # [batch, 1, hidden]
         cos_sin = self._cos_sin(x, position)
         for layer, past in zip(self._layers, cache.layers, strict=True):
-            x.add_(layer.attend(layer.before_attention(x), cos_sin, past, mask))
-            x.add_(layer.feed(layer.before_feed(x)))
+            x.add_(scaled(layer.attend(layer.before_attention(x), cos_sin, past, mask), residual_scale))
+            x.add_(scaled(layer.feed(layer.before_feed(x)), residual_scale))
         logits: Tensor = self._head(self._norm(x))
-        return logits
+        return logits if self._sizes.logits_scale == 1 else logits / self._sizes.logits_scale
 
     def _cos_sin(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and signed sine [1, 1, 1, size] that rotate queries and keys at this position."""
-        cosine, sine = self._rotary(x, position[None])  # [1, 1, size] each
+        """Cosine and signed sine [1, 1, 1, rotary] that rotate queries and keys at this position."""
+        cosine, sine = self._rotary(x, position[None])  # [1, 1, rotary] each
         first, second = sine.chunk(2, dim=-1)
         return cosine[None], torch.cat((-first, second), dim=-1)[None]
 
 
 @dataclass(frozen=True, slots=True)
 class _Norm:
-    """Root mean square norm: in float32, rounded, and then scaled."""
+    """Root mean square norm of the last dimension: in float32, rounded, and then scaled."""
 
     norm: llama.Norm
 
     def __call__(self, x: Tensor) -> Tensor:
         weight, epsilon = self.norm.weight, self.norm.epsilon
-        if x.numel() != weight.numel() or x.is_cuda:
-            return weight * F.rms_norm(x.float(), weight.shape, None, epsilon).to(x.dtype)
+        if x.numel() != weight.shape[-1] or x.is_cuda:
+            return weight * F.rms_norm(x.float(), weight.shape[-1:], None, epsilon).to(x.dtype)
         length = float(torch.linalg.vector_norm(x, dtype=torch.float32))  # a single token: fewer calls
         scale = (length * length / x.numel() + epsilon) ** -0.5
         return weight * (x * scale)  # a scalar multiplies in float32
@@ -109,6 +110,8 @@ class _Layer:
 
     before_attention: _Norm
     query_key_value: Linear
+    before_rotation: _Norm | None
+    """Of queries and keys, where a family has norms of each head."""
     out: Linear
     before_feed: _Norm
     gate_up: Linear
@@ -117,17 +120,18 @@ class _Layer:
     sizes: llama.Sizes
 
     @classmethod
-    def build(cls, layer: llama.Layer, sizes: llama.Sizes) -> "_Layer":
-        linear = layer.linear
+    def build(cls, layer: llama.Layer) -> "_Layer":
+        query_key_value, out, gate_up, down = (side_by_side(*group) for group in layer.groups())
         return cls(
             before_attention=_Norm(layer.attention_norm),
-            query_key_value=side_by_side(linear["query"], linear["key"], linear["value"]),
-            out=side_by_side(linear["out"]),
+            query_key_value=query_key_value,
+            before_rotation=_head_norm(layer),
+            out=out,
             before_feed=_Norm(layer.feed_norm),
-            gate_up=side_by_side(linear["gate"], linear["up"]),
-            down=side_by_side(linear["down"]),
+            gate_up=gate_up,
+            down=down,
             activate=F.silu if isinstance(layer.activation, nn.SiLU) else layer.activation,
-            sizes=sizes,
+            sizes=layer.sizes,
         )
 
     def attend(
@@ -137,7 +141,11 @@ class _Layer:
         batch, heads, kv_heads, size = len(x), self.sizes.heads, self.sizes.kv_heads, self.sizes.head_size
         all_heads = self.query_key_value(x).view(batch, -1, 1, size)  # [batch, all heads, 1, size]
         query_key, value = all_heads.split((heads + kv_heads, kv_heads), dim=1)
-        query, key = rotated(query_key, cos_sin).split((heads, kv_heads), dim=1)
+        if self.before_rotation is not None:
+            query_key = self.before_rotation(query_key)
+        if self.sizes.rotary:
+            query_key = rotated(query_key, cos_sin)
+        query, key = query_key.split((heads, kv_heads), dim=1)
         keys, values = past.update(key, value)  # [batch, kv heads, n, size]
         rows = query.reshape(batch, kv_heads, -1, size)
         attn_out = F.scaled_dot_product_attention(rows, keys, values, mask, scale=self.sizes.scale)
@@ -149,7 +157,27 @@ class _Layer:
         return self.down(self.activate(gate).mul_(up))
 
 
+def _head_norm(layer: llama.Layer) -> _Norm | None:
+    """One norm for all of a layer's queries and keys, with a weight for each head."""
+    if layer.head_norms is None:
+        return None
+    query, key = layer.head_norms
+    heads = [query.weight.expand(layer.sizes.heads, 1, -1), key.weight.expand(layer.sizes.kv_heads, 1, -1)]
+    return _Norm(llama.Norm(torch.cat(heads), query.epsilon))
+
+
+def scaled(x: Tensor, scale: float) -> Tensor:
+    """x · scale; x itself where that is all."""
+    return x if scale == 1 else x * scale
+
+
 def rotated(x: Tensor, cos_sin: tuple[Tensor, Tensor]) -> Tensor:
-    """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
+    """RoPE on [batch, heads, 1, size]: halves (a, b) become (a cos - b sin, b cos + a sin).
+
+    Of a head that is longer than cosine and sine, the first numbers alone.
+    """
     cosine, sine = cos_sin
-    return (x * cosine).add_(x.roll(x.shape[-1] // 2, -1).mul_(sine))
+    rotary = cosine.shape[-1]
+    if rotary < x.shape[-1]:
+        return torch.cat((rotated(x[..., :rotary], cos_sin), x[..., rotary:]), dim=-1)
+    return (x * cosine).add_(x.roll(rotary // 2, -1).mul_(sine))

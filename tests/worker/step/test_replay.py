@@ -6,7 +6,7 @@ import pytest
 import torch
 from msgspec.structs import replace as replace_struct
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Olmo2Config, Olmo2ForCausalLM, PreTrainedModel
 
 from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
@@ -55,7 +55,7 @@ def forget_steps() -> Iterator[None]:
 
 def models() -> list[PreTrainedModel]:
     torch.manual_seed(0)
-    found = [LlamaForCausalLM(LlamaConfig(**SHAPE)).eval(), Qwen3ForCausalLM(Qwen3Config(**SHAPE)).eval()]
+    found = [LlamaForCausalLM(LlamaConfig(**SHAPE)).eval(), Olmo2ForCausalLM(Olmo2Config(**SHAPE)).eval()]
     assert [native.supports(model) for model in found] == [True, False]  # both kinds of step
     return found
 

@@ -38,8 +38,13 @@ def step_for(model: PreTrainedModel) -> "CompiledStep | None":
 
 def supports(model: PreTrainedModel) -> bool:
     """Whether the function computes just what this model does, and reads its layers as they are now."""
+    if not supports_arithmetic(model):
+        return False
     layers = (module for module in model.modules() if hasattr(module, "in_features"))
-    return supports_arithmetic(model) and all(model_table.supports(layer) for layer in layers)
+    parts = (rows for layer in llama.layers_of(model) for rows in layer.linear.values())
+    return all(map(model_table.supports, layers)) and all(
+        model_table.has_rows_from(rows.module, rows.first) for rows in parts
+    )
 
 
 def supports_arithmetic(model: PreTrainedModel) -> bool:
@@ -64,6 +69,7 @@ class CompiledStep:
         self._kernel, self._run = kernel, kernel.run.address
         self.most_sequences = MOST_SEQUENCES[kernel.HAS_VECTORS]
         self._embed, self._rotary = model.get_input_embeddings(), llama.rotary_of(model)
+        self._embedding_scale = llama.sizes_of(model).embedding_scale
         self._kept_alive: list[Tensor] = []
         self._layers = np.zeros(len(layers), kernel.LAYER)
         for row, layer in zip(self._layers, layers, strict=True):
@@ -78,8 +84,8 @@ class CompiledStep:
         """Append `token_ids` [batch, 1] to the cache; logits [batch, 1, vocab] for the next, float32."""
         held, batch, step = cache.get_seq_length(), len(token_ids), self._step
         embedded = self._embed(token_ids)
-        x = embedded.float()  # [batch, 1, hidden]
-        cos_sin = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, head size]
+        x = native.scaled(embedded, self._embedding_scale).float()  # [batch, 1, hidden]
+        cos_sin = torch.cat(self._rotary(embedded, torch.tensor([[held]]))).float()  # [2, 1, rotary]
         logits = torch.empty((batch, 1, int(step["vocabulary"])))
         layers: Any = cache.layers
         capacity, threads = self._reserve(layers, held + 1), torch.get_num_threads()
@@ -115,10 +121,12 @@ class CompiledStep:
         step, norm = self._step, llama.last_norm(model)
         step["layers"], step["layer_count"] = self._layers.ctypes.data, len(self._layers)
         step["norm"], step["epsilon"] = self._address(norm.weight), norm.epsilon
-        self._describe_matrix(step["head"], model.get_output_embeddings())
+        head = model.get_output_embeddings()
+        self._kept_alive.extend(model_table.describe(head, step["head"], 0, head.out_features))
         sizes = llama.sizes_of(model)
         for name, value in asdict(sizes).items():
-            step[name] = value
+            if name in step.dtype.names:
+                step[name] = value
         step["vocabulary"] = step["head"]["rows"]
         step["queries"] = sizes.heads * sizes.head_size
         step["projected"] = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_size
@@ -126,11 +134,11 @@ class CompiledStep:
     def _describe_layer(self, row: Any, layer: llama.Layer) -> None:
         row["attention_norm"] = self._address(layer.attention_norm.weight)
         row["feed_norm"] = self._address(layer.feed_norm.weight)
-        for name, matrix in layer.linear.items():
-            self._describe_matrix(row[name], matrix)
-
-    def _describe_matrix(self, row: Any, layer: nn.Module) -> None:
-        self._kept_alive.extend(model_table.describe(layer, row))
+        row["rotary"] = layer.sizes.rotary
+        if layer.head_norms is not None:
+            row["query_norm"], row["key_norm"] = (self._address(norm.weight) for norm in layer.head_norms)
+        for name, rows in layer.linear.items():
+            self._kept_alive.extend(model_table.describe(rows.module, row[name], rows.first, rows.count))
 
     def _address(self, tensor: Tensor) -> int:
         self._kept_alive.append(tensor)

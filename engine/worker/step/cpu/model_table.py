@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.config.runtime import VECTOR
+from engine.config.runtime import BLOCK, VECTOR
 from engine.worker.step.cpu import compile
 from engine.worker.step.cpu.int4 import Int4Weights
 from engine.worker.step.linear import FusedLinear
@@ -28,18 +28,23 @@ def supports(layer: Any) -> bool:
     return (_is_dynamic(layer) or _is_static(layer)) and compile.has_vectors()
 
 
-def describe(layer: Any, matrix: Any) -> list[Tensor]:
-    """Fill a record of `matmul.MATRIX`; returns what must outlive it."""
+def has_rows_from(layer: Any, first: int) -> bool:
+    """Whether compiled code can begin at this row of a layer: 4-bit rows lie in blocks."""
+    return not isinstance(layer, FusedLinear) or first % BLOCK == 0
+
+
+def describe(layer: Any, matrix: Any, first: int, rows: int) -> list[Tensor]:
+    """Fill a record of `matmul.MATRIX` with `rows` rows from `first` on; returns what must outlive it."""
     if isinstance(layer, FusedLinear) and isinstance(layer.weights, Int4Weights):
-        layer.weights.describe(matrix, layer.first, layer.out_features)
+        layer.weights.describe(matrix, layer.first + first, rows)
         return list(layer.weights.tensors)
-    weights, scales = _held(layer)
-    bias = None if layer.bias is None else layer.bias.detach()
-    matrix["kind"], matrix["weights"] = _kind(layer), weights.data_ptr()
-    matrix["rows"], matrix["columns"] = weights.shape
+    held = (*_held(layer), None if layer.bias is None else layer.bias.detach())
+    weights, scales, bias = (None if each is None else each[first : first + rows] for each in held)
+    matrix["kind"], matrix["weights"] = _kind(layer), _address(weights)
+    matrix["rows"], matrix["columns"] = rows, layer.in_features
     matrix["scales"], matrix["bias"] = _address(scales), _address(bias)
     matrix["outlier"] = layer.state.threshold if _is_dynamic(layer) else 0.0
-    return [tensor for tensor in (weights, scales, bias) if tensor is not None]
+    return [tensor for tensor in held if tensor is not None]
 
 
 def _kind(layer: Any) -> int:

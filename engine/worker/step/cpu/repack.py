@@ -62,7 +62,7 @@ def repack(model: PreTrainedModel, report: Report, *, compiles: bool = True) -> 
 def _has_known_layouts(model: PreTrainedModel) -> bool:
     """Whether each layer has 4-bit weights in a known layout, or plain ones."""
     checks = (bnb_int4.supports, aten_int4.supports, stored_int4.supports, model_table.supports)
-    linear = [each for layer in llama.layers_of(model) for each in layer.linear.values()]
+    linear = [each for layer in llama.layers_of(model) for group in layer.groups() for each in group]
     return all(any(supports(each) for supports in checks) for each in linear)
 
 

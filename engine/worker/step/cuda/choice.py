@@ -73,9 +73,11 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
 
 def _linear(model: PreTrainedModel) -> Sequence[tuple[str, nn.Module]]:
     """Every matrix that a step reads, with what to say where its kernel is wrong."""
-    layers = enumerate(llama.layers_of(model))
     found = [
-        (f"layer {index}, {name}", each) for index, layer in layers for name, each in layer.linear.items()
+        (f"layer {index}, {name}", getattr(parent, name))
+        for index, layer in enumerate(llama.layers_of(model))
+        for parent, names in layer.shared_inputs()
+        for name in names
     ]
     named = [*found, ("the output head", model.get_output_embeddings())]
     return [(f"other numbers in {name}", each) for name, each in named]

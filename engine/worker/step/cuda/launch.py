@@ -19,9 +19,16 @@ POSITIONS = 16  # that a program reads at once
 
 
 def linear(
-    x: Tensor, held: Sequence[Held], norm: Norm | None = None, residual: Tensor | None = None
+    x: Tensor,
+    held: Sequence[Held],
+    norm: Norm | None = None,
+    residual: Tensor | None = None,
+    scale: float = 1.0,
 ) -> Tensor:
-    """x [batch, columns] by up to three matrices: [batch, all rows], plus `residual`, which it replaces."""
+    """x [batch, columns] by up to three matrices: [batch, all rows].
+
+    Times `scale` and plus `residual`, where there is one; that is overwritten.
+    """
     first, *others = (each.matrix for each in held)
     padded = [*others, None, None][:2]
     programs = sum(-(-each.matrix.rows // ROWS) for each in held)
@@ -29,17 +36,28 @@ def linear(
     weight, epsilon = (norm.weight, norm.epsilon) if norm else (None, 0.0)
     grid = (programs,)
     linear_kernel.linear[grid](
-        x, weight, epsilon, residual, out, len(x), first, *padded, **_sizes(x, held[0])
+        x,
+        weight,
+        epsilon,
+        residual,
+        None if scale == 1 else scale,
+        out,
+        len(x),
+        first,
+        *padded,
+        **_sizes(x, held[0]),
     )
     return out
 
 
-def swiglu(x: Tensor, gate: Held, up: Held, norm: Norm) -> Tensor:
-    """silu(x by gate) · (x by up), [batch, rows]."""
-    out = x.new_empty(len(x), gate.matrix.rows)
-    grid = (-(-gate.matrix.rows // ROWS),)
-    given = x, norm.weight, norm.epsilon, out, len(x), gate.matrix, up.matrix
-    linear_kernel.swiglu[grid](*given, **_sizes(x, gate))
+def swiglu(x: Tensor, gate_up: Sequence[Held], norm: Norm) -> Tensor:
+    """silu(x by gate) · (x by up), [batch, inner]; gate and up are two matrices, or halves of one."""
+    gate, up = (each.matrix for each in gate_up) if len(gate_up) > 1 else (gate_up[0].matrix, None)
+    inner = gate.rows if up else gate.rows // 2
+    out = x.new_empty(len(x), inner)
+    grid = (-(-inner // ROWS),)
+    given = x, norm.weight, norm.epsilon, out, len(x), inner, gate, up
+    linear_kernel.swiglu[grid](*given, **_sizes(x, gate_up[0]))
     return out
 
 
@@ -47,7 +65,7 @@ class Token(NamedTuple):
     """What all layers of a token share."""
 
     cosine: Tensor
-    """[size], as RoPE has it at the token's position."""
+    """[rotary], as RoPE has it at the token's position."""
     sine: Tensor
     position: Tensor
     """[1], on the device."""
@@ -56,9 +74,16 @@ class Token(NamedTuple):
 
 
 def attend(
-    qkv: Tensor, token: Token, cache: tuple[Tensor, Tensor], norms: tuple[Norm, Norm] | None, sizes: Sizes
+    qkv: Tensor,
+    token: Token,
+    cache: tuple[Tensor, Tensor],
+    norms: tuple[Norm, Norm] | None,
+    sizes: Sizes,
 ) -> Tensor:
-    """[batch, heads · size] of qkv [batch, (heads + 2 · kv heads) · size]; the token goes into the cache."""
+    """[batch, heads · size] of qkv [batch, (heads + 2 · kv heads) · size]; the token goes into the cache.
+
+    `norms` are of each head's query and key.
+    """
     keys, values = cache
     batch, _, capacity, size = keys.shape
     span = max(LEAST_SPAN, _power_of_two(-(-capacity // MOST_SPLITS)))
@@ -83,6 +108,7 @@ def attend(
         KV_HEADS=sizes.kv_heads,
         SIZE=size,
         HALF=half,
+        ROTARY=sizes.rotary,
         GROUP=group,
         SPAN=span,
         BLOCK=POSITIONS,

@@ -4,10 +4,11 @@ Owns their order; weights stay where the model has them. Sums are in float32 and
 rounds, but for a norm before a product. Knows no requests, and not whether a graph holds the kernels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from engine.config import runtime
@@ -20,36 +21,39 @@ from engine.worker.step.kv_cache import GrowingCache, GrowingLayer
 @dataclass(frozen=True, slots=True)
 class _Layer:
     before_attention: llama.Norm
-    query_key_value: tuple[Held, Held, Held]
+    query_key_value: tuple[Held, ...]
     head_norms: tuple[llama.Norm, llama.Norm] | None
-    out: Held
+    sizes: llama.Sizes
+    out: tuple[Held, ...]
     before_feed: llama.Norm
-    gate: Held
-    up: Held
-    down: Held
+    gate_up: tuple[Held, ...]
+    down: tuple[Held, ...]
 
     @classmethod
     def build(cls, layer: llama.Layer) -> "_Layer | None":
         """None where a matrix is held in an unknown way, or q, k, v or gate, up in different ones."""
-        held = {name: read(module) for name, module in layer.linear.items()}
-        found = {name: each for name, each in held.items() if each is not None}
-        if len(found) < len(held):
+        groups = [_read(modules) for modules in layer.groups()]
+        found = [each for each in groups if each is not None]
+        if len(found) < len(groups):
             return None
-        query, key, value = found["query"], found["key"], found["value"]
-        if not (query.shares_input_with(key) and query.shares_input_with(value)):
-            return None
-        if not found["gate"].shares_input_with(found["up"]):
-            return None
+        query_key_value, out, gate_up, down = found
         return cls(
             before_attention=layer.attention_norm,
-            query_key_value=(query, key, value),
+            query_key_value=query_key_value,
             head_norms=layer.head_norms,
-            out=found["out"],
+            sizes=layer.sizes,
+            out=out,
             before_feed=layer.feed_norm,
-            gate=found["gate"],
-            up=found["up"],
-            down=found["down"],
+            gate_up=gate_up,
+            down=down,
         )
+
+
+def _read(modules: Sequence[nn.Module]) -> tuple[Held, ...] | None:
+    """Layers that one launch multiplies with."""
+    held = [each for each in map(read, modules) if each is not None]
+    is_one = len(held) == len(modules) and all(held[0].shares_input_with(other) for other in held[1:])
+    return tuple(held) if is_one else None
 
 
 class TritonStep:
@@ -88,15 +92,17 @@ class TritonStep:
         """The same at a position [1] that the device knows; larger batches by the native step."""
         if len(token_ids) > self.most_sequences and self._native is not None:
             return self._native.at_position(token_ids, position, mask, cache)
-        x = self._embed(token_ids)[:, 0].contiguous()  # [batch, hidden]
+        embedded = native.scaled(self._embed(token_ids), self._sizes.embedding_scale)
+        x = embedded[:, 0].contiguous()  # [batch, hidden]
         cosine, sine = self._rotary(x[:, None], position[None])
         arrived = torch.zeros(len(x) * self._sizes.kv_heads, dtype=torch.int32, device=x.device)
         token = launch.Token(cosine.reshape(-1), sine.reshape(-1), position, arrived)
         for layer, past in zip(self._layers, cache.layers, strict=True):
             qkv = launch.linear(x, layer.query_key_value, layer.before_attention)
             buffers = past.key_buffer, past.value_buffer
-            y = launch.attend(qkv, token, buffers, layer.head_norms, self._sizes)
-            x = launch.linear(y, (layer.out,), residual=x)
-            y = launch.swiglu(x, layer.gate, layer.up, layer.before_feed)
-            x = launch.linear(y, (layer.down,), residual=x)
-        return launch.linear(x, (self._head,), self._norm)[:, None]
+            y = launch.attend(qkv, token, buffers, layer.head_norms, layer.sizes)
+            x = launch.linear(y, layer.out, residual=x, scale=self._sizes.residual_scale)
+            y = launch.swiglu(x, layer.gate_up, layer.before_feed)
+            x = launch.linear(y, layer.down, residual=x, scale=self._sizes.residual_scale)
+        logits = launch.linear(x, (self._head,), self._norm)[:, None]
+        return logits if self._sizes.logits_scale == 1 else logits / self._sizes.logits_scale

@@ -88,7 +88,7 @@ def product(layer: nn.Module, x: Tensor) -> Tensor:
 
     rows, batch = layer.out_features, len(x)
     matrix, out = np.zeros(1, matmul.MATRIX), np.full((batch, rows + 3), np.nan, np.float32)
-    held = model_table.describe(layer, matrix[0])
+    held = model_table.describe(layer, matrix[0], 0, rows)
     inputs, scratch = (np.empty((batch, 2 * x.shape[1]), np.float32) for _ in range(2))
 
     multiplier()(matrix, x.float().numpy(), inputs.ctypes.data, scratch.ctypes.data, out)

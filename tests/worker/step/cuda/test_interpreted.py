@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("triton")
 
 
-@pytest.mark.parametrize("name", ["kernels", "whole_step"])
-def test_interpreted(name: str) -> None:
-    file = Path(__file__).with_name(f"{name}.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", str(file)]
+def test_interpreted() -> None:
+    files = [str(Path(__file__).with_name(f"{name}.py")) for name in ("kernels", "whole_step")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", *files]
     env = os.environ | {"TRITON_INTERPRET": "1"}
     ended = subprocess.run(command, check=False, env=env, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-5000:]

@@ -97,12 +97,21 @@ def _exp(x: Any) -> Any:
 
 
 @njit
-def _add(x: Any, y: Any, thread: Any, threads: Any) -> None:
-    """This thread's columns of x += y, rounded."""
+def _add(x: Any, y: Any, scale: Any, thread: Any, threads: Any) -> None:
+    """This thread's columns of x += y · scale, both rounded."""
     begin, end = row_range(x.shape[1], thread, threads)
     for seq in range(x.shape[0]):
         for i in range(begin, end):
-            x[seq, i] = round_bf16(x[seq, i] + y[seq, i])
+            x[seq, i] = round_bf16(x[seq, i] + round_bf16(y[seq, i] * scale))
+
+
+@njit(error_model="numpy")
+def _divide(x: Any, by: Any, thread: Any, threads: Any) -> None:
+    """This thread's columns of x, which a matmul of its own has just written, divided and rounded."""
+    begin, end = row_range(x.shape[1], thread, threads)
+    for seq in range(x.shape[0]):
+        for i in range(begin, end):
+            x[seq, i] = round_bf16(x[seq, i] / by)
 
 
 @njit(fastmath=SUMS, error_model="numpy")
@@ -120,16 +129,35 @@ def _norm(x: Any, weight_address: Any, epsilon: Any, normed: Any, x_addr: Any) -
     lay_out(normed, x_addr)
 
 
+@njit(fastmath=SUMS, error_model="numpy")
+def _norm_head(x: Any, seq: Any, first: Any, size: Any, weight_address: Any, epsilon: Any) -> None:
+    """RMS norm of the head that begins at x[seq, first], in place; none where there is no weight."""
+    if weight_address == 0:
+        return
+    weight = carray(bf16_at(weight_address), size)
+    squares = np.float32(0)
+    for i in range(size):
+        squares += x[seq, first + i] * x[seq, first + i]
+    scale = np.float32(1) / np.sqrt(squares / np.float32(size) + epsilon)
+    for i in range(size):
+        x[seq, first + i] = round_bf16(to_float32(weight[i]) * round_bf16(x[seq, first + i] * scale))
+
+
 @njit
-def _rotated(x: Any, seq: Any, first: Any, cos_sin: Any, out: Any) -> None:
-    """RoPE on the head that begins at x[seq, first]: halves (a, b) become (a cos - b sin, b cos + a sin)."""
-    half = out.shape[0] // 2
+def _rotated(x: Any, seq: Any, first: Any, rotary: Any, cos_sin: Any, out: Any) -> None:
+    """RoPE on the head that begins at x[seq, first]: halves (a, b) become (a cos - b sin, b cos + a sin).
+
+    They are those of its first `rotary` numbers; the others stay.
+    """
+    half = rotary // 2
     for i in range(half):
         a, b = x[seq, first + i], x[seq, first + half + i]
         out[i] = round_bf16(round_bf16(a * cos_sin[0, i]) - round_bf16(b * cos_sin[1, i]))
         out[half + i] = round_bf16(
             round_bf16(b * cos_sin[0, half + i]) + round_bf16(a * cos_sin[1, half + i])
         )
+    for i in range(rotary, out.shape[0]):
+        out[i] = x[seq, first + i]
 
 
 @njit
@@ -141,7 +169,9 @@ def _append_kv(step: Any, layer: Any, thread: Any, threads: Any) -> None:
     begin, end = _head_range(step.batch * step.kv_heads, thread, threads)
     for number in range(begin, end):
         seq, head = number // step.kv_heads, number % step.kv_heads
-        _rotated(heads_out, seq, (step.heads + head) * size, cos_sin, key)
+        own = (step.heads + head) * size
+        _norm_head(heads_out, seq, own, size, layer.key_norm, step.epsilon)
+        _rotated(heads_out, seq, own, layer.rotary, cos_sin, key)
         first = (step.heads + step.kv_heads + head) * size
         for i in range(size):
             keys[seq, head, step.held, i] = to_bf16(key[i])
@@ -194,7 +224,8 @@ def _attend_heads(step: Any, layer: Any, thread: Any, threads: Any) -> None:
     for number in range(begin, end):
         seq, head = number // step.heads, number % step.heads
         shared = head // (step.heads // step.kv_heads)
-        _rotated(heads_out, seq, head * size, cos_sin, query)
+        _norm_head(heads_out, seq, head * size, size, layer.query_norm, step.epsilon)
+        _rotated(heads_out, seq, head * size, layer.rotary, cos_sin, query)
         _attend(query, keys[seq, shared, :tokens], values[seq, shared, :tokens], step.scale, weights, sums)
         for i in range(size):
             attn_out[seq, head * size + i] = round_bf16(sums[i])
@@ -232,7 +263,7 @@ def _attention(step: Any, layer: Any, thread: Any, threads: Any) -> None:
     barrier()
     lay_out(attn_out, x_addr)
     matmul(layer.out, x_addr, scratch, matmul_out, 0, thread, threads)
-    _add(x, matmul_out, thread, threads)
+    _add(x, matmul_out, step.residual_scale, thread, threads)
     barrier()
 
 
@@ -248,7 +279,7 @@ def _feed(step: Any, layer: Any, thread: Any, threads: Any) -> None:
     barrier()
     lay_out(gate, x_addr)
     matmul(layer.down, x_addr, scratch, matmul_out, 0, thread, threads)
-    _add(x, matmul_out, thread, threads)
+    _add(x, matmul_out, step.residual_scale, thread, threads)
     barrier()
 
 
@@ -268,4 +299,7 @@ def run(address: Any) -> None:
         _attention(step, layer, thread, threads)
         _feed(step, layer, thread, threads)
     _norm(x_of(step), step.norm, step.epsilon, _normed(step, thread), x_addr)
-    matmul(step.head, x_addr, matmul_scratch(step, thread), logits_of(step), 0, thread, threads)
+    logits = logits_of(step)
+    matmul(step.head, x_addr, matmul_scratch(step, thread), logits, 0, thread, threads)
+    if step.logits_scale != 1:
+        _divide(logits, step.logits_scale, thread, threads)

@@ -14,6 +14,9 @@ from engine.worker.step.cpu.kernels.values import ADDRESS, COUNT, bf16_at, float
 LAYER = np.dtype(
     [
         ("attention_norm", ADDRESS),  # bf16 [hidden]
+        ("query_norm", ADDRESS),  # bf16 [head size], or 0: of each head
+        ("key_norm", ADDRESS),
+        ("rotary", COUNT),  # first numbers of a head that this layer rotates: all layers' or none
         *((name, MATRIX) for name in ("query", "key", "value", "out")),
         ("feed_norm", ADDRESS),
         *((name, MATRIX) for name in ("gate", "up", "down")),
@@ -24,7 +27,7 @@ LAYER = np.dtype(
 
 COUNTS = (
     "layer_count",
-    *("batch", "hidden", "inner", "heads", "kv_heads", "head_size", "vocabulary"),
+    *("batch", "hidden", "inner", "heads", "kv_heads", "head_size", "rotary", "vocabulary"),
     "queries",  # heads · head size
     "projected",  # (heads + 2 kv heads) · head size
     "capacity",  # of the cache, in tokens
@@ -36,7 +39,7 @@ COUNTS = (
 
 ARRAYS: dict[str, tuple[int | str, str]] = {
     "x": ("batch", "hidden"),  # embeddings, then the sum of all layers
-    "cos_sin": (2, "head_size"),
+    "cos_sin": (2, "rotary"),
     "heads_out": ("batch", "projected"),  # queries, keys and values, one after another
     "attn_out": ("batch", "queries"),
     "gate": ("batch", "inner"),
@@ -54,6 +57,8 @@ STEP = np.dtype(
         ("head", MATRIX),
         ("epsilon", np.float32),
         ("scale", np.float32),  # of the attention's scores
+        ("residual_scale", np.float32),  # of what a layer adds
+        ("logits_scale", np.float32),  # that logits are divided by
         *((name, COUNT) for name in COUNTS),
         *((name, ADDRESS) for name in ARRAYS),
     ]

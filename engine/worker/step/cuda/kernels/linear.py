@@ -8,13 +8,14 @@ from engine.worker.step.cuda.kernels.matrix import multiplied
 
 @triton.jit
 def linear(
-    x, norm, epsilon, residual, out, batch, first, second, third,
+    x, norm, epsilon, residual, scale, out, batch, first, second, third,
     K: tl.constexpr, GROUP: tl.constexpr, SUB: tl.constexpr, KIND: tl.constexpr,
     B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out [batch, all rows] = x by up to three matrices, side by side, plus `residual` of out's shape.
+    """out [batch, all rows] = x by up to three matrices, side by side, times `scale`, plus `residual`.
 
-    `second` and `third` may be None. A program makes ROWS outputs; `residual` may be `out`.
+    `second`, `third`, `residual` and `scale` may be None. A program makes ROWS outputs; `residual` has
+    out's shape, and may be `out`.
     """
     program = tl.program_id(0)
     width = first.rows
@@ -29,6 +30,7 @@ def linear(
             norm,
             epsilon,
             residual,
+            scale,
             out,
             batch,
             first,
@@ -52,6 +54,7 @@ def linear(
                 norm,
                 epsilon,
                 residual,
+                scale,
                 out,
                 batch,
                 second,
@@ -74,6 +77,7 @@ def linear(
                     norm,
                     epsilon,
                     residual,
+                    scale,
                     out,
                     batch,
                     third,
@@ -92,7 +96,7 @@ def linear(
 
 @triton.jit
 def _part(
-    x, norm, epsilon, residual, out, batch, matrix, program, begin, width,
+    x, norm, epsilon, residual, scale, out, batch, matrix, program, begin, width,
     K: tl.constexpr, GROUP: tl.constexpr, SUB: tl.constexpr, KIND: tl.constexpr,
     B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -104,17 +108,19 @@ def _part(
     mask = (b < batch) & (rows < matrix.rows)[None, :]
     if residual is not None:  # added as transformers adds: after the product is rounded
         result = result.to(out.dtype.element_ty).to(tl.float32)
+        if scale is not None:
+            result = (result * scale).to(out.dtype.element_ty).to(tl.float32)
         result += tl.load(residual + at, mask=mask, other=0.0).to(tl.float32)
     tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 def swiglu(
-    x, norm, epsilon, out, batch, gate, up,
+    x, norm, epsilon, out, batch, inner, gate, up,
     K: tl.constexpr, GROUP: tl.constexpr, SUB: tl.constexpr, KIND: tl.constexpr,
     B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """out [batch, rows] = silu(x by `gate`) · (x by `up`)."""
+    """out [batch, inner] = silu(x by `gate`) · (x by `up`); without `up`, `gate` has the rows of both."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     dtype = out.dtype.element_ty
     a = (
@@ -122,8 +128,12 @@ def swiglu(
         .to(dtype)
         .to(tl.float32)
     )
-    c = multiplied(x, norm, epsilon, batch, up, rows, K, GROUP, SUB, KIND, B, BLOCK).to(dtype).to(tl.float32)
+    if up is None:
+        c = multiplied(x, norm, epsilon, batch, gate, inner + rows, K, GROUP, SUB, KIND, B, BLOCK)
+    else:
+        c = multiplied(x, norm, epsilon, batch, up, rows, K, GROUP, SUB, KIND, B, BLOCK)
+    c = c.to(dtype).to(tl.float32)
     activated = (a * tl.sigmoid(a)).to(dtype).to(tl.float32)
     b = tl.arange(0, B)[:, None]
-    mask = (b < batch) & (rows < gate.rows)[None, :]
-    tl.store(out + b * gate.rows + rows[None, :], (activated * c).to(dtype), mask=mask)
+    mask = (b < batch) & (rows < inner)[None, :]
+    tl.store(out + b * inner + rows[None, :], (activated * c).to(dtype), mask=mask)
