@@ -66,15 +66,25 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
         common = {"x": BF16, "norm": BF16, "epsilon": "fp32"}
         ends = {"out": BF16, "batch": "i32"}
         three = {"first": held, "second": held, "third": held}
-        yield f"norm, q k v, {name}", linear, {**common, "residual": None, **ends, **three}, constants
-        one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, **ends}
+        yield (
+            f"norm, q k v, {name}",
+            linear,
+            {**common, "residual": None, "scale": None, **ends, **three},
+            constants,
+        )
+        one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, "scale": None, **ends}
         yield (
             f"down, residual, {name}",
             linear,
             {**one, "first": held, "second": None, "third": None},
             constants | {"K": INNER},
         )
-        yield f"norm, gate up, {name}", swiglu, {**common, **ends, "gate": held, "up": held}, constants
+        yield (
+            f"norm, gate up, {name}",
+            swiglu,
+            {**common, **ends, "inner": "i32", "gate": held, "up": held},
+            constants,
+        )
     names = ("keys", "values", "partial", "extremes", "arrived", "out")
     buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
     norms = {"qkv": BF16, "query_norm": None, "key_norm": None, "epsilon": "fp32"}
@@ -92,12 +102,19 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
         "KV_HEADS": 8,
         "SIZE": 128,
         "HALF": 64,
+        "ROTARY": 128,
         "GROUP": 4,
         "SPAN": 256,
         "BLOCK": 16,
         "SPLITS": 8,
     }
     yield "attention", attend, given, sizes
+    norms = {"query_norm": BF16, "key_norm": BF16}
+    yield "attention, head norms", attend, {**given, **norms}, sizes
+    yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
+    held, wide = KINDS["bf16"]
+    fused = {**common, **ends, "inner": "i32", "gate": held, "up": None}
+    yield "norm, gate up in one, bf16", swiglu, fused, {"K": HIDDEN, **wide, **BLOCKS}
 
 
 def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], target: int) -> Compiled:

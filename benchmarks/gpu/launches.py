@@ -2,19 +2,22 @@
 
     TRITON_INTERPRET=1 python -m benchmarks.gpu.launches
 
-Counted are the engine's kernels and torch's operators but for views and allocations, in models of two and of
-three layers: the difference is a layer's. The native step and transformers' forward pass stand beside it.
+A line a step and family. Counted are the engine's kernels and torch's operators but for views and
+allocations, in models of two and of three layers: the difference is a layer's. The native step and
+transformers' forward pass stand beside it.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from engine.config import runtime
 from engine.worker.step import native
 from engine.worker.step.cuda import launch
 from engine.worker.step.cuda.triton_step import TritonStep
@@ -85,9 +88,12 @@ def ours_as_one(counting: Counting) -> Iterator[None]:
             setattr(launch, name, call)
 
 
-def model_of(layers: int) -> PreTrainedModel:
+def model_of(family: str, layers: int) -> PreTrainedModel:
     """Small, of random weights."""
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        family,
+        sliding_window=None,
+        pad_token_id=None,
         vocab_size=64,
         hidden_size=64,
         intermediate_size=96,
@@ -95,13 +101,14 @@ def model_of(layers: int) -> PreTrainedModel:
         num_attention_heads=4,
         num_key_value_heads=2,
     )
-    return LlamaForCausalLM(config).eval()
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model.eval()
 
 
 @torch.inference_mode()
-def counted(make: Callable[[PreTrainedModel], Step], layers: int) -> int:
+def counted(make: Callable[[PreTrainedModel], Step], family: str, layers: int) -> int:
     """Launches of one token in a model of so many layers."""
-    model = model_of(layers)
+    model = model_of(family, layers)
     cache, token = growing_cache(model.config), torch.zeros((1, 1), dtype=torch.long)
     model(token.expand(1, 4), past_key_values=cache)
     step = make(model)
@@ -118,15 +125,16 @@ def _triton(model: PreTrainedModel) -> Step:
 
 
 def main() -> None:
-    """A line a step."""
+    """A line a step and family."""
     steps: dict[str, Callable[[PreTrainedModel], Step]] = {
         "the engine's kernels": _triton,
         "native step": native.NativeStep,
         "transformers": lambda model: lambda token, cache: model(token, past_key_values=cache),
     }
-    for name, make in steps.items():
-        two, three = counted(make, 2), counted(make, 3)
-        print(f"{name}: {three - two} launches a layer, {two - 2 * (three - two)} around the layers")
+    for family, (name, make) in product(runtime.NATIVE, steps.items()):
+        two, three = counted(make, family, 2), counted(make, family, 3)
+        around = two - 2 * (three - two)
+        print(f"{family}, {name}: {three - two} launches a layer, {around} around the layers")
 
 
 if __name__ == "__main__":

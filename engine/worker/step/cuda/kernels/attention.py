@@ -95,8 +95,8 @@ def attend(
     if tl.atomic_add(arrived + head, 1) == active - 1:
         tl.debug_barrier()
         to = sequence * HEADS + kv * QUERIES + group
-        at = out + to[:, None] * SIZE + half
-        _combined(partial, extremes, at, head, active, group, wanted, lane, apart, HALF, GROUP, SPLITS)
+        into = out + to[:, None] * SIZE + half
+        _combined(partial, extremes, into, head, active, group, wanted, lane, apart, HALF, GROUP, SPLITS)
         tl.store(arrived + head, 0)
 
 
