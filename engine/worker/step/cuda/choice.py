@@ -4,7 +4,7 @@ Owns the check, matrix by matrix, and why a model was left out. Triton is import
 """
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -54,58 +54,64 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
     False, and a reason in `failures`, where the model keeps its own way.
     """
     report(Staged(stage="warm up", step="compile decode step"))
+    step, why = None, "its weights are held in a way that the GPU kernels do not read"
     try:
         from engine.worker.step.cuda.triton_step import TritonStep
 
-        _repack(model)
-        step = TritonStep.build(model)
-        why = "" if step else "its weights are held in a way that the GPU kernels do not read"
-        why = why or next((name for name, module in _linear(model) if not _agrees(module, model)), "")
+        if _is_readable(model):
+            places, dtype = _linear(model), model.dtype
+            differing = next((what for what, parent, name in places if not _taken(parent, name, dtype)), "")
+            step = None if differing else TritonStep.build(model)
+            why = f"other numbers in {differing}" if differing else why
     except Exception as error:
         traceback.print_exc()  # into the log
         step, why = None, first_line(error)
-    if why or step is None:
+    if step is None:
         failures[model] = f"decoded without the engine's GPU kernels ({why})"
         return False
     _steps[model] = step
     return True
 
 
-def _linear(model: PreTrainedModel) -> Sequence[tuple[str, nn.Module]]:
-    """Every matrix that a step reads, with what to say where its kernel is wrong."""
-    found = [
-        (f"layer {index}, {name}", getattr(parent, name))
-        for index, layer in enumerate(llama.layers_of(model))
-        for parent, names in layer.shared_inputs()
-        for name in names
-    ]
-    named = [*found, ("the output head", model.get_output_embeddings())]
-    return [(f"other numbers in {name}", each) for name, each in named]
+def _linear(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, str]]:
+    """Every matrix that a step reads: what to call it, the module that has it, and its name there."""
+    for index, layer in enumerate(llama.layers_of(model)):
+        for parent, names in layer.shared_inputs():
+            yield from ((f"layer {index}, {name}", parent, name) for name in names)
+        freeing.trim()
+    yield "the output head", model, "lm_head"
 
 
-def _agrees(module: Any, model: PreTrainedModel) -> bool:
-    """Whether the kernel gives about what the layer gives, for one row and for three."""
+def _is_readable(model: PreTrainedModel) -> bool:
+    """Whether every matrix has a known layout: else none is touched."""
+    from engine.worker.step.cuda import int4, layouts
+
+    found = [getattr(parent, name) for _, parent, name in _linear(model)]
+    return all(int4.supports(module) or layouts.read(module) is not None for module in found)
+
+
+def _taken(parent: nn.Module, name: str, dtype: torch.dtype) -> bool:
+    """Whether the kernel gives about what a layer gives, for one row and for three.
+
+    A layer of 2 to 4 bits is then replaced, and never before: where a later one differs, those that were
+    replaced still decode with their kernels.
+    """
     from engine.worker.step.cuda import launch
+    from engine.worker.step.cuda.int4 import of_gptqmodel
     from engine.worker.step.cuda.layouts import read
 
-    held = read(module)
+    module: Any = getattr(parent, name)
+    made = of_gptqmodel(module)
+    held = read(made or module)
     if held is None:
         return False
     for rows in (1, 3):
-        x = torch.randn((rows, module.in_features), device=model.device).to(model.dtype)
+        x = torch.randn((rows, module.in_features), device=held.matrix.weights.device).to(dtype)
         right = module(x[None])[0].float()
         difference = (launch.linear(x, (held,)).float() - right).abs().max()
         if not bool(difference <= CLOSE * right.abs().max()):  # NaN is not
             return False
+    if made is not None:
+        made.few_rows = lambda x: launch.linear(x, (held,))
+        setattr(parent, name, made)
     return True
-
-
-def _repack(model: PreTrainedModel) -> None:
-    from engine.worker.step.cuda.int4 import of_gptqmodel
-
-    for layer in llama.layers_of(model):
-        for parent, names in layer.shared_inputs():
-            for name in names:
-                if made := of_gptqmodel(getattr(parent, name)):
-                    setattr(parent, name, made)
-        freeing.trim()

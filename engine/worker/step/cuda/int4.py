@@ -4,6 +4,7 @@ Owns that layout: `packed` makes it out of whole numbers, `Int4Linear` is the la
 dequantizing a matrix at a time. Knows nothing of models.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from engine.worker.step import gptq
 from engine.worker.step.cuda.kernels.matrix import Matrix
 
+MOST_SEQUENCES = 8
+"""Rows that the kernels multiply at once; more of them are faster with the libraries' products."""
+
 
 class Int4Linear(nn.Module):
     """y = x Wᵀ + b: W[n, k] = (int4 − 8) · scale + zero, groups of consecutive columns in `order`."""
@@ -21,6 +25,8 @@ class Int4Linear(nn.Module):
 
     def __init__(self, matrix: Matrix, in_features: int, group: int) -> None:
         super().__init__()
+        self.few_rows: Callable[[Tensor], Tensor] | None = None
+        """The kernel, for [rows, in_features] of so few rows as decoding has; where it was found to agree."""
         self.matrix, self.in_features, self.out_features, self.group = matrix, in_features, matrix.rows, group
 
     def held_tensors(self) -> tuple[Tensor, ...]:
@@ -28,7 +34,10 @@ class Int4Linear(nn.Module):
         return tuple(each for each in self.matrix if isinstance(each, Tensor))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in_features] → [..., out_features], with weights dequantized to x's dtype."""
+        """[..., in_features] → [..., out_features]; of many rows with weights dequantized to x's dtype."""
+        rows = x.numel() // self.in_features
+        if self.few_rows is not None and rows <= MOST_SEQUENCES:
+            return self.few_rows(x.reshape(rows, -1)).view(*x.shape[:-1], -1)
         if self.matrix.order is not None:
             x = x[..., self.matrix.order.long()]
         return F.linear(x, self.dequantized(x.dtype), self.matrix.bias)
@@ -42,9 +51,14 @@ class Int4Linear(nn.Module):
         return weight if self.matrix.zeros is None else weight + self.matrix.zeros[:, group].to(dtype)
 
 
+def supports(layer: Any) -> bool:
+    """Whether it is a layer of GPTQModel's that keeps its checkpoint's layout."""
+    return gptq.is_readable(layer) and layer.in_features % 2 == 0
+
+
 def of_gptqmodel(layer: Any) -> Int4Linear | None:
-    """Of a layer of GPTQModel's that keeps its checkpoint's layout; None for another."""
-    if not gptq.is_readable(layer) or layer.in_features % 2:
+    """Of a layer that is supported; None for another."""
+    if not supports(layer):
         return None
     found = gptq.codes_of(layer)
     bias = None if layer.bias is None else layer.bias.detach()

@@ -6,12 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.worker.step.cuda.int4 import MOST_SEQUENCES
 from engine.worker.step.cuda.kernels import attention as attention_kernel
 from engine.worker.step.cuda.kernels import linear as linear_kernel
 from engine.worker.step.cuda.layouts import Held
 from engine.worker.step.llama import Norm, Sizes
 
-MOST_SEQUENCES = 8
+__all__ = ["MOST_SEQUENCES", "Token", "attend", "linear", "swiglu"]
+
 ROWS = 4  # outputs a program
 BLOCK = 1024  # columns that a program reads at once, of one sequence
 LEAST_SPAN, MOST_SPLITS = 256, 64  # cache positions a program, and programs a head

@@ -6,7 +6,8 @@ import torch
 pytest.importorskip("triton")
 
 from engine.worker.methods import gptqmodel_api
-from engine.worker.step.cuda.int4 import of_gptqmodel
+from engine.worker.step.cuda import choice, launch
+from engine.worker.step.cuda.int4 import MOST_SEQUENCES, Int4Linear, of_gptqmodel
 
 ROWS, COLUMNS, GROUP = 32, 96, 32
 
@@ -58,3 +59,22 @@ def test_inputs_in_another_order() -> None:
 
 def test_eight_bits_stay_as_they_are() -> None:
     assert of_gptqmodel(layer_of("gptq", 8)) is None
+
+
+@torch.inference_mode()
+def test_a_layer_goes_only_after_its_kernel_agreed_which_then_serves_few_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent, library = torch.nn.Module(), layer_of("gptq", 3)
+    parent.own = library
+    monkeypatch.setattr(launch, "linear", lambda x, held: 1.1 * library(x))
+    assert not choice._taken(parent, "own", torch.bfloat16) and parent.own is library
+    monkeypatch.setattr(launch, "linear", lambda x, held: library(x))
+    assert choice._taken(parent, "own", torch.bfloat16) and isinstance(parent.own, Int4Linear)
+    by_kernel = []
+    monkeypatch.setattr(launch, "linear", lambda x, held: by_kernel.append(len(x)) or library(x))
+    for rows in (1, MOST_SEQUENCES, MOST_SEQUENCES + 1):
+        x = torch.randn(1, rows, COLUMNS).to(torch.bfloat16)
+        right = library(x).float()
+        assert float((parent.own(x).float() - right).abs().max() / right.abs().max()) < 0.02
+    assert by_kernel == [1, MOST_SEQUENCES]
