@@ -22,7 +22,7 @@ from engine.session.shared_file import SharedFile
 from engine.stats import fidelity
 from engine.stats.fidelity import Scores
 from engine.worker.load import LoadedModel, load
-from engine.worker.measure import logits_file, score
+from engine.worker.measure import logits_bytes, score
 from engine.worker.measure.score import Scorer
 from engine.worker.texts import evaluation
 from engine.worker.texts.sets import python_docs
@@ -212,9 +212,9 @@ def test_a_shared_file_has_no_name_and_frees_its_disk_space() -> None:
             str(Path(path).readlink()) == "/memfd:quantduel-logits (deleted)"
             and Path(path).stat().st_size == 1 << 16
         )
-        logits_file._write(path, 3, memoryview(b"abc"))
+        logits_bytes.write(path, 3, memoryview(b"abc"))
         found = memoryview(bytearray(3))
-        logits_file._fill(path, 3, found)
+        logits_bytes.fill(path, 3, found)
         assert bytes(found) == b"abc"
     assert not Path(path).exists()
 
