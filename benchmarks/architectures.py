@@ -11,18 +11,18 @@ import multiprocessing
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from transformers import logging
 
+from engine.machine import packages
 from tests.worker.architectures import KINDS, METHODS, verdict, write
 
 
 def main(kinds: list[str]) -> int:
     """Print the table; 1 where anything is neither equal nor refused."""
-    methods = [method for method in METHODS if method != "rtn4" or find_spec("gptqmodel")]
+    methods = [name for name, method in METHODS.items() if not packages.missing(packages.library(method))]
     with tempfile.TemporaryDirectory() as parent:
         folders = [write(kind, Path(parent, str(number))) for number, kind in enumerate(kinds)]
         columns = [_in_own_process(method, kinds, folders) for method in methods]

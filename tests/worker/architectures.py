@@ -19,8 +19,9 @@ from transformers import (
 )
 
 from engine.config import runtime
-from engine.config.methods import BitsAndBytes, Full, Method, Rtn
+from engine.config.methods import AutoRound, BitsAndBytes, Fp8, Full, Method, Rtn
 from engine.config.profile import Generation, Model, Profile
+from engine.config.texts import Calibration
 from engine.errors import QuantDuelError
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import decode
@@ -31,7 +32,10 @@ METHODS: dict[str, Method] = {
     "full": Full(),
     "nf4": BitsAndBytes(),
     "int8": BitsAndBytes(bits=8),
+    "fp8": Fp8(),
     "rtn4": Rtn(group_size=32),
+    "w4a16": Rtn(group_size=32, format="compressed-tensors"),
+    "autoround4": AutoRound(group_size=32, iters=1, calibration=Calibration(samples=2, length=16)),
 }
 VOCABULARY, STEPS, WINDOW, CHUNK = 320, 12, 24, 32
 WHOLE = ("int8",)
