@@ -282,7 +282,9 @@ class Session:
         worker = self.profile.runs_in
         if not worker.is_own:
             return launch.lacking(worker)
-        if self.profile.is_served or self.profile.serve is not None:
+        if self.profile.serve is not None:
+            return launch.lacking_server(self.profile.serve)
+        if self.profile.is_served:
             return None
         absent = packages.missing(packages.library(self.profile.quantization))
         if absent is None:

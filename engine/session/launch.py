@@ -13,8 +13,11 @@ from engine import paths
 from engine.config import environments
 from engine.config.methods import Full, Savable
 from engine.config.profile import Profile
+from engine.config.serving import place
+from engine.config.serving.serve import Serve
 from engine.config.sources import Demo
 from engine.config.worker_place import Worker
+from engine.errors import LoadError
 from engine.machine import nvidia
 from engine.protocol import Failed
 
@@ -51,6 +54,15 @@ def lacking(worker: Worker) -> Failed | None:
         return None
     found = "cannot be run" if paths.answers(Path.is_file, python) else "is not there"
     return Failed(kind="not_loaded", message=f"worker.python: {python} {found}")
+
+
+def lacking_server(serve: Serve) -> Failed | None:
+    """Why the server cannot be started here: before a checkpoint is made for it."""
+    try:
+        place.python(serve)
+    except LoadError as error:
+        return Failed(kind="not_loaded", message=error.message, hint=error.hint)
+    return None
 
 
 def _no_program(word: str) -> Failed | None:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from engine import paths
 from engine.config.profile import Profile
-from engine.config.sources import Folder, GgufFile
+from engine.config.sources import Folder, GgufFile, Remote
 from engine.database import Database
 from engine.protocol import ModelInfo
 from engine.testing.questions import Answered, Questions
@@ -101,7 +101,8 @@ class Kept:
 
 def run_key(asked: Questions, profile: Profile, max_new_tokens: int) -> str:
     """Equal keys are equal questions to equal models."""
-    model = [profile.model, profile.quantization, profile.prompt, profile.worker]
+    by_servers = [each for each in (profile.remote, profile.serve) if each not in (Remote(), None)]
+    model = [profile.model, profile.quantization, profile.prompt, profile.worker, *by_servers]
     content = [asked.sha256, max_new_tokens, model, _files(profile)]
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 

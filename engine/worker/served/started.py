@@ -21,8 +21,8 @@ from pathlib import Path
 import httpx2
 
 from engine import paths
-from engine.config import environments
 from engine.config.profile import Profile
+from engine.config.serving import place
 from engine.config.serving.program import Program, Wanted
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
@@ -73,7 +73,7 @@ class StartedServer:
         serve = profile.serve
         if serve is None:
             raise LoadError(f"{profile.name} starts no server")
-        told, python = program(serve), _python(serve)
+        told, python = program(serve), place.python(serve)
         wanted = _wanted(profile, serve, folder)
         _require_readable(told, wanted.model)
         emit(Staged(stage="resolve", subject=profile.model.source))
@@ -199,18 +199,6 @@ def _is_healthy(connection: Connection, path: str) -> bool:
         return connection.client.get(path).status_code == 200
     except httpx2.HTTPError:
         return False
-
-
-def _python(serve: Serve) -> Path:
-    """The program's; LoadError where it is not there."""
-    if serve.environment is not None:
-        if absent := environments.missing(serve.environment):
-            raise absent
-        return environments.environment(serve.environment).python
-    found = paths.expanded(serve.python or "")
-    if not os.access(found, os.X_OK) or not paths.answers(Path.is_file, found):
-        raise LoadError(f"serve.python: {found} cannot be run", "expected the path of a Python")
-    return found
 
 
 def _wanted(profile: Profile, serve: Serve, folder: str | None) -> Wanted:

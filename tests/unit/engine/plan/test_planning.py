@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine import cli
 from engine.config import profile
 from engine.config.methods import Awq, BitsAndBytes, Full, Gptq, Rtn
-from engine.config.profile import Profile
+from engine.config.profile import Model, Profile
+from engine.config.serving.serve import Serve
 from engine.errors import LoadError
 from engine.machine.hardware import Gpu, Hardware, Host
 from engine.plan import advice
@@ -150,6 +152,19 @@ def test_two_models_that_fit_alone_may_not_fit_together() -> None:
     both: list[Profile] = [profile.find("random:llama-3.1-8b")] * 2
     assert advice.fit_together(both, machine=machine(40 * GIB))
     assert not advice.fit_together(both, machine=machine(20 * GIB))
+
+
+def test_a_server_that_takes_a_gpu_in_advance_shares_it_with_nobody() -> None:
+    gpu = Gpu(index=0, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
+    other, gpus = profile.find("random:tiny"), machine(gpus=(gpu,))
+    serve = Serve(environment="vllm", tensor_parallel=2)
+    served = replace(other, model=Model(source="demo"), serve=serve)
+    assert not advice.fit_together([served, other], machine=gpus)
+    alone = replace(served, model=Model(source="demo", device="cuda:1"), serve=Serve(environment="vllm"))
+    assert advice.fit_together([alone, other], machine=gpus)
+    assert advice.fit_together([served, other], machine=machine())
+    with pytest.raises(LoadError, match=r"its weights take 256\.6 MiB; its memory is neither planned"):
+        planned(served, machine=machine(), ask_hub=False)
 
 
 def test_advice_names_what_needs_less() -> None:

@@ -56,7 +56,9 @@ def test_sampling_and_descriptions_make_no_other_model_and_files_do(
     folder = tmp_path / "model"
     folder.mkdir()
     (weights := folder / "model.safetensors").write_bytes(b"1")
+    served = make_profile("served", f"model: {{source: {folder}}}\nserve: {{environment: vllm}}")
     local = make_profile("local", f"model: {{source: {folder}}}")
+    assert run_key(questions(), served, 8) != run_key(questions(), local, 8)
     before = run_key(questions(), local, 8)
     weights.write_bytes(b"12")
     assert run_key(questions(), local, 8) != before
