@@ -21,7 +21,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 PREFIX = "quantduel-view-"  # that of engine/checkpoints/views.py, which removes what a killed guard left
 POLL_S = 0.05
-LAST_S = 5.0
+MOMENT_S, LAST_S = 1.0, 8.0
 
 
 def main(grace_s: float, command: list[str]) -> int:
@@ -91,14 +91,14 @@ def _end(server: int, grace_s: float, codes: dict[int, int]) -> None:
     if server not in codes:
         os.kill(server, signal.SIGTERM)
     _gone(codes, grace_s, unless=lambda: server in codes)
-    if server in codes:
-        _gone(codes, LAST_S / 5)
-        _signal(_children(), signal.SIGTERM)
-        _gone(codes, LAST_S / 5)
-    began = time.monotonic()
-    while _reap(codes) and time.monotonic() < began + LAST_S:
-        spared = time.monotonic() < began + LAST_S / 5
-        _signal(_children(spared=spared) or {server} - set(codes), signal.SIGKILL)
+    _gone(codes, MOMENT_S)
+    _signal(_children(), signal.SIGTERM)
+    _gone(codes, MOMENT_S)
+    began = killed = time.monotonic()
+    while _reap(codes) and (now := time.monotonic()) < began + LAST_S:
+        others = _children(spared=True) or {server} - set(codes)
+        killed = now if others else killed
+        _signal(others or (_children() if now > killed + 2 * MOMENT_S else set()), signal.SIGKILL)
         time.sleep(POLL_S)
 
 

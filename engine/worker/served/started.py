@@ -5,6 +5,7 @@ program alone; how programs are told is in `engine/config/serving/`.
 """
 
 import os
+import re
 import secrets
 import signal
 import socket
@@ -42,9 +43,9 @@ POLL_S = 0.25
 TAIL_LINES = 400
 SHOWN_LINES = 3
 LONGEST_LINE = 300
-BURIAL_S = 15.0
+BURIAL_S = 25.0
 LOST_EXIT_CODE = 1
-_ERROR = ("Error: ", "Exception: ", "error: ")
+_ERROR = re.compile(r"(?:[\w.]+(?:Error|Exception)|[\w. ]*error): ")
 
 
 @dataclass(slots=True)
@@ -169,8 +170,8 @@ class _Process:
         """`ended (exit code 1): ValueError: …`."""
         code = self.guard.returncode or 0
         how = f"signal {256 - code}" if code > 1 << 7 and code != 1 << 7 else f"exit code {code}"
-        causes = [line for line in self.tail if any(sign in line for sign in _ERROR)]
-        cause = next(iter(causes), next(reversed(self.tail), ""))
+        errors = [line for line in self.tail if _ERROR.match(line)]  # the first is the cause of the others
+        cause = next(iter(errors or ([] if self.is_ready else list(self.tail)[-1:])), "")
         return f"ended ({how})" + (f": {cause[:LONGEST_LINE]}" if cause else "")
 
     def _last_lines(self) -> str:
