@@ -47,7 +47,9 @@ def play(connection: socket.socket, request: bytes) -> bool:
     if request.startswith(b"POST /detokenize"):
         connection.sendall(whole(200, b'{"prompt": "What is the capital of France?"}'))
         return True
-    return answer(recorded("vllm-cpu.text-prompt-ids"))(connection, request)
+    refused = b"prompt_logprobs" in request  # more than it allows
+    name = "text-prompt-logprobs-too-many" if refused else "text-prompt-ids"
+    return answer(recorded(f"vllm-cpu.{name}"))(connection, request)
 
 
 def main() -> None:
