@@ -50,6 +50,7 @@ def arguments(wanted: Wanted) -> tuple[str, ...]:
         **_parts(wanted.serve),
     }
     switches = ["--enable-per-request-metrics", "--enable-prompt-tokens-details"]
+    switches += ["--disable-uvicorn-access-log"]  # a line a request, next to what is measured
     switches += ["--trust-remote-code"] if wanted.trust_remote_code else []
     users = {flag(each) for each in wanted.serve.args}
     pairs = (word for name, value in given.items() if name not in users for word in (name, value))

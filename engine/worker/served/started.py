@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -32,6 +33,7 @@ from engine.errors import LoadError, QuantDuelError
 from engine.machine import hardware
 from engine.plan import weights as holding
 from engine.protocol import Event, Memory, ModelInfo, Staged
+from engine.sanitize import visible
 from engine.shape import find
 from engine.shape.model_shape import ModelShape
 from engine.worker import environment
@@ -42,7 +44,7 @@ GRACE_S = 10.0  # from the request to end, to the kill
 POLL_S = 0.25
 TAIL_LINES = 400
 SHOWN_LINES = 3
-LONGEST_LINE = 300
+LONGEST_LINE, MOST_BYTES = 300, 1 << 14
 BURIAL_S = 25.0
 LOST_EXIT_CODE = 1
 _ERROR = re.compile(r"(?:[\w.]+(?:Error|Exception)|[\w. ]*error): ")
@@ -182,11 +184,11 @@ class _Process:
         """Its log into the worker's own, and until it is ready to whoever waits."""
         if self.guard.stdout is None:
             return
-        for chunk in self.guard.stdout:
+        for chunk in iter(partial(self.guard.stdout.readline, MOST_BYTES), b""):
             sys.stderr.buffer.write(chunk)
             sys.stderr.buffer.flush()
             for line in chunk.decode(errors="replace").replace("\r", "\n").split("\n"):
-                self._take(self.told.message(line))
+                self._take(visible(self.told.message(line), keep_newlines=False))
 
     def _take(self, said: str) -> None:
         if said and (not self.tail or said != self.tail[-1]):
@@ -248,7 +250,7 @@ def _require_readable(told: Program, model: str) -> None:
 
 
 def _command(python: Path, told: Program, wanted: Wanted) -> tuple[str, ...]:
-    return (str(python), "-P", "-m", told.module, *told.arguments(wanted))
+    return (str(python), "-m", told.module, *told.arguments(wanted))
 
 
 def _environment(python: Path, told: Program, wanted: Wanted) -> dict[str, str]:
@@ -257,7 +259,8 @@ def _environment(python: Path, told: Program, wanted: Wanted) -> dict[str, str]:
     kept = {
         name: value for name, value in paths.environment(str(python)).items() if (name, value) not in quieting
     }
-    return kept | {"PYTHONUNBUFFERED": "1"} | told.environment(wanted)
+    own = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}  # which Pythons before 3.11 ignore: no -P
+    return kept | own | told.environment(wanted)
 
 
 def _free_port() -> int:

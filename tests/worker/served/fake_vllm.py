@@ -1,4 +1,4 @@
-"""A program that takes vLLM's command line and plays what vLLM said: `fake_vllm.py -P -m MODULE serve …`.
+"""A program that takes vLLM's command line and plays what vLLM said: `fake_vllm.py -m MODULE serve …`.
 
 What it is told lies afterwards in the file that FAKE_VLLM_TOLD names; FAKE_VLLM says whether it `ends`
 while it loads, ignores SIGTERM (`deaf`), or stays `loading`; else it serves.
@@ -31,7 +31,12 @@ def read(words: list[str]) -> argparse.Namespace:
         parser.add_argument(f"--{name}")
     for name in ("port", "max-logprobs", "sse-keep-alive-interval", "tensor-parallel-size"):
         parser.add_argument(f"--{name}", type=int)
-    for name in ("enable-per-request-metrics", "enable-prompt-tokens-details", "enforce-eager"):
+    for name in (
+        "enable-per-request-metrics",
+        "enable-prompt-tokens-details",
+        "disable-uvicorn-access-log",
+        "enforce-eager",
+    ):
         parser.add_argument(f"--{name}", action="store_true")
     return parser.parse_args(words)
 
@@ -53,7 +58,7 @@ def play(connection: socket.socket, request: bytes) -> bool:
 
 
 def main() -> None:
-    told, doing = read(sys.argv[4:]), os.environ.get("FAKE_VLLM", "")
+    told, doing = read(sys.argv[3:]), os.environ.get("FAKE_VLLM", "")
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)  # as an engine of its own might be
     facts = {
         "words": sys.argv[1:],
@@ -88,5 +93,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    assert sys.argv[1:4] == ["-P", "-m", MODULE]
+    assert sys.argv[1:3] == ["-m", MODULE]
     main()

@@ -75,7 +75,7 @@ async def test_it_is_told_serves_and_leaves_nothing(side: Profile, told: Path) -
     assert info.weights_bytes == 8 * 4 * 4 and info.served is not None and info.served.ids
     assert any("in advance" in note for note in info.notes)
     words = found["words"]
-    assert words[3:5] == ["serve", side.model.source] and found["key"] not in words
+    assert words[2:4] == ["serve", side.model.source] and found["key"] not in words
     assert words[words.index("--tensor-parallel-size") + 1] == "2"
     staged = [event.subject for event in events if isinstance(event, Staged) and event.stage == "start"]
     assert staged == ["Resolved architecture: LlamaForCausalLM"]
@@ -132,7 +132,7 @@ def test_who_ignores_the_request_to_end_is_killed(
 ) -> None:
     monkeypatch.setenv("FAKE_VLLM", "deaf")
     assert side.serve is not None and side.serve.python is not None
-    words = ("-P", "-m", "vllm.entrypoints.cli.main", "serve", "x", "--port", "0")
+    words = ("-m", "vllm.entrypoints.cli.main", "serve", "x", "--port", "0")
     command = [sys.executable, "-I", "-S", guard.__file__, "0.1", side.serve.python, *words]
     monkeypatch.setenv("VLLM_API_KEY", "")
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

@@ -14,7 +14,11 @@ ALWAYS = {
     "--max-logprobs": "200",
     "--sse-keep-alive-interval": "15",
 }
-SWITCHES = {"--enable-per-request-metrics", "--enable-prompt-tokens-details"}
+SWITCHES = {
+    "--enable-per-request-metrics",
+    "--enable-prompt-tokens-details",
+    "--disable-uvicorn-access-log",
+}
 
 
 def told(wanted: Wanted) -> tuple[tuple[str, ...], dict[str, str], set[str]]:
