@@ -59,6 +59,8 @@ def play(connection: socket.socket, request: bytes) -> bool:
 
 def main() -> None:
     told, doing = read(sys.argv[3:]), os.environ.get("FAKE_VLLM", "")
+    if doing == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen(["sleep", "600"], start_new_session=True)  # as an engine of its own might be
     facts = {
         "words": sys.argv[1:],
@@ -75,8 +77,6 @@ def main() -> None:
         say("ValueError: no room for the cache")
         say("RuntimeError: Engine core initialization failed. See root cause above.")
         sys.exit(1)
-    if doing == "deaf":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if doing == "loading":
         time.sleep(600)
     models = {"data": [{"id": told.served_model_name, "max_model_len": 2048}]}
