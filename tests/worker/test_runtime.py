@@ -66,7 +66,7 @@ def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "method", "dtype"),
-    [("llama", "int8", "bfloat16"), ("llama", "fp8", "float32"), ("qwen3", "fp8", "bfloat16")],
+    [("llama", "int8", "bfloat16"), ("llama", "fp8", "float32"), ("gemma", "fp8", "bfloat16")],
 )
 def test_the_plan_says_what_a_cache_in_8_bits_takes(
     kind: str, method: Any, dtype: str, tmp_path: Path
