@@ -45,6 +45,7 @@ class Telling(Widget):
         seconds = self.app.NOTIFICATION_TIMEOUT if timeout is None else timeout
         told = Notification(message, title, severity, seconds, markup=markup)
         if severity == "information":
+            self._take_down(about=_topic(message))
             self._told = (*self._told, told)
         self.app.post_message(Notify(told))
 
@@ -52,9 +53,14 @@ class Telling(Widget):
     @on(Prune)
     def take_down(self) -> None:
         """What was told is not so any more."""
-        for told in self._told:
-            self.app._unnotify(told)  # Textual has no other way
-        self._told = ()
+        self._take_down()
+
+    def _take_down(self, about: str = "") -> None:
+        """What was told, or of that what is about this."""
+        gone = [told for told in self._told if about in ("", _topic(told.message))]
+        for told in gone:
+            self.app.call_later(self.app._unnotify, told)  # when it was told; Textual has no other way
+        self._told = tuple(told for told in self._told if told not in gone)
 
     @on(events.ScreenResume)
     def _tell_held(self) -> None:
@@ -78,6 +84,11 @@ class Telling(Widget):
         for rack in self.query_children(ToastRack):
             if rack.styles.margin.bottom != rows:
                 rack.styles.margin = (0, 0, rows, 0)
+
+
+def _topic(message: str) -> str:
+    """Its first word: `Copied`, `Still`, `Answers`. What is told of the same thing takes the place of what was."""
+    return message.split(maxsplit=1)[0] if message.strip() else ""
 
 
 def _fills(child: Widget) -> bool:

@@ -124,18 +124,28 @@ class Stage:
         await wait_until(lambda: not any(side.is_loading for side in self.duel.sides), "both loaded")
 
     async def ask(self, prompt: str) -> None:
-        """Type a prompt and send it."""
+        """Type a prompt, send it, and wait until the screen has taken it; one that answers refuses it."""
+        turn, refuses = self.duel._turn, self.duel.is_asking
         self.duel.query_one(Prompt).text = prompt
         await self.pilot.press("enter")
+        if not refuses:  # a busy machine takes a key after `press` has returned
+            await wait_until(lambda: self.duel._turn is not turn, "prompt taken")
 
     async def settled(self) -> None:
-        """Wait until both answers are complete on the screen."""
-        replies = [pane.transcript.reply for pane in self.duel.panes]
+        """Wait until both answers are complete on the screen, and the screen knows how they compare."""
         await wait_until(
-            lambda: not self.duel.bridge.answering and not any(side.is_turning for side in self.duel.sides),
+            lambda: not self.duel.is_asking and not any(side.is_turning for side in self.duel.sides),
             "both answered",
         )
+        await self._caught_up()
+        replies = [pane.transcript.reply for pane in self.duel.panes]
         await wait_until(lambda: all(reply is None or reply.settled for reply in replies), "answers painted")
+
+    async def _caught_up(self) -> None:
+        """Wait until the duel's screen has handled what it was told so far."""
+        handled = asyncio.Event()
+        self.duel.call_later(handled.set)
+        await handled.wait()
 
     def text(self, side: int) -> str:
         """Everything a pane's conversation shows, as plain text."""

@@ -99,6 +99,8 @@ class ProfilePicker(Dialog[Choice | None]):
         self.side = side
         self._current = current
         self._entries: list[Entry] = []
+        self._is_read = False
+        self._is_awaited = False  # Enter came before the list
         self._fits: dict[str, Fit] = {}
 
     def compose(self) -> ComposeResult:
@@ -122,12 +124,16 @@ class ProfilePicker(Dialog[Choice | None]):
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
+        self._is_awaited = False
         self._search(event.value)
+        self._say("")
 
     @on(Input.Submitted)
     def _submitted(self) -> None:
         options = self.query_one(OptionList)
-        if options.highlighted is not None:
+        if not self._is_read:
+            self._is_awaited = True
+        elif options.highlighted is not None:
             self._choose(options.get_option_at_index(options.highlighted).id or "")
 
     @on(OptionList.OptionSelected)
@@ -171,13 +177,14 @@ class ProfilePicker(Dialog[Choice | None]):
             shown = visible(text, keep_newlines=False)
             options.add_option(Option(Content.assemble(("model  ", "$quiet"), shown), id=text))
         options.highlighted = 0 if options.option_count else None
-        self._say("")
 
     async def _fill(self) -> None:
         """The list, as soon as it is read."""
         entries = await asyncio.to_thread(read_entries)
-        self._entries = ordered(entries, self._current, self._fits)
+        self._entries, self._is_read = ordered(entries, self._current, self._fits), True
         self._search(self.query_one(Input).value)
+        if self._is_awaited:
+            self._submitted()
         await self._judge_all()
         self._entries = ordered(entries, self._current, self._fits)
         if not self.query_one(Input).value and self.query_one(OptionList).highlighted == 0:

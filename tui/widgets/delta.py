@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from engine.duel.comparison import Comparison
     from engine.duel.text import Ratio
 
-HINT = "{} against A: decode, TTFT and memory appear here once {} have answered"
+HINT = "{} against A: decode, TTFT and memory, once {} have answered"
 
 
 GAP = "   "

@@ -130,11 +130,13 @@ async def test_toasts_wait_for_their_screen_and_leave_the_prompt_free(stage: Sta
         await play.ready()
         await play.pilot.press("f4")
         await wait_until(lambda: isinstance(play.app.screen, HistoryScreen))
-        play.duel.notify("Esc does that on the duel's screen")
+        play.duel.notify("Esc does this")
+        play.duel.notify("Esc does that on the duel's screen")  # in its place
         play.duel.notify("gone wrong", severity="warning")
         await wait_until(lambda: [note.message for note in play.app._notifications] == ["gone wrong"])
         await play.pilot.press("escape")
         await wait_until(lambda: len(play.app._notifications) == 2)
+        assert "Esc does this" not in [note.message for note in play.app._notifications]
         free = play.duel.query_one(Delta).region.y
         await wait_until(lambda: play.app.screen is play.duel and _feet(play) == {free, free - 1})
 

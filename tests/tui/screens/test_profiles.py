@@ -1,10 +1,14 @@
 """The picker says what fits."""
 
+from threading import Event
+
+import pytest
 from textual.widgets import OptionList, Static
 
 from engine.machine import hardware
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.screens import profiles
 from tui.screens.profiles import Entry, Fit, judged, ordered
 
 
@@ -16,6 +20,20 @@ async def test_the_picker_says_what_fits(stage: Stager) -> None:
         await wait_until(lambda: "fits" in fit.render().plain and "KV cache" in fit.render().plain)
         option = play.app.screen.query_one(OptionList).highlighted_option
         assert option is not None and str(option.prompt).startswith("●")
+
+
+async def test_enter_before_the_list_is_read_holds_once_it_is(
+    stage: Stager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, entries = Event(), [Entry("broken", "", "", "fault")]
+    monkeypatch.setattr(profiles, "read_entries", lambda: entries if read.wait(60) else [])
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("ctrl+o", *"random:none", "enter")
+        read.set()
+        fault = play.app.screen.query_one("#picker-fault", Static)
+        await wait_until(lambda: getattr(play.app.screen, "_entries", ()))
+        await wait_until(lambda: fault.display and "no shape named" in fault.render().plain)
 
 
 def test_what_cannot_be_planned_is_said() -> None:
