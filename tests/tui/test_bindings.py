@@ -524,6 +524,6 @@ def replaced(ran: list[str]) -> Iterator[tuple[type, str, object]]:
     yield QuantDuelApp, "run_action", watched
     yield bridge, "look", nothing
     yield QuantDuelApp, "action_quit", stays
-    yield BenchJob, "__init__", lambda job, names: init(job, names, RecordedBench)
+    yield BenchJob, "__init__", lambda job, names, **more: init(job, names, RecordedBench, **more)
     yield profiles, "judged", lambda *_: Fit("fits", "")
     yield welcome, "judged", lambda *_: Fit("fits", "")

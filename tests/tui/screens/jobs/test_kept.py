@@ -88,7 +88,7 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> list[HeldBench]:
         return made[-1]
 
     init = BenchJob.__init__
-    monkeypatch.setattr(BenchJob, "__init__", lambda job, names: init(job, names, make))
+    monkeypatch.setattr(BenchJob, "__init__", lambda job, names, **more: init(job, names, make, **more))
     return made
 
 
