@@ -17,6 +17,7 @@ FRAME = "$faint"
 LABEL = "$quiet"
 DOT = "●"
 NO_POINTS = "nothing measured to draw here"
+NO_ROOM = "too small here to be drawn"
 
 
 class Plot(Static):
@@ -29,7 +30,7 @@ class Plot(Static):
     chart: reactive[Chart | None] = reactive(None)
 
     def render(self) -> Content:
-        """The chart; only its title where there is no room, no axes where there is nothing to draw."""
+        """The chart; its title and a word where there is no room, no axes where there is nothing to draw."""
         if self.chart is None:
             return Content("")
         return drawn(self.chart, self.size.width, self.size.height)
@@ -41,7 +42,9 @@ def drawn(chart: Chart, width: int, height: int) -> Content:
     if any(line.joined for line in chart.lines):
         head.append(_legend(chart.lines, width))
     if width < SMALLEST[0] or height < SMALLEST[1]:
-        return Content("\n").join(head[:height])
+        return Content("\n").join(
+            [*head, Content.assemble((NO_ROOM, LABEL)).truncate(width, ellipsis=True)][:height]
+        )
     if not chart.points:
         return Content("\n").join([*head, Content.assemble((NO_POINTS, LABEL))])
     y_scale = scale(chart.y, _reach(chart))

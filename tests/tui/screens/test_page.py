@@ -71,7 +71,9 @@ async def test_every_screen_can_be_left_at_any_moment(
     stage: Stager, way: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     init = BenchJob.__init__
-    monkeypatch.setattr(BenchJob, "__init__", lambda job, names, **more: init(job, names, RecordedBench, **more))
+    monkeypatch.setattr(
+        BenchJob, "__init__", lambda job, names, **more: init(job, names, RecordedBench, **more)
+    )
     monkeypatch.setattr("tui.duel.bridge.look", seen_nothing)
     async with stage() as play:
         await play.ready()

@@ -233,6 +233,9 @@ async def test_eval_ranks_by_kld(stage: Stager, results: Results, monkeypatch: p
         assert "smollm2-nf4: not good enough: KLD" in notes and notes.startswith("pick: smollm2-int8, ")
         assert "★ no other model" in str(screen.query_one(".facts").render())
         await wait_until(lambda: results.runs("fidelity"))
+        await play.pilot.resize_terminal(80, 24)
+        await play.pilot.press("ctrl+t")
+        await wait_until(lambda: all("┤" in plot.render().plain for plot in screen.query(Plot)), "drawn")
 
 
 async def test_a_real_bench_through_its_job(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tui.charts.chart import Axis, Chart, Line, labels, scale, ticks
-from tui.charts.plot import drawn
+from tui.charts.plot import NO_ROOM, drawn
 from tui.charts.raster import Raster
 
 CONTEXTS = (32.0, 128.0, 512.0)
@@ -70,6 +70,7 @@ def test_without_points_there_is_no_figure_on_any_axis() -> None:
 
 def test_a_small_place_gets_the_title_only() -> None:
     assert drawn(chart(), 12, 3).plain.startswith("decode")
+    assert drawn(chart(), 30, 5).plain.split("\n")[2] == NO_ROOM
 
 
 def test_single_points_carry_their_names() -> None:
