@@ -87,7 +87,7 @@ class Telling(Widget):
 
 
 def _topic(message: str) -> str:
-    """Its first word: `Copied`, `Still`, `Answers`. What is told of the same thing takes the place of what was."""
+    """Its first word: `Copied`, `Still`, `Answers`. Of the same thing only the latest is told."""
     return message.split(maxsplit=1)[0] if message.strip() else ""
 
 
