@@ -15,6 +15,7 @@ DEFINITIONS = (
     ("process", "the worker's, as the driver or the system reports it"),
     ("reserved", "held by CUDA's allocator; instead of process where a container hides it"),
     ("contended", "the device was shared with the other answer meanwhile"),
+    ("slowed", "other processes kept cores busy meanwhile: speeds do not compare"),
     ("◆", "where the two answers diverge"),
     ("surprise", "-ln of the probability a model gave the token, in nats"),
     ("margin", "between a model's first two choices, in nats"),

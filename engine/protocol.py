@@ -24,6 +24,8 @@ PIECE_BYTES = 1 << 20  # the most that follows one line
 LONGEST_TEXT = 1 << 14  # characters of what is no model's output
 GPU_FAULT_EXIT_CODE = 71  # of a worker whose GPU no longer answers
 MOST_NOTES = 100
+BUSY_CORES = "other processes kept cores busy"
+"""What an answer's note begins with whose speeds others took cores from; recordings have it."""
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 PieceBytes = Annotated[int, msgspec.Meta(ge=1, le=PIECE_BYTES)]

@@ -179,4 +179,5 @@ def _lines(found: Sequence[Comparison]) -> list[str]:
 def _ratios(found: Comparison) -> str:
     a, b = found.labels
     ratios = " · ".join(f"{ratio.name} {ratio.text}" for ratio in words.ratios(found))
-    return f"{b} against {a}: {ratios}{' (contended)' if found.contended else ''}"
+    why = ", ".join(filter(None, ("contended" if found.contended else "", words.slowed_text(found))))
+    return f"{b} against {a}: {ratios}{f' ({why})' if why else ''}"

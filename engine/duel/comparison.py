@@ -12,7 +12,7 @@ from engine.duel.answer import Answer
 from engine.duel.divergence import Divergence, Tokens, divergence
 from engine.duel.duel import Duel, Input
 from engine.duel.sides import LETTERS
-from engine.protocol import ModelInfo
+from engine.protocol import BUSY_CORES, ModelInfo
 
 
 class Comparison(Struct, frozen=True, kw_only=True):
@@ -28,6 +28,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     weights: float | None
     peak: float | None
     contended: bool
+    slowed: tuple[int, ...] = ()
+    """Which of the two other processes took cores from, so that speeds do not compare."""
     input: Input | None
     input_difference: str
     """Why the inputs are not the same, where that is known; empty where they are."""
@@ -61,6 +63,7 @@ def compare(duel: Duel, side: int = 1, reference: int = 0) -> Comparison | None:
         weights=_ratio(infos[1].weights_bytes, infos[0].weights_bytes),
         peak=_ratio(_peak_bytes(b), _peak_bytes(a)),
         contended=a.metrics.contended or b.metrics.contended,
+        slowed=tuple(one for one in (reference, side) if is_slowed(duel.answers[one])),
         input=duel.input((reference, side)),
         input_difference=difference(duel, side, reference),
         same_tokenizer=same_tokenizer(infos[0], infos[1]),
@@ -70,6 +73,11 @@ def compare(duel: Duel, side: int = 1, reference: int = 0) -> Comparison | None:
         said=divergence(said(a), said(b)) if thinking else None,
         has_said=bool(said(a).ids and said(b).ids),
     )
+
+
+def is_slowed(answer: Answer) -> bool:
+    """Whether other processes took cores from an answer."""
+    return any(note.startswith(BUSY_CORES) for note in answer.end_notes)
 
 
 def is_in_thoughts(a: Answer, b: Answer, place: Divergence | None) -> bool:

@@ -3,9 +3,10 @@
 The one place that makes these sentences: the screen and the command line show them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.duel.comparison import Comparison
+from engine.duel.sides import LETTERS
 from engine.sanitize import visible
 from engine.units import MISSING
 
@@ -23,13 +24,20 @@ class Ratio:
 
 
 def ratios(found: Comparison) -> tuple[Ratio, ...]:
-    """`decode ×1.31`, `TTFT ×0.40`, `weights ×0.41`, `peak ×0.80`."""
+    """`decode ×1.31`, `TTFT ×0.40`, `weights ×0.41`, `peak ×0.80`; speeds that were slowed favour nobody."""
+    speeds = _ratio("decode", found.decode, more_is_better=True), _ratio("TTFT", found.ttft)
     return (
-        _ratio("decode", found.decode, more_is_better=True),
-        _ratio("TTFT", found.ttft),
+        *(replace(ratio, is_better=None) if found.slowed else ratio for ratio in speeds),
         _ratio("weights", found.weights),
         _ratio("peak", found.peak),
     )
+
+
+def slowed_text(found: Comparison) -> str:
+    """`A slowed`, or `both slowed`, by other processes; empty where none was."""
+    if len(found.slowed) > 1:
+        return "both slowed"
+    return f"{LETTERS[found.slowed[0]]} slowed" if found.slowed else ""
 
 
 def times_text(ratio: float | None) -> str:

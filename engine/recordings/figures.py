@@ -10,7 +10,7 @@ from engine.duel.comparison import Comparison, comparisons, divergence_offsets
 from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS, all_of
 from engine.duel.text import Ratio
-from engine.protocol import ModelInfo
+from engine.protocol import BUSY_CORES, ModelInfo
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
 Texts = tuple[str, ...]
@@ -52,7 +52,9 @@ def comparison_lines(duel: Duel) -> list[str]:
     answer = "answer" if all_of(len(duel.sessions)) == "both" else "answers"
     contended = f"the device was shared with the other {answer}: speeds are contended"
     shared = [contended] if any(one.contended for one in found) else []
-    return [*said, *shared]
+    slowed = [LETTERS[side] for side in sorted({side for one in found for side in one.slowed})]
+    busy = [f"{BUSY_CORES}, {' and '.join(slowed)} slowed: speeds do not compare"] if slowed else []
+    return [*said, *shared, *busy]
 
 
 def _of(duel: Duel, found: Comparison, text: str) -> str:

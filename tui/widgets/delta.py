@@ -106,6 +106,8 @@ def overview(found: Sequence[Comparison], available: int) -> Content:
             letter = (f"{LETTERS[comparison.side]} ", f"bold {TEXT_COLOURS[comparison.side]}")
             ratio = text.ratios(comparison)[place]
             parts.append(Content.assemble(letter, (ratio.text, _style(ratio, is_fair(comparison)))))
+        if not place and any(comparison.slowed for comparison in found):
+            parts.append(Content.assemble(("slowed", "$text-warning")))
         rows.append(fitting(parts, GAP, available))
     unfair = [comparison for comparison in found if not is_fair(comparison)]
     if not unfair:
@@ -142,6 +144,8 @@ def _ratios(comparison: Comparison) -> list[Content]:
     from engine.duel import text  # the first picture does not wait for the engine
 
     parts = [_figure(ratio, is_fair=is_fair(comparison)) for ratio in text.ratios(comparison)]
+    if comparison.slowed:  # where there is room for it
+        parts.insert(1, Content.assemble((text.slowed_text(comparison), "$text-warning")))
     if comparison.contended:
         parts.append(Content.assemble(("contended", "$text-warning")))
     return parts
@@ -171,5 +175,5 @@ def _figure(ratio: Ratio, *, is_fair: bool) -> Content:
 
 
 def _style(ratio: Ratio, is_fair: bool) -> str:
-    style = {True: "bold $text-success", False: "bold $text-warning", None: "bold"}[ratio.is_better]
+    style = {True: "bold $text-success", False: "bold $text-warning", None: "$quiet"}[ratio.is_better]
     return style if is_fair else "$quiet"

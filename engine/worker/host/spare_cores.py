@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from engine.machine.cpu_time import busy_s, used_s
+from engine.protocol import BUSY_CORES
 from engine.session.schedule import physical_cores
 
 LOOK_S = 0.5  # the kernel counts in hundredths of a second
@@ -69,7 +70,7 @@ class SpareCores:
         """That other processes kept cores busy, where that cost threads."""
         if self.fewest == self._most:
             return ()
-        return (f"other processes kept cores busy: computed on {self.fewest} of {self._most} threads",)
+        return (f"{BUSY_CORES}: computed on {self.fewest} of {self._most} threads",)
 
     def _take(self, threads: int) -> None:
         if threads != self.threads:

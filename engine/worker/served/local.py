@@ -23,7 +23,7 @@ from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.hardware import host_memory
 from engine.plan import llama_cpp
 from engine.plan.terms import total
-from engine.protocol import Event, Memory, ModelInfo, Staged
+from engine.protocol import BUSY_CORES, Event, Memory, ModelInfo, Staged
 from engine.session.schedule import physical_cores
 from engine.shape import find
 
@@ -115,7 +115,7 @@ class LocalServer:
         free = max(1, round(physical_cores() - others))
         if free >= self.threads:
             return ()
-        return (f"other processes kept cores busy: {self.threads} threads shared {free} free cores",)
+        return (f"{BUSY_CORES}: {self.threads} threads shared {free} free cores",)
 
 
 def spare_cores() -> int:

@@ -72,6 +72,7 @@ async def test_what_slowed_an_answer_is_told_below_it(stage: Stager, monkeypatch
         await play.settled()
         assert play.duel.panes[0].query(Notes).last().notes[0] == slow
         assert play.duel.bridge.duel.answers[1].notes == (slow,)
+        assert "both slowed" in play.delta
 
 
 async def test_notes_are_one_line_until_a_key_shows_them_and_are_told_again_only_when_they_change(

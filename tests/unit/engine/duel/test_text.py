@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from engine.duel.comparison import Comparison
 from engine.duel.divergence import Divergence
 from engine.duel.duel import Input
-from engine.duel.text import Ratio, divergence_text, input_text, ratios
+from engine.duel.text import Ratio, divergence_text, input_text, ratios, slowed_text
 
 FOUND = Comparison(
     labels=("bf16", "nf4"),
@@ -33,6 +33,13 @@ def test_ratios_are_multiples_and_say_whom_they_favour() -> None:
         Ratio("weights", "×1.50", False),
         Ratio("peak", "–", None),
     )
+
+
+def test_speeds_that_others_slowed_favour_nobody_and_it_is_said() -> None:
+    slowed = replace(FOUND, slowed=(0,))
+    assert [ratio.is_better for ratio in ratios(slowed)] == [None, None, False, None]
+    assert slowed_text(slowed) == "A slowed" and slowed_text(FOUND) == ""
+    assert slowed_text(replace(FOUND, slowed=(0, 2))) == "both slowed"
 
 
 def test_where_answers_diverge_tokens_count_from_one() -> None:

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from engine.duel.comparison import Comparison
 from engine.duel.duel import Input
-from tui.widgets.delta import overview, table
+from tui.widgets.delta import overview, ratios, table
 
 FAIR = Comparison(
     labels=("A bf16", "B nf4"),
@@ -33,6 +33,12 @@ def test_two_figures_of_all_or_one_and_why_speeds_do_not_compare() -> None:
     assert above.startswith("decode against A   B ×1.50")
     assert below == f"speeds do not compare: {WHY}   F10: the same history"
     assert overview(of(FAIR, UNFAIR), 76).plain.split("\n")[1] == f"C: speeds do not compare: {WHY}"
+
+
+def test_that_a_side_was_slowed_has_room_where_the_last_ratio_has_none() -> None:
+    slowed = replace(FAIR, slowed=(0, 1), labels=("smollm2-bf16", "smollm2-nf4"))
+    assert "decode ×1.50   both slowed   TTFT" in ratios(slowed, 76).plain
+    assert overview(of(*[slowed] * 5), 76).plain.split("\n")[0].endswith("F ×1.50   slowed")
 
 
 def test_a_line_a_side_says_so_before_the_ratios_that_may_have_no_room() -> None:
