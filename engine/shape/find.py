@@ -35,7 +35,7 @@ def _of(profile: Profile, *, ask_hub: bool) -> ModelShape:
             return of_config(f"random:{shape}", json_object(source.config), f"the shape {shape}")
         case GgufFile(path):
             found = of_gguf(paths.expanded(path))
-            return found if isinstance(profile.quantization, Gguf) else _unpacked(found)
+            return found if isinstance(profile.quantization, Gguf | LlamaCpp) else _unpacked(found)
         case Folder(path):
             return of_folder(paths.expanded(path), str(path))
         case Hub(repo):
@@ -95,7 +95,7 @@ def _of_gguf(file: Path) -> ModelShape:
 
 
 def _unpacked(found: ModelShape) -> ModelShape:
-    """As the folder that other methods than `gguf` start from: in full precision."""
+    """As the folder that other methods than `gguf` and `llama_cpp` start from: in full precision."""
     size = DTYPE_BYTES[found.dtype]
     tensors = tuple(replace(tensor, stored_bytes=size * tensor.elements) for tensor in found.tensors)
     file_bytes = sum(tensor.stored_bytes for tensor in tensors)

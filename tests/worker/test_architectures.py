@@ -68,6 +68,13 @@ def test_quantized_models_answer_as_generate_does_or_not_at_all(
     assert said == "equal" or said.startswith("refused: ")
 
 
+def test_a_model_that_multiplies_with_a_weight_itself_calls_the_layer_in_fp8(
+    folder_of: Callable[[str], Path],
+) -> None:
+    """Jamba's dt_proj."""
+    assert verdict("jamba", "fp8", folder_of("jamba")) == "equal"
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_read_is_refused_by_its_kind(kind: str, folder_of: Callable[[str], Path]) -> None:
     said = verdict(kind, "full", folder_of(kind))

@@ -52,7 +52,7 @@ def quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
         layer = model.get_submodule(name)
         weight, scale = rounded(layer.weight.detach().to(_device(layer, placement)))
         _replace(model, name, Fp8Linear(weight, scale, layer.bias, multiplies(placement)))
-    return _moved(model, placement)
+    return _finished(model, placement)
 
 
 def load_stored(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
@@ -72,7 +72,7 @@ def load_stored(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel
         _replace(model, name, held)
     model.unread_tensors = [name for name in getattr(model, "unread_tensors", ()) if not _is_scale(name)]
     model.reading_notes = (STATIC,) if scheme.has_static_scales else ()
-    return _moved(model, placement)
+    return _finished(model, placement)
 
 
 def save(model: PreTrainedModel, into: Path) -> None:
@@ -167,7 +167,14 @@ def _replace(model: PreTrainedModel, name: str, held: Fp8Linear) -> None:
     old._parameters.clear()
 
 
-def _moved(model: PreTrainedModel, placement: Placement) -> PreTrainedModel:
+def _finished(model: PreTrainedModel, placement: Placement) -> PreTrainedModel:
+    """On its device; its config says, as transformers' quantizers have it say, that layers must be called.
+
+    Some models (Jamba) multiply with a layer's weight themselves unless it does. It is not saved.
+    """
+    for part in model.modules():
+        if hasattr(part, "config"):
+            part.config._is_quantized = True
     return model if placement.name == "split" else model.to(placement.device)
 
 

@@ -9,7 +9,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, DynamicCache
 
 from engine.config import profile
-from engine.config.methods import BitsAndBytes, Full, Method
+from engine.config.methods import BitsAndBytes, Full, Gguf, LlamaCpp, Method
+from engine.config.profile import Model, Profile
 from engine.config.sources import SHAPES, shapes
 from engine.machine import hardware
 from engine.plan import running
@@ -61,6 +62,9 @@ def test_a_gguf_header_says_what_the_gguf_package_says(tmp_path: Path) -> None:
     assert {tensor.name: (tensor.shape, tensor.stored_bytes) for tensor in found} == expected
     shape = find.of_gguf(file)
     assert shape.architecture.kv_heads == 2 and shape.architecture.vocabulary == 3 and shape.architecture.tied
+    for method in (Gguf(), LlamaCpp()):
+        held = Profile(model=Model(source=str(file)), quantization=method)
+        assert find.of(held) == shape
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gemma3", "llama", "phi3"])
