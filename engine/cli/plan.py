@@ -111,7 +111,8 @@ def _planned(profile: Profile, options: _Options, machine: Hardware) -> Plan | N
             return asyncio.run(far_questions.planned(profile, _wish(options)))
         return planned(profile, _wish(options), machine)
     except LoadError as error:
-        print_error(f"{profile.name}: {error.message}", error.hint)
+        is_named = error.message.startswith(profile.name)
+        print_error(error.message if is_named else f"{profile.name}: {error.message}", error.hint)
         return None
 
 

@@ -6,7 +6,7 @@ Knows a loaded model and one request; must not know of processes, the wire or an
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +21,7 @@ from engine.worker import step as steps
 from engine.worker.checkpoints import readable
 from engine.worker.generate import prompt, sampling, thinking
 from engine.worker.generate.detokenize import Detokenizer, StopStrings
+from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 from engine.worker.step import GrowingCache, Stepper
 
@@ -98,7 +99,8 @@ def generate(  # noqa: PLR0913  # a request, spelled out
         return
     choose = _Chooser(generation, prompt, model.logits)
     choose.skip(answered, model.logits)
-    reason = yield from _decode(model, choose, answer, limit, cancelled)
+    reader = _Reader(model, prompt, cancelled)
+    reason = yield from _decode(model, reader, choose, answer, limit, cancelled)
     yield End(reason, answer.flush(), model.mode, (*answer.notes, *model.notes))
 
 
@@ -204,29 +206,48 @@ def _prefill(
     return True
 
 
+class _Reader:
+    """Reads the tokens of one answer, and all of a text once more where its family does so at some length."""
+
+    def __init__(self, model: Stepper, text: Tensor, cancelled: Callable[[], bool]) -> None:
+        self._model, self._cancelled, self._at = model, cancelled, model.read_again_at
+        self._text, self._tokens = [text], text.shape[1]
+
+    def __call__(self, choice: Tensor) -> None:
+        """Read one token [1, 1]; CancelledError where that happened while the text was read again."""
+        self._tokens += 1
+        if self._tokens <= self._at < math.inf:
+            self._text.append(choice)
+        if self._tokens != self._at:
+            self._model.read(choice)
+        elif not self._model.read_again_unless(self._cancelled, torch.cat(self._text, dim=1)):
+            raise CancelledError
+
+
 def choices(
-    model: Stepper, choose: Callable[[Tensor], Tensor], steps: int
+    model: Stepper,
+    choose: Callable[[Tensor], Tensor],
+    steps: int,
+    read: Callable[[Tensor], None] | None = None,
 ) -> Generator[tuple[list[int], int]]:
     """Token ids [batch] of one step after another, and when they were known here.
 
-    A GPU gets the next step's work before this one's tokens are looked at.
+    A GPU gets the next step's work before this one's tokens are looked at. `read` is the model's own.
     """
+    read = read or model.read
     try:
         choice = choose(model.logits)
         for left in reversed(range(steps)):
             arriving, is_ahead = _Arriving(choice), bool(left) and model.runs_ahead
             if is_ahead:
-                choice = _next(model, choose, choice)
+                read(choice)
+                choice = choose(model.logits)
             yield arriving.ids(), time.monotonic_ns()
             if left and not is_ahead:
-                choice = _next(model, choose, choice)
+                read(choice)
+                choice = choose(model.logits)
     finally:
         model.sync_length()
-
-
-def _next(model: Stepper, choose: Callable[[Tensor], Tensor], choice: Tensor) -> Tensor:
-    model.read(choice)
-    return choose(model.logits)
 
 
 class _Arriving:
@@ -248,17 +269,23 @@ class _Arriving:
         return ids
 
 
-def _decode(
-    model: Stepper, choose: _Chooser, answer: _Answer, limit: int, cancelled: Callable[[], bool]
+def _decode(  # noqa: PLR0913, PLR0917  # an answer's parts
+    model: Stepper,
+    reader: _Reader,
+    choose: _Chooser,
+    answer: _Answer,
+    limit: int,
+    cancelled: Callable[[], bool],
 ) -> Generator[Token, None, FinishReason]:
     """Write an answer of at most `limit` tokens; why it ended."""
     if cancelled():
         return "cancelled"
-    with closing(choices(model, choose, limit)) as chosen:
+    with suppress(CancelledError), closing(choices(model, choose, limit, reader)) as chosen:
         for number, ((token_id,), ns) in enumerate(chosen, start=1):
             yield Token(token_id, answer.take(token_id), ns)
             if answer.is_over:
                 return "stop"
             if number < limit and cancelled():
                 return "cancelled"
-    return "length"
+        return "length"
+    return "cancelled"

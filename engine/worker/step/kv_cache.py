@@ -26,6 +26,8 @@ class GrowingCache(DynamicCache):
     """How its layers hold what they keep."""
     stable_tokens: float = math.inf
     """Up to here keys do not depend on the text's length; beyond, with dynamic and long RoPE, they do."""
+    read_again_at: float = math.inf
+    """Where a text gets this long, all of it is read once more: families that do so in `generate`."""
 
     def can_be_cropped(self) -> bool:
         """Whether a cache without its last tokens is as if those had never been read."""
@@ -54,6 +56,13 @@ class GrowingCache(DynamicCache):
         """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`."""
         return chunks(self, token_ids, length)
 
+    def clear(self, config: PreTrainedConfig) -> None:
+        """Drop all; buffers are kept."""
+        if has_buffers(self):
+            self.truncate(0)
+        else:
+            self.layers[:] = growing_cache(config, dtype=self.dtype).layers
+
     def truncate(self, tokens: int) -> None:
         """Drop everything after the first `tokens`: an interrupted pass has filled some layers only.
 
@@ -75,6 +84,8 @@ def growing_cache(
     """
     cache = GrowingCache(config=config)
     cache.stable_tokens, cache.dtype = _stable_tokens(config), dtype
+    if config.get_text_config().model_type in READ_AGAIN:
+        cache.read_again_at = cache.stable_tokens + 1
     cache.layers = [
         _layer(expected_tokens, dtype) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
@@ -241,4 +252,6 @@ def _copied(held: Tensor, into: Tensor) -> Tensor:
     return into
 
 
+READ_AGAIN = ("phi3", "phimoe")
+"""Families whose `generate` replaces the cache when a text outgrows its short RoPE factors."""
 _KEYS_AND_VALUES = (GrowingLayer, EightBitLayer, DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)

@@ -4,6 +4,7 @@ Owns the choice between a captured step, the compiled one, the native one and th
 model and its cache; must not know requests, nor how tokens are chosen.
 """
 
+import math
 import traceback
 from collections.abc import Callable
 
@@ -25,6 +26,9 @@ from engine.worker.step.kv_cache import GrowingCache, chunks, has_buffers
 
 REPLAYING = ("cuda",)  # devices on which a decode step is captured once and replayed
 NOT_FINITE = "logits were infinite or NaN: the model's arithmetic overflowed, and its text means nothing"
+READ_AGAIN = (
+    "at {} tokens all was read once more, within one token's time: RoPE's factors are others from there on"
+)
 WINDOWS = (
     "a CUDA graph needs layers that keep every token, and some layers of this model keep a window or a state"
 )
@@ -49,6 +53,7 @@ class Stepper:
         self._can_capture = is_wanted and can
         self._captures = self._can_capture and model.device.type in captured_step.CAPTURING
         self._running: CapturedStep | None = None
+        self._was_read_again = ""
         self._largest: Tensor | None = None  # the sum over steps of their largest logits
 
     @staticmethod
@@ -72,7 +77,8 @@ class Stepper:
         """Why steps are not replayed where they should be; and whether logits were not finite. Waits."""
         failure = f"decoded eagerly: {self._eager_reason}" if self._eager_reason else ""
         without_kernels = choice.failures.get(self._model, "")
-        return tuple(note for note in (without_kernels, failure, self._unusable()) if note)
+        found = (without_kernels, failure, self._was_read_again, self._unusable())
+        return tuple(note for note in found if note)
 
     def chunks(self, token_ids: Tensor, length: int) -> tuple[Tensor, ...]:
         """`token_ids` [batch, n] in chunks that may be read one after the other, of at most `length`."""
@@ -120,6 +126,19 @@ class Stepper:
                 self._cache.truncate(held)
             return False
         return True
+
+    @property
+    def read_again_at(self) -> float:
+        """The length at which a text has to be read once more, with `read_again_unless`."""
+        return getattr(self._cache, "read_again_at", math.inf)
+
+    def read_again_unless(self, cancelled: Callable[[], bool], token_ids: Tensor) -> bool:
+        """Read a whole text [batch, n] in place of what the cache holds; False where it was cancelled."""
+        self.sync_length()
+        if isinstance(self._cache, GrowingCache):
+            self._cache.clear(self._model.config)
+        self._was_read_again = READ_AGAIN.format(token_ids.shape[1])
+        return self.read_unless(cancelled, token_ids)
 
     def wait(self) -> None:
         """Until the logits are computed."""
