@@ -89,7 +89,7 @@ class BenchJob(KeptJob[Document]):
         """A new document with these settings."""
         levels = values.get("at_once", "").strip()
         settings = Settings(
-            profiles=profiles(values["profiles"]),
+            profiles=profiles(values["profiles"], self.sides),
             contexts=numbers("contexts", values["contexts"]),
             batches=numbers("batch", values["batches"]),
             steps=number("steps", values["steps"], least=2),

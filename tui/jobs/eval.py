@@ -88,7 +88,7 @@ class EvalJob(KeptJob[Report]):
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """A new evaluation with these settings."""
-        chosen = profiles(values["profiles"])
+        chosen = profiles(values["profiles"], self.sides)
         require_pair(chosen)
         by_depth = _is_yes("by depth", values["depth"])
         settings = Settings(

@@ -73,6 +73,8 @@ class Job(ABC):
     stopped = "stopped: what was measured is kept"
 
     def __init__(self) -> None:
+        self.sides: Sequence[Profile] = ()
+        """The duel's own profiles, which their names mean before any file is looked for."""
         self.work: Work | None = None
         """The engine's run, once it is prepared."""
 
@@ -164,9 +166,23 @@ class KeptJob(Job, Generic[Found]):
             raise InputError(f"that run was kept by another version: {error}") from error
 
 
-def profiles(text: str) -> tuple[Profile, ...]:
-    """The profiles whose names were typed; InputError where one is not known."""
-    return distinct([profile.find(name) for name in text.split()])
+def profiles(text: str, sides: Sequence[Profile] = ()) -> tuple[Profile, ...]:
+    """The profiles whose names were typed; InputError where one is not known.
+
+    A name means a side of the duel, as it is there, before anything else; the second of two alike the second.
+    """
+    left, found = list(sides), []
+    for name in text.split():
+        own = next((each for each in left if typed(each) == name), None)
+        if own is not None:
+            left.remove(own)
+        found.append(own or named(name, sides))
+    return distinct(found)
+
+
+def named(name: str, sides: Sequence[Profile]) -> Profile:
+    """The side of that name, or what the name means elsewhere; InputError where it is not known."""
+    return next((each for each in sides if typed(each) == name), None) or profile.find(name)
 
 
 def typed(profile: Profile) -> str:

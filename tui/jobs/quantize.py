@@ -8,7 +8,6 @@ from pathlib import Path
 
 from engine.checkpoints import export, layer_errors, store
 from engine.checkpoints.text import summary
-from engine.config import profile
 from engine.config.profile import Profile
 from engine.config.record import Record
 from engine.errors import InputError, LoadError
@@ -19,7 +18,7 @@ from engine.quantize.text import checkpoint_sheet
 from engine.session.client import Session
 from engine.units import time_text
 from tui.charts.chart import Axis, Chart, Line
-from tui.jobs.job import Field, Job, Picture
+from tui.jobs.job import Field, Job, Picture, named
 
 Open = Callable[[Profile], Session]
 Found = tuple[Record, Path]
@@ -51,7 +50,7 @@ class QuantizeJob(Job):
 
         Changes nothing: it runs in a thread that goes on though nobody waits for it any more.
         """
-        wanted = savable(name)
+        wanted = savable(name, self.sides)
         there = stored(wanted)
         found = (there.record, there.path) if there else None
         if lacking := _lacking(wanted):
@@ -66,7 +65,7 @@ class QuantizeJob(Job):
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """This profile next; what the store has of it is made again."""
-        wanted = savable(values["profiles"].strip())
+        wanted = savable(values["profiles"].strip(), self.sides)
         if lacking := _lacking(wanted):
             raise InputError(f"{wanted.label} {lacking.message}", lacking.hint)
         out = values["out"].strip()
@@ -107,9 +106,9 @@ def _lacking(wanted: Profile) -> LoadError | None:
     return packages.missing(packages.library(wanted.quantization)) if wanted.worker.is_own else None
 
 
-def savable(name: str) -> Profile:
+def savable(name: str, sides: Sequence[Profile] = ()) -> Profile:
     """A profile that a checkpoint can be made of; InputError otherwise."""
-    wanted = profile.find(name)
+    wanted = named(name, sides)
     require_savable(wanted)
     return wanted
 

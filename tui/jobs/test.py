@@ -47,7 +47,7 @@ class QuestionsJob(Job):
 
     def prepare(self, values: Mapping[str, str]) -> None:
         """A new test with these settings; what was answered before is not asked again."""
-        chosen = profiles(values["profiles"])
+        chosen = profiles(values["profiles"], self.sides)
         require_pair(chosen)
         limit = number("first", values["limit"]) if values["limit"].strip() else None
         questions = sets.find(values["set"].strip(), limit)

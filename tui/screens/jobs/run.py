@@ -60,6 +60,7 @@ class RunScreen(Page[None]):
     def __init__(self, job: Job, duel: DuelScreen) -> None:
         super().__init__()
         self.job = job
+        job.sides = [side.profile for side in duel.sides]
         self._duel = duel
         self._work: Worker[None] | None = None
         self._pacer = Pacer(SHOW_EVERY_S)
