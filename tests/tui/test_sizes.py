@@ -111,6 +111,7 @@ async def test_what_is_chosen_in_a_list_is_in_view(stage: Stager, way: list[str]
 
 async def test_every_field_of_a_dialog_comes_into_view(stage: Stager) -> None:
     async with stage(size=(80, 12)) as play:
+        assert play.duel.panes[0].transcript.size.height >= 3
         await play.ready()
         await play.pilot.press("ctrl+e")
         await wait_until(lambda: play.app.screen.query("#set-schedule"))

@@ -57,7 +57,14 @@ class Delta(Static):
             self.set_class(sides == self.sides, f"-of-{sides}")
 
     def render(self) -> Content:
-        """Ratios, then proof and divergence; of many a line each."""
+        """Ratios, then proof and divergence; of many a line each. In one row what matters more of the two."""
+        words = self._words()
+        if self.size.height != 1:
+            return words
+        above, *below = words.split("\n")
+        return above if all(map(is_fair, self.comparisons)) else below[-1]
+
+    def _words(self) -> Content:
         available, found = self.size.width, self.comparisons
         if not found:
             return Content.assemble((_hint(self.sides), "$quiet"))

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tui.screens.settings import Chosen
 
 ABILITIES: dict[str, Ability] = {"lens": "lens", "app.eval": "eval", "app.quantize": "quantize"}
-TALL_FROM = 30  # rows
+SHORT_FROM, TALL_FROM = 18, 30  # rows
 MOST_RETOLD = 20  # turns of a kept duel that are shown when it is gone on with
 WAITING = "Sent as soon as {} are loaded; Esc takes it back"
 LEAST_PANE = 38  # columns; where one would be narrower they are tabs
@@ -63,7 +63,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
     plays_recording = False
     """Whether nothing is asked or loaded here."""
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (200, "-huge")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (TALL_FROM, "-tall")]
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (SHORT_FROM, "-short"), (TALL_FROM, "-tall")]
     BINDINGS = [*KEYS, TAB]
 
     def __init__(
