@@ -50,7 +50,8 @@ def commands_of(screen: Screen[Any]) -> Iterator[SystemCommand]:
 
 def _command(app: App[Any], node: DOMNode, binding: Binding, title: str) -> SystemCommand:
     key = _key(app, binding)
-    return SystemCommand(title, f"{key.what} ({key.keys})", partial(app.run_action, binding.action, node))
+    words = key.keys if key.what.casefold() == title.casefold() else f"{key.what} ({key.keys})"
+    return SystemCommand(title, words, partial(app.run_action, binding.action, node))
 
 
 def _shown(widget: Widget) -> Iterator[Widget]:

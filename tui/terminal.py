@@ -36,7 +36,8 @@ def require() -> None:
     without = [name for number, name in enumerate(("stdin", "stdout", "stderr")) if not os.isatty(number)]
     hint = "`quantduel duel A B -p TEXT` needs none, and `quantduel --help` shows what else does not"
     if without:
-        raise InputError(f"the screen needs a terminal, and {' and '.join(without)} is none", hint)
+        are_none = "is none" if len(without) == 1 else "are none"
+        raise InputError(f"the screen needs a terminal, and {' and '.join(without)} {are_none}", hint)
     if paths.terminal().is_plain:
         raise InputError("the screen needs a terminal that knows more than TERM says", hint)
 

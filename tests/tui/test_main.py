@@ -77,7 +77,7 @@ def test_without_a_terminal_the_screen_says_so_and_ends() -> None:
         check=False,
     )
     assert (result.returncode, result.stdout) == (2, "")
-    assert "the screen needs a terminal, and stdin and stdout and stderr is none" in result.stderr
+    assert "the screen needs a terminal, and stdin and stdout and stderr are none" in result.stderr
 
 
 @pytest.mark.parametrize("term", ["dumb", ""])

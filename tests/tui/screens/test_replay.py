@@ -10,7 +10,7 @@ from engine.config.profile import Model
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import INTERRUPTED, Recording, shipped
 from tests.tui.replay import wait_until
-from tui.active import keys_of
+from tui.active import commands_of, keys_of
 from tui.replay_app import ReplayApp
 from tui.screens.lens import LensScreen
 from tui.screens.replay import ReplayBar, ReplayScreen
@@ -61,6 +61,8 @@ async def test_its_keys_are_those_that_it_has(play: ReplayScreen) -> None:
     whats = {key.what for key in keys_of(play)}
     assert {"Pause", "Scroll the answers up", "every command by name"} <= whats
     assert not whats & {"", "ask", "a new line in the prompt"}
+    palette = {command.title: command.help for command in commands_of(play)}
+    assert palette["Scroll the answers up"] == "pgup"  # not the same words again
     note = play.query(Notes).last()
     assert note.render().plain.endswith("(f12)")
     await play.run_action("view")
