@@ -53,7 +53,7 @@ def comparison_lines(duel: Duel) -> list[str]:
     contended = f"the device was shared with the other {answer}: speeds are contended"
     shared = [contended] if any(one.contended for one in found) else []
     slowed = [LETTERS[side] for side in sorted({side for one in found for side in one.slowed})]
-    busy = [f"{BUSY_CORES}, {' and '.join(slowed)} slowed: speeds do not compare"] if slowed else []
+    busy = [f"{BUSY_CORES}, {', '.join(slowed)} slowed: speeds do not compare"] if slowed else []
     return [*said, *shared, *busy]
 
 
