@@ -15,6 +15,7 @@ COMPRESSED, PACK_QUANTIZED = "compressed-tensors", "pack-quantized"
 PACKED = ("gptq", "awq")  # the quantization methods whose layouts these kernels read
 _INT4_GROUPS = (-1, 32, 64, 128)  # what torch's int4 matmul takes on a CPU
 _ATEN_DTYPES = ("float16", "bfloat16")
+INT4_BITS = (2, 3, 4)  # what is held in four bits by the engine's own steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +149,22 @@ def _fp8(scheme: Mapping[str, object]) -> Fp8Scheme | None:
     return Fp8Scheme(bool(inputs), isinstance(inputs, dict) and not inputs.get("dynamic"))
 
 
-def on_cpu(layout: Layout, dtype: str) -> Kernel:
-    """The fastest kernel for a CPU that needs no compiling; `dtype` is such as `bfloat16`."""
+def fits_int4(layout: Layout) -> bool:
+    """Whether the compiled step can hold weights that are packed like this: in the plain order."""
+    return layout.bits in INT4_BITS and not layout.desc_act
+
+
+def on_cpu(layout: Layout, dtype: str, *, is_compiled: bool = False) -> Kernel:
+    """The fastest kernel for a CPU that needs no compiling; `dtype` is such as `bfloat16`.
+
+    Where it `is_compiled` the step reads what is laid out as in the checkpoint, if ATen has no kernel for it.
+    """
     name, bits = layout.method, layout.bits
     if bits == 4 and layout.group_size in _INT4_GROUPS:
         on_aten = layout.group_size != -1 and dtype in _ATEN_DTYPES
-        return Kernel(f"{name}_torch_aten" if on_aten else f"{name}_torch_fused")
-    if bits in {4, 8} or (bits == 2 and name == "gptq"):
+        if on_aten or not is_compiled:
+            return Kernel(f"{name}_torch_aten" if on_aten else f"{name}_torch_fused")
+    if not is_compiled and (bits in {4, 8} or (bits == 2 and name == "gptq")):
         packing = f"{bits} bits in groups of {layout.group_size}"
         as_int8 = f"held as 8 bits in memory: CPUs have no kernel for {packing}"
         return Kernel(f"{name}_torch_int8", (as_int8,) if bits < 8 else ())

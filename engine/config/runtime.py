@@ -184,5 +184,6 @@ def is_compiled(
 
 
 def fits_int4(rows: int, columns: int, group_size: int) -> bool:
-    """Whether a matrix of that size can be laid out as the compiled step's 4-bit weights."""
-    return rows % BLOCK == 0 and group_size % WORD == 0 and columns % group_size == 0
+    """Whether a matrix of that size can be laid out as the compiled step's 4-bit weights; -1 is a row."""
+    group = columns if group_size == -1 else group_size
+    return rows % BLOCK == 0 and columns % VECTOR == 0 and group % WORD == 0 and columns % group == 0

@@ -33,9 +33,10 @@ class Matrix:
 def packed(matrices: list[Matrix], layout: Layout, target: Target) -> list[Term]:
     """GPTQ's and AWQ's weights, as the kernel that will be chosen holds them; on a GPU as in the file."""
     by_kernel = target.on_cpu and not target.is_original
-    kernel = on_cpu(layout, target.dtype).backend if by_kernel else "file"
+    is_own = target.is_compiled and target.held == "int4"
+    kernel = on_cpu(layout, target.dtype, is_compiled=is_own).backend if by_kernel else "file"
     held = _HELD.get(kernel.partition("_torch")[2], _as_in_file)
-    if held is _as_in_file and target.is_compiled:
+    if held is _as_in_file and is_own:
         held = _own
     return held(matrices, layout, kernel, target)
 
@@ -60,7 +61,7 @@ def _own(matrices: list[Matrix], layout: Layout, kernel: str, target: Target) ->
     """The engine's own int4 instead of the file's layout, which no kernel multiplies with."""
     elements = sum(matrix.elements for matrix in matrices)
     groups = sum(matrix.groups(layout.group_size) for matrix in matrices)
-    numbers = 1 if layout.sym else 2
+    numbers = 1 if layout.sym or layout.bits < 4 else 2  # what has fewer bits fits around 0
     scales = Term(
         "scales and zero points", numbers * _SCALE_BYTES * groups, f"{numbers} × 16 bits a {_group(layout)}"
     )

@@ -72,11 +72,10 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
 
 def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str) -> Target:
     dtype, method = _dtype(profile, shape, machine, device), profile.quantization
-    found = Target(
-        device, dtype, machine.host.flags, held=step.held(shape, method, dtype), cache=profile.cache.dtype
-    )
+    found = Target(device, dtype, machine.host.flags, cache=profile.cache.dtype)
     if original(method):
         return dataclasses.replace(found, held="other", is_original=True)
+    found = dataclasses.replace(found, held=step.held(shape, method, found))
     if profile.runs_in.environment in SHIPPED:  # with transformers 4, which none of our steps are made for
         return found
     return dataclasses.replace(found, step=step.kind(shape, method, found))

@@ -5,38 +5,50 @@ Pure. Knows what methods and checkpoints are to those rules; must not know bytes
 
 from engine.config import runtime
 from engine.config.formats import DEQUANTIZED
-from engine.config.layouts import Layout, on_cpu
+from engine.config.layouts import Layout, fits_int4, on_cpu
 from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Fp8, Method
 from engine.config.runtime import Linear, Matrices, StepKind
 from engine.plan.target import Target
 from engine.plan.weights import layout_of
 from engine.shape.model_shape import Architecture, ModelShape
 
-_BY_KERNEL: dict[str, Linear] = {"torch_int8": "int8", "torch_aten": "int4"}
+_BY_KERNEL: dict[str, Linear] = {"torch_int8": "int8"}
 _UNPACKED = ("gguf", "compressed-tensors", *DEQUANTIZED)  # on load
 
 
 def kind(shape: ModelShape, method: Method, target: Target) -> StepKind:
     """What decodes this model there; `target.step` is not looked at."""
-    found, device, dtype = shape.architecture, target.device, target.dtype
+    return _kind(shape.architecture, _matrices(shape, method, target), target)
+
+
+def held(shape: ModelShape, method: Method, target: Target) -> Linear:
+    """How a CPU holds the linear layers; the same is not looked at."""
+    return _matrices(shape, method, target).held
+
+
+def is_int4(found: Architecture, layout: Layout, target: Target) -> bool:
+    """Whether packed weights are held in the compiled step's four bits: what planner and loader both ask."""
+    if target.device != "cpu" or not fits_int4(layout):
+        return False
+    matrices = Matrices(held="int4", sizes=_sizes(found), group_size=layout.group_size)
+    return _kind(found, matrices, target) == "compiled"
+
+
+def _kind(found: Architecture, matrices: Matrices, target: Target) -> StepKind:
+    device, dtype = target.device, target.dtype
     if device == "split" or not runtime.is_native(found.model_type, has_windows=any(found.windows)):
         return "forward"
-    matrices = _matrices(shape, method, dtype)
     is_compiled = runtime.is_compiled(
         matrices, dtype=dtype, activation=found.activation, flags=target.flags, cache=target.cache
     )
     return "compiled" if device == "cpu" and is_compiled else "native"
 
 
-def held(shape: ModelShape, method: Method, dtype: str) -> Linear:
-    """How a CPU holds the linear layers."""
-    return _matrices(shape, method, dtype).held
-
-
-def _matrices(shape: ModelShape, method: Method, dtype: str) -> Matrices:
-    layout, sizes = _layout(shape, method), tuple(_sizes(shape.architecture))
+def _matrices(shape: ModelShape, method: Method, target: Target) -> Matrices:
+    layout, sizes = _layout(shape, method), _sizes(shape.architecture)
     if layout is not None:
-        return Matrices(held=_held_packed(layout, dtype), sizes=sizes, group_size=layout.group_size)
+        linear = _held_packed(shape.architecture, layout, target)
+        return Matrices(held=linear, sizes=sizes, group_size=layout.group_size)
     linear = _held(shape, method)
     return Matrices(
         held=linear, sizes=sizes, group_size=BITSANDBYTES_BLOCK if linear == "int4" else runtime.VECTOR
@@ -50,11 +62,10 @@ def _layout(shape: ModelShape, method: Method) -> Layout | None:
     return layout_of(method) if isinstance(method, Checkpointed) else None
 
 
-def _held_packed(layout: Layout, dtype: str) -> Linear:
-    held = _BY_KERNEL.get(on_cpu(layout, dtype).backend.partition("_")[2], "other")
-    if layout.bits == 3:  # the engine's own int4, which has no kernel to do without
-        held = "int4"
-    return "other" if held == "int4" and layout.desc_act else held  # inputs in another order are not read
+def _held_packed(found: Architecture, layout: Layout, target: Target) -> Linear:
+    if is_int4(found, layout, target):
+        return "int4"
+    return _BY_KERNEL.get(on_cpu(layout, target.dtype).backend.partition("_")[2], "other")
 
 
 def _held(shape: ModelShape, method: Method) -> Linear:

@@ -12,7 +12,7 @@ from msgspec.structs import replace as replace_struct
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from engine.config import formats
+from engine.config import formats, runtime
 from engine.config.methods import BitsAndBytes, Checkpointed, Fp8, Stored, original
 from engine.config.profile import Profile
 from engine.config.runtime import CacheDtype
@@ -122,6 +122,8 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     readable.require_kind(checkpoint.config, checkpoint.name)
     step.require_cache(checkpoint.config, profile.cache.dtype, checkpoint.name)
     placement = made_for or place(profile.model, checkpoint.dtype)
+    compiles = wish.native_step and runtime.reads_cache("compiled", profile.cache.dtype)
+    placement = replace(placement, compiles=compiles)
     readable.require_dtype(placement.dtype, checkpoint.name)
     if not original(profile.quantization):
         kernels.prepare(checkpoint, placement, report)

@@ -1,5 +1,6 @@
 """What a plan says of a worker, and what it does: each family and method, loaded as a tiny model."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from engine.config import runtime
-from engine.config.methods import SHORT_DTYPES, BitsAndBytes, Full, Method
+from engine.config.methods import SHORT_DTYPES, BitsAndBytes, Checkpointed, Full, Method, Rtn
 from engine.config.profile import Cache, Model, Profile
 from engine.errors import LoadError
 from engine.machine import hardware
@@ -31,6 +32,9 @@ CASES: dict[str, tuple[str, Method, str]] = {
     **{f"{kind}, bf16": (kind, FULL, "bfloat16") for kind in ("gemma", "gemma2", "opt")},
     **{f"llama, {name}": ("llama", method, "bfloat16") for name, method in (("nf4", NF4), ("int8", INT8))},
     **{f"phi3, {name}": ("phi3", method, "bfloat16") for name, method in (("nf4", NF4), ("int8", INT8))},
+    "llama, rtn2": ("llama", Rtn(bits=2, group_size=32, sym=False), "bfloat16"),
+    "phi3, rtn4 of rows": ("phi3", Rtn(group_size=-1), "bfloat16"),
+    "gemma, rtn2": ("gemma", Rtn(bits=2, group_size=32), "bfloat16"),
     "llama, float32": ("llama", FULL, "float32"),
     "llama with gelu": ("llama with gelu, tied", FULL, "bfloat16"),
     "qwen2 with windows": ("qwen2 with windows", FULL, "bfloat16"),
@@ -48,8 +52,21 @@ def planned_and_loaded(
     return found, load(profile, 1, lambda staged: None)
 
 
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, lend_compiled: Callable[[Path], None]) -> Path:
+    """For checkpoints that a method makes first."""
+    home = tmp_path_factory.mktemp("home")
+    lend_compiled(home)
+    return home
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_the_plan_says_what_the_worker_does(case: str, tmp_path: Path) -> None:
+def test_the_plan_says_what_the_worker_does(
+    case: str, tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(CASES[case][1], Checkpointed):
+        pytest.importorskip("gptqmodel")
+        monkeypatch.setenv("QUANTDUEL_HOME", str(store))
     found, loaded = planned_and_loaded(*CASES[case], tmp_path)
     assert found.step == loaded.info.step
     assert (found.device, found.dtype) == (loaded.info.device, loaded.info.dtype)

@@ -24,6 +24,8 @@ class Placement:
     where: Mapping[str, object] = field(default_factory=dict)
     """`device_map`, and `max_memory` (bytes per GPU) where a model is split."""
     notes: tuple[str, ...] = ()
+    compiles: bool = False
+    """Whether the engine's compiled step is to decode, where it can: it is wanted, and reads the cache."""
 
     @property
     def name(self) -> str:

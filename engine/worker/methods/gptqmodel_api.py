@@ -66,8 +66,8 @@ def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedMo
 
     LoadError where its files leave a part of the model empty, and where no kernel fits.
     """
-    stored, refusals = layout(checkpoint.stored_quantization), list[Exception]()
-    for kernel in kernels.candidates(stored, placement.device, placement.dtype):
+    refusals = list[Exception]()
+    for kernel in kernels.of_checkpoint(checkpoint, placement):
         try:
             model = _loaded(checkpoint, placement, kernel.backend)
         except (ImportError, NotImplementedError, ValueError) as error:  # the kernel's, or the folder's own

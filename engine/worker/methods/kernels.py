@@ -15,12 +15,27 @@ from engine.config import gpu_kernels, runtime
 from engine.config.gpu_kernels import GpuKernel
 from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
 from engine.errors import LoadError
+from engine.machine import hardware
+from engine.plan import step as planned_step
+from engine.plan.target import Target
 from engine.protocol import Staged
+from engine.shape.architecture import architecture
+from engine.worker import step
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.progress import Report
 
-__all__ = ["PACKED", "Kernel", "Layout", "candidates", "choose", "layout", "plain", "prepare"]
+__all__ = [
+    "PACKED",
+    "Kernel",
+    "Layout",
+    "candidates",
+    "choose",
+    "layout",
+    "of_checkpoint",
+    "plain",
+    "prepare",
+]
 
 HALF_ONLY = "the GPU kernels for quantized weights compute in 16 bits"
 FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 only: `model.dtype: float16` selects it"
@@ -32,6 +47,25 @@ def prepare(checkpoint: Checkpoint, placement: Placement, report: Report) -> Non
         return
     stored = layout(checkpoint.stored_quantization)
     next(iter(candidates(stored, placement.device, placement.dtype, report)))
+
+
+def of_checkpoint(checkpoint: Checkpoint, placement: Placement) -> Iterator[Kernel]:
+    """The candidates for a quantized checkpoint; the layout itself where the compiled step will hold it."""
+    stored = layout(checkpoint.stored_quantization)
+    if _is_own(checkpoint, stored, placement):
+        yield on_cpu(stored, _name(placement.dtype), is_compiled=True)
+        return
+    yield from candidates(stored, placement.device, placement.dtype)
+
+
+def _is_own(checkpoint: Checkpoint, stored: Layout, placement: Placement) -> bool:
+    """Whether the compiled step will hold it in four bits: as planned, and where it can be compiled."""
+    config = checkpoint.config
+    has_own_code = checkpoint.trust_remote_code and getattr(config, "auto_map", None)
+    if not placement.compiles or has_own_code or config.model_type not in runtime.NATIVE:
+        return False
+    target = Target(placement.name, _name(placement.dtype), hardware.cpu()[1])
+    return planned_step.is_int4(architecture(config.to_dict()), stored, target) and step.reads_int4()
 
 
 def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
@@ -47,7 +81,7 @@ def candidates(
     One that has to be compiled is compiled before it is yielded, with progress in `report`; where that fails
     the next one notes why it is not the faster one.
     """
-    name = str(dtype).removeprefix("torch.")
+    name = _name(dtype)
     if device.type == "cpu":
         yield on_cpu(layout, name)
         return
@@ -62,6 +96,10 @@ def candidates(
             notes = (f"without the Marlin kernel, which is faster: {why}",)
             continue
         yield Kernel(kernel.backend, (*notes, *_remarks(kernel, layout, name)))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def cannot_compile() -> str:

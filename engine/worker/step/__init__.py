@@ -9,12 +9,22 @@ from engine.config import runtime
 from engine.config.runtime import CacheDtype, StepKind
 from engine.worker.progress import Report
 from engine.worker.step import kv_cache, native
-from engine.worker.step.cpu import compiled_step, repack
+from engine.worker.step.cpu import compile, compiled_step, repack
 from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import GrowingCache
 from engine.worker.step.stepper import Stepper
 
-__all__ = ["GrowingCache", "Stepper", "begin", "kind", "new_cache", "note", "prepare", "require_cache"]
+__all__ = [
+    "GrowingCache",
+    "Stepper",
+    "begin",
+    "kind",
+    "new_cache",
+    "note",
+    "prepare",
+    "reads_int4",
+    "require_cache",
+]
 
 
 def prepare(model: PreTrainedModel, report: Report, cache: CacheDtype = "auto") -> bool:
@@ -29,6 +39,11 @@ def prepare(model: PreTrainedModel, report: Report, cache: CacheDtype = "auto") 
         return False
     repack.repack(model, report, compiles=compiles)
     return True
+
+
+def reads_int4() -> bool:
+    """Whether the compiled step multiplies with 4-bit weights on this CPU; compiles it where that is new."""
+    return compile.has_vectors()
 
 
 def kind(model: PreTrainedModel, cache: CacheDtype = "auto") -> StepKind:

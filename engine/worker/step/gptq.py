@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.config.layouts import INT4_BITS
+
 MIDDLE = 8  # of four bits: stands for 0
 _LAYERS = ("TorchLinear", "AwqTorchLinear")
-_BITS = (2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Codes:
 
 def is_readable(layer: Any) -> bool:
     """Whether `codes_of` can read this layer."""
-    return type(layer).__name__ in _LAYERS and not layer.adapter and layer.bits in _BITS
+    return type(layer).__name__ in _LAYERS and not layer.adapter and layer.bits in INT4_BITS
 
 
 def group_of(layer: Any) -> int:

@@ -19,6 +19,8 @@ class FusedWeights(ABC):
     """What the user sees: the class of the layers, or the engine's own kernel."""
     tensors: tuple[Tensor, ...]
     """All tensors that it holds."""
+    tried_rows: tuple[int, ...] = (1, 3)
+    """How many rows `matmul` is given where it is compared with the layers, once."""
     bias: Tensor | None
     """Of all rows; layers that read the same input all have one or all have none."""
 

@@ -17,11 +17,11 @@ from transformers import PreTrainedModel
 from engine.config import runtime
 from engine.worker.step import llama, native
 from engine.worker.step.cpu import compile, model_table
+from engine.worker.step.cpu.int4 import FEW_ROWS
 from engine.worker.step.kv_cache import GrowingCache
 
-MOST_SEQUENCES = {True: 32, False: 4}
-"""With AVX512_BF16 and without. Each row of weights is read once for all sequences: with more of them
-oneDNN's blocked matmul is faster."""
+MOST_SEQUENCES = {True: FEW_ROWS, False: 4}
+"""With AVX512_BF16 and without."""
 
 GIVEN = ("x", "cos_sin", "logits")
 """Arrays that belong to a call; all others are kept from call to call."""

@@ -1,8 +1,8 @@
 """4-bit linear layers in the layout of the engine's own kernels, which `avx512` describes.
 
-Owns that layout, and matmuls outside of a compiled step, above all a prompt's: weights are dequantized to
-bf16 a matrix at a time, into memory that all matrices share, and multiplied from there while the processor's
-caches have them. Knows neither quantizers nor models.
+Owns that layout, and matmuls outside of a compiled step. Those of few rows are the step's own; for more,
+such as a prompt's, weights are dequantized to bf16 a matrix at a time, into memory that all matrices share,
+and multiplied from there while the processor's caches have them. Knows neither quantizers nor models.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ from torch import Tensor
 from engine.config.runtime import BLOCK, WORD
 from engine.worker.step.cpu import compile
 from engine.worker.step.linear import FusedWeights
+
+FEW_ROWS = 32
+"""Of inputs: each row of weights is read once for all. With more, oneDNN's blocked matmul is faster."""
 
 _ALIGNMENT = 64  # bytes
 
@@ -41,6 +44,7 @@ class Int4Weights(FusedWeights):
     """Words [rows / 16, columns / 8, 16]; scales and zeros [rows / 16, groups, 16]."""
 
     kernel = "Int4Linear"
+    tried_rows = (5, FEW_ROWS + 1)  # four at once and one alone; and of dequantized weights
 
     def __init__(self, widths: tuple[int, ...], given: Int4Layers) -> None:
         super().__init__(widths)
@@ -66,10 +70,26 @@ class Int4Weights(FusedWeights):
         matrix["code_book"] = self._code_book.data_ptr()
 
     def matmul(self, x: Tensor) -> Tensor:
-        """In bf16, with dequantized weights."""
+        """In bf16, by the step's own product or with dequantized weights."""
         rows = x.reshape(-1, self.columns).to(torch.bfloat16)
+        if len(rows) <= FEW_ROWS:
+            return self._product(rows.contiguous()).to(x.dtype).view(*x.shape[:-1], self.rows)
         y = (rows @ self._dequantized()).to(x.dtype).view(*x.shape[:-1], self.rows)
         return y if self.bias is None else y.add_(self.bias)
+
+    def _product(self, x: Tensor) -> Tensor:
+        """Of x, bf16 [rows, columns], as the compiled step computes it, biases added: rounded, in float32."""
+        kernel: Any = compile.kernels()
+        threads, batch = torch.get_num_threads(), len(x)
+        out = torch.empty((batch, self.rows))
+        sums = torch.empty((threads, batch, self.columns // self._group))
+        wanted = np.zeros(1, kernel.MULTIPLY)
+        self.describe(wanted[0]["matrix"], 0, self.rows)
+        wanted[0]["batch"] = batch
+        for name, given in (("x", x), ("sums", sums), ("out", out)):
+            wanted[0][name] = given.data_ptr()
+        compile.run(kernel.multiply.address, wanted.ctypes.data, threads)
+        return out
 
     def _dequantized(self) -> Tensor:
         """Weights, bf16 [columns, rows]: valid until any other matrix is dequantized."""

@@ -74,7 +74,8 @@ def _fuse_layers(model: PreTrainedModel, fuse: Fuse) -> None:
 
 
 def _replace(parent: nn.Module, fuse: Fuse, *names: str) -> None:
-    """Fuse these layers of a module, or else replace each of them that is supported alone."""
+    """Fuse these layers of a module, or else replace each of them that is supported alone, and is not yet."""
+    names = tuple(name for name in names if not isinstance(getattr(parent, name), FusedLinear))
     layers = [getattr(parent, name) for name in names]
     fused = fuse(layers) if len({layer.bias is None for layer in layers}) == 1 else None
     if fused is None:
@@ -100,7 +101,7 @@ def _as_int4(layers: Sequence[nn.Module]) -> FusedWeights | None:
     widths = tuple(int(layer.out_features) for layer in layers)
     given = next((found for unpack in _UNPACKERS if (found := unpack(layers))), None)
     fused = Int4Weights(widths, given) if given else None
-    return fused if fused and _difference(fused, layers) < CLOSE else None
+    return fused if fused and _agrees(fused, layers, CLOSE) else None
 
 
 def _for_native_step(layers: Sequence[nn.Module]) -> FusedWeights | None:
@@ -108,17 +109,18 @@ def _for_native_step(layers: Sequence[nn.Module]) -> FusedWeights | None:
     if plain := onednn.fuse(layers):
         return plain
     fused = aten_int4.fuse(layers)
-    return fused if fused and not _difference(fused, layers) else None
+    return fused if fused and _agrees(fused, layers, 0) else None
 
 
-def _difference(fused: FusedWeights, layers: Sequence[nn.Module]) -> float:
-    """The largest difference from the layers' own results, as a share of the largest; for 1 and 3 rows."""
-    found = 0.0
-    for rows in (1, 3):
+def _agrees(fused: FusedWeights, layers: Sequence[nn.Module], within: float) -> bool:
+    """Whether it gives the layers' own results, within this share of the largest; never where one is NaN."""
+    for rows in fused.tried_rows:
         x = torch.randn((1, rows, int(layers[0].in_features)), dtype=torch.bfloat16)
         theirs = torch.cat([layer(x) for layer in layers], dim=-1).float()
-        found = max(found, float((fused.matmul(x).float() - theirs).abs().max() / theirs.abs().max()))
-    return found
+        difference = (fused.matmul(x).float() - theirs).abs().max()
+        if not bool(difference <= within * theirs.abs().max()):
+            return False
+    return True
 
 
 def _replace_table(model: PreTrainedModel) -> None:

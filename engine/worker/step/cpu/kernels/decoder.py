@@ -38,10 +38,12 @@ from engine.worker.step.cpu.kernels.matmul import (
     INT4,
     INT8,
     INT8_DYNAMIC,
+    MULTIPLY,
     dequantize,
     dots,
     lay_out,
     matmul,
+    multiply,
 )
 from engine.worker.step.cpu.kernels.team import barrier, thread_count, thread_number
 from engine.worker.step.cpu.kernels.values import (
@@ -64,8 +66,10 @@ __all__ = [
     "INT8_DYNAMIC",
     "LAYER",
     "MATMUL_SCRATCH",
+    "MULTIPLY",
     "STEP",
     "dequantize",
+    "multiply",
     "run",
     "shape",
 ]

@@ -25,6 +25,7 @@ from engine.worker.step.cpu.kernels.values import (
     bf16_at,
     by_parity,
     element_address,
+    float32_at,
     round_bf16,
     row_address,
     row_range,
@@ -55,6 +56,12 @@ MATRIX = np.dtype(
 
 DEQUANTIZE = np.dtype([("matrix", MATRIX), ("out", ADDRESS)])
 """int4 weights, and where to dequantize them to, as bf16 [columns, rows]."""
+
+MULTIPLY = np.dtype(
+    [("matrix", MATRIX), ("batch", COUNT), ("x", ADDRESS), ("sums", ADDRESS), ("out", ADDRESS)]
+)
+"""int4 weights, and what to multiply them with: x, bf16 [batch, columns]. `out` is float32 [batch, rows], and
+`sums` memory for float32 [threads, batch, groups]."""
 
 SEQUENCES_AT_ONCE = int4.SEQUENCES_AT_ONCE
 HAS_VECTORS = avx512.are_available()
@@ -222,6 +229,18 @@ def _dequantize_rows(address: Any) -> None:
         else:
             _dequantize(weights, scales, scales, matrix.code_book, out, row_bytes, groups, words)
 
+
+def _multiply_rows(address: Any) -> None:
+    """One thread's rows of x Wᵀ + b, as a step computes them; OpenMP calls it in every thread of a team."""
+    task = carray(address, 1)[0]
+    matrix, thread = task.matrix, thread_number()
+    sums = row_address(task.sums, 4 * task.batch * (matrix.columns // matrix.group), thread)
+    out = carray(float32_at(task.out), (task.batch, matrix.rows))
+    matmul(matrix, task.x, sums, out, 0, thread, thread_count())
+
+
+_MULTIPLY = types.void(types.CPointer(from_dtype(MULTIPLY)))
+multiply = cfunc(_MULTIPLY, cache=True)(_multiply_rows) if HAS_VECTORS else None
 
 _DEQUANTIZE = types.void(types.CPointer(from_dtype(DEQUANTIZE)))
 dequantize = cfunc(_DEQUANTIZE, cache=True)(_dequantize_rows) if HAS_VECTORS else None
