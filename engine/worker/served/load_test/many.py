@@ -117,10 +117,13 @@ class Many:
         connection = self._connected(stream)
         try:
             self._start.wait(CONNECT_S)
-            while not self._over:
-                number = self._left.get_nowait()
+            number = self._left.get_nowait()
+            while True:
                 self._ask(connection, self._requests[number], self._taken[number])
                 connection.close()
+                if self._over:
+                    return
+                number = self._left.get_nowait()  # before connecting: after the last request nobody is asked
                 connection = self._connected(stream)
         except (Empty, threading.BrokenBarrierError):
             return

@@ -78,6 +78,8 @@ def test_every_request_is_answered_once_and_has_its_stamps_in_order(replays: Cal
     events = measured(server, SGLang(), requests=9, at_once=4)
     found = answers(events)
     assert len(found) == 9 == len(bodies(server))
+    pings = [request for request in server.requests if request.startswith(b"GET")]
+    assert len(pings) == 9  # a connection a request, and none after the last: nobody may answer there
     for each in found:
         assert not each.failure and each.counted and not each.connected
         assert len(each.token_ns) == each.figures.tokens == 8  # type: ignore[union-attr]
