@@ -21,6 +21,8 @@ CONNECT_S, WRITE_S, REPLY_S = 5.0, 10.0, 60.0
 PINGS = 5
 LONGEST_SAID = 300
 LONGEST_REPLY_BYTES = 64 << 20
+LONGEST_PING_BYTES = 4 << 20  # a ping may be a list of models
+LONGEST_REFUSAL_BYTES = 64 << 10
 NO_ROUTE = frozenset({404, 405, 500, 501})
 _WRITING, _OPEN = "http11.send_request_headers.started", "connection.connect_tcp.complete"
 _CONNECTED = frozenset({_OPEN, "connection.start_tls.complete"})
@@ -32,6 +34,10 @@ class ServerError(GenerationError):
     def __init__(self, message: str, hint: str = "", *, status: int = 0) -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+class TooMuch(Exception):  # noqa: N818
+    """A body without end."""
 
 
 class Connection:
@@ -56,15 +62,13 @@ class Connection:
         method = "GET" if body is None else "POST"
         try:
             with self.client.stream(method, path, json=body, extensions={"trace": self.trace}) as response:
-                status, content = response.status_code, bytearray()
-                for part in response.iter_raw():
-                    content += part
-                    if len(content) > LONGEST_REPLY_BYTES:
-                        raise ServerError(f"{path} answers with too much", status=200)
+                status, content = response.status_code, body_of(response, LONGEST_REPLY_BYTES)
+        except TooMuch:
+            raise ServerError(f"{path} answers with too much", status=200) from None
         except httpx2.HTTPError as error:
             raise self.unreachable(error) from None
         if status != 200:
-            raise self.refused(status, bytes(content))
+            raise self.refused(status, content)
         try:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError):
@@ -86,16 +90,20 @@ class Connection:
         for _ in range(PINGS):
             began_ns = time.monotonic_ns()
             try:
-                self.client.get(path, extensions={"trace": self.trace})
-            except httpx2.HTTPError:
+                self._ping(path)
+            except (httpx2.HTTPError, TooMuch):
                 return None
             times_ms.append((time.monotonic_ns() - began_ns) / 1e6)
         return median(times_ms[1:])  # the first may have connected
 
     def warm(self, path: str) -> None:
         """Connect, unless that was done; a server that does not answer will say so to what is asked."""
-        with suppress(httpx2.HTTPError):
-            self.client.get(path, extensions={"trace": self.trace})
+        with suppress(httpx2.HTTPError, TooMuch):
+            self._ping(path)
+
+    def _ping(self, path: str) -> None:
+        with self.client.stream("GET", path, extensions={"trace": self.trace}) as response:
+            body_of(response, LONGEST_PING_BYTES)
 
     def drop(self) -> None:
         """End whatever is being read, from another thread."""
@@ -140,6 +148,14 @@ class Connection:
             return ServerError("does not answer in time")
         return ServerError(f"closed the connection: {self.clean(str(error)) or type(error).__name__}")
 
+    def refusal(self, response: httpx2.Response) -> ServerError:
+        """Why something is refused, whose body was not read yet."""
+        try:
+            said = body_of(response, LONGEST_REFUSAL_BYTES)
+        except TooMuch:
+            said = b"with too many words"
+        return self.refused(response.status_code, said)
+
     def refused(self, status: int, body: bytes) -> ServerError:
         """What a status and the text with it mean."""
         said = self.clean(_message(body)) or "no reason given"
@@ -157,6 +173,18 @@ class Connection:
         """A server's or a library's text, in a line, and without the key."""
         shown = " ".join(text.split())
         return (shown.replace(self._key, "•••") if self._key else shown)[:LONGEST_SAID]
+
+
+def body_of(response: httpx2.Response, most_bytes: int) -> bytes:
+    """All of a body; TooMuch where it is longer, ReadTimeout where its bytes drip for longer than REPLY_S."""
+    content, until_s = bytearray(), time.monotonic() + REPLY_S
+    for part in response.iter_raw():
+        content += part
+        if len(content) > most_bytes:
+            raise TooMuch
+        if time.monotonic() > until_s:
+            raise httpx2.ReadTimeout("the body does not end", request=response.request)
+    return bytes(content)
 
 
 @cache

@@ -126,8 +126,7 @@ def receive(connection: Connection, request: Request, put: Callable[[Head | Read
             extensions={"trace": connection.trace},
         ) as response:
             if response.status_code != 200:
-                refused = connection.refused(response.status_code, response.read())
-                put(End(refused, _seconds(response.headers.get("retry-after"))))
+                put(End(connection.refusal(response), _seconds(response.headers.get("retry-after"))))
                 return
             put(Head(response.headers.get("content-type", "")))
             for data in response.iter_raw():
