@@ -17,7 +17,7 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.config.record import Record
 from engine.config.runtime import StepKind
 
-WIRE_VERSION = 2
+WIRE_VERSION = 3
 """Of everything here: raised with whatever an older QuantDuel would misread or not know."""
 LONGEST_LINE_BYTES = 1 << 26
 PIECE_BYTES = 1 << 20  # the most that follows one line
@@ -54,6 +54,9 @@ FinishReason = Literal["stop", "length", "cancelled"]
 Role = Literal["system", "user", "assistant"]
 Scoring = Literal["", "passage", "token"]
 """Of a server: not at all, a whole passage a request, or a token a request."""
+Counter = Literal["", "NVML", "RAPL"]
+Lack = Literal["", "no RAPL", "RAPL not readable", "no NVML", "not in NVML", "server"]
+"""Why no energy can be counted; the engine puts it into words."""
 FailureKind = Literal[
     "bad_input", "not_loaded", "out_of_memory", "generation", "cancelled", "worker_lost", "unresponsive"
 ]
@@ -367,6 +370,17 @@ class ServedModel(Struct, frozen=True, kw_only=True):
     """How many of the likeliest tokens it tells at each position, at most; 0 where it scores no text."""
 
 
+class Energy(Struct, frozen=True, kw_only=True):
+    """How the device's energy is counted, and what the device drew before the model was loaded."""
+
+    counter: Counter = ""
+    lack: Lack = ""
+    """Why there is no counter."""
+    idle_watts: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    idle_is_shared: bool = False
+    """Others were at work on the device, or a model of theirs was on it."""
+
+
 class ModelInfo(Struct, frozen=True, kw_only=True):
     """What was loaded, as it really is."""
 
@@ -403,6 +417,8 @@ class ModelInfo(Struct, frozen=True, kw_only=True):
     notes: Notes = ()
     """What the user should know, such as weights that were dequantized on load."""
     versions: Annotated[dict[Line, Line], msgspec.Meta(max_length=MOST_NOTES)]
+    energy: Energy | None = None
+    """None in records of a time when it was not told."""
     served: ServedModel | None = None
     """None for a model that is in the worker itself."""
 
@@ -624,6 +640,8 @@ class Measured(_Event, frozen=True, tag="measured"):
     """Weights and cache that the average decode step must read; None where the prompt decides (experts)."""
     threads: Count
     """CPU threads, the fewest where others needed cores meanwhile."""
+    decode_joules: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    """What the device took from the first token to the end, by its own counter; None where it has none."""
     decode: Decode | None = None
     """How the steps were run; None where `generate` ran them."""
     memory: Memory | None = None

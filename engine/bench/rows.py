@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from engine.bench.plan import Shape
 from engine.protocol import CopyMeasured, Decode, Failed, Failure, Measured, ModelInfo
-from engine.stats import bottleneck
+from engine.stats import bottleneck, energy
 from engine.stats.metrics import NS, decode_tok_s, percentile
 
 
@@ -97,6 +97,10 @@ class Row(Struct, frozen=True, kw_only=True):
     decode_tok_s_per_sequence: float | None = None
     ttft_ms: Figure | None = None
     itl_ms: Latency | None = None
+    joules_per_token: Figure | None = None
+    """Of the decoding, by the device's own counter, whatever else it did; null where a repeat has none."""
+    mean_watts: Figure | None = None
+    """Of the device, while it decoded."""
     weights_bytes: int | None = None
     kv_cache_bytes: int | None = None
     peak_bytes: int | None = None
@@ -171,6 +175,8 @@ def filled(row: Row, prompt_tokens: int, runs: Runs) -> Row:
         decode_tok_s_per_sequence=decode.mean / batch,
         ttft_ms=figure([ttft_ms(run) for run in timed]),
         itl_ms=itl_ms(timed),
+        joules_per_token=figure_of_all([_joules_per_token(run, batch) for run in timed]),
+        mean_watts=figure_of_all([energy.mean_watts(run.decode_joules, run.token_ns) for run in timed]),
         decode=peak.decode,
         kv_cache_bytes=peak.kv_cache_bytes,
         peak_bytes=peak.memory.peak_bytes if peak.memory else None,
@@ -185,6 +191,16 @@ def filled(row: Row, prompt_tokens: int, runs: Runs) -> Row:
 def figure(samples: Sequence[float]) -> Figure:
     """Mean and spread of the repeats."""
     return Figure(fmean(samples), stdev(samples) if len(samples) > 1 else None, tuple(samples))
+
+
+def figure_of_all(samples: Sequence[float | None]) -> Figure | None:
+    """Over the repeats; None where one of them has none."""
+    found = [each for each in samples if each is not None]
+    return figure(found) if found and len(found) == len(samples) else None
+
+
+def _joules_per_token(run: Measured, batch: int) -> float | None:
+    return energy.joules_per_token(run.decode_joules, (len(run.token_ns) - 1) * batch)
 
 
 def prefill_tok_s(run: Measured, tokens: int) -> float:

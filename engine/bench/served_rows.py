@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.bench.rows import Figure, Latency, Many, Row, Speeds, Stamps, figure
+from engine.bench.rows import Latency, Many, Row, Speeds, Stamps, figure_of_all
 from engine.protocol import Finished, Prompted, ServedAnswer, ServedFigures, ServedMeasured
 from engine.stats.metrics import NS, Metrics, Timeline, percentile
 
@@ -34,10 +34,10 @@ def filled(row: Row, steps: int, runs: Sequence[Taken]) -> Row:
     memory = [run.end.memory for run in runs if run.end.memory]
     return replace(
         row,
-        prefill_tok_s=_mean([each.prefill_tok_s for each in found]),
-        decode_tok_s=(decode := _mean([each.decode_tok_s for each in found])),
+        prefill_tok_s=figure_of_all([each.prefill_tok_s for each in found]),
+        decode_tok_s=(decode := figure_of_all([each.decode_tok_s for each in found])),
         decode_tok_s_per_sequence=decode.mean if decode else None,
-        ttft_ms=_mean([each.ttft_ms for each in found]),
+        ttft_ms=figure_of_all([each.ttft_ms for each in found]),
         itl_ms=itl,
         kv_cache_bytes=memory[-1].kv_cache_bytes if memory else None,
         peak_bytes=max((each.peak_bytes for each in memory), default=None),
@@ -130,12 +130,6 @@ def _seconds(answers: Sequence[ServedAnswer]) -> float:
     sent = [answer.sent_ns for answer in answers if answer.sent_ns]
     last = [answer.token_ns[-1] for answer in answers if answer.token_ns]
     return (max(last) - min(sent)) / NS if sent and last else 0.0
-
-
-def _mean(samples: Sequence[float | None]) -> Figure | None:
-    """Over the repeats; None where one of them has none."""
-    found = [each for each in samples if each is not None]
-    return figure(found) if found and len(found) == len(samples) else None
 
 
 def _latency(values: Sequence[float]) -> Latency | None:

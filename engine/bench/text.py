@@ -1,5 +1,8 @@
 """A bench in words: what holds for all rows, a row for reading and for machines, the verdicts."""
 
+from collections.abc import Callable
+from functools import partial
+
 from engine.bench import at_once_text
 from engine.bench.document import Document, Start
 from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
@@ -7,27 +10,46 @@ from engine.bench.rows import Figure, Row
 from engine.jobs.sheet import Sheet
 from engine.machine.gpu_state import GpuState
 from engine.protocol import Generator, ModelInfo
+from engine.stats import energy
 from engine.tables import Cell
-from engine.units import MISSING, bytes_text, ms_text
+from engine.units import MISSING, bytes_text, ms_text, with_error
 
 
 def sheet(document: Document) -> Sheet:
     """The document, ready to be written."""
-    with_batches = any(row.batch > 1 for row in document.rows)
     at_once = bool(document.header.settings.concurrency)
     return Sheet(
         above=heading(document),
-        rows=[
-            at_once_text.cells(row) if at_once else cells(row, with_batches=with_batches)
-            for row in document.rows
-        ],
-        below=[*reasons(document), *verdicts(document)],
+        rows=[*map(reader(document), document.rows)],
+        below=[*reasons(document), *energy_lines(document), *verdicts(document)],
         plots=at_once_text.plots(document) if at_once else (),
         numbers=[numbers(row) for row in document.rows],
         records=document.rows,
         document=document,
         title="Bench of " + ", ".join(dict.fromkeys(row.profile for row in document.rows)),
     )
+
+
+def reader(document: Document) -> Callable[[Row], dict[str, Cell]]:
+    """What makes cells of each row of a document, with the columns that this one needs."""
+    settings, found = document.header.settings, document.rows
+    if settings.concurrency:
+        return at_once_text.cells
+    with_batches = any(each.batch > 1 for each in [*settings.shapes, *(row.shape for row in found)])
+    with_energy = any(map(_has_joules, found))
+    return partial(cells, with_batches=with_batches, with_energy=with_energy)
+
+
+def energy_lines(document: Document) -> list[str]:
+    """Each device's idle draw, and why profiles have no joules."""
+    measured = [row for row in document.rows if row.error is None]
+    names, counted = ({row.profile for row in rows} for rows in (measured, filter(_has_joules, measured)))
+    models = {name: energy.of(info) for name, info in document.header.models.items() if name in names}
+    return energy.lines(models, counted)
+
+
+def _has_joules(row: Row) -> bool:
+    return row.joules_per_token is not None
 
 
 NO_TIMES = "the server does not say how long it read (vLLM does with --enable-per-request-metrics)"
@@ -88,7 +110,7 @@ def _model(name: str, info: ModelInfo, generator: Generator) -> str:
     return f"{name}: {info.label}, {how} on {info.place}{copied}"
 
 
-def cells(row: Row, *, with_batches: bool = True) -> dict[str, Cell]:
+def cells(row: Row, *, with_batches: bool = True, with_energy: bool = False) -> dict[str, Cell]:
     """A row for reading."""
     itl, share = row.itl_ms, row.bandwidth_share
     speeds: dict[str, Cell] = {
@@ -98,6 +120,11 @@ def cells(row: Row, *, with_batches: bool = True) -> dict[str, Cell]:
     batch: dict[str, Cell] = {"batch": row.batch} if with_batches else {}
     if with_batches:
         speeds["per sequence"] = row.decode_tok_s_per_sequence
+    if with_energy:
+        speeds |= {
+            energy.JOULES: _with_deviation(row.joules_per_token),
+            energy.WATTS: _with_deviation(row.mean_watts),
+        }
     return {
         "profile": row.profile,
         "method": row.label,
@@ -128,6 +155,8 @@ def numbers(row: Row) -> dict[str, Cell]:
         **_columns("ttft_ms", row.ttft_ms),
         "itl_p50_ms": row.itl_ms.p50 if row.itl_ms else None,
         "itl_p95_ms": row.itl_ms.p95 if row.itl_ms else None,
+        **_columns("joules_per_token", row.joules_per_token),
+        **_columns("mean_watts", row.mean_watts),
         "weights_bytes": row.weights_bytes,
         "kv_cache_bytes": row.kv_cache_bytes,
         "peak_bytes": row.peak_bytes,
@@ -180,6 +209,11 @@ def _figure(figure: Figure | None) -> str:
     places = 0 if figure.mean >= 99.95 else 1 if figure.mean >= 9.995 else 2
     deviation = "" if figure.stdev is None else f" ± {figure.stdev:.{places}f}"
     return f"{figure.mean:.{places}f}{deviation}"
+
+
+def _with_deviation(figure: Figure | None) -> str:
+    """`0.1230 ± 0.0011`: two digits of the deviation, the mean to the same place."""
+    return with_error(figure.mean, figure.stdev) if figure else MISSING
 
 
 def _columns(name: str, figure: Figure | None) -> dict[str, Cell]:

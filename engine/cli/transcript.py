@@ -18,6 +18,7 @@ from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
 from engine.duel.sides import LETTERS
 from engine.protocol import Decoded, Event, Finished, ModelInfo, Weights
+from engine.stats import energy
 from engine.stats.metrics import Metrics
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
@@ -125,9 +126,6 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
         thoughts = f"({count} token{'' if count == 1 else 's'} of thoughts)"
         then = f", {speed_text(metrics.answer_tok_s)} from there" if metrics.answer_tok_s else ""
         speeds.insert(1, f"to the answer {ms_text(metrics.answer_ttft_ms)} {thoughts}{then}")
-    if metrics.joules_per_token is not None:
-        watts = f" ({metrics.mean_watts:.3g} W)" if metrics.mean_watts is not None else ""
-        speeds.append(f"{metrics.joules_per_token:.3g} J/token{watts}")
     if metrics.server_decode_tok_s is not None:
         speeds.append(f"decode by the server's clock {speed_text(metrics.server_decode_tok_s)}")
     sizes = [f"weights {weights_text(info.weights)}"]
@@ -137,7 +135,9 @@ def figures(answer: Answer, info: ModelInfo) -> list[str]:
             f"peak {bytes_text(memory.peak_bytes)}",
             f"process {bytes_text(memory.process_bytes)} ({memory.process_source})",
         ]
-    return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *answer.notes]
+    said = energy.line(metrics.joules_per_token, metrics.mean_watts, info.energy, contended=metrics.contended)
+    taken = [said] if said else []
+    return [" · ".join(speeds), " · ".join(sizes), *_kernel(answer, info), *taken, *answer.notes]
 
 
 def _line(metrics: Metrics, info: ModelInfo) -> str:

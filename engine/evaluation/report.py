@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention
-from engine.protocol import Failure
+from engine.protocol import Energy, Failure
 from engine.stats.depth import Depth
 from engine.stats.fidelity import Figures, Kld
 from engine.stats.verdict import GOOD, Limits
@@ -40,6 +40,12 @@ class Row(Figures, frozen=True, kw_only=True):
     """The mean of a few short answers; `quantduel bench` measures it properly."""
     decode_samples_tok_s: tuple[float, ...] = ()
     """Each short answer's."""
+    joules_per_token: float | None = None
+    """Of the short answers, all together, by the device's own counter, whatever else it did."""
+    mean_watts: float | None = None
+    """Of the device, while they were decoded."""
+    energy: Energy | None = None
+    """What counted them, or why nothing did; the device's idle draw."""
     decode_marks: tuple[str, ...] = ()
     """What spoiled them: others on the machine, clocks that were slowed."""
     complete: bool = False

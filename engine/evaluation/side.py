@@ -28,6 +28,7 @@ from engine.protocol import (
 from engine.session import passages
 from engine.session.client import Session
 from engine.session.progress import stage_text
+from engine.stats import energy
 from engine.stats.depth import Depth, by_depth
 from engine.stats.fidelity import Figures, Scores, against, alone
 from engine.stats.lower_bound import USUAL_TOP, bound_text
@@ -216,6 +217,9 @@ class Side:
             read_tok_s=self.read_tok_s,
             decode_tok_s=fmean(speeds) if speeds else None,
             decode_samples_tok_s=speeds,
+            joules_per_token=_mean([_joules_per_token(run) for run in self._timed]),
+            mean_watts=_mean([energy.mean_watts(run.decode_joules, run.token_ns) for run in self._timed]),
+            energy=info.energy if info else None,
             decode_marks=self._decode_marks(),
             complete=self.complete,
             layers=tuple(self.layers),
@@ -258,3 +262,13 @@ class Side:
                 depths = self.text.depths[: len(self.scores)]
                 self._depths = by_depth(self.scores, reference, depths)
         return self._figures
+
+
+def _joules_per_token(run: Measured) -> float | None:
+    return energy.joules_per_token(run.decode_joules, len(run.token_ns) - 1)
+
+
+def _mean(samples: Sequence[float | None]) -> float | None:
+    """Of short answers, all equally long; None where one of them has no figure."""
+    found = [each for each in samples if each is not None]
+    return fmean(found) if found and len(found) == len(samples) else None

@@ -14,6 +14,7 @@ from engine.evaluation.settings import LAYER_WINDOWS
 from engine.evaluation.verdicts import Judged, judged, pick_text, picked
 from engine.jobs.plot import Plot, Point
 from engine.jobs.sheet import Sheet
+from engine.stats import energy
 from engine.stats.fidelity import Kld
 from engine.stats.margins import Margins
 from engine.tables import Cell
@@ -60,8 +61,9 @@ def _tables(row: Row) -> Iterator[tuple[str, list[dict[str, Cell]]]]:
 def readable(report: Report) -> list[dict[str, Cell]]:
     """The reference, then the candidates, the nearest first."""
     found = {each.profile: each for each in judged(report)}
-    candidates = (cells(row, found.get(row.profile)) for row in report.ranked)
-    return [cells(report.reference, is_reference=True), *candidates]
+    has_joules = any(row.joules_per_token for row in (report.reference, *report.candidates))
+    candidates = (cells(row, found.get(row.profile), with_energy=has_joules) for row in report.ranked)
+    return [cells(report.reference, is_reference=True, with_energy=has_joules), *candidates]
 
 
 def title(report: Report) -> str:
@@ -177,12 +179,16 @@ def remarks(report: Report) -> list[str]:
     ]
     measured = report.noise and (report.noise.complete or report.noise.error)
     floor = [noise.line(report.noise)] if report.noise and measured else []
-    return [*report.notes, *floor, *own]
+    return [*report.notes, *floor, *own, *_energy_lines(report)]
 
 
-def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) -> dict[str, Cell]:
+def cells(
+    row: Row, found: Judged | None = None, *, is_reference: bool = False, with_energy: bool = False
+) -> dict[str, Cell]:
     """A row for reading."""
     kld = row.kld
+    joules: dict[str, Cell] = {energy.JOULES: _energy_text(row, row.joules_per_token)}
+    joules[energy.WATTS] = _energy_text(row, row.mean_watts)
     star = f" {PARETO}" if found and found.pareto else ""
     return {
         "profile": f"{row.profile} (reference)" if is_reference else row.profile,
@@ -198,6 +204,7 @@ def cells(row: Row, found: Judged | None = None, *, is_reference: bool = False) 
         "ratio": with_error(row.perplexity_ratio, row.perplexity_ratio_stderr),
         "weights": bytes_text(row.weights_bytes),
         "decode tok/s": _decode_text(row),
+        **(joules if with_energy else {}),
         "read tok/s": _speed(row.read_tok_s),
     }
 
@@ -234,6 +241,8 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         "mean_dp_stderr",
         "weights_bytes",
         "decode_tok_s",
+        "joules_per_token",
+        "mean_watts",
         "read_tok_s",
         "complete",
         "kld_is_bound",
@@ -261,6 +270,20 @@ def _decode_text(row: Row) -> str:
     error = speed.error_tok_s(row)
     found = with_error(row.decode_tok_s, error) if error else _speed(row.decode_tok_s)
     return f"{found} ?" if speed.doubt(row) else found
+
+
+def _energy_text(row: Row, figure: float | None) -> str:
+    """`0.123`; with a `?` where the speed says nothing: the same spoils both."""
+    if figure is None:
+        return MISSING
+    return f"{figure:.3g} ?" if speed.doubt(row) else f"{figure:.3g}"
+
+
+def _energy_lines(report: Report) -> list[str]:
+    """Each device's idle draw, and why models that were timed have no joules."""
+    timed = [row for row in (report.reference, *report.candidates) if row.decode_tok_s is not None]
+    counted = [row.profile for row in timed if row.joules_per_token is not None]
+    return energy.lines({row.profile: (row.device, row.energy) for row in timed}, counted)
 
 
 def _speed(tok_s: float | None) -> str:

@@ -11,6 +11,7 @@ from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS, all_of
 from engine.duel.text import Ratio
 from engine.protocol import BUSY_CORES, ModelInfo
+from engine.stats import energy
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 
 Texts = tuple[str, ...]
@@ -126,6 +127,8 @@ _ROWS: tuple[tuple[str, Callable[[Answer], str]], ...] = (
     ("decode", lambda answer: speed_text(answer.metrics.decode_tok_s)),
     ("ITL p50", lambda answer: ms_text(answer.metrics.itl_p50_ms)),
     ("ITL p95", lambda answer: ms_text(answer.metrics.itl_p95_ms)),
+    ("energy", lambda answer: energy.joules_text(answer.metrics.joules_per_token)),
+    ("mean draw", lambda answer: energy.watts_text(answer.metrics.mean_watts)),
     ("tokens", _tokens),
     ("bandwidth", _bandwidth),
     ("weights", _weights),
@@ -143,5 +146,6 @@ _FACTS: tuple[tuple[str, Callable[[ModelInfo], str]], ...] = (
     ("dtype", lambda info: info.dtype),
     ("kernel", lambda info: info.kernel),
     ("step", lambda info: info.step),
+    ("idle draw", lambda info: energy.idle_text(info.energy)),
     ("notes", lambda info: "; ".join(info.notes)),
 )

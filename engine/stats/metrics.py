@@ -22,6 +22,7 @@ from engine.protocol import (
     Prompted,
     ServedFigures,
 )
+from engine.stats import energy
 
 NS = 1_000_000_000
 LIVE_WINDOW_NS = NS  # a live speed is that of the last second
@@ -170,13 +171,11 @@ class Timeline:
         return _rate(self.prefilled_tokens, self.prefill_ns)
 
     def _joules_per_token(self) -> float | None:
-        steps = len(self.token_ns) - 1
-        return None if self.decode_joules is None or steps < 1 else self.decode_joules / steps
+        return energy.joules_per_token(self.decode_joules, len(self.token_ns) - 1)
 
     def _mean_watts(self) -> float | None:
         """Over the time from the first token to the last; None where that is none."""
-        span_ns = self.token_ns[-1] - self.token_ns[0] if self.token_ns else 0
-        return None if self.decode_joules is None or not span_ns else self.decode_joules * NS / span_ns
+        return energy.mean_watts(self.decode_joules, self.token_ns)
 
     def _ttft_ms(self) -> float | None:
         if self.received_ns is None or not self.token_ns:

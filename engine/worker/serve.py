@@ -8,19 +8,23 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from msgspec.structs import replace
 from transformers import DynamicCache
 
 from engine.config.methods import Checkpointed, original
+from engine.config.profile import Profile
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
-from engine.machine.energy import Meter, meter
+from engine.machine import energy as counters
+from engine.machine.energy import Meter
 from engine.protocol import (
     GPU_FAULT_EXIT_CODE,
     LONGEST_TEXT,
     Command,
     Decoded,
+    Energy,
     Failed,
     FailureKind,
     Finished,
@@ -70,8 +74,7 @@ def serve(wire: Wire) -> None:
     while True:
         received_ns, command = wire.next_command()
         if isinstance(command, Load):
-            loaded = _load(wire, command, kept) if loaded is None else _keep(wire, loaded)
-            energy = meter("cpu" if loaded is None or loaded.device.type == "cpu" else "cuda")
+            loaded, energy = _load(wire, command, kept) if loaded is None else _keep(wire, loaded, energy)
         elif isinstance(command, Quantize):
             _quantize(wire, command)
         elif loaded is None:
@@ -87,23 +90,35 @@ def serve(wire: Wire) -> None:
         elif isinstance(command, MeasureServed):
             wire.emit(Failed(kind="bad_input", message=HERE, request=command.request))
         elif isinstance(command, Measure | MeasureCopy):
-            _measure(wire, loaded, command, kept)
+            _measure(wire, loaded, command, kept, energy)
         else:
             _Request(wire, loaded, command, received_ns, kept, energy).answer()
         if not isinstance(command, Measure | Score):  # a repeat should not pay for what was just allocated
             _release(command)
 
 
-def _load(wire: Wire, command: Load, kept: KeptCache) -> LoadedModel | None:
+def _counted(profile: Profile) -> tuple[Meter | None, Energy]:
+    """The meter of the device where the model will be, and that device's draw while there is none."""
+    kind: Literal["cpu", "cuda"] = "cuda" if _is_for_gpu(profile) else "cpu"
+    found = counters.meter(kind)
+    return (found if isinstance(found, Meter) else None), counters.described(found, kind)
+
+
+def _is_for_gpu(profile: Profile) -> bool:
+    return profile.model.device != "cpu" and torch.cuda.is_available()
+
+
+def _load(wire: Wire, command: Load, kept: KeptCache) -> tuple[LoadedModel | None, Meter | None]:
+    energy, draw = _counted(command.profile)
     with _failures_reported(wire, "not_loaded"):
         _limit_memory(command)
         loaded = load(command.profile, command.threads, wire.emit, native_step=command.native_step)
         kept.dtype = loaded.cache_dtype
         rehearsed(loaded, kept, wire.emit)
         in_use = memory.read(loaded.model, loaded.device, None)
-        wire.emit(Loaded(info=loaded.info, memory=in_use))
-        return loaded
-    return None
+        wire.emit(Loaded(info=replace(loaded.info, energy=draw), memory=in_use))
+        return loaded, energy
+    return None, None
 
 
 def _limit_memory(command: Load) -> None:
@@ -122,8 +137,7 @@ def _limit_memory(command: Load) -> None:
 
 def _require_host(command: Load) -> None:
     """LoadError where the model goes to a GPU: its driver maps far more host memory than it uses."""
-    device = command.profile.model.device
-    if device != "cpu" and torch.cuda.is_available():
+    if _is_for_gpu(command.profile):
         message = "--memory-limit limits the host's memory, and this model goes to a GPU"
         raise LoadError(message, "leave out --memory-limit, or use `device: cpu`")
 
@@ -135,10 +149,10 @@ def _quantize(wire: Wire, command: Quantize) -> None:
         wire.emit(ensure.done(command, wire.emit))
 
 
-def _keep(wire: Wire, loaded: LoadedModel) -> LoadedModel:
+def _keep(wire: Wire, loaded: LoadedModel, energy: Meter | None) -> tuple[LoadedModel | None, Meter | None]:
     hint = "start another worker for another model"
     wire.emit(Failed(kind="bad_input", message="a model is already loaded", hint=hint))
-    return loaded
+    return loaded, energy
 
 
 def _render(wire: Wire, loaded: LoadedModel, command: Render) -> None:
@@ -178,13 +192,20 @@ def _score(
         wire.emit(scorer.scored(loaded, command, lambda: wire.is_cancelled(command.request)))
 
 
-def _measure(wire: Wire, loaded: LoadedModel, command: Measure | MeasureCopy, kept: KeptCache) -> None:
+def _measure(
+    wire: Wire,
+    loaded: LoadedModel,
+    command: Measure | MeasureCopy,
+    kept: KeptCache,
+    energy: Meter | None,
+) -> None:
     with _failures_reported(wire, "generation", command.request):
         if isinstance(command, MeasureCopy):
             kept.drop()
             wire.emit(bench_run.copied(loaded, command))
         else:
-            wire.emit(bench_run.measured(loaded, command, lambda: wire.is_cancelled(command.request), kept))
+            number = command.request
+            wire.emit(bench_run.measured(loaded, command, lambda: wire.is_cancelled(number), kept, energy))
 
 
 @dataclass(frozen=True, slots=True)

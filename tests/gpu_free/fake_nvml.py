@@ -1,5 +1,6 @@
 """A box with GPUs, as NVML would show it: put into pynvml's place, so that all that asks it is tried."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import pytest
 GIB = 1 << 30
 
 
-@dataclass(slots=True)
+@dataclass
 class Gpu:
     """One GPU by PCI bus order; `parts` are the UUIDs of a divided one (MIG)."""
 
@@ -22,6 +23,12 @@ class Gpu:
     parts: tuple[str, ...] = ()
     has_memory: bool = True
     process_bytes: dict[int, int] = field(default_factory=dict)
+    millijoules: Iterable[int] = ()
+    """What its energy counter says, one after the other; then the driver is gone. Without any it has none."""
+
+    def __post_init__(self) -> None:
+        self.has_counter = bool(self.millijoules)
+        self.millijoules = iter(self.millijoules)
 
 
 class Box:
@@ -80,6 +87,13 @@ class Box:
 
     def nvmlDeviceGetCudaComputeCapability(self, gpu: Gpu) -> tuple[int, int]:  # noqa: N802
         return gpu.capability
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: Gpu) -> int:  # noqa: N802
+        if not gpu.has_counter:
+            raise pynvml.NVMLError_NotSupported
+        if (found := next(gpu.millijoules, None)) is None:  # type: ignore[call-overload]
+            raise pynvml.NVMLError_GpuIsLost
+        return found
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: Gpu) -> list[SimpleNamespace]:  # noqa: N802
         return [SimpleNamespace(pid=pid, usedGpuMemory=gpu.process_bytes.get(pid)) for pid in gpu.pids]

@@ -5,8 +5,8 @@ The same engine and the same cells as `quantduel bench`. Knows no widget.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from engine.bench import at_once_text, plan, rows
 from engine.bench import document as documents
+from engine.bench import plan, rows
 from engine.bench import text as texts
 from engine.bench.document import Document
 from engine.bench.plan import Settings
@@ -14,6 +14,7 @@ from engine.bench.rows import Row
 from engine.bench.run import Bench
 from engine.duel.text import times_text
 from engine.jobs.sheet import Sheet
+from engine.stats import energy
 from engine.tables import Cell
 from tui.jobs.bench_charts import charts
 from tui.jobs.job import Field, KeptJob, Picture, colours, number, numbers, profiles
@@ -24,6 +25,8 @@ WIDTHS = {
     "decode tok/s": FIGURE,
     "TTFT ms": FIGURE,
     "ITL p50, p95 ms": LATENCY,
+    energy.JOULES: FIGURE,
+    energy.WATTS: FIGURE,
     "weights": SIZE,
     "peak": SIZE,
     "then": FIGURE,
@@ -111,7 +114,7 @@ class BenchJob(KeptJob[Document]):
             first=FIRST,
             colours=by_name,
             charts=charts(found, self.earlier, by_name),
-            notes=(*found.header.notes, *texts.verdicts(found), *spoiled(found)),
+            notes=(*found.header.notes, *texts.verdicts(found), *spoiled(found), *texts.energy_lines(found)),
         )
 
 
@@ -125,15 +128,13 @@ def spoiled(found: Document) -> list[str]:
 
 def table(found: Document, earlier: Document | None) -> list[dict[str, Cell]]:
     """A row for each cell of the matrix, as the command line shows it; next to an earlier run's speed."""
-    settings = found.header.settings
+    settings, at_once = found.header.settings, bool(found.header.settings.concurrency)
     done = {(row.shape, row.profile): row for row in found.rows}
-    with_batches = any(shape.batch > 1 for shape in settings.shapes)
-    lines = []
+    lines, cells_of = [], texts.reader(found)
     for shape in settings.shapes:
         for each in settings.profiles:
             row = done.get((shape, each.name)) or rows.empty(each.name, shape, None)
-            at_once = bool(settings.concurrency)
-            cells = at_once_text.cells(row) if at_once else texts.cells(row, with_batches=with_batches)
+            cells = cells_of(row)
             lines.append(_beside(cells, row, earlier) if earlier and not at_once else cells)
     return lines
 

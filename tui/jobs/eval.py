@@ -11,6 +11,7 @@ from engine.evaluation.report import Report, Row
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import TEXTS, Settings, require_pair, require_text
 from engine.jobs.sheet import Sheet
+from engine.stats import energy
 from engine.tables import Cell
 from engine.units import MISSING
 from tui.charts.chart import Axis, Chart, Line
@@ -31,6 +32,8 @@ WIDTHS = {
     "ratio": 14,
     "weights": 10,
     "decode tok/s": 12,
+    energy.JOULES: 10,
+    energy.WATTS: 10,
     "read tok/s": 10,
     "KLD then": 17,
 }

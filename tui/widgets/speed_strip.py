@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from engine.stats import energy
 from engine.stats.metrics import Metrics
 from engine.units import ms_text, speed_text
 from tui.duel.figures import Figures, sparkline
@@ -60,6 +61,7 @@ class SpeedStrip(Static):
 
 Column = tuple[str, str, int]
 """Label, value, width."""
+DRAW = "mean draw"
 LEAST_TELLING = ("round trip", "prefill", "TTFT", "tokens")  # left out first
 
 
@@ -68,6 +70,8 @@ def columns(wanted: Sequence[Column], available: int) -> list[Column]:
     wide = [(label, value, max(width, len(label) + 1, len(value) + 1)) for label, value, width in wanted]
     if _width(wide) < available:
         return wide
+    if DRAW in {label for label, _, _ in wanted}:  # no reason to move together
+        return columns([column for column in wanted if column[0] != DRAW], available)
     close = [(label, value, max(len(label), len(value)) + 1) for label, value, _ in wanted]
     for least in LEAST_TELLING:
         if _width(close) > available:
@@ -86,7 +90,9 @@ def cells(figures: Figures | None, *, live: bool) -> list[Column]:
     metrics = figures.metrics if figures else None
     decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None
     joules = metrics.joules_per_token if metrics and not live else None
-    energy = [] if joules is None else [("energy", f"{joules:.3g} J/tok", 13)]
+    watts = metrics.mean_watts if metrics and not live else None
+    taken = [] if joules is None else [("energy", f"{joules:.3g} J/tok", 13)]
+    draw = [] if watts is None else [(DRAW, energy.watts_text(watts), 9)]
     away = metrics.round_trip_ms if metrics else None
     line = [] if away is None else [("round trip", ms_text(away), 11)]
     return [
@@ -94,7 +100,8 @@ def cells(figures: Figures | None, *, live: bool) -> list[Column]:
         *line,
         ("prefill", speed_text(metrics.prefill_tok_s if metrics else None), 12),
         ("decode now" if live else "decode", speed_text(decode), 12),
-        *energy,
+        *taken,
+        *draw,
         ("tokens", tokens_text(metrics), 11),
     ]
 

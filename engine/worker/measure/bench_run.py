@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from engine.config import runtime
 from engine.errors import InputError
+from engine.machine.energy import Meter
 from engine.protocol import BenchRun, CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory
 from engine.worker import step
 from engine.worker.generate import decode
@@ -23,14 +24,18 @@ from engine.worker.host.spare_cores import SpareCores
 from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 from engine.worker.measure import hf_generate
-from engine.worker.measure.hf_generate import Stamps
+from engine.worker.measure.hf_generate import Stamps, Tokens
 from engine.worker.step import GrowingCache, Stepper
 
 SEED = 0
 
 
 def measured(
-    loaded: LoadedModel, command: Measure, cancelled: Callable[[], bool], kept: KeptCache
+    loaded: LoadedModel,
+    command: Measure,
+    cancelled: Callable[[], bool],
+    kept: KeptCache,
+    energy: Meter | None = None,
 ) -> Measured | Failed:
     """Do what the command asks for. InputError where the run is longer than the model's context window."""
     run, cores = command.run, SpareCores.for_model(loaded.info.threads, loaded.device, command.threads)
@@ -38,7 +43,7 @@ def measured(
     cache = _cache(loaded, run, kept)
     at_reset = _reset_peak(loaded) if run.with_memory else None
     try:
-        stamps = _generated(loaded, run, cache, cores.between_steps(cancelled))
+        stamps = _generated(loaded, run, cache, Tokens(cores.between_steps(cancelled), energy))
     except CancelledError:
         return Failed(kind="cancelled", message="cancelled", request=command.request)
     if isinstance(cache, GrowingCache) and cache.captured_step is not None:
@@ -51,6 +56,7 @@ def measured(
         token_ns=stamps.token_ns,
         cached_tokens=cache.get_seq_length(),
         decode=stamps.decode,
+        decode_joules=stamps.decode_joules,
         threads=cores.fewest,
         kv_cache_bytes=memory.cache_bytes(cache),
         step_bytes=bandwidth.step_bytes(loaded.model, cache, run.batch, prompt_tokens + run.steps // 2),
@@ -86,20 +92,20 @@ def ordinary_tokens(loaded: LoadedModel) -> list[int]:
 
 
 def engine_generate(
-    loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
+    loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, tokens: Tokens
 ) -> Stamps:
     """The engine's own loop, greedy: read the rest of `prompt` [batch, n], write `steps` tokens."""
     if isinstance(cache, GrowingCache):
         decode.prepare(loaded, cache, len(prompt))
     model = step.begin(loaded.model, cache)
     started_ns = time.monotonic_ns()
-    _read(loaded, model, cache, prompt[:, cache.get_seq_length() :], cancelled)
-    prefilled_ns, token_ns = time.monotonic_ns(), []
+    _read(loaded, model, cache, prompt[:, cache.get_seq_length() :], tokens.cancelled)
+    prefilled_ns = time.monotonic_ns()
     with closing(decode.choices(model, _greedy(prompt.device), steps)) as chosen:
         for _, ns in chosen:
-            token_ns.append(ns)
-            _stop_if(cancelled)
-    return Stamps(started_ns, prefilled_ns, tuple(token_ns), model.mode)
+            tokens.add(ns)
+            _stop_if(tokens.cancelled)
+    return Stamps(started_ns, prefilled_ns, tuple(tokens.ns), model.mode, tokens.joules())
 
 
 def _greedy(home: torch.device) -> Callable[[Tensor], Tensor]:
@@ -118,14 +124,12 @@ def _cache(loaded: LoadedModel, run: BenchRun, kept: KeptCache) -> DynamicCache:
     return kept.empty(loaded.model.config, run.batch, run.depth + run.context + run.steps)
 
 
-def _generated(
-    loaded: LoadedModel, run: BenchRun, cache: DynamicCache, cancelled: Callable[[], bool]
-) -> Stamps:
+def _generated(loaded: LoadedModel, run: BenchRun, cache: DynamicCache, tokens: Tokens) -> Stamps:
     """Fill the cache to the run's depth, untimed; then generate."""
     prompt = made_up(loaded, run.batch, run.depth + run.context)
     if run.depth:
-        _read(loaded, step.begin(loaded.model, cache), cache, prompt[:, : run.depth], cancelled)
-    return GENERATORS[run.generator](loaded, prompt, cache, run.steps, cancelled)
+        _read(loaded, step.begin(loaded.model, cache), cache, prompt[:, : run.depth], tokens.cancelled)
+    return GENERATORS[run.generator](loaded, prompt, cache, run.steps, tokens)
 
 
 def _read(

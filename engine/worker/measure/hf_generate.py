@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
+from engine.machine.energy import Meter
 from engine.protocol import Decode
 from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
@@ -22,23 +23,41 @@ from engine.worker.load import LoadedModel
 class Stamps:
     """What a measured run leaves: when it started, when the prompt was read, when each token was known.
 
-    Nanoseconds of the worker's monotonic clock.
+    Nanoseconds of the worker's monotonic clock; and the joules from the first token to the last.
     """
 
     started_ns: int
     prefilled_ns: int
     token_ns: tuple[int, ...]
     decode: Decode | None = None
+    decode_joules: float | None = None
 
 
-def generate(
-    loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, cancelled: Callable[[], bool]
-) -> Stamps:
+class Tokens:
+    """A run's tokens as they come: their stamps, the energy from the first on, whether to stop."""
+
+    def __init__(self, cancelled: Callable[[], bool], energy: Meter | None = None) -> None:
+        self.cancelled = cancelled
+        self.ns: list[int] = []
+        self._energy = energy
+
+    def add(self, ns: int) -> None:
+        """One more token of each sequence."""
+        self.ns.append(ns)
+        if self._energy is not None and len(self.ns) == 1:
+            self._energy.begin()
+
+    def joules(self) -> float | None:
+        """Until now."""
+        return self._energy.joules() if self._energy is not None and self.ns else None
+
+
+def generate(loaded: LoadedModel, prompt: Tensor, cache: DynamicCache, steps: int, tokens: Tokens) -> Stamps:
     """Read the part of `prompt` [batch, n] that is not in `cache`, and write `steps` greedy tokens.
 
     The clock starts before the call, so its set-up belongs to the prefill, as it does for whoever calls it.
     """
-    prefill, tokens = _PrefillClock(), _TokenClock()
+    prefill = _PrefillClock()
     never = loaded.model.get_input_embeddings().num_embeddings  # an end token that no model can choose
     started_ns = time.monotonic_ns()
     loaded.model.generate(
@@ -53,12 +72,13 @@ def generate(
         eos_token_id=never,
         pad_token_id=0,
         logits_processor=[prefill],
-        streamer=tokens,
-        stopping_criteria=[_CancelCheck(cancelled)],
+        streamer=_TokenClock(tokens),
+        stopping_criteria=[_CancelCheck(tokens.cancelled)],
     )
-    if cancelled():
+    joules = tokens.joules()
+    if tokens.cancelled():
         raise CancelledError
-    return Stamps(started_ns, prefill.ns, tuple(tokens.ns))
+    return Stamps(started_ns, prefill.ns, tuple(tokens.ns), decode_joules=joules)
 
 
 class _PrefillClock(LogitsProcessor):
@@ -77,13 +97,13 @@ class _PrefillClock(LogitsProcessor):
 class _TokenClock(BaseStreamer):
     """Stamps every token when `generate` has it on the host; the prompt, which comes first, is none."""
 
-    def __init__(self) -> None:
-        self.ns: list[int] = []
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
         self._prompt_seen = False
 
     def put(self, value: Tensor) -> None:
         if self._prompt_seen:
-            self.ns.append(time.monotonic_ns())
+            self._tokens.add(time.monotonic_ns())
         self._prompt_seen = True
 
     def end(self) -> None:

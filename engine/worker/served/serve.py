@@ -17,6 +17,7 @@ from engine.config.sources import Served
 from engine.errors import InputError, LoadError, QuantDuelError
 from engine.protocol import (
     LONGEST_TEXT,
+    Energy,
     Event,
     Failed,
     FailureKind,
@@ -212,6 +213,7 @@ def _info(side: Side) -> ModelInfo:
         has_chat_template=True,
         notes=(*facts.notes, *_notes(side, round_trip_ms)),
         versions={name: facts.version} if facts.version else {},
+        energy=Energy(lack="server"),
         served=ServedModel(
             engine=side.engine.name,
             address=address,

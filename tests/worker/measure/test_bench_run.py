@@ -1,5 +1,6 @@
 """Measured runs: what they read, write and stamp, in the engine's loop and in transformers'."""
 
+import time
 from functools import cache as once
 
 import pytest
@@ -8,11 +9,13 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralCon
 
 from engine.config import profile
 from engine.errors import InputError
+from engine.machine.energy import Meter
 from engine.protocol import BenchRun, Failed, Measure, MeasureCopy, Measured
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory, spare_cores
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
+from engine.worker.measure.hf_generate import Tokens
 from engine.worker.step.stepper import Stepper
 
 SHAPE = {
@@ -50,6 +53,21 @@ def test_exactly_the_wanted_tokens_are_read_and_written(generator: str, batch: i
     assert found.kv_cache_bytes >= found.cached_tokens * batch * CACHED_TOKEN_BYTES
     stamps = [found.started_ns, found.prefilled_ns, *found.token_ns]
     assert stamps == sorted(set(stamps))
+    assert found.decode_joules is None  # no meter
+
+
+@pytest.mark.parametrize("generator", GENERATORS)
+def test_energy_is_counted_from_the_first_token_to_the_last(generator: str) -> None:
+    read_ns: list[int] = []
+
+    def read() -> tuple[float]:
+        read_ns.append(time.monotonic_ns())
+        return (7.0 * len(read_ns),)
+
+    command = Measure(request=1, run=BenchRun(context=20, steps=6, generator=generator))
+    found = bench_run.measured(tiny(), command, lambda: False, KeptCache(), Meter("RAPL", read, [0.0]))
+    assert isinstance(found, Measured) and found.decode_joules == 7.0
+    assert len(read_ns) == 2 and found.token_ns[0] < read_ns[0] and found.token_ns[-1] < read_ns[1]
 
 
 @pytest.mark.parametrize("generator", GENERATORS)
@@ -86,7 +104,7 @@ def test_a_batch_says_what_its_sequences_say_alone(generator: str, depth: int) -
     if depth:
         Stepper(loaded.model, cache).read(prompt[:, :depth])
     before = cache.get_seq_length()
-    bench_run.GENERATORS[generator](loaded, prompt, cache, steps, lambda: False)
+    bench_run.GENERATORS[generator](loaded, prompt, cache, steps, Tokens(lambda: False))
     assert before == depth
     for row in range(3):
         alone = loaded.model.generate(

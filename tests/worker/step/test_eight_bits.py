@@ -148,7 +148,7 @@ def test_answers_are_those_of_transformers_generate_over_the_same_cache(tiny: Lo
     ids, kept = list(range(70, 90)), KeptCache(tiny.cache_dtype)
     new = answered(tiny, ids, kept, max_new_tokens=12)
     cache = growing_cache(tiny.model.config, dtype=tiny.cache_dtype)
-    hf_generate.generate(tiny, torch.tensor([ids]), cache, 12, lambda: False)
+    hf_generate.generate(tiny, torch.tensor([ids]), cache, 12, hf_generate.Tokens(lambda: False))
     theirs = tiny.model.generate(
         torch.tensor([ids]),
         past_key_values=growing_cache(tiny.model.config, dtype=tiny.cache_dtype),
