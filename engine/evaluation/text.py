@@ -276,7 +276,7 @@ def _energy_text(row: Row, figure: float | None) -> str:
     """`0.123`; with a `?` where the speed says nothing: the same spoils both."""
     if figure is None:
         return MISSING
-    return f"{figure:.3g} ?" if speed.doubt(row) else f"{figure:.3g}"
+    return energy.digits(figure) + (" ?" if speed.doubt(row) else "")
 
 
 def _energy_lines(report: Report) -> list[str]:

@@ -35,12 +35,17 @@ def mean_watts(joules: float | None, token_ns: Sequence[int]) -> float | None:
 
 def joules_text(joules: float | None) -> str:
     """`0.123 J/token`."""
-    return MISSING if joules is None else f"{joules:.3g} {JOULES}"
+    return MISSING if joules is None else f"{digits(joules)} {JOULES}"
 
 
 def watts_text(watts: float | None) -> str:
     """`45.2 W`."""
-    return MISSING if watts is None else f"{watts:.3g} W"
+    return MISSING if watts is None else f"{digits(watts)} W"
+
+
+def digits(figure: float) -> str:
+    """Three of them: `0.00123`, `45.2`, `1234`."""
+    return f"{figure:.3g}" if figure < 999.5 else f"{figure:.0f}"
 
 
 def why(found: Energy) -> str:

@@ -49,7 +49,9 @@ def memory(peak: int, process: int) -> Memory:
     )
 
 
-def measured(*token_ms: float, cached: int = 36, reset: Memory | None = None) -> Measured:
+def measured(
+    *token_ms: float, cached: int = 36, reset: Memory | None = None, joules: float | None = None
+) -> Measured:
     """Started at 1000 ms, its prompt read within 200 ms, its tokens known at these times after the start."""
     return Measured(
         request=1,
@@ -60,13 +62,24 @@ def measured(*token_ms: float, cached: int = 36, reset: Memory | None = None) ->
         kv_cache_bytes=77,
         step_bytes=4_000_000,
         threads=2,
+        decode_joules=joules,
         memory=memory(500, 400),
         memory_at_reset=reset or memory(400, 400),
     )
 
 
-def row(batch: int = 1, *, name: str = "tiny", context: int = 32, **changes: object) -> Row:
-    timed = (measured(250, 350, 450, 550, 650), measured(250, 300, 350, 400, 450))
+def row(
+    batch: int = 1,
+    *,
+    name: str = "tiny",
+    context: int = 32,
+    joules: tuple[float | None, float | None] = (None, None),
+    **changes: object,
+) -> Row:
+    timed = (
+        measured(250, 350, 450, 550, 650, joules=joules[0]),
+        measured(250, 300, 350, 400, 450, joules=joules[1]),
+    )
     copy = CopyMeasured(request=2, buffer_bytes=1, bytes_s=(1e8, 9e9, 1e8))
     empty = rows.empty(name, Shape(context, batch), None)
     runs = Runs(timed=timed, peak=measured(250, 260, **changes), copy=copy)

@@ -4,13 +4,15 @@ import csv
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from engine.bench import document, rows
 from engine.bench import text as texts
 from engine.bench.plan import Shape
 from engine.jobs import sheet as sheets
-from engine.protocol import Failed
-from tests.unit.engine.bench.samples import TINY, row, settings
+from engine.protocol import Energy, Failed
+from engine.stats import energy
+from tests.unit.engine.bench.samples import INFO, TINY, row, settings
 
 
 def test_every_format_shows_every_row() -> None:
@@ -36,3 +38,33 @@ def test_every_format_shows_every_row() -> None:
     assert "15.0 ± 7.1" in table and "15.0 ± 7.1" in markdown
     assert "too | big" in table and "too \\| big" in markdown
     assert "per sequence" not in table  # nothing was batched
+
+
+def test_joules_are_columns_where_a_row_has_some_and_the_others_have_a_reason() -> None:
+    first, second = (profile.name for profile in settings().profiles)
+    counted = replace(INFO, energy=Energy(counter="RAPL", idle_watts=11.25))
+    forbidden = replace(INFO, energy=Energy(lack="RAPL not readable"))
+    found = document.begun(settings(batches=(1, 2))).with_model(first, counted).with_model(second, forbidden)
+    found = found.with_row(row(2, name=first, joules=(4.0, 2.0))).with_row(row(name=second))
+    sheet = texts.sheet(found)
+    other, mine = sheet.rows
+    assert (mine["J/token"], mine["mean W"]) == ("0.38 ± 0.18", "10")
+    assert (other["J/token"], other["mean W"]) == ("–", "–")
+    assert "idle draw of cpu, before loading: 11.2 W" in sheet.below
+    assert f"{second}: J/token –: {energy.WHY['RAPL not readable']}" in sheet.below
+    assert [each["joules_per_token"] for each in sheet.numbers] == [None, 0.375]
+    whole = json.loads(sheets.text(sheet, "json"))
+    assert whole["rows"][1]["mean_watts"]["samples"] == [10.0, 10.0]
+    assert whole["header"]["models"][second]["energy"]["lack"] == "RAPL not readable"
+
+
+def test_without_any_joules_there_are_no_columns_and_one_line_says_why() -> None:
+    both = [profile.name for profile in settings().profiles]
+    served = replace(INFO, energy=Energy(lack="server"))
+    found = document.begun(settings())
+    for name in both:
+        found = found.with_model(name, served).with_row(row(name=name, joules=(1.0, None)))
+    sheet = texts.sheet(found)
+    assert "J/token" not in sheet.rows[0]
+    said = [line for line in sheet.below if "J/token" in line]
+    assert said == [f"{', '.join(both)}: J/token –: a server does not say what its answers take"]

@@ -11,6 +11,7 @@ from engine.evaluation import text
 from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import Convention
 from engine.jobs import sheet as sheets
+from engine.protocol import Energy
 from engine.stats.depth import Depth
 from engine.stats.fidelity import Kld
 
@@ -77,3 +78,30 @@ def test_figures_by_depth_are_a_table_and_a_plot_of_their_own() -> None:
     assert [str(row[""]) for row in rows] == ["█" * 12, "█" * 24] and rows[1]["same top"] == "–"
     assert [(point.x, point.y) for point in found.plots[-1].points] == [(63.5, 0.25), (319.5, 0.5)]
     assert json.loads(sheets.text(found, "json"))["candidates"][0]["depths"][1]["first"] == 128
+
+
+def test_joules_stand_next_to_the_speed_and_are_doubted_with_it() -> None:
+    timed = Row(
+        profile="a",
+        tokens=4,
+        device="cuda:0",
+        decode_tok_s=40.0,
+        decode_samples_tok_s=(40.0, 40.0),
+        joules_per_token=1.234,
+        mean_watts=50.0,
+        energy=Energy(counter="NVML", idle_watts=70.0, idle_is_shared=True),
+    )
+    alone = Energy(counter="NVML", idle_watts=71.0)
+    others = (
+        msgspec.structs.replace(timed, profile="b", decode_marks=("busy CPU",), energy=alone),
+        msgspec.structs.replace(timed, profile="c", joules_per_token=None, mean_watts=None),
+    )
+    found = text.sheet(msgspec.structs.replace(REPORT, reference=timed, candidates=others))
+    assert [row["J/token"] for row in found.rows] == ["1.23", "1.23 ?", "–"]
+    assert [row["mean W"] for row in found.rows] == ["50", "50 ?", "–"]
+    assert [row["mean_watts"] for row in found.numbers] == [50.0, 50.0, None]
+    assert found.below[-2:] == [
+        "idle draw of cuda:0, before loading: 71 W",
+        "c: J/token –: the counter gave no figure",
+    ]
+    assert not any("J/token" in row for row in text.sheet(REPORT).rows)
