@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from engine.ending import STOP_STRING
 from engine.errors import GenerationError
@@ -17,6 +18,8 @@ from engine.worker.served.events import TooLong, events
 from engine.worker.served.reads import Read
 
 THINK = ThinkMarks(open="<think>", close="</think>")
+MOST_AT_ONCE = 1 << 16  # tokens that an event may count; each becomes an event of ours
+LARGEST = 1 << 53
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ class Fold:
             odd = "" if found.pieces or "stream" in kind else f" (it sent {kind or 'nothing'})"
             raise self.cut(f"the server {why}" if why else f"the stream ended without a finish reason{odd}")
         by_server = found.figures.tokens if found.figures else None
-        missing = 0 if by_server is None else by_server - found.tokens
+        missing = 0 if by_server is None else self._believed(by_server - found.tokens)
         if missing > 0 and found.finish == "stop":
             for _ in range(missing if found.counted else 1):
                 self._decoded(found.finish_ns, None, "", 1 if found.counted else None)
@@ -99,7 +102,7 @@ class Fold:
             found.finish, found.finish_ns = piece.finish, ns
             found.notes += [f"{STOP_STRING}: {piece.stopped_by!r}"] if piece.stopped_by else []
         if piece.figures:
-            found.figures = piece.figures
+            found.figures = possible(piece.figures)
 
     def _with_marks(self, piece: Piece) -> str:
         """The text, with marks around thoughts that the server's parser took out."""
@@ -117,8 +120,10 @@ class Fold:
         found = self.progress
         if piece.ids is not None:
             ids: list[int | None] = list(piece.ids)
+            if not all(0 <= each < 1 << 31 for each in piece.ids):
+                raise self.cut("the server sent token ids that no vocabulary has")
         elif piece.total is not None and found.counted:
-            ids = [None] * max(0, piece.total - found.tokens)
+            ids = [None] * max(0, self._believed(piece.total - found.tokens))
         else:
             found.counted, ids = False, [None]
         found.most_at_once = max(found.most_at_once, len(ids))
@@ -128,6 +133,12 @@ class Fold:
         if text and not ids:  # held back from tokens that were counted before
             self._decoded(ns, None, text, 0)
 
+    def _believed(self, tokens: int) -> int:
+        """So many tokens that are only counted."""
+        if tokens > MOST_AT_ONCE:
+            raise self.cut(f"the server counts more than {MOST_AT_ONCE} tokens that did not come")
+        return tokens
+
     def _decoded(self, ns: int, token_id: int | None, text: str, tokens: int | None) -> None:
         found = self.progress
         found.tokens += 1 if tokens is None else tokens
@@ -136,3 +147,12 @@ class Fold:
         found.pieces.append(text)
         found.last_ns = ns
         self._emit(Decoded(request=self._request, token_id=token_id, text=text, tokens=tokens, ns=ns))
+
+
+def possible(figures: ServedFigures) -> ServedFigures:
+    """Without what no figure can be, a count or a speed below 0 or beyond all numbers."""
+    names = ("tokens", "prompt_tokens", "reused_tokens", "prefill_tok_s", "decode_tok_s")
+    said = {name: getattr(figures, name) for name in names}
+    return replace(
+        figures, **{name: None for name, value in said.items() if not 0 <= (value or 0) <= LARGEST}
+    )

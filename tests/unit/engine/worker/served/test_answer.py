@@ -156,6 +156,38 @@ def test_where_only_the_sum_is_known_a_speed_needs_a_piece_a_token(replays: Call
     assert metrics.new_tokens == 40 and not metrics.counted and metrics.decode_tok_s is None
 
 
+def test_a_count_or_time_that_cannot_be_is_no_figure(replays: Callable[..., Replay]) -> None:
+    times = {"prompt_n": -37, "prompt_ms": 5.0, "predicted_n": -8, "predicted_ms": 1e-300, "cache_n": 1 << 70}
+    last = {"content": "", "tokens": [], "stop": True, "stop_type": "limit", "timings": times}
+    events = [{"content": "Hi", "tokens": [5]}, last]
+    reads = [b"data: " + json.dumps(event).encode() + b"\n\n" for event in events]
+    found = asked_of(replays(stream(reads)), LlamaServer())[-1]
+    assert isinstance(found, Finished) and found.served is not None
+    served = found.served
+    assert (served.tokens, served.reused_tokens, served.prefill_tok_s, served.decode_tok_s) == (None,) * 4
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ({"choices": [{"text": "Hi", "token_ids": [-1]}]}, "token ids that no vocabulary has"),
+        ({"choices": [{"text": "Hi", "token_ids": [10**30]}]}, "token ids that no vocabulary has"),
+        ({"choices": [{"text": "Hi"}], "usage": {"completion_tokens": 10**12}}, "did not come"),
+        (
+            {"choices": [{"text": "Hi", "finish_reason": "stop"}], "usage": {"completion_tokens": 10**12}},
+            "did not come",
+        ),
+    ],
+    ids=["negative", "beyond", "counted", "counted at the end"],
+)
+def test_tokens_that_cannot_be_end_an_answer(
+    replays: Callable[..., Replay], event: dict[str, object], why: str
+) -> None:
+    reads = [b"data: " + json.dumps(event).encode() + b"\n\n"]
+    found = asked_of(replays(stream(reads)), Vllm())
+    assert isinstance(found[-1], Failed) and why in found[-1].message and len(found) == 2
+
+
 @pytest.mark.parametrize(
     ("reads", "why"),
     [
