@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from engine.checkpoints import store
@@ -120,11 +120,16 @@ def _linear_like(model: PreTrainedModel) -> Iterator[nn.Module]:
 def logical_parameters(model: PreTrainedModel) -> int:
     """Weights as the architecture counts them: a quantized one by its logical shape, a shared one once."""
     packed = [module for module in _linear_like(model) if _is_packed(module)]
-    counted = {id(getattr(module, "weight", None)) for module in packed}
+    counted = {id(tensor) for module in packed for tensor in _held(module)}
     plain = sum(tensor.numel() for tensor in model.parameters() if id(tensor) not in counted)
     return plain + sum(
         int(module.in_features) * int(module.out_features) + _biases(module) for module in packed
     )
+
+
+def _held(module: nn.Module) -> Iterator[Tensor]:
+    """The parameters that stand for its matrix: packed weights and their scales."""
+    return (tensor for name, tensor in module.named_parameters(recurse=False) if name != "bias")
 
 
 def _biases(module: nn.Module) -> int:

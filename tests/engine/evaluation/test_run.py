@@ -17,8 +17,12 @@ from engine.evaluation.settings import Settings
 from engine.jobs import sheet as sheets
 from engine.jobs.events import Advanced
 from engine.jobs.profiles import distinct
+from engine.machine import hardware
+from engine.plan.planning import plan
+from engine.shape import find
 
 TINY = "random-tiny-bf16"
+GEMMA = os.environ.get("QUANTDUEL_TEST_GEMMA", "")
 WINDOW = 64
 
 
@@ -154,3 +158,20 @@ async def test_by_depth_a_cache_in_8_bits_is_away_from_its_reference_and_the_ref
             (128, 511, 64),
         ]
     assert not job.report.reference.depths
+
+
+@pytest.mark.skipif(not GEMMA, reason="QUANTDUEL_TEST_GEMMA names no GGUF file of Gemma 3: CONTRIBUTING.md")
+def test_gemma_s_k_quants_are_the_same_numbers_in_torch_and_in_llama_cpp(tmp_path: Path) -> None:
+    """One KV head, windows of 512, 262 144 tokens: what is left is llama.cpp's rounding of activations."""
+    pytest.importorskip("xllamacpp")
+    names, out = [str(tmp_path / f"{method}.yaml") for method in ("gguf", "llama_cpp")], tmp_path / "out.json"
+    for name in names:
+        method = Path(name).stem
+        Path(name).write_text(f"model: {{source: {GEMMA}}}\nquantization: {{method: {method}}}\n")
+    assert cli.run(["eval", *names, "--tokens", "1024", "--no-speed", "--out", str(out)]) == 0
+    reference, (row,) = (found := json.loads(out.read_text()))["reference"], found["candidates"]
+    assert row["kld"]["mean"] < 0.02 and row["same_top"] > 90
+    for side, name in zip((reference, row), names, strict=True):
+        wanted = profile.find(name)
+        planned = plan(wanted, find.of(wanted), hardware.detect()).weights_bytes
+        assert side["weights_bytes"] == pytest.approx(planned, rel=0.001)

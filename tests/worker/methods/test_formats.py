@@ -90,6 +90,47 @@ def test_blocks_of_fp8_are_dequantized_and_say_so(tiny: LoadedModel, folder: Pat
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-6)
 
 
+def test_gemma_s_own_integers_are_read_by_transformers_and_counted(tiny: LoadedModel, folder: Path) -> None:
+    """Two 4-bit integers a byte, a scale a row; scales of 0 leave activations as they are."""
+    tensors, halves = load_file(folder / "model.safetensors"), {}
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        scale = tensors[name].float().abs().amax(-1, keepdim=True) / 7
+        halves[name] = (tensors[name].float() / scale).round()
+        codes = (halves[name] + 8).to(torch.uint8)
+        tensors[name], tensors[f"{name}_scale"] = codes[:, 0::2] | codes[:, 1::2] << 4, scale
+        for side in ("input", "output"):
+            tensors[name.replace("weight", f"{side}_activation_scale")] = torch.tensor(0.0)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write(folder, {"quant_method": "gemma", "num_bits": 4, "modules_to_not_convert": ["lm_head"]})
+    side = load(of_model(str(folder)), 1, ignore)
+    assert (side.info.label, side.info.kernel) == ("gemma", "QuantizedLinear")
+    assert side.info.parameters == tiny.info.parameters
+    x = torch.eye(side.model.config.hidden_size)[:4]
+    expected = (halves[f"{UP}.weight"] * tensors[f"{UP}.weight_scale"]).t()[:4]
+    assert torch.equal(side.model.get_submodule(UP)(x), expected)
+
+
+def test_bitnet_is_read_by_transformers(tiny: LoadedModel, folder: Path) -> None:
+    """-1, 0 and 1, four a byte; transformers compiles what unpacks them, which takes long and is left out."""
+    tensors, thirds = load_file(folder / "model.safetensors"), {}
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        scale = 1 / tensors[name].float().abs().mean()
+        thirds[name] = (tensors[name].float() * scale).round().clamp(-1, 1)
+        first, second, third, fourth = (thirds[name] + 1).to(torch.uint8).chunk(4)
+        tensors[name] = first | second << 2 | third << 4 | fourth << 6
+        tensors[f"{name}_scale"] = scale[None]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    stored = {"quant_method": "bitnet", "linear_class": "bitlinear", "quantization_mode": "offline"}
+    write(folder, stored | {"modules_to_not_convert": ["lm_head"]})
+    with torch.compiler.set_stance("force_eager"):
+        side = load(of_model(str(folder)), 1, ignore)
+        found = side.model.get_submodule(UP)(torch.eye(side.model.config.hidden_size)[:4])
+    assert (side.info.label, side.info.kernel) == ("bitnet", "BitLinear")
+    assert side.info.parameters == tiny.info.parameters
+    expected = (thirds[f"{UP}.weight"] / tensors[f"{UP}.weight_scale"].float()).t()[:4]
+    torch.testing.assert_close(found.float(), expected, rtol=1e-2, atol=1e-4)
+
+
 def test_experts_in_mxfp4_are_dequantized_to_its_values_and_say_so(tiny: LoadedModel, folder: Path) -> None:
     """GPT-OSS as it is published: 4-bit floats (e2m1) in blocks of 32 with a power of two each."""
     sizes = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "head_dim": 32}
