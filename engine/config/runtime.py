@@ -122,6 +122,8 @@ NATIVE = {
     "granite": "GraniteForCausalLM",
 }
 """transformers' `model_type` and class of the families whose steps run without its Python."""
+ONE_WINDOW = ("mistral", "phi3")
+"""Families whose config names one window, for all layers."""
 COMPILED_DTYPE, COMPILED_ACTIVATION = "bfloat16", "silu"
 VECTOR = 32
 """Columns that the compiled step reads at once."""
@@ -156,6 +158,11 @@ def compiles_on_gpu() -> bool:
     Not by default until they have been measured on one.
     """
     return paths.step() == "compiled"
+
+
+def window(family: str, tokens: int, context_length: int) -> int:
+    """How far back such a family's layers look; 0, all the way, where every text that fits the model does."""
+    return 0 if family in ONE_WINDOW and 0 < context_length <= tokens else tokens
 
 
 def is_native(family: str, *, has_windows: bool) -> bool:

@@ -6,6 +6,7 @@ is no text-generating model that is known here.
 
 from typing import cast
 
+from engine.config import runtime
 from engine.config.layouts import COMPRESSED, PACKED, auto_round, compressed, fp8, layout
 from engine.shape import context_window, families
 from engine.shape.boundary import UnsoundError, number, whole
@@ -97,7 +98,8 @@ def windows(text: Config, layers: int) -> tuple[int, ...]:
     if kinds is not None:
         kept = [kind for kind in kinds[: layers - (number(text, _SHARED) or 0)] if kind not in _CACHELESS]
         return tuple(number(text, _WINDOWED[kind]) or 0 if kind in _WINDOWED else 0 for kind in kept)
-    window = number(text, "sliding_window") or number(text, "attention_chunk_size") or 0
+    said = number(text, "sliding_window") or number(text, "attention_chunk_size") or 0
+    window = runtime.window(str(text.get("model_type")), said, context_window.of(text))
     if families.heeds(text, "use_sliding_window") and not text["use_sliding_window"]:
         return (0,) * layers
     heeded = number(text, "max_window_layers") if families.heeds(text, "max_window_layers") else 0

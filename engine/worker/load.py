@@ -120,6 +120,7 @@ def _require_reader(profile: Profile) -> None:
 def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> LoadedModel:
     profile, report = wish.profile, wish.report
     readable.require_kind(checkpoint.config, checkpoint.name)
+    step.drop_idle_window(checkpoint.config)
     step.require_cache(checkpoint.config, profile.cache.dtype, checkpoint.name)
     placement = made_for or place(profile.model, checkpoint.dtype)
     compiles = wish.native_step and runtime.reads_cache("compiled", profile.cache.dtype)
@@ -134,6 +135,7 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
+    step.drop_idle_window(model.config)  # which GPTQModel reads for itself
     generation_settings.require_ends(model, checkpoint.name)
     report(Staged(stage="warm up"))
     cache = profile.cache.dtype

@@ -142,6 +142,7 @@ ODD: dict[str, dict[str, Any]] = {
     ),
     "llama with rope on half of a head": _rope("default", partial_rotary_factor=0.5),
     "mistral without a window": {"sliding_window": None},
+    "phi3 with a window as long as its texts": {"sliding_window": 512},
     "qwen2 with windows": {**MIXED, "use_sliding_window": True, "sliding_window": WINDOW},
     "qwen2 tied": {"tie_word_embeddings": True},
     "gemma2 with low caps": {**MIXED, "final_logit_softcapping": 2.0, "attn_logit_softcapping": 1.0},

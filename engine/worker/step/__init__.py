@@ -18,6 +18,7 @@ __all__ = [
     "GrowingCache",
     "Stepper",
     "begin",
+    "drop_idle_window",
     "kind",
     "new_cache",
     "note",
@@ -64,6 +65,11 @@ def note(model: PreTrainedModel, cache: CacheDtype) -> str:
 def new_cache(config: PreTrainedConfig, expected_tokens: int = 0, dtype: CacheDtype = "auto") -> GrowingCache:
     """An empty cache; on a GPU it has capacity for `expected_tokens` from the beginning."""
     return kv_cache.growing_cache(config, expected_tokens, dtype)
+
+
+def drop_idle_window(config: PreTrainedConfig) -> None:
+    """A window that is as long as any text counts as none: taken out of the config of a model."""
+    kv_cache.drop_idle_window(config)
 
 
 def require_cache(config: PreTrainedConfig, dtype: CacheDtype, name: str) -> None:

@@ -15,6 +15,7 @@ from transformers.cache_utils import DummyLayer, DynamicLayer, DynamicSlidingWin
 
 from engine.config import runtime
 from engine.config.runtime import CacheDtype
+from engine.shape import context_window
 from engine.worker.step import eight_bits
 
 
@@ -90,6 +91,15 @@ def growing_cache(
         _layer(expected_tokens, dtype) if type(layer) is DynamicLayer else layer for layer in cache.layers
     ]
     return cache
+
+
+def drop_idle_window(config: PreTrainedConfig) -> None:
+    """Take a window out of a model's config that no text is longer than: its layers keep every token."""
+    said, family = getattr(config, "sliding_window", None), config.model_type
+    if not isinstance(said, int) or family not in runtime.ONE_WINDOW:
+        return
+    if not runtime.window(family, said, context_window.of(config.to_dict())):
+        config.sliding_window = None
 
 
 def require_dtype(config: PreTrainedConfig, dtype: CacheDtype, name: str) -> None:

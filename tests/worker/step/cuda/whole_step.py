@@ -19,6 +19,7 @@ from engine.worker.step.stepper import Stepper
 from tests.worker.llama_like import KINDS, logits_of, model_of, prompt
 
 STEPS = 2
+GREEDY = ("qwen3", "phi3", "smollm3", "granite")
 SHAPE = {
     "vocab_size": 512,
     "hidden_size": 128,
@@ -66,6 +67,21 @@ def test_families_in_float32(kind: str) -> None:
     right = logits_of(model, batch, STEPS, is_native=False)
     found = stepped(model, batch)
     assert close(found, right) < 1e-5 and torch.equal(found.argmax(-1), right.argmax(-1))
+    if kind in GREEDY:
+        assert_greedy(model)
+
+
+def assert_greedy(model: PreTrainedModel) -> None:
+    """The step writes the tokens that `generate` does."""
+    right = model.generate(prompt(1), max_new_tokens=3, do_sample=False, eos_token_id=None)[0, 20:]
+    found, token_ids = [], prompt(1)
+    stepping = Stepper(model, growing_cache(model.config))
+    stepping._compiled = TritonStep.build(model)
+    for _ in range(3):
+        stepping.read(token_ids)
+        token_ids = stepping.logits.argmax(-1, keepdim=True)
+        found.append(int(token_ids))
+    assert found == right.tolist()
 
 
 def llama() -> PreTrainedModel:
