@@ -193,10 +193,14 @@ class Bench(Job):
         self.document = self.document.with_model(name, info)
 
     def _fits_memory(self, name: str) -> bool:
-        """Whether one more model as large as the largest loaded one fits next to them, on their device."""
-        place = self._profiles[name].place
-        there = [self._memory[other] for other in self._open if self._profiles[other].place == place]
-        return schedule.fits_memory(there)
+        """Whether one more model as large as the largest loaded one fits next to them, on their device.
+
+        What a server holds takes no memory here.
+        """
+        new = self._profiles[name]
+        known = [other for other in self._open if other in self._memory]
+        there = [self._memory[other] for other in known if self._profiles[other].place == new.place]
+        return new.is_served or schedule.fits_memory(there)
 
     async def _close(self, names: Collection[str]) -> None:
         await asyncio.gather(*(self._open.pop(name).session.close() for name in names))

@@ -49,6 +49,19 @@ def test_a_server_that_dies_leaves_the_levels_so_far_and_one_line_why(
     assert len({request.partition(b"\r\n\r\n")[2] for request in posts}) == len(posts)
 
 
+def test_two_served_sides_take_turns(tmp_path: Path) -> None:
+    """Two servers' models, neither of which takes memory here; the second is not tried against the first's."""
+    out = tmp_path / "bench.json"
+    sides = [Replay([stream(CHAT.reads)] * 9, MODELS) for _ in range(2)]
+    asked = ["--concurrency", "1", "--contexts", "64", "--steps", "8", "--requests", "1", "--out", str(out)]
+    try:
+        assert cli.run(["bench", *(f"{side.root}/v1" for side in sides), *asked]) == 0
+    finally:
+        for side in sides:
+            side.close()
+    assert [row.many and row.many.failed for row in document.read(out).rows] == [0, 0]
+
+
 def one_prompt() -> int:
     """What the recorded server said that it read."""
     lines = b"".join(CHAT.reads).decode().splitlines()
