@@ -24,7 +24,8 @@ class KeyLine(Footer):
         if not self.is_attached:
             return
         keys = [
-            (each.binding, each.enabled, self.app.get_key_display(each.binding)) for each in self._in_order()
+            (each.binding, self._is_off(each), self.app.get_key_display(each.binding))
+            for each in self._in_order()
         ]
         if keys != self._shown:
             self._shown = list(keys)
@@ -51,14 +52,14 @@ class KeyLine(Footer):
             self.app.get_key_display(binding),
             binding.description,
             binding.action,
-            disabled=not active.enabled or bool(self._why_not(binding.action)),
+            disabled=self._is_off(active),
             tooltip=active.tooltip or binding.description,
         ).data_bind(compact=Footer.compact)
 
-    def _why_not(self, action: str) -> str:
-        """Why a key does nothing now, where its screen says so; pressed it tells the user."""
+    def _is_off(self, active: ActiveBinding) -> bool:
+        """Whether a key does nothing now; where its screen says why, pressed it tells the user."""
         ask = getattr(self.screen, "why_not", None)
-        return ask(action) if ask else ""
+        return not active.enabled or bool(ask and ask(active.binding.action))
 
 
 class KeyBar(KeyLine):

@@ -50,7 +50,7 @@ def test_a_server_that_dies_leaves_the_levels_so_far_and_one_line_why(
 
 
 def test_two_served_sides_take_turns(tmp_path: Path) -> None:
-    """Two servers' models, neither of which takes memory here; the second is not tried against the first's."""
+    """What servers hold takes no memory here: none has to fit next to another."""
     out = tmp_path / "bench.json"
     sides = [Replay([stream(CHAT.reads)] * 9, MODELS) for _ in range(2)]
     asked = ["--concurrency", "1", "--contexts", "64", "--steps", "8", "--requests", "1", "--out", str(out)]

@@ -1,7 +1,9 @@
 """Footers: the keys stand where they stood, whatever has the focus."""
 
+from msgspec.structs import replace
 from textual.widgets._footer import FooterKey
 
+from engine.protocol import ServedModel
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.active import keys_of
@@ -63,3 +65,19 @@ async def test_the_keys_of_the_duel_fit_in_80_columns(stage: Stager) -> None:
         listed = [key.keys.casefold() for key in keys_of(play.app.screen)]
         assert len(listed) == len(set(listed)) and {"tab", "^d"} <= set(listed)
         assert max(key.region.right for key in play.app.screen.query(FooterKey)) <= 80
+
+
+async def test_what_a_side_turns_out_not_to_do_is_grey(stage: Stager) -> None:
+    async with stage(size=(80, 24)) as play:
+        await play.ready()
+        await wait_until(lambda: "View" in labels(play))
+        side = play.duel.sides[1]
+        assert side.info
+        side.info = replace(side.info, served=ServedModel(engine="openai", address=""))
+        play.duel.refresh_bindings()
+
+        def grey() -> set[str]:
+            return {key.description for key in play.app.screen.query(FooterKey) if key.has_class("-disabled")}
+
+        await wait_until(lambda: {"Lens", "Eval"} <= grey(), "those of the server's model")
+        assert "Bench" not in grey()
