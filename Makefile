@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test unit faults test-environments check architectures gpu-dry-run install quantizers clean
+.PHONY: play test unit faults thorough test-environments check architectures gpu-dry-run install quantizers clean
 
 play: $(VENV)/.play
 	@echo 'The demo model comes as a 4-bit file (Q4_1): its bf16 is unpacked from that, and losses are counted from there.'
@@ -19,6 +19,10 @@ unit: $(VENV)/.unit
 # The real command on damaged files and strange inputs: minutes, so not part of `make test`.
 faults: $(VENV)/.test
 	$(BIN)/pytest -m faults -n 2 tests/faults
+
+# Every screen at every size, every kind of model by every step: what `make test` takes a few of.
+thorough: $(VENV)/.test
+	$(BIN)/pytest -m thorough -n 2 --dist loadfile
 
 # The original code of AWQ and GPTQ, in environments that are made first, with all their packages: minutes.
 TEST_HOME = $${QUANTDUEL_TEST_HOME:-$$HOME/.cache/quantduel-test}

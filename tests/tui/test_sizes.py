@@ -4,6 +4,7 @@ import pytest
 from textual.geometry import Size
 from textual.widgets import OptionList, Static
 
+from tests.thorough import thorough
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.app import LARGEST, SMALLEST, within
@@ -12,24 +13,26 @@ from tui.widgets.speed_strip import SpeedStrip
 SIZES = [(1, 1), (3, 36), (30, 6), (300, 100)]
 WAYS = [
     [],
-    ["f1"],
     ["f2"],
+    ["f5", "f4"],
+    ["ctrl+e", "ctrl+s"],
+    ["ctrl+o"],
+]
+MORE_WAYS = [
+    ["f1"],
     ["f5"],
     ["f5", "ctrl+o"],
-    ["f5", "f4"],
     ["f5", "ctrl+s"],
     ["f7"],
     ["f8"],
     ["f11"],
     ["ctrl+e"],
-    ["ctrl+e", "ctrl+s"],
     ["f9"],
-    ["ctrl+o"],
     ["ctrl+p"],
 ]
 
 
-@pytest.mark.parametrize("way", WAYS, ids="-".join)
+@pytest.mark.parametrize("way", [*WAYS, *thorough(MORE_WAYS)], ids="-".join)
 async def test_every_screen_lives_at_every_size(stage: Stager, way: list[str]) -> None:
     async with stage() as play:
         await play.ready()

@@ -16,6 +16,7 @@ from textual.widgets import Input
 
 import tui
 from engine.duel.lens import NoLens
+from tests.thorough import thorough
 from tests.tui.conftest import Stager
 from tests.tui.recorded_jobs import RecordedBench
 from tests.tui.replay import Stage, wait_until
@@ -29,18 +30,20 @@ from tui.screens.page import Page
 from tui.screens.profiles import Fit, ProfilePicker
 
 WAYS = [
-    ["f1"],
     ["f2"],
     ["f3"],
-    ["f5"],
     ["f5", "ctrl+o"],
+    ["f5", "ctrl+r"],
+    ["ctrl+o"],
+]
+MORE_WAYS = [
+    ["f1"],
+    ["f5"],
     ["f5", "f4"],
     ["f5", "ctrl+s"],
-    ["f5", "ctrl+r"],
     ["f6"],
     ["f7"],
     ["f8"],
-    ["ctrl+o"],
     ["ctrl+p"],
 ]
 GAPS = (0, 1, 4, 16)  # turns of the loop between two keys
@@ -66,7 +69,7 @@ async def back(play: Stage) -> None:
         await play.pilot.press("escape")
 
 
-@pytest.mark.parametrize("way", WAYS, ids="-".join)
+@pytest.mark.parametrize("way", [*WAYS, *thorough(MORE_WAYS)], ids="-".join)
 async def test_every_screen_can_be_left_at_any_moment(
     stage: Stager, way: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

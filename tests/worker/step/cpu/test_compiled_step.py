@@ -348,6 +348,7 @@ print(compile.has_vectors(), bool(0 < difference.abs().max() < 0.01))
 """
 
 
+@pytest.mark.thorough
 def test_processors_without_bf16_products_decode_plain_weights_as_well() -> None:
     told = os.environ | {"NUMBA_CPU_NAME": "x86-64-v3", "NUMBA_CPU_FEATURES": "+avx2,+fma"}
     done = subprocess.run(
