@@ -10,7 +10,7 @@ play: $(VENV)/.play
 	$(BIN)/quantduel
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What needs neither torch nor a worker, in seconds; an environment without torch is enough.
 unit: $(VENV)/.unit
@@ -22,7 +22,7 @@ faults: $(VENV)/.test
 
 # Every screen at every size, every kind of model by every step: what `make test` takes a few of.
 thorough: $(VENV)/.test
-	$(BIN)/pytest -m thorough -n 2 --dist loadfile
+	$(BIN)/pytest -m thorough -n 2 --dist loadfile --no-loadscope-reorder
 
 # The original code of AWQ and GPTQ, in environments that are made first, with all their packages: minutes.
 TEST_HOME = $${QUANTDUEL_TEST_HOME:-$$HOME/.cache/quantduel-test}

@@ -8,4 +8,4 @@ from _pytest.mark import ParameterSet
 
 def thorough(cases: Iterable[object]) -> list[ParameterSet]:
     """Parameters of a test that `make test` leaves out."""
-    return [pytest.param(case, marks=pytest.mark.thorough) for case in cases]
+    return [pytest.param(case, marks=pytest.mark.thorough) for case in sorted(cases, key=str)]

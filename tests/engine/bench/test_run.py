@@ -100,6 +100,7 @@ async def test_a_row_measured_before_is_not_measured_again(done: Done) -> None:
     assert f"{a}, context 3000, batch 2" not in first and len(first) == 8
 
 
+@pytest.mark.thorough
 async def test_what_does_not_fit_next_to_others_is_tried_alone_and_all_at_once_is_contended() -> None:
     settings = {"batches": (1, HUGE), "repeat": 1, "schedule": "concurrent"}
     bench = Bench(begun(TINY, TINY, **settings))

@@ -28,6 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_killed_at_random_moments_the_store_lists_clean_and_the_next_run_succeeds(
     home: Path, make_profile: Callable[..., Profile]
 ) -> None:

@@ -128,6 +128,7 @@ async def test_what_would_send_too_much_between_machines_is_not_begun(tmp_path: 
     assert row.error.hint.startswith("--tokens ") and "--line " in row.error.hint
 
 
+@pytest.mark.thorough
 def test_a_gate_stays_shut_where_the_baseline_read_less(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.thorough
 def test_a_killed_test_loses_the_answer_under_way_alone_and_comes_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]
 ) -> None:

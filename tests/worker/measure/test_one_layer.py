@@ -57,6 +57,7 @@ def test_a_single_hurt_layer_is_all_of_the_damage(
     assert "one layer alone, the first 8 windows: hurt" in shown and "█" * 24 in shown
 
 
+@pytest.mark.thorough
 def test_what_cannot_stand_in_the_reference_is_a_note_and_the_figures_stay(
     tmp_path: Path, folders: tuple[Path, Path]
 ) -> None:
