@@ -40,6 +40,8 @@ from engine.protocol import (
     Rendered,
     Resumed,
     Scored,
+    ServedMeasured,
+    ServedRun,
     Tokenized,
 )
 from engine.session.client import Session
@@ -308,5 +310,9 @@ async def test_llama_cpp_in_a_worker_keeps_the_weights_packed(load: Loader, home
     finished = events[-1]
     assert folded(events).text == SAID
     assert isinstance(finished, Finished) and finished.memory is not None
+    *_, end = await collect(session.measure_served(ServedRun(context=16, steps=16, requests=2, seed=1)))
+    assert isinstance(end, ServedMeasured) and 0 < end.cpu_share < 0.5, (
+        "the model in this process is no client"
+    )
     os.kill(session.pid or 0, signal.SIGKILL)
     assert (await session.ended()).kind == "worker_lost"

@@ -41,7 +41,7 @@ class Client:
     """How the client was meanwhile."""
 
     cpu_share: float
-    """Of one core, which all its threads share."""
+    """Of one core, which all its threads share; a server in this process is no part of it."""
     late_ms: float
     """95th percentile of how late a thread woke."""
 
@@ -61,6 +61,8 @@ class Many:
         """Of each stream the present one."""
         self._start = threading.Barrier(min(at_once, len(requests)) + 1)
         self._over = False
+        self._cpu_ns: list[int] = []
+        """What each stream that has ended has computed."""
 
     def run(
         self, cancelled: Callable[[], bool], advanced: Callable[[int], None]
@@ -77,7 +79,7 @@ class Many:
             stream.start()
         try:
             self._start.wait(CONNECT_S)
-            with no_garbage(), watched() as looks:
+            with no_garbage(), watched(self._cpu_ns) as looks:
                 self._look_on(streams, cancelled, advanced)
         finally:
             self._over = True
@@ -114,7 +116,7 @@ class Many:
     # in a thread of its own
 
     def _stream(self, stream: int) -> None:
-        connection = self._connected(stream)
+        connection, began_ns = self._connected(stream), time.thread_time_ns()
         try:
             self._start.wait(CONNECT_S)
             number = self._left.get_nowait()
@@ -128,6 +130,7 @@ class Many:
         except (Empty, threading.BrokenBarrierError):
             return
         finally:
+            self._cpu_ns.append(time.thread_time_ns() - began_ns)
             connection.close()
 
     def _connected(self, stream: int) -> Connection:
@@ -171,8 +174,11 @@ def no_garbage() -> Iterator[None]:
 
 
 @contextmanager
-def watched() -> Iterator[Callable[[], Client]]:
-    """How the client is from here on; afterwards the call says it."""
+def watched(cpu_ns: Sequence[int]) -> Iterator[Callable[[], Client]]:
+    """How the client is from here on; afterwards the call says it.
+
+    Its threads put what they have computed into `cpu_ns`.
+    """
     late_ns, over = [0], threading.Event()
 
     def look() -> None:
@@ -182,14 +188,14 @@ def watched() -> Iterator[Callable[[], Client]]:
             late_ns.append(time.monotonic_ns() - began_ns - int(LOOK_S * 1e9))
 
     thread = threading.Thread(target=look, name="look", daemon=True)
-    cpu_ns, began_ns = time.process_time_ns(), time.monotonic_ns()
+    began_ns = time.monotonic_ns()
     thread.start()
     found: list[Client] = []
     try:
         yield lambda: found[0]
     finally:
         wall_ns = time.monotonic_ns() - began_ns
-        share = (time.process_time_ns() - cpu_ns) / max(1, wall_ns)
+        share = sum(cpu_ns) / max(1, wall_ns)
         over.set()
         thread.join()
         found.append(Client(share, max(0.0, (percentile(late_ns, 95) or 0.0) / 1e6)))
