@@ -28,7 +28,7 @@ def line(row: Row) -> str:
         why = f": {row.error.message}" if row.error else ""
         return f"the noise floor was not measured{why}"
     kld, same = with_error(row.kld.mean, row.kld.stderr), with_error(row.same_top, row.same_top_stderr, " %")
-    return f"noise floor, {row.profile}: KLD {kld}, same top {same}; no limit can ask for less"
+    return f"noise floor, {row.profile}: KLD {row.kld_sign}{kld}, same top {same}; no limit can ask for less"
 
 
 def refusal(limits: Limits, row: Row) -> Failed | None:

@@ -89,7 +89,7 @@ def layer_rows(row: Row) -> list[dict[str, Cell]]:
     return [
         {
             "layer": layer.index,
-            "KLD": with_error(layer.kld.mean, layer.kld.stderr),
+            "KLD": f"{row.kld_sign}{with_error(layer.kld.mean, layer.kld.stderr)}",
             "": bar(layer.kld.mean / largest if largest > 0 else 0.0),
             "same top": with_error(layer.same_top, layer.same_top_stderr, " %"),
         }
@@ -104,7 +104,7 @@ def depth_rows(row: Row) -> list[dict[str, Cell]]:
         {
             "tokens before": depth.name,
             "positions": depth.tokens,
-            "KLD": with_error(depth.kld.mean, depth.kld.stderr) if depth.kld else MISSING,
+            "KLD": f"{row.kld_sign}{with_error(depth.kld.mean, depth.kld.stderr)}" if depth.kld else MISSING,
             "": bar(depth.kld.mean / largest if depth.kld and largest > 0 else 0.0),
             "same top": with_error(depth.same_top, depth.same_top_stderr, " %"),
             "ratio": with_error(depth.perplexity_ratio, depth.perplexity_ratio_stderr),
@@ -123,19 +123,23 @@ def _depth_plot(row: Row) -> Plot:
     """Each bucket at the middle of its depths."""
     known = [(depth, depth.kld) for depth in row.depths if depth.kld and 0 < depth.kld.mean < math.inf]
     points = (Point("", (depth.first + depth.last) / 2, kld.mean, kld.stderr) for depth, kld in known)
-    return Plot(title=f"KLD, nats, by depth of {row.profile}", x_name="tokens before", points=tuple(points))
+    return Plot(
+        title=f"KLD, nats, by depth of {row.kld_sign}{row.profile}",
+        x_name="tokens before",
+        points=tuple(points),
+    )
 
 
 def _layer_plot(row: Row) -> Plot:
     points = (Point("", layer.index, layer.kld.mean, layer.kld.stderr) for layer in row.layers)
     found = tuple(point for point in points if 0 < point.y < math.inf)
-    return Plot(title=f"KLD, nats, of one layer of {row.profile}", x_name="layer", points=found)
+    return Plot(title=f"KLD, nats, of one layer of {row.kld_sign}{row.profile}", x_name="layer", points=found)
 
 
 def _point(row: Row, x: float | None) -> Point | None:
     if x is None or row.kld is None or not 0 < row.kld.mean < math.inf:
         return None
-    return Point(f"{bound_sign(row)}{row.profile}", x, row.kld.mean, row.kld.stderr)
+    return Point(f"{row.kld_sign}{row.profile}", x, row.kld.mean, row.kld.stderr)
 
 
 def verdict_lines(report: Report) -> list[str]:
@@ -194,9 +198,9 @@ def cells(
         "profile": f"{row.profile} (reference)" if is_reference else row.profile,
         "method": row.label,
         "verdict": found.headline + star if found else MISSING,
-        "KLD": f"{bound_sign(row)}{with_error(kld.mean, kld.stderr)}" if kld else MISSING,
-        "p50, p95, p99": f"{bound_sign(row)}{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
-        "max": f"{bound_sign(row)}{kld.max:.3g}" if kld else MISSING,
+        "KLD": f"{row.kld_sign}{with_error(kld.mean, kld.stderr)}" if kld else MISSING,
+        "p50, p95, p99": f"{row.kld_sign}{kld.p50:.3g}, {kld.p95:.3g}, {kld.p99:.3g}" if kld else MISSING,
+        "max": f"{row.kld_sign}{kld.max:.3g}" if kld else MISSING,
         "same top": with_error(row.same_top, row.same_top_stderr, " %"),
         "RMS Δp": with_error(row.rms_dp, row.rms_dp_stderr, " %"),
         "margins kept": _margins_text(row.margins),
@@ -207,11 +211,6 @@ def cells(
         **(joules if with_energy else {}),
         "read tok/s": _speed(row.read_tok_s),
     }
-
-
-def bound_sign(row: Row) -> str:
-    """What stands before a KLD, and before a name that a KLD alone stands for: nothing, or `≥ `."""
-    return "≥ " if row.kld_is_bound else ""
 
 
 def _margins_text(found: Margins | None) -> str:

@@ -63,6 +63,11 @@ class Figures(Struct, frozen=True, kw_only=True):
     margins: Margins | None = None
     """What is kept of the reference's margins between its first two choices."""
 
+    @property
+    def kld_sign(self) -> str:
+        """What stands before a KLD, and before a name that a KLD alone stands for: nothing, or `≥ `."""
+        return "≥ " if self.kld_is_bound else ""
+
 
 class Scores:
     """What one model said, position after position; grows while a text is read."""

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from engine import paths
 from engine.config.profile import Profile
-from engine.config.sources import Folder, GgufFile, Remote
+from engine.config.sources import Folder, GgufFile
 from engine.database import Database
 from engine.protocol import ModelInfo
 from engine.testing.questions import Answered, Questions
@@ -46,6 +46,9 @@ COPY = """INSERT INTO runs (key, created, questions, questions_sha256, profile)
     SELECT key, ?, questions, questions_sha256, profile FROM runs WHERE id = ?"""
 SET_CHANGED = "the questions of {} have changed: its earlier answers ({}) do not count"
 PROFILE_CHANGED = "its profile, or what it is tested with, has changed: its earlier answers ({}) do not count"
+ALWAYS = ("model", "quantization", "prompt", "worker")
+NO_PART_OF_A_MODEL = ("name", "description", "generation")
+"""All else of a profile counts where it says something."""
 MODEL_CHANGED = "its {} changed since its earlier answers ({}), which do not count"
 
 
@@ -101,8 +104,10 @@ class Kept:
 
 def run_key(asked: Questions, profile: Profile, max_new_tokens: int) -> str:
     """Equal keys are equal questions to equal models."""
-    by_servers = [each for each in (profile.remote, profile.serve) if each not in (Remote(), None)]
-    model = [profile.model, profile.quantization, profile.prompt, profile.worker, *by_servers]
+    plain = Profile(model=profile.model)
+    names = [name for name in Profile.__struct_fields__ if name not in (*ALWAYS, *NO_PART_OF_A_MODEL)]
+    said = [value for name in names if (value := getattr(profile, name)) != getattr(plain, name)]
+    model = [*(getattr(profile, name) for name in ALWAYS), *said]
     content = [asked.sha256, max_new_tokens, model, _files(profile)]
     return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
 

@@ -162,7 +162,7 @@ def _depths(found: Report, colours: Mapping[str, str]) -> Chart | None:
     for row in found.candidates:
         known = [(each.last + 1, each.kld) for each in row.depths if each.kld and each.kld.mean > 0]
         points = tuple((float(end), kld.mean) for end, kld in known)
-        lines += [Line(row.profile, colours[row.profile], points)] if points else []
+        lines += [Line(f"{row.kld_sign}{row.profile}", colours[row.profile], points)] if points else []
     if not lines:
         return None
     ticks = tuple(sorted({x for line in lines for x, _ in line.points}))
@@ -185,7 +185,7 @@ def _points(found: Report, colours: Mapping[str, str], x: Callable[[Row], float 
             points = ((place, row.kld.mean),)
             lines.append(
                 Line(
-                    f"{texts.bound_sign(row)}{row.profile}",
+                    f"{row.kld_sign}{row.profile}",
                     colours[row.profile],
                     points,
                     False,

@@ -466,6 +466,7 @@ class DuelScreen(PromptPage[None], Turns, Reading):
         self._activate(min(self.active(), len(profiles) - 1))
         self._wait(self._waiting)
         self._follow_width(len(profiles))
+        self.refresh_bindings()  # what those that are left can do
 
     # how
 

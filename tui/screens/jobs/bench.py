@@ -18,5 +18,5 @@ class BenchScreen(KeptScreen):
 
     def __init__(self, duel: DuelScreen, results: Results | None = None) -> None:
         sides = duel.sides
-        at_once = all(side.info and side.info.served and side.info.served.at_once for side in sides)
+        at_once = all(side.profile.is_served or side.profile.serve for side in sides)
         super().__init__(BenchJob([typed(side.profile) for side in sides], at_once=at_once), duel, results)

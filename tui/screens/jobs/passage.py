@@ -21,10 +21,10 @@ class Passage(VerticalScroll):
 
     def __init__(self, classes: str) -> None:
         super().__init__(classes=f"{classes}-room")
-        self._name = classes
+        self._lines_class = classes
 
     def compose(self) -> ComposeResult:
-        yield Static(classes=self._name)
+        yield Static(classes=self._lines_class)
 
     def allow_focus(self) -> bool:
         """Only what scrolls is gone to."""

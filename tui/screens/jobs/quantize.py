@@ -33,6 +33,7 @@ class QuantizeScreen(RunScreen):
     @on(Input.Changed, "#field-profiles")
     def _changed(self, event: Input.Changed) -> None:
         if not self.is_working:
+            self.take_sides()
             self.work(partial(self._look, event.value.strip()), group="look", exclusive=True)
 
     async def _look(self, name: str) -> None:

@@ -60,7 +60,6 @@ class RunScreen(Page[None]):
     def __init__(self, job: Job, duel: DuelScreen) -> None:
         super().__init__()
         self.job = job
-        job.sides = [side.profile for side in duel.sides]
         self._duel = duel
         self._work: Worker[None] | None = None
         self._pacer = Pacer(SHOW_EVERY_S)
@@ -150,6 +149,10 @@ class RunScreen(Page[None]):
         what = self.job.name.partition(" ")[0].lower()
         ask_for_file(self, stamped(what, ".md"), list(SUFFIXES), self.job.export)
 
+    def take_sides(self) -> None:
+        """The duel's profiles as they are now are what their names mean."""
+        self.job.sides = [side.profile for side in self._duel.sides]
+
     # for screens that keep what is done
 
     def begun(self) -> None:
@@ -166,6 +169,7 @@ class RunScreen(Page[None]):
     async def _run(self) -> None:
         progress, setup = self.query_one(RunProgress), self.query_one(Setup)
         progress.end("preparing", "idle")
+        self.take_sides()
         try:
             await asyncio.to_thread(self.job.prepare, setup.values)
         except QuantDuelError as error:

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
+from textual.widgets._footer import FooterKey
 
 from engine.duel.conversation import Conversation
+from engine.protocol import ServedModel
 from engine.recordings.store import Duels
 from engine.results import Results
 from tests.tui.conftest import Stager
@@ -18,6 +21,10 @@ from tui.widgets.delta import Delta
 from tui.widgets.prompt import Prompt
 from tui.widgets.side_tabs import SideTabs
 from tui.widgets.transcript import Transcript
+
+
+def grey(play: Stage) -> set[str]:
+    return {key.description for key in play.app.screen.query(FooterKey) if key.has_class("-disabled")}
 
 
 def _in_view(play: Stage) -> list[int]:
@@ -112,8 +119,14 @@ async def test_a_side_comes_and_goes(stage: Stager, monkeypatch: pytest.MonkeyPa
         await play.ask("and now?")
         await play.settled()
         assert [comparison.side for comparison in play.duel.query_one(Delta).comparisons] == [1, 2]
+        third = play.duel.sides[2]
+        assert third.info
+        third.info = replace(third.info, served=ServedModel(engine="openai", address=""))
+        play.duel.refresh_bindings()
+        await wait_until(lambda: "Lens" in grey(play))
         play.duel.remove_side()
         await wait_until(lambda: len(play.duel.panes) == 2 and play.sessions[2].closed)
+        await wait_until(lambda: not grey(play), "what the third could not do the others can")
         await play.ask("and again?")
         await play.settled()
         assert [comparison.side for comparison in play.duel.query_one(Delta).comparisons] == [1]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.widgets import Input, OptionList
 
 from engine.checkpoints import layer_errors
@@ -121,6 +122,18 @@ async def test_one_profile_is_picked(stage: Stager) -> None:
         await play.pilot.press("enter")
         await wait_until(lambda: play.app.screen is screen)
         assert screen.query_one(Setup).values["profiles"] == "smollm2-awq4"
+
+
+async def test_a_name_means_the_side_as_it_is_now(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.pilot.press("f8")
+        await wait_until(lambda: isinstance(play.app.screen, QuantizeScreen) and play.app.screen.query(Setup))
+        screen, side = play.app.screen, play.duel.sides[1]
+        assert isinstance(screen, QuantizeScreen)
+        side.profile = replace(side.profile, name="put-there-later")
+        screen.query_one(Setup).fill("profiles", "put-there-later")
+        await wait_until(lambda: "in the store" in words(screen) or "needs" in words(screen), words(screen))
 
 
 async def test_escape_ends_the_worker(stage: Stager, quantizers: list[Quantizer]) -> None:

@@ -7,8 +7,8 @@ import math
 
 import msgspec
 
-from engine.evaluation import text
-from engine.evaluation.report import Report, Row
+from engine.evaluation import noise, text
+from engine.evaluation.report import Layer, Report, Row
 from engine.evaluation.settings import Convention
 from engine.jobs import sheet as sheets
 from engine.protocol import Energy
@@ -78,6 +78,22 @@ def test_figures_by_depth_are_a_table_and_a_plot_of_their_own() -> None:
     assert [str(row[""]) for row in rows] == ["█" * 12, "█" * 24] and rows[1]["same top"] == "–"
     assert [(point.x, point.y) for point in found.plots[-1].points] == [(63.5, 0.25), (319.5, 0.5)]
     assert json.loads(sheets.text(found, "json"))["candidates"][0]["depths"][1]["first"] == 128
+
+
+def test_a_bound_is_one_in_every_table_and_plot() -> None:
+    kld = Kld(mean=0.25, stderr=0.0125, p50=0.1, p95=1, p99=2, p999=3, max=4)
+    depths = (Depth(first=0, last=127, tokens=90, kld=kld),)
+    layers = (Layer(index=0, kld=kld, same_top=90.0, same_top_stderr=1.0),)
+    row = Row(
+        profile="b", tokens=9, kld=kld, kld_is_bound=True, depths=depths, layers=layers, weights_bytes=1
+    )
+    found = text.sheet(msgspec.structs.replace(REPORT, candidates=(row,)))
+    tables = [found.rows, *found.more.values()]
+    assert len(tables) == 3 and all(str(rows[-1]["KLD"]).startswith("≥ 0.25") for rows in tables)
+    of_one = [plot for plot in found.plots if "layer" in plot.title or "depth" in plot.title]
+    assert len(of_one) == 2 and all(plot.title.endswith("≥ b") for plot in of_one)
+    noise_row = msgspec.structs.replace(row, same_top=90.0)
+    assert "KLD ≥ 0.25" in noise.line(noise_row)
 
 
 def test_joules_stand_next_to_the_speed_and_are_doubted_with_it() -> None:

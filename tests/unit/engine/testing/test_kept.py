@@ -59,6 +59,8 @@ def test_sampling_and_descriptions_make_no_other_model_and_files_do(
     served = make_profile("served", f"model: {{source: {folder}}}\nserve: {{environment: vllm}}")
     local = make_profile("local", f"model: {{source: {folder}}}")
     assert run_key(questions(), served, 8) != run_key(questions(), local, 8)
+    held = profile.changed(local, {"cache.dtype": "int8"})
+    assert run_key(questions(), held, 8) != run_key(questions(), local, 8)
     before = run_key(questions(), local, 8)
     weights.write_bytes(b"12")
     assert run_key(questions(), local, 8) != before
