@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 USUAL_TOP = 200
 """Likeliest tokens a position, where nobody asks for another number and whoever tells them tells so many."""
+LEAST_TOP = 2
+"""A margin is between two tokens: whoever tells fewer tells nothing."""
 LEAST = 1e-6  # a sum of float32 probabilities is no nearer to 1
 
 
@@ -31,7 +33,8 @@ def at_least(log_p: Sequence[float], log_q: Sequence[float]) -> tuple[float, flo
         else (1.0, 1.0)
     )
     rest = p_rest * math.log(p_rest / max(q_rest, LEAST)) if p_rest > LEAST else 0.0
-    return max(0.0, terms + rest), p_rest
+    bound = terms + rest
+    return 0.0 if bound < 0 else bound, p_rest  # what is no number stays none
 
 
 def bound_text(top_k: int, tail: float) -> str:

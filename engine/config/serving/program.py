@@ -59,6 +59,6 @@ class Program:
 
 
 def flag(argument: str) -> str:
-    """`--tensor_parallel_size=2` and `-tp=2` without value, as dashes write it."""
+    """`--tensor_parallel_size=2`, `-tp=2` and `-n2` without value, as dashes write it."""
     name = argument.partition("=")[0].partition(".")[0]
-    return name.replace("_", "-") if name.startswith("--") else name
+    return name.replace("_", "-") if name.startswith("--") else name.rstrip("0123456789")

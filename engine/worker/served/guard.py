@@ -21,6 +21,8 @@ from pathlib import Path
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 PREFIX = "quantduel-view-"  # that of engine/checkpoints/views.py, which removes what a killed guard left
 POLL_S = 0.05
+SIGNALLED = 128  # and the number: how a shell says that a signal ended a program
+MOST_SIGNALS = 64
 MOMENT_S, LAST_S = 1.0, 8.0
 
 
@@ -144,4 +146,5 @@ def _children(*, spared: bool = False) -> set[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]) & 0xFF)
+    code = main(float(sys.argv[1]), sys.argv[2:])
+    sys.exit(code if code >= 0 else SIGNALLED - code)

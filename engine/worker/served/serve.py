@@ -41,6 +41,7 @@ from engine.protocol import (
     Weights,
 )
 from engine.protocol import Rendered as RenderedEvent
+from engine.stats.lower_bound import LEAST_TOP
 from engine.units import ms_text
 from engine.worker.served import engines, sampling
 from engine.worker.served.adapter import Adapter, Asked, Facts
@@ -185,7 +186,7 @@ def _side(profile: Profile, connect: Callable[[], Connection], own: OwnServer | 
             model = engines.model(connection, engine, profile)
             facts = engine.facts(connection, model)
             top_k = engine.most_likely(connection, model, facts)
-            return Side(profile, engine, model, facts, connect, top_k, own)
+            return Side(profile, engine, model, facts, connect, top_k if top_k >= LEAST_TOP else 0, own)
     except ServerError as error:
         raise LoadError(f"{profile.source_address} {error.message}", error.hint) from None
 
@@ -299,10 +300,7 @@ def _measure(wire: Wire, side: Side, command: MeasureServed) -> None:
     if side.own is not None:
         side.own.look()
     cancelled, emit = lambda: wire.is_cancelled(command.request), _emitter(wire, side)
-    try:
-        measure(side.made_up, side.connect, command, cancelled, emit)
-    except Cancelled:
-        wire.emit(Failed(kind="cancelled", message="cancelled", request=command.request))
+    measure(side.made_up, side.connect, command, cancelled, emit)
 
 
 def replace_ids(ended: Progress, answered: tuple[int, ...], already: tuple[str, ...]) -> Progress:

@@ -38,6 +38,7 @@ from engine.shape import find
 from engine.shape.model_shape import ModelShape
 from engine.worker import environment
 from engine.worker.served.connection import Connection
+from engine.worker.served.guard import MOST_SIGNALS, SIGNALLED
 
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 10.0  # from the request to end, to the kill
@@ -171,7 +172,8 @@ class _Process:
     def _end(self) -> str:
         """`ended (exit code 1): ValueError: …`."""
         code = self.guard.returncode or 0
-        how = f"signal {256 - code}" if code > 1 << 7 and code != 1 << 7 else f"exit code {code}"
+        number = -code if code < 0 else code - SIGNALLED  # the guard's own signal, or the server's
+        how = f"signal {number}" if 0 < number <= MOST_SIGNALS else f"exit code {code}"
         errors = [line for line in self.tail if _ERROR.match(line)]  # the first is the cause of the others
         cause = next(iter(errors or ([] if self.is_ready else list(self.tail)[-1:])), "")
         return f"ended ({how})" + (f": {cause[:LONGEST_LINE]}" if cause else "")

@@ -139,7 +139,7 @@ def test_who_ignores_the_request_to_end_is_killed(
         assert process.stdin is not None and process.stdout is not None
         process.stdout.readline()
         process.stdin.close()
-        assert process.wait() == 256 - signal.SIGKILL
+        assert process.wait() == guard.SIGNALLED + signal.SIGKILL
     assert is_gone(facts(told))
 
 

@@ -78,7 +78,7 @@ class Many:
         for stream in streams:
             stream.start()
         try:
-            self._start.wait(CONNECT_S)
+            self._wait_for(len(streams))
             with no_garbage(), watched(self._cpu_ns) as looks:
                 self._look_on(streams, cancelled, advanced)
         finally:
@@ -88,6 +88,13 @@ class Many:
             for stream in streams:
                 stream.join(END_S)
         return self._taken, looks()
+
+    def _wait_for(self, streams: int) -> None:
+        """All connections are open: from here on they are on the clock."""
+        try:
+            self._start.wait(CONNECT_S)
+        except threading.BrokenBarrierError:
+            raise ServerError(f"did not answer on {streams} connections within {CONNECT_S:.0f} s") from None
 
     def _look_on(
         self, streams: list[threading.Thread], cancelled: Callable[[], bool], advanced: Callable[[int], None]

@@ -45,7 +45,8 @@ def measure(
         many = Many(connect, engine.ping, [request("POST", *each) for each in bodies], run.at_once)
         taken, client = many.run(cancelled, lambda done: emit(ServedAdvanced(request=number, done=done)))
         answers = [_folded(engine, each, connection.clean) for each in taken]
-    made_up.learn(run, [figures.prompt_tokens or 0 for each in answers if (figures := each.figures)])
+    said = [each.figures.prompt_tokens for each in answers if each.figures]
+    made_up.learn(run, [tokens for tokens in said if tokens])  # some leave it out
     for answer in answers:
         emit(ServedAnswered(request=number, answer=answer))
     emit(

@@ -61,6 +61,7 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
         if _is_readable(model):
             places, dtype = _linear(model), model.dtype
             differing = next((what for what, parent, name in places if not _taken(parent, name, dtype)), "")
+            freeing.trim()
             step = None if differing else TritonStep.build(model)
             why = f"other numbers in {differing}" if differing else why
     except Exception as error:
@@ -78,7 +79,6 @@ def _linear(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, str]]:
     for index, layer in enumerate(llama.layers_of(model)):
         for parent, names in layer.shared_inputs():
             yield from ((f"layer {index}, {name}", parent, name) for name in names)
-        freeing.trim()
     yield "the output head", model, "lm_head"
 
 

@@ -33,3 +33,7 @@ def test_a_token_without_probability_counts_with_the_others() -> None:
         (0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75), 0.5)
     )
     assert at_least([], []) == (0.0, 1.0)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    assert math.isnan(at_least([-0.1, -3.0], [math.nan, math.nan])[0])

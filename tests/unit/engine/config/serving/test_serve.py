@@ -32,6 +32,7 @@ START = "model: {source: org/name}\nserve: {environment: vllm, %s}"
         ("tensor_paralel: 2", "tensor_parallel"),
         ("args: [--port, '80']", "serve.args: --port is not among the arguments"),
         ("args: [--tensor_parallel_size=2]", "--tensor_parallel_size is not among the arguments"),
+        ("args: ['-n2']", "-n2 is not among the arguments"),
         ("args: [--api-key, secret]", "--api-key is not among the arguments"),
     ],
 )

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from engine.config.profile import Remote, of_model
 from engine.errors import InputError
 from engine.protocol import Logits, Passage, Place, Score, Scored, Tokenize, kept_row_bytes
 from engine.stats.lower_bound import at_least
+from engine.worker.served import serve
 from engine.worker.served.adapter import Adapter, Facts
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.llama_server import LlamaServer
@@ -71,6 +74,14 @@ def test_vllm_scores_a_passage_in_one_request(ask: Callable[..., Scoring]) -> No
 def test_vllm_says_how_many_it_tells_by_refusing_more() -> None:
     server = Replay([answer(recorded("vllm-cpu.text-prompt-logprobs-too-many"))])
     assert Vllm().most_likely(Connection(server.root), "m", NO_FACTS) == 200
+    server.close()
+
+
+def test_who_tells_one_token_scores_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Replay([], {"/v1/models": (200, b'{"data": [{"id": "m"}]}')})
+    monkeypatch.setattr(Vllm, "most_likely", lambda *_: 1)
+    asked = replace(of_model(f"{server.root}/v1"), remote=Remote(engine="vllm"))
+    assert serve._side(asked, lambda: Connection(server.root), None).top_k == 0
     server.close()
 
 

@@ -18,8 +18,9 @@ from engine.protocol import (
     ServedRun,
 )
 from engine.worker.served.adapter import Adapter
-from engine.worker.served.connection import Connection
+from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.llama_server import LlamaServer
+from engine.worker.served.load_test import many
 from engine.worker.served.load_test.made_up import MadeUp
 from engine.worker.served.load_test.run import UNASKED, measure
 from engine.worker.served.openai import OpenAI
@@ -110,6 +111,27 @@ def test_a_prompt_has_fewer_words_where_a_template_adds_tokens(replays: Callable
     read = first.figures.prompt_tokens  # type: ignore[union-attr]
     assert read and words == [20, max(1, 20 - (read - 20))]
     assert not any("ignore_eos" in body for body in bodies(server))  # which others would refuse
+
+
+def test_a_count_that_is_not_told_makes_no_prompt_longer(replays: Callable[..., Replay]) -> None:
+    silent = [each.replace(b'"prompt_tokens"', b'"other_tokens"') for each in CHAT.reads]
+    server, made_up = replays(*[stream(silent)] * 2), MadeUp(OpenAI(), "model", Prompt())
+    for _ in range(2):
+        measured(server, made_up.engine, made_up=made_up, context=20)
+    assert [len(body["messages"][0]["content"].split()) for body in bodies(server)] == [20, 20]  # type: ignore[index]
+
+
+def test_a_server_that_opens_no_connection_in_time_is_one_line(
+    replays: Callable[..., Replay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "CONNECT_S", 0.05)
+    waiting = threading.Event()
+    monkeypatch.setattr(Connection, "warm", lambda *_: waiting.wait())
+    try:
+        with pytest.raises(ServerError, match="did not answer on 2 connections within"):
+            measured(replays(), OpenAI(), requests=2, at_once=2)
+    finally:
+        waiting.set()
 
 
 def test_ids_are_asked_for_and_only_ordinary_ones(replays: Callable[..., Replay]) -> None:
