@@ -5,6 +5,8 @@ Owns the session. How a checkpoint is made is the worker's business, where it is
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from engine.checkpoints import store
 from engine.checkpoints.store import Entry
 from engine.config.methods import Savable, tag
@@ -35,7 +37,8 @@ class Quantizing(Job):
         super().__init__()
         require_savable(profile)
         self.result: Quantized | None = None
-        self._profile, self._out, self._force = profile, out, force
+        self._profile = replace(profile, serve=None)  # a checkpoint knows no server
+        self._out, self._force = out, force
         self._open = open_session
         self._failed: Failed | None = None
 
