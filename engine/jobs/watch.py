@@ -41,14 +41,21 @@ class Watch:
         self._processors = psutil.cpu_count() or 1
         self._others = 0.0  # processors that others used, on average
         self._poll: asyncio.Task[None] | None = None
+        self._servers = 0  # how many answer now
 
     @contextmanager
     def left_out(self) -> Iterator[None]:
-        """Meanwhile a server answers, whose processors are nobody else's."""
-        began_s, before_s = time.monotonic(), self._others_s()
-        yield
-        self._started_s += time.monotonic() - began_s
-        self._before += self._others_s() - before_s
+        """Meanwhile a server answers, whose processors are nobody else's; time of several counts once."""
+        if not self._servers:
+            self._began_s, self._before_servers = time.monotonic(), self._others_s()
+        self._servers += 1
+        try:
+            yield
+        finally:
+            self._servers -= 1
+            if not self._servers:
+                self._started_s += time.monotonic() - self._began_s
+                self._before += self._others_s() - self._before_servers
 
     async def __aenter__(self) -> "Watch":
         self._started_s, self._before = time.monotonic(), self._others_s()

@@ -2,10 +2,12 @@
 
 import asyncio
 import sys
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
 
+from engine.jobs import watch as watching
 from engine.jobs.watch import Watch, Worker, busy_processors
 from tests.unit.engine.machine.test_gpu_state import gpu
 
@@ -36,3 +38,23 @@ async def test_others_on_the_processors_are_marked() -> None:
 )
 def test_how_much_of_the_processors_others_may_use(device: str, processors: int, allowed: float) -> None:
     assert busy_processors(device, processors) == pytest.approx(allowed)
+
+
+async def test_the_time_of_servers_that_answer_at_once_is_left_out_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Others have one processor, for the one second in which no server answers."""
+    now_s, others_s = 0.0, 0.0
+    monkeypatch.setattr(watching, "time", SimpleNamespace(monotonic=lambda: now_s))
+    async with Watch([]) as watch:
+        monkeypatch.setattr(watch, "_others_s", lambda: others_s)
+        watch._before = 0.0
+        first, second = watch.left_out(), watch.left_out()
+        with first:
+            now_s, others_s = 4.0, 40.0
+            second.__enter__()
+            now_s, others_s = 10.0, 100.0
+        now_s, others_s = 12.0, 120.0
+        second.__exit__(None, None, None)
+        now_s, others_s = 13.0, 121.0
+    assert watch._others == pytest.approx(1.0)
