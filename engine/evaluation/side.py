@@ -37,6 +37,7 @@ from engine.stats.metrics import NS, decode_tok_s
 DECODE_CONTEXT = 32  # tokens before those that are timed
 WARM_UP_STEPS = 4
 NO_LAYERS = "not all layers could be read alone: {}"
+NOT_TIMED_AGAIN = "its decode speed was not timed again at the end: {}"
 
 
 class Side:
@@ -116,14 +117,15 @@ class Side:
     async def time_decode(self, steps: int, answers: int, workers: Sequence[Worker]) -> None:
         """The speed of short answers; a model whose window is too short for one has no such speed.
 
-        `workers` are all of ours here: what others do meanwhile is marked.
+        `workers` are all of ours here: what others do meanwhile is marked. What goes wrong is a failure
+        before the text is read, and a note after that: its figures are known then.
         """
         if not await self._measured(WARM_UP_STEPS):
             return
         async with Watch(workers) as watch:
             for _ in range(answers):
                 if not (measured := await self._measured(steps)):
-                    return
+                    break
                 self._timed.append(measured)
         if self.worker:
             self._marks += watch.marks(self.worker)
@@ -132,7 +134,10 @@ class Side:
         measured = await self.session.measure(BenchRun(context=DECODE_CONTEXT, steps=steps))
         if isinstance(measured, Measured):
             return measured
-        self.failure = None if measured.kind == "bad_input" else measured
+        if self.complete:
+            self.notes.append(NOT_TIMED_AGAIN.format(measured.message))
+        elif measured.kind != "bad_input":
+            self.failure = measured
         return None
 
     async def score(
