@@ -18,6 +18,7 @@ CONTEXT_AT_ONCE = 512  # where many requests are asked at once and nothing else 
 MOST_AT_ONCE = 1024
 FOLLOW_UP_TOKENS = 128  # the prompt that `depth` puts after the context
 WARM_UP_STEPS = 8
+OF_A_WORKER = "a server batches requests itself: --concurrency measures that"
 PREFILL_COST = 1 / 8  # of a prompt's token, in decoded tokens; only the estimate of the time left uses it
 
 
@@ -96,11 +97,28 @@ class Settings(Struct, frozen=True, kw_only=True):
         steps = min(self.steps, WARM_UP_STEPS)
         return replace(self.served_run(shape), steps=steps, requests=max(1, shape.at_once))
 
-    def row_work(self, shape: Shape) -> float:
-        """How much a row is, in decoded tokens."""
-        if shape.at_once:
-            return served_work(self.served_warm_up(shape)) + served_work(self.served_run(shape))
-        return sum(work(run) for run in self.runs(shape))
+    def served_runs(self, shape: Shape) -> tuple[ServedRun, ...]:
+        """All of a row's runs by a server: warm-up, then the timed ones; none where it cannot be asked."""
+        if self.not_served(shape):
+            return ()
+        return (self.served_warm_up(shape), *[self.served_run(shape)] * self.served_repeats(shape))
+
+    def served_repeats(self, shape: Shape) -> int:
+        """A level is asked once: it is many requests."""
+        return 1 if shape.at_once else self.repeat
+
+    def not_served(self, shape: Shape) -> str:
+        """Why a server cannot be asked for this shape; empty where it can."""
+        if shape.batch > 1:
+            return OF_A_WORKER
+        asked = "--depth" if self.depth else "--generator hf" if self.generator == "hf" else ""
+        return f"{asked} needs a model in a worker" if asked else ""
+
+    def row_work(self, shape: Shape, profile: Profile) -> float:
+        """How much a profile's row is, in decoded tokens."""
+        if profile.needs_torch:
+            return sum(map(work, self.runs(shape)))
+        return sum(map(served_work, self.served_runs(shape)))
 
 
 def work(run: BenchRun) -> float:

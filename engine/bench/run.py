@@ -95,7 +95,7 @@ class Bench(Job):
         """Measure these cells; those of `later` count as work still to do."""
         left = list(cells)
         while left:
-            self._pace.left = sum(self._settings.row_work(shape) for shape, _ in (*left, *later))
+            self._pace.left = sum(self._work_of(cell) for cell in (*left, *later))
             shape, names = self._next(left)
             await self._load_all(names)
             if len(names) > 1 and not self._together:
@@ -109,6 +109,10 @@ class Bench(Job):
             for row in (*finished, *self._hopeless(left)):
                 left.remove((row.shape, row.profile))
                 keep(row)
+
+    def _work_of(self, cell: Cell) -> float:
+        shape, name = cell
+        return self._settings.row_work(shape, self._profiles[name])
 
     def _trials(self, shape: Shape, names: Sequence[str]) -> list[Trial | ServedTrial]:
         """A trial for each of these; served ones are asked the same prompts, and none twice."""

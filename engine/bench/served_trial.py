@@ -19,8 +19,6 @@ from engine.protocol import (
     ServedRun,
 )
 
-OF_A_WORKER = "a server batches requests itself: --concurrency measures that"
-
 
 class ServedTrial:
     """The requests of a row; after a failure nothing more is asked."""
@@ -29,12 +27,15 @@ class ServedTrial:
         self, side: Open, settings: Settings, shape: Shape, seed: int, tell: Callable[[str], None]
     ) -> None:
         self.side, self.shape = side, shape
-        self.failure = _impossible(settings, shape) or outside_window(
-            side.info, shape.context + settings.steps
+        impossible = settings.not_served(shape)
+        self.failure = (
+            Failed(kind="bad_input", message=impossible)
+            if impossible
+            else outside_window(side.info, shape.context + settings.steps)
         )
         self.marks: tuple[str, ...] = ()
         self.threads: int | None = None
-        self.repeats = 1 if shape.at_once else settings.repeat
+        self.repeats = settings.served_repeats(shape)
         self._settings, self._tell = settings, tell
         self._seeds = itertools.count(seed)  # no prompt is asked twice
         self._timed: list[Taken] = []
@@ -81,12 +82,3 @@ class ServedTrial:
                 case Failed():
                     self.failure = event
         return None
-
-
-def _impossible(settings: Settings, shape: Shape) -> Failed | None:
-    if shape.batch > 1:
-        return Failed(kind="bad_input", message=OF_A_WORKER)
-    if settings.depth or settings.generator == "hf":
-        asked = "--depth" if settings.depth else "--generator hf"
-        return Failed(kind="bad_input", message=f"{asked} needs a model in a worker")
-    return None

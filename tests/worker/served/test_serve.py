@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from engine.bench import document
+from engine.bench.plan import OF_A_WORKER
 from engine.bench.plan import Settings as BenchSettings
 from engine.bench.run import Bench
-from engine.bench.served_trial import OF_A_WORKER
 from engine.config.methods import LlamaCpp
 from engine.config.profile import Generation, Model, Profile
 from engine.config.sources import Remote
