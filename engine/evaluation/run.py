@@ -20,7 +20,7 @@ from engine.evaluation import settings as texts
 from engine.evaluation.baseline import changes, gaps, refusal, unlike
 from engine.evaluation.gate import Gate
 from engine.evaluation.reading import Reading
-from engine.evaluation.report import Report
+from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.text import sheet
@@ -87,11 +87,12 @@ class Evaluation(Job):
     def report(self) -> Report:
         """The figures so far; computed at each call, so look once a second rather than at each event."""
         info, text = self._reference.info, self._reference.text
+        candidates = tuple(side.row(self._reference.scores) for side in self._candidates)
         found = Report(
             convention=text.convention if text else None,
             reference=self._reference.row(None),
-            candidates=tuple(side.row(self._reference.scores) for side in self._candidates),
-            notes=(*self._notes, *self._unlike()),
+            candidates=candidates,
+            notes=(*self._notes, *self._unlike(candidates)),
             noise=self._noise.row(self._reference.scores) if self._noise else None,
             limits=self._gate.limits,
             settings=self._yaml,
@@ -101,10 +102,9 @@ class Evaluation(Job):
         baseline = self._gate.baseline
         return replace(found, changes=tuple(changes(baseline, found))) if baseline else found
 
-    def _unlike(self) -> list[str]:
+    def _unlike(self, rows: Sequence[Row]) -> list[str]:
         """What the baseline does not tell of candidates that it has."""
         baseline = self._gate.baseline
-        rows = (side.row(self._reference.scores) for side in self._candidates)
         return list(unlike(baseline, rows)) if baseline else []
 
     @property
@@ -123,8 +123,9 @@ class Evaluation(Job):
         baseline, text = self._gate.baseline, self._reference.text
         if baseline and text and (other := refusal(baseline, text.convention)):
             return other
-        report = self.report
-        return noise.refusal(report.limits, report.noise) if report.noise and report.noise.complete else None
+        if self._noise is None or not self._noise.complete:
+            return None
+        return noise.refusal(self._gate.limits, self._noise.row(self._reference.scores))
 
     @property
     def _read_along(self) -> list[Side]:
