@@ -111,7 +111,8 @@ def _planned(profile: Profile, options: _Options, machine: Hardware) -> Plan | N
             return asyncio.run(far_questions.planned(profile, _wish(options)))
         return planned(profile, _wish(options), machine)
     except LoadError as error:
-        is_named = error.message.startswith(profile.name)
+        source = profile.model.source  # what a message on its files begins with
+        is_named = profile.name == source and error.message.startswith(source)
         print_error(error.message if is_named else f"{profile.name}: {error.message}", error.hint)
         return None
 

@@ -1,6 +1,7 @@
 """Plans: the arithmetic against sums done by hand, the verdict, what would fit, and the command."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -165,6 +166,23 @@ def test_a_server_that_takes_a_gpu_in_advance_shares_it_with_nobody() -> None:
     assert advice.fit_together([served, other], machine=machine())
     with pytest.raises(LoadError, match=r"its weights take 256\.6 MiB; its memory is neither planned"):
         planned(served, machine=machine(), ask_hub=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [("its", "demo", "its: its weights take"), ("not-here", "not-here", "not-here cannot be")],
+)
+def test_why_there_is_no_plan_names_the_profile_once(
+    name: str,
+    source: str,
+    said: str,
+    make_profile: Callable[..., Profile],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    make_profile(name, f"model: {{source: {source}}}\nserve: {{environment: vllm}}")
+    assert cli.run(["plan", str(tmp_path / f"{name}.yaml")]) == 3
+    assert capsys.readouterr().err.startswith(f"quantduel: {said}")
 
 
 def test_advice_names_what_needs_less() -> None:
