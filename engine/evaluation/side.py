@@ -64,6 +64,7 @@ class Side:
         self._read_tokens = self._read_ns = 0
         self._figures = Figures()
         self._by_depth, self._depths = by_depth, tuple[Depth, ...]()
+        self._text_depths: list[int] = []  # of all its positions, once they are asked for
         self._top_k = top_k
         self._compared = 0  # how many likeliest tokens; 0 is all
         self._left_out = 0.0  # the sum over all positions
@@ -203,6 +204,7 @@ class Side:
         self.session, self.scores = Session(self.profile), Scores()
         self._compared, self._left_out = 0, 0.0
         self._timed, self._marks = [], []
+        self._depths, self._text_depths = (), []
         self.failure = self.info = self.memory = self.text = None
 
     async def close(self) -> None:
@@ -264,8 +266,8 @@ class Side:
                 found = replace(found, kld_is_bound=True, kld_top_k=self._compared, kld_tail=self._tail)
             self._figures = found
             if reference and paired and self._by_depth and self.text:
-                depths = self.text.depths[: len(self.scores)]
-                self._depths = by_depth(self.scores, reference, depths)
+                self._text_depths = self._text_depths or self.text.depths
+                self._depths = by_depth(self.scores, reference, self._text_depths)
         return self._figures
 
 

@@ -15,7 +15,7 @@ FIRST_BOUNDS = (0, 128, 512)
 
 
 class Depth(Struct, frozen=True, kw_only=True):
-    """The positions with `first` to `last` tokens before them."""
+    """The positions with `first` to `last` tokens before them; the last bucket ends where the window does."""
 
     first: int
     last: int
@@ -42,19 +42,20 @@ def bounds(deepest: int) -> list[int]:
 
 
 def by_depth(scores: Scores, reference: Scores, depths: Sequence[int]) -> tuple[Depth, ...]:
-    """The figures of each bucket that has positions; `depths` are those of all positions in `scores`."""
+    """The figures of each bucket that has positions; `depths` are the text's, `scores` has its first ones."""
     return tuple(_buckets(scores, reference, depths))
 
 
 def _buckets(scores: Scores, reference: Scores, depths: Sequence[int]) -> Iterator[Depth]:
-    for first, after in pairwise(bounds(max(depths, default=0))):
-        places = [place for place, depth in enumerate(depths) if first <= depth < after]
+    deepest, read = max(depths, default=0), depths[: len(scores)]
+    for first, after in pairwise(bounds(deepest)):
+        places = [place for place, depth in enumerate(read) if first <= depth < after]
         if not places:
             continue
         found = against(scores.at(places), reference.at(places))
         yield Depth(
             first=first,
-            last=after - 1,
+            last=min(after - 1, deepest),
             tokens=len(places),
             kld=found.kld,
             same_top=found.same_top,

@@ -6,8 +6,11 @@ from engine.config import profile
 from engine.evaluation.reading import Reading
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
+from engine.evaluation.windows import Text
 from engine.protocol import BenchRun, Failed, Measured
+from engine.stats.fidelity import Scores
 from tests.unit.engine.bench.samples import measured
+from tests.unit.engine.evaluation.test_verdicts import CONVENTION
 
 TINY = profile.find("random:tiny")
 LOST = Failed(kind="worker_lost", message="the worker ended with exit code 1")
@@ -35,3 +38,27 @@ async def test_what_fails_after_the_text_is_read_leaves_the_figures_and_a_note(
     assert row.notes == (
         (f"its decode speed was not timed again at the end: {LOST.message}",) if complete else ()
     )
+
+
+async def test_the_depths_of_a_text_are_counted_once_and_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[Text] = []
+    depths = Text.depths.fget
+
+    def count(text: Text) -> list[int]:
+        counted.append(text)
+        return depths(text)
+
+    monkeypatch.setattr(Text, "depths", property(count))
+    side, reference = Side(TINY, by_depth=True), Scores()
+    side.text = Text(convention=CONVENTION, windows=((tuple(range(300)), 1),))
+    for read in (1, 2):
+        side.scores.add([-1.0] * 64, [3] * 64, [0.5] * 64)
+        reference.add([-1.0] * 64, [3] * 64)
+        assert sum(depth.tokens for depth in side.row(reference).depths) == 64 * read
+    assert [depth.name for depth in side.row(reference).depths] == ["0–127", "128–299"]
+    assert len(counted) == 1
+    await side.start_anew()
+    assert side.row(reference).depths == ()
+    side.text = Text(convention=CONVENTION, windows=((tuple(range(100)), 1),))
+    side.scores.add([-1.0], [3], [0.5])
+    assert [depth.name for depth in side.row(reference).depths] == ["0–99"]
