@@ -58,7 +58,7 @@ def fit_together(
     needed: dict[str, int] = {}
     free: dict[str, int] = {}
     for profile in wanted:
-        if profile.worker.is_elsewhere:  # it takes nothing from the others
+        if profile.worker.is_elsewhere or profile.is_served:  # it takes nothing from the others
             continue
         try:
             found = planned(profile, Wish(limit_bytes=limit_bytes), machine, ask_hub=False)
@@ -75,10 +75,17 @@ def _takes_from_others(wanted: Sequence[Profile], machine: Hardware) -> bool:
     gpus = [
         (profile.serve, profile.model.device.replace("auto", "cuda").replace("cuda:0", "cuda"))
         for profile in wanted
-        if machine.gpus and profile.model.device != "cpu" and not profile.worker.is_elsewhere
+        if machine.gpus and _may_use_gpu(profile)
     ]
     devices = [device for _, device in gpus]
-    return any(serve and (devices.count(device) > 1 or serve.gpus > 1 < len(gpus)) for serve, device in gpus)
+    takes_all = "split" in devices or any(serve and serve.gpus > 1 for serve, _ in gpus)
+    return any(serve and (devices.count(device) > 1 or takes_all) for serve, device in gpus) and len(gpus) > 1
+
+
+def _may_use_gpu(profile: Profile) -> bool:
+    """Whether a side loads a model here, by torch or in a server, and is not kept to the CPU."""
+    is_loaded = profile.needs_torch or profile.serve is not None
+    return is_loaded and profile.model.device != "cpu" and not profile.worker.is_elsewhere
 
 
 def advised(failed: Failed, profile: Profile, limit_bytes: int | None = None) -> Failed:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from engine import cli
 from engine.config import profile
-from engine.config.methods import Awq, BitsAndBytes, Full, Gptq, Rtn
+from engine.config.methods import Awq, BitsAndBytes, Full, Gptq, LlamaCpp, Rtn
 from engine.config.profile import Model, Profile
 from engine.config.serving.serve import Serve
 from engine.errors import LoadError
@@ -183,6 +183,25 @@ def test_why_there_is_no_plan_names_the_profile_once(
     make_profile(name, f"model: {{source: {source}}}\nserve: {{environment: vllm}}")
     assert cli.run(["plan", str(tmp_path / f"{name}.yaml")]) == 3
     assert capsys.readouterr().err.startswith(f"quantduel: {said}")
+
+
+def test_a_server_that_is_started_is_beside_sides_without_a_gpu_but_not_one_on_all_gpus() -> None:
+    cards = tuple(
+        Gpu(index=each, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
+        for each in (0, 1)
+    )
+    started = Profile(model=Model(source="demo"), serve=Serve(environment="vllm"))
+    packed = Profile(model=Model(source="demo"), quantization=LlamaCpp())
+    for beside in (profile.find("http://10.0.0.2:8000"), packed):
+        assert advice.fit_together([started, beside], machine=machine(gpus=cards))
+    split = profile.changed(profile.find("random:tiny"), {"model.device": "split"})
+    assert not advice.fit_together([started, split], machine=machine(gpus=cards))
+
+
+def test_a_served_side_does_not_hide_that_the_others_do_not_fit_together() -> None:
+    large = profile.find("random:llama-3.1-8b")
+    sides = [profile.find("http://10.0.0.2:8000"), large, large]
+    assert not advice.fit_together(sides, machine=machine(20 * GIB))
 
 
 def test_advice_names_what_needs_less() -> None:
