@@ -65,8 +65,8 @@ class Cache(_Section, frozen=True):
     """How the keys and values of what was read are held ([its figures](measuring.md#a-cache-in-8-bits)).
 
     In 8 bits they take about half the memory. A model with layers that keep a sliding window or a recurrent
-    state is refused. With `llama_cpp` int8 is its q8_0, and there is no fp8. A served model has the cache its
-    server was started with (vLLM: `--kv-cache-dtype fp8`, llama-server: `-ctk q8_0 -ctv q8_0`).
+    state is refused, but not with `llama_cpp`: there int8 is q8_0, and there is no fp8. A served model has
+    the cache its server was started with (vLLM: `--kv-cache-dtype fp8`, llama-server: `-ctk q8_0 -ctv q8_0`).
     """
 
     dtype: CacheDtype = "auto"

@@ -58,10 +58,11 @@ class _Ledger:
 def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | None = None) -> Plan:
     """Every term in bytes; LoadError where the machine has no such device, or the model no such cache."""
     wish, found = wish or Wish(), shape.architecture
-    keeps_all = len(found.windows) == found.layers and not any(found.windows)
-    runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
-    is_on_cpu = isinstance(profile.quantization, LlamaCpp)
-    device = device_memory.device("cpu" if is_on_cpu else profile.model.device, machine)
+    is_llama_cpp = isinstance(profile.quantization, LlamaCpp)
+    if not is_llama_cpp:  # which holds keys and values in 8 bits next to windows and states
+        keeps_all = len(found.windows) == found.layers and not any(found.windows)
+        runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
+    device = device_memory.device("cpu" if is_llama_cpp else profile.model.device, machine)
     target = _target(profile, shape, machine, device)
     ledger = _ledger(profile, shape, target, wish)
     memory = device_memory.memory(device, machine, wish.limit_bytes)
