@@ -13,6 +13,7 @@ from engine.config.runtime import CacheDtype
 
 LARGEST = {"int8": 127.0, "fp8": 448.0}
 """What the largest number of a head becomes."""
+MOST_LOOKED_UP = 1 << 18  # codes of e4m3 at a time on a CPU: their index is a MiB
 SMALLEST_SCALE = 1e-30  # of a head of zeros: nothing is divided by 0
 
 
@@ -40,7 +41,16 @@ def _numbers(codes: Tensor, dtype: torch.dtype) -> Tensor:
         return codes.to(dtype)
     if codes.is_cuda:
         return codes.view(torch.float8_e4m3fn).to(dtype)
-    return _table(dtype).index_select(0, codes.reshape(-1).int()).view(codes.shape)
+    return _looked_up(codes, _table(dtype))
+
+
+def _looked_up(codes: Tensor, table: Tensor) -> Tensor:
+    """The table's numbers at codes [batch, heads, n, size]: an index has 4 bytes a code, so few at a time."""
+    found = torch.empty(codes.shape, dtype=table.dtype)
+    tokens = max(1, MOST_LOOKED_UP * codes.shape[-2] // max(1, codes.numel()))
+    for part, into in zip(codes.split(tokens, dim=-2), found.split(tokens, dim=-2), strict=True):
+        into.copy_(table.index_select(0, part.reshape(-1).int()).view(part.shape))
+    return found
 
 
 @lru_cache

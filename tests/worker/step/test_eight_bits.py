@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedModel
 
 from engine.config.profile import Cache, Generation, Model, Profile
@@ -62,6 +63,27 @@ def test_every_code_of_e4m3_is_the_number_that_torch_has_for_it() -> None:
         ours = eight_bits.restored(codes, torch.ones(1, 1, 4, 1, dtype=torch.bfloat16), dtype)
         theirs = codes.view(torch.float8_e4m3fn).to(dtype)
         assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+
+
+class Largest(TorchDispatchMode):
+    """The bytes of the largest tensor that any operation allocates."""
+
+    found = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.found = max(self.found, result.nbytes if isinstance(result, Tensor) else 0)
+        return result
+
+
+def test_nothing_larger_than_its_numbers_is_allocated_to_restore_a_cache() -> None:
+    tokens = 2 * eight_bits.MOST_LOOKED_UP // 128
+    codes = torch.randint(0, 120, (1, 4, tokens, 64), dtype=torch.uint8)[:, :, :-3]
+    scales = torch.ones(1, 4, tokens - 3, 1, dtype=torch.bfloat16)
+    with Largest() as largest:
+        ours = eight_bits.restored(codes, scales, torch.bfloat16)
+    assert torch.equal(ours, codes.view(torch.float8_e4m3fn).to(torch.bfloat16))
+    assert largest.found == ours.nbytes
 
 
 @torch.inference_mode()
