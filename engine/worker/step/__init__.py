@@ -56,10 +56,13 @@ def kind(model: PreTrainedModel, cache: CacheDtype = "auto") -> StepKind:
 
 
 def note(model: PreTrainedModel, cache: CacheDtype) -> str:
-    """That a model has another kind of step because of its cache; empty where it has its own."""
+    """That the compiled step reads no such cache, where it has the model's arithmetic; empty elsewhere.
+
+    Whether it would have read the weights, and been compiled here, is not known.
+    """
     could = choice.is_wanted(model) or compiled_step.supports_arithmetic(model)
-    is_kept = runtime.reads_cache("compiled", cache) or not could
-    return "" if is_kept else f"decoded with the native step: the compiled one reads no cache in {cache}"
+    is_silent = runtime.reads_cache("compiled", cache) or not could
+    return "" if is_silent else f"the compiled step reads no cache in {cache}"
 
 
 def new_cache(config: PreTrainedConfig, expected_tokens: int = 0, dtype: CacheDtype = "auto") -> GrowingCache:
