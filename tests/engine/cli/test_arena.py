@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]) -> Path:
     """A home without votes. The models here need no download."""
+    lend_compiled(tmp_path)
     monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
     return tmp_path
 
