@@ -1,7 +1,10 @@
 """Memory figures against sums done by hand and against what the kernel says."""
 
+import mmap
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -115,15 +118,23 @@ def test_reading_on_a_cpu() -> None:
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="no /proc/self/clear_refs")
 def test_the_peak_is_of_the_request_alone() -> None:
     model = llama()
-    ballast = torch.ones(128 * MIB, dtype=torch.uint8)
-    earlier = memory.read(model, CPU, None).peak_bytes
-    del ballast
+    with resident(128 * MIB):
+        earlier = memory.read(model, CPU, None).peak_bytes
     memory.reset_peak(CPU)
     assert memory.read(model, CPU, None).peak_bytes < earlier - 100 * MIB
-    ballast = torch.ones(64 * MIB, dtype=torch.uint8)
-    del ballast
+    with resident(64 * MIB):
+        pass
     after = memory.read(model, CPU, None)
     assert after.peak_bytes > after.process_bytes + 50 * MIB
+
+
+@contextmanager
+def resident(size_bytes: int) -> Iterator[None]:
+    """So much memory, which is the system's again afterwards, whatever malloc has learned to keep."""
+    with mmap.mmap(-1, size_bytes) as pages:
+        for place in range(0, size_bytes, mmap.PAGESIZE):
+            pages[place] = 1
+        yield
 
 
 def test_before_cuda_has_begun_no_peak_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
