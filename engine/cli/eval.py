@@ -154,7 +154,7 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
             print_error(f"{row.profile}: {row.error.message}", row.error.hint)
     long_run.end(job, options["form"], out)
     if junit:
-        tables.write(gates.junit(report), junit)
+        tables.write(gates.junit(report, job.failure), junit)
     code = exit_code(report)
     if job.failure and not report.reference.error:
         print_error(job.failure.message, job.failure.hint)

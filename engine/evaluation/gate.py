@@ -9,7 +9,8 @@ from msgspec.structs import asdict
 from engine.evaluation.baseline import Baseline
 from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
-from engine.jobs.junit import Case, xml
+from engine.jobs.junit import Case, failed, xml
+from engine.protocol import Failure
 from engine.stats.verdict import GOOD, Limits
 
 
@@ -30,9 +31,15 @@ def shut_by(report: Report) -> list[str]:
     return [line for line in lines if line] + worse
 
 
-def junit(report: Report) -> str:
-    """The gate as JUnit XML: a test case a candidate and, with a baseline, one more."""
-    cases = [_case(row, report) for row in report.candidates] + [
+def junit(report: Report, failure: Failure | None = None) -> str:
+    """The gate as JUnit XML: a test case a candidate and, with a baseline, one more.
+
+    One of the reference where it, or the text, could not be read; `failure` is why the whole run failed.
+    """
+    reference, why = report.reference, report.reference.error or failure
+    cases = [failed(reference.profile, "limits", why)] if why else []
+    cases += [_case(row, report) for row in report.candidates]
+    cases += [
         Case(
             name=change.profile,
             kind="baseline",
@@ -54,8 +61,7 @@ def _fault(row: Row, found: Judged | None) -> str:
 def _case(row: Row, report: Report) -> Case:
     found = next((each for each in judged(report) if each.profile == row.profile), None)
     if row.error:
-        text = row.error.message
-        return Case(name=row.profile, kind="limits", outcome="error", type=row.error.kind, text=text)
+        return failed(row.profile, "limits", row.error)
     fault = _fault(row, found)
     return Case(
         name=row.profile,

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as Xml
 
 from msgspec import Struct
 
+from engine.protocol import Failure
 from engine.sanitize import visible
 
 
@@ -20,6 +21,12 @@ class Case(Struct, frozen=True, kw_only=True):
     type: str = ""
     """Of a failure or an error, in a word or two."""
     text: str = ""
+
+
+def failed(name: str, kind: str, failure: Failure) -> Case:
+    """The case of what could not be checked: why, and what to do about it."""
+    text = f"{failure.message} ({failure.hint})" if failure.hint else failure.message
+    return Case(name=name, kind=kind, outcome="error", type=failure.kind, text=text)
 
 
 def xml(suite: str, facts: Mapping[str, str], cases: Sequence[Case]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from engine.jobs.junit import Case, xml
+from engine.jobs.junit import Case, failed, xml
 from engine.testing.report import Report, Row
 from engine.testing.text import difference_text, questions_line, share_text
 
@@ -28,7 +28,7 @@ def shut_by(report: Report, limits: Limits) -> list[str]:
 
 
 def junit(report: Report, limits: Limits) -> str:
-    """The gate as JUnit XML: a test case a model and limit."""
+    """The gate as JUnit XML: a test case a model and limit, and one of A where it could not answer."""
     facts = {
         "A": report.rows[0].profile,
         "questions": questions_line(report),
@@ -40,11 +40,12 @@ def junit(report: Report, limits: Limits) -> str:
 
 
 def _cases(report: Report, limits: Limits) -> Iterator[Case]:
-    for row in report.rows[1:]:
+    first, *others = report.rows
+    if first.error:
+        yield failed(first.profile, "test", first.error)
+    for row in others:
         if row.error:
-            yield Case(
-                name=row.profile, kind="test", outcome="error", type=row.error.kind, text=row.error.message
-            )
+            yield failed(row.profile, "test", row.error)
         elif not row.complete or row.accuracy is None:
             yield Case(
                 name=row.profile, kind="test", outcome="failure", type="not finished", text="not finished"

@@ -173,6 +173,12 @@ def test_junit_has_a_case_a_candidate() -> None:
     assert error is not None and error.attrib["type"] == "out_of_memory" and "<&" in broken.attrib["name"]
     properties = {each.attrib["name"]: each.attrib["value"] for each in suites.iter("property")}
     assert properties["max_kld"] == "0.05" and properties["reference"] == "full"
+    refused = gate.junit(
+        replace(REPORT, candidates=()), Failure("bad_input", "the text is too short", "name one")
+    )
+    assert 'name="full"><error type="bad_input" message="the text is too short (name one)"' in "".join(
+        line.strip() for line in refused.splitlines()
+    )
 
 
 def test_a_run_against_a_kept_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 from xml.etree import ElementTree
 
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from engine.jobs import sheet as sheets
@@ -73,3 +74,8 @@ def test_junit_has_a_case_a_model_and_limit() -> None:
     suites = ElementTree.fromstring(gate.junit(failed, limits).encode())
     assert suites.attrib == {"tests": "1", "failures": "0", "errors": "1"}
     assert "no ␛ such model" in ElementTree.tostring(suites, encoding="unicode")
+    refused = replace(failed, rows=(replace(failed.rows[1], profile="A"), failed.rows[0]))
+    suites = ElementTree.fromstring(gate.junit(refused, limits).encode())
+    assert [case.attrib["name"] for case in suites.iter("testcase") if case.find("error") is not None] == [
+        "A"
+    ]
