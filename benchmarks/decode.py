@@ -40,7 +40,8 @@ from transformers.generation.streamers import BaseStreamer  # noqa: E402
 
 from engine.config import profile  # noqa: E402
 from engine.config.profile import Generation  # noqa: E402
-from engine.protocol import Decoded, Failed, Message  # noqa: E402
+from engine.protocol.answers import Decoded, Message  # noqa: E402
+from engine.protocol.failure import Failed  # noqa: E402
 from engine.session import schedule  # noqa: E402
 from engine.session.client import Session  # noqa: E402
 from engine.worker.checkpoints import demo  # noqa: E402

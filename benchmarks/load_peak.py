@@ -17,7 +17,8 @@ from engine.config.methods import Full
 from engine.config.profile import Profile
 from engine.errors import LoadError
 from engine.plan.local import planned
-from engine.protocol import Failed, Loaded
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
 from engine.session.client import Session
 from engine.units import bytes_text
 

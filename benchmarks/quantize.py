@@ -106,7 +106,7 @@ def _direct(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _quantduel(options: argparse.Namespace) -> dict[str, float]:
-    from engine.protocol import Staged
+    from engine.protocol.loading import Staged
     from engine.worker.quantize import ensure
 
     layers_at: list[float] = []  # processor time at each report of the stage

@@ -30,7 +30,8 @@ from msgspec.structs import replace
 from benchmarks import wire_peer
 from engine.config import profile
 from engine.config.profile import Generation
-from engine.protocol import Decoded, Event, Finished, Message
+from engine.protocol.answers import Decoded, Finished, Message
+from engine.protocol.wire import Event
 from tests.tui.replay import Replay, recording
 from tui.app import QuantDuelApp
 from tui.launch import Launch

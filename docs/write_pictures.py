@@ -25,7 +25,7 @@ from textual.widgets import Static  # noqa: E402
 from engine import paths  # noqa: E402
 from engine.config.profile import Generation  # noqa: E402
 from engine.duel.lens import Lens, NoLens  # noqa: E402
-from engine.protocol import Event  # noqa: E402
+from engine.protocol.wire import Event  # noqa: E402
 from engine.recordings import playback  # noqa: E402
 from engine.recordings.recording import shipped  # noqa: E402
 from engine.results import Results  # noqa: E402

@@ -1,6 +1,6 @@
 """Why an answer ended, in words: the same on the screen and without. Pure."""
 
-from engine.protocol import FinishReason
+from engine.protocol.answers import FinishReason
 
 STOP_STRING = "ended at a stop string of the profile"
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.config import profile
 from engine.config.profile import Profile
-from engine.protocol import Loaded
+from engine.protocol.loading import Loaded
 from engine.session.client import Session
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")

@@ -8,7 +8,7 @@ import time
 import torch
 
 from engine.config.layouts import Layout
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.session.progress import stage_text
 from engine.worker.methods import gptqmodel_api, kernels
 

@@ -21,7 +21,8 @@ import torch
 from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SHAPE
 from engine.config.methods import BitsAndBytes, Full, Method, Stored
 from engine.config.profile import Generation, Model, Profile
-from engine.protocol import BenchRun, Failed, Generator, Measure, Measured
+from engine.protocol.failure import Failed
+from engine.protocol.runs import BenchRun, Generator, Measure, Measured
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory

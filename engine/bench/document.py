@@ -21,7 +21,7 @@ from engine.errors import FileError, InputError
 from engine.machine import gpu_state, hardware
 from engine.machine.gpu_state import GpuState
 from engine.machine.hardware import Hardware
-from engine.protocol import ModelInfo
+from engine.protocol.model import ModelInfo
 
 LARGEST_BYTES = 256 << 20
 RESULTS = frozenset({"out_of_memory", "bad_input"})  # errors that would only come again

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from engine.config.profile import Profile
 from engine.errors import InputError
-from engine.protocol import BenchRun, Generator, ServedRun
+from engine.protocol.runs import BenchRun, Generator, ServedRun
 from engine.session.schedule import Schedule
 
 CONTEXTS = (32, 64, 128, 256, 512, 1024, 2048)

@@ -12,7 +12,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.bench.plan import Shape
-from engine.protocol import CopyMeasured, Decode, Failed, Failure, Measured, ModelInfo
+from engine.protocol.answers import Decode
+from engine.protocol.failure import Failed, Failure
+from engine.protocol.model import ModelInfo
+from engine.protocol.runs import CopyMeasured, Measured
 from engine.stats import bottleneck, energy
 from engine.stats.metrics import NS, decode_tok_s, percentile
 

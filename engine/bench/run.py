@@ -26,7 +26,10 @@ from engine.jobs.job import Job
 from engine.jobs.pace import Pace
 from engine.jobs.sheet import Sheet
 from engine.jobs.watch import Watch
-from engine.protocol import CopyMeasured, Failed, Loaded, Memory, ModelInfo, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged
+from engine.protocol.model import Memory, ModelInfo
+from engine.protocol.runs import CopyMeasured
 from engine.session import schedule
 from engine.session.client import Session
 from engine.session.progress import stage_text

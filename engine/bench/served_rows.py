@@ -10,7 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.bench.rows import Latency, Many, Row, Speeds, Stamps, figure_of_all
-from engine.protocol import Finished, Prompted, ServedAnswer, ServedFigures, ServedMeasured
+from engine.protocol.answers import Finished, Prompted, ServedFigures
+from engine.protocol.runs import ServedAnswer, ServedMeasured
 from engine.stats.metrics import NS, Metrics, Timeline, percentile
 
 BUSY_CLIENT = 0.8  # of a core

@@ -10,14 +10,8 @@ from engine.bench.plan import Settings, Shape, served_work
 from engine.bench.rows import Row
 from engine.bench.served_rows import Taken
 from engine.bench.trial import Open, Part, outside_window
-from engine.protocol import (
-    Failed,
-    ServedAdvanced,
-    ServedAnswer,
-    ServedAnswered,
-    ServedMeasured,
-    ServedRun,
-)
+from engine.protocol.failure import Failed
+from engine.protocol.runs import ServedAdvanced, ServedAnswer, ServedAnswered, ServedMeasured, ServedRun
 
 
 class ServedTrial:

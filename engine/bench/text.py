@@ -9,7 +9,8 @@ from engine.bench.plan import FOLLOW_UP_TOKENS, Settings
 from engine.bench.rows import Figure, Row
 from engine.jobs.sheet import Sheet
 from engine.machine.gpu_state import GpuState
-from engine.protocol import Generator, ModelInfo
+from engine.protocol.model import ModelInfo
+from engine.protocol.runs import Generator
 from engine.stats import energy
 from engine.tables import Cell
 from engine.units import MISSING, bytes_text, ms_text, with_error

@@ -10,7 +10,9 @@ from engine.bench import rows
 from engine.bench.plan import Settings, Shape, work
 from engine.bench.rows import Row, Runs
 from engine.jobs.watch import Worker, threads_lost
-from engine.protocol import BenchRun, CopyMeasured, Failed, Measured, ModelInfo
+from engine.protocol.failure import Failed
+from engine.protocol.model import ModelInfo
+from engine.protocol.runs import BenchRun, CopyMeasured, Measured
 from engine.session.client import Session
 
 

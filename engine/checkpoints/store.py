@@ -24,7 +24,7 @@ from engine.config.methods import original
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import FileError, InputError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 
 RECORD = "quantduel.json"
 PROGRESS = "progress.json"

@@ -15,7 +15,7 @@ from engine.cli.options import overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
-from engine.protocol import Generator
+from engine.protocol.runs import Generator
 from engine.session.schedule import Schedule
 
 

@@ -19,7 +19,7 @@ from engine.cli.profile_name import PROFILE
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
 from engine.errors import ExitCode, InputError
-from engine.protocol import Decoded, Finished
+from engine.protocol.answers import Decoded, Finished
 from engine.sanitize import is_text
 
 KEYS = "/clear starts over, /quit or Ctrl-D leaves, Ctrl-C stops an answer, a second Ctrl-C the model"

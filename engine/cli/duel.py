@@ -34,7 +34,8 @@ from engine.duel.sides import LETTERS
 from engine.duel.swap import return_text
 from engine.duel.turn import Side, Turn
 from engine.errors import ExitCode, HistoryError, InputError
-from engine.protocol import Loaded, Message, Rendered, Staged, Started
+from engine.protocol.answers import Message, Rendered
+from engine.protocol.loading import Loaded, Staged, Started
 from engine.recordings.keeper import Keeper
 from engine.session.progress import stage_text
 from engine.session.schedule import AskedSchedule, Schedule

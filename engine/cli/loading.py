@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from engine import paths
 from engine.cli import terminal
 from engine.config.profile import Profile
-from engine.protocol import Failed, Loaded, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged
 from engine.session.client import Session
 from engine.session.progress import stage_text
 

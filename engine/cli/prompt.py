@@ -11,7 +11,8 @@ from engine.cli.options import NOTHING_SET, chosen
 from engine.cli.profile_name import PROFILE
 from engine.config.profile import Profile
 from engine.errors import ExitCode, GenerationError
-from engine.protocol import Failed, Message, Rendered
+from engine.protocol.answers import Message, Rendered
+from engine.protocol.failure import Failed
 
 
 class _Shown(Struct):

@@ -12,7 +12,7 @@ from msgspec import Struct
 from engine import input_files, paths
 from engine.config.chat_rows import Content, text_of
 from engine.errors import InputError
-from engine.protocol import Message, Role
+from engine.protocol.answers import Message, Role
 from engine.sanitize import is_text
 
 MOST_BYTES = 16 << 20

@@ -13,7 +13,7 @@ from engine.cli.options import Settings, chosen, set_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
-from engine.protocol import FailureKind
+from engine.protocol.failure import FailureKind
 from engine.quantize.run import Quantizing, require_savable
 
 EXIT_CODES: dict[FailureKind, ExitCode] = {

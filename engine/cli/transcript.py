@@ -17,7 +17,9 @@ from engine.duel.comparison import Comparison, comparisons
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens
 from engine.duel.sides import LETTERS
-from engine.protocol import Decoded, Event, Finished, ModelInfo, Weights
+from engine.protocol.answers import Decoded, Finished
+from engine.protocol.model import ModelInfo, Weights
+from engine.protocol.wire import Event
 from engine.stats import energy
 from engine.stats.metrics import Metrics
 from engine.units import MISSING, bytes_text, ms_text, speed_text

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from engine.config.profile import Profile
-from engine.protocol import ModelInfo, ServedModel
+from engine.protocol.model import ModelInfo, ServedModel
 
 Ability = Literal["lens", "eval", "quantize"]
 

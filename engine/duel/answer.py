@@ -9,21 +9,11 @@ from engine.duel import thinking
 from engine.duel.divergence import Tokens
 from engine.duel.thinking import Parts
 from engine.ending import ending_text
-from engine.protocol import (
-    Decode,
-    Decoded,
-    Event,
-    Failed,
-    Finished,
-    FinishReason,
-    Loaded,
-    Memory,
-    Message,
-    ModelInfo,
-    Prompted,
-    Resumed,
-    ThinkMarks,
-)
+from engine.protocol.answers import Decode, Decoded, Finished, FinishReason, Message, Prompted, Resumed
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.model import Memory, ModelInfo, ThinkMarks
+from engine.protocol.wire import Event
 from engine.stats import bottleneck
 from engine.stats.bottleneck import Reached
 from engine.stats.metrics import Metrics, Timeline

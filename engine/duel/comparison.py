@@ -12,7 +12,8 @@ from engine.duel.answer import Answer
 from engine.duel.divergence import Divergence, Tokens, divergence
 from engine.duel.duel import Duel, Input
 from engine.duel.sides import LETTERS
-from engine.protocol import BUSY_CORES, ModelInfo
+from engine.protocol.answers import BUSY_CORES
+from engine.protocol.model import ModelInfo
 
 
 class Comparison(Struct, frozen=True, kw_only=True):

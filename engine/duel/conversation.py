@@ -11,7 +11,7 @@ from typing import Literal
 
 from engine.duel.answer import Answer
 from engine.duel.sides import all_of
-from engine.protocol import Message
+from engine.protocol.answers import Message
 
 History = Literal["own", "shared", "fresh"]
 """What a side reads before a prompt: its own earlier answers, A's on every side, or nothing."""

@@ -15,11 +15,9 @@ from engine.duel.answer import Answer
 from engine.duel.conversation import Conversation, Exchange, History
 from engine.duel.overrides import Overrides
 from engine.duel.swap import Swap
-from engine.protocol import (
-    Event,
-    Failed,
-    Message,
-)
+from engine.protocol.answers import Message
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event
 from engine.session import schedule as scheduling
 from engine.session.client import How, Session
 from engine.session.schedule import Schedule

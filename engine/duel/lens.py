@@ -20,7 +20,10 @@ from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS
 from engine.duel.teacher import TokenScores
 from engine.errors import GenerationError
-from engine.protocol import Failed, ModelInfo, Passage, Rendered
+from engine.protocol.answers import Rendered
+from engine.protocol.failure import Failed
+from engine.protocol.model import ModelInfo
+from engine.protocol.scores import Passage
 from engine.session import passages as passages_of
 from engine.session.client import Session
 from engine.session.passages import LINE_BYTES

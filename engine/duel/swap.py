@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from engine.duel import prefetch
 from engine.machine import hardware
-from engine.protocol import Event, Loaded
+from engine.protocol.loading import Loaded
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.units import bytes_text
 

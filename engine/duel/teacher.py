@@ -6,7 +6,8 @@ Owns the shared memory between the two workers. Knows neither duels nor how the 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.protocol import Failed, Passage, Scored
+from engine.protocol.failure import Failed
+from engine.protocol.scores import Passage, Scored
 from engine.session import passages
 from engine.session.client import Session
 from engine.session.passages import PIECE_BYTES, parts

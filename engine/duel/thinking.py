@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from engine.protocol import ThinkMarks
+from engine.protocol.model import ThinkMarks
 
 
 class Parts(Struct, frozen=True, kw_only=True):

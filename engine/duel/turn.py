@@ -16,7 +16,9 @@ from engine.duel.divergence import divergence
 from engine.duel.duel import Duel, Input
 from engine.duel.lens import Lens, NoLens
 from engine.duel.swap import MemoryReturn
-from engine.protocol import Decode, Failed, Failure, FinishReason, Memory, ModelInfo
+from engine.protocol.answers import Decode, FinishReason
+from engine.protocol.failure import Failed, Failure
+from engine.protocol.model import Memory, ModelInfo
 from engine.session.client import Session
 from engine.session.schedule import Schedule
 from engine.stats.bottleneck import Reached

@@ -28,7 +28,7 @@ from engine.errors import InputError
 from engine.jobs.events import Advanced, Completed
 from engine.jobs.job import Job
 from engine.jobs.sheet import Sheet
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 
 PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar=off")
 WITHOUT_CUDA = {"BUILD_CUDA_EXT": "0"}  # AutoGPTQ's own switch

@@ -16,7 +16,7 @@ from engine import input_files
 from engine.errors import FileError, InputError
 from engine.evaluation.report import Change, Report, Row, Trend
 from engine.evaluation.settings import Convention, Settings, text_name
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.stats.fidelity import Kld
 from engine.stats.verdict import Z95
 

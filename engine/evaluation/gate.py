@@ -10,7 +10,7 @@ from engine.evaluation.baseline import Baseline
 from engine.evaluation.report import Report, Row
 from engine.evaluation.verdicts import Judged, judged
 from engine.jobs.junit import Case, failed, xml
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 from engine.stats.verdict import GOOD, Limits
 
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from engine.config.methods import Full, Stored
 from engine.config.profile import Dtype, Profile
 from engine.evaluation.report import Row
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.stats.verdict import Limits
 from engine.units import with_error
 

@@ -11,7 +11,8 @@ from engine.evaluation.side import Side
 from engine.evaluation.windows import Piece, Text, in_windows
 from engine.jobs.events import Advanced, JobEvent
 from engine.jobs.pace import Pace
-from engine.protocol import Failed, Logits, Place, Scored, Tokenized
+from engine.protocol.failure import Failed
+from engine.protocol.scores import Logits, Place, Scored, Tokenized
 from engine.stats.fidelity import Scores
 from engine.units import speed_text
 

@@ -5,7 +5,8 @@ from typing import Literal
 from msgspec import Struct
 
 from engine.evaluation.settings import Convention
-from engine.protocol import Energy, Failure
+from engine.protocol.failure import Failure
+from engine.protocol.model import Energy
 from engine.stats.depth import Depth
 from engine.stats.fidelity import Figures, Kld
 from engine.stats.verdict import GOOD, Limits

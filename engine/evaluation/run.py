@@ -29,7 +29,8 @@ from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.sheet import Sheet
 from engine.machine import hardware
-from engine.protocol import Failed, Failure, Logits, Place
+from engine.protocol.failure import Failed, Failure
+from engine.protocol.scores import Logits, Place
 from engine.session import schedule
 from engine.session.passages import LINE_BYTES, PIECE_BYTES
 from engine.session.shared_file import SharedFile

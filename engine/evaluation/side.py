@@ -13,18 +13,11 @@ from engine.evaluation.report import Layer, Row
 from engine.evaluation.windows import Piece, Text
 from engine.jobs.events import Advanced, JobEvent
 from engine.jobs.watch import Watch, Worker, threads_lost
-from engine.protocol import (
-    BenchRun,
-    Failed,
-    Loaded,
-    Logits,
-    Measured,
-    Memory,
-    ModelInfo,
-    Place,
-    Scored,
-    Staged,
-)
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged
+from engine.protocol.model import Memory, ModelInfo
+from engine.protocol.runs import BenchRun, Measured
+from engine.protocol.scores import Logits, Place, Scored
 from engine.session import passages
 from engine.session.client import Session
 from engine.session.progress import stage_text

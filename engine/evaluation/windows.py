@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from engine.evaluation.settings import PASS_TOKENS, Convention, Settings, spans, text_name
-from engine.protocol import Passage, Tokenized
+from engine.protocol.scores import Passage, Tokenized
 from engine.session.passages import PIECE_BYTES, parts
 
 

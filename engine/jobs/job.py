@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 
 from engine.jobs.events import JobEvent
 from engine.jobs.sheet import Sheet
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 
 
 class Job(ABC):

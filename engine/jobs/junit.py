@@ -6,7 +6,7 @@ from xml.etree import ElementTree as Xml
 
 from msgspec import Struct
 
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 from engine.sanitize import visible
 
 

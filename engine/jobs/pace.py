@@ -1,6 +1,6 @@
 """How much of a long run is done, and the one estimate of the time left. Pure: the clock is the caller's."""
 
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.stats.metrics import NS
 
 

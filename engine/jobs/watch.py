@@ -16,7 +16,7 @@ from msgspec import Struct
 from engine.machine import gpu_state
 from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.gpu_state import GpuState
-from engine.protocol import Measured
+from engine.protocol.runs import Measured
 
 POLL_S = 0.5
 BUSY_SHARE = 0.1  # of all processors, used by others

@@ -15,7 +15,7 @@ from typing import Literal
 
 from engine.machine import gpu_state, nvidia
 from engine.machine.cpu_time import busy_s, used_s
-from engine.protocol import Counter, Energy, Lack
+from engine.protocol.model import Counter, Energy, Lack
 
 RAPL = Path("/sys/class/powercap")
 IDLE_S = 0.25  # in which the idle draw is taken

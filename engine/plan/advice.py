@@ -14,7 +14,7 @@ from engine.machine.hardware import Hardware
 from engine.plan.local import planned, smaller
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, Suggestion, total
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.units import bytes_text
 
 FORCE = "--force loads it anyway"

@@ -16,7 +16,8 @@ from engine.jobs.events import Advanced, Completed
 from engine.jobs.job import Job
 from engine.jobs.pace import StagePace
 from engine.jobs.sheet import Sheet
-from engine.protocol import Failed, Failure, Quantized, Staged, Started
+from engine.protocol.failure import Failed, Failure
+from engine.protocol.loading import Quantized, Staged, Started
 from engine.quantize.text import sheet
 from engine.session.client import Session
 from engine.session.progress import stage_text

@@ -8,7 +8,7 @@ from engine.checkpoints import layer_errors, store
 from engine.checkpoints.text import summary
 from engine.config.record import ModuleError, Record
 from engine.jobs.sheet import Sheet
-from engine.protocol import Quantized
+from engine.protocol.loading import Quantized
 from engine.tables import Row
 
 CACHED = "It was made before; --force makes it again."

@@ -10,7 +10,8 @@ from engine.duel.comparison import Comparison, comparisons, divergence_offsets
 from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS, all_of
 from engine.duel.text import Ratio
-from engine.protocol import BUSY_CORES, ModelInfo
+from engine.protocol.answers import BUSY_CORES
+from engine.protocol.model import ModelInfo
 from engine.stats import energy
 from engine.units import MISSING, bytes_text, ms_text, speed_text
 

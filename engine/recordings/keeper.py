@@ -16,7 +16,8 @@ from engine.duel.conversation import Conversation, Exchange
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.errors import HistoryError
-from engine.protocol import Event, Loaded, Staged, Started
+from engine.protocol.loading import Loaded, Staged, Started
+from engine.protocol.wire import Event
 from engine.recordings.rebuilt import Conversations
 from engine.recordings.recording import RecordedTurn, Recording, SideEvent
 from engine.recordings.store import Change, Duels, now

@@ -8,7 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Unpack
 
 from engine.config.profile import Generation, Profile
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prefilled, Prompted, Resumed
+from engine.protocol.answers import Decoded, Finished, Message, Prefilled, Prompted, Resumed
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.wire import Event
 from engine.recordings.recording import Recording
 from engine.session.client import How, Session
 

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from engine.duel.answer import Answer
 from engine.duel.conversation import Conversation
 from engine.duel.duel import Duel
-from engine.protocol import Event, Loaded, Message
+from engine.protocol.answers import Message
+from engine.protocol.loading import Loaded
+from engine.protocol.wire import Event
 from engine.recordings.recording import RecordedTurn, Recording
 from engine.session.client import Session
 from engine.session.schedule import share_a_device

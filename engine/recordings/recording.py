@@ -18,7 +18,10 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.duel.lens import Lens, Reading
 from engine.duel.sides import MOST_SIDES
 from engine.errors import FileError
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message
+from engine.protocol.answers import Decoded, Finished, Message
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.wire import Event
 from engine.session.schedule import Schedule
 
 Format = Literal["quantduel recording"]

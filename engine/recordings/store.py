@@ -19,7 +19,7 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.database import Database
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.recordings.recording import LONGEST_TITLE, Profiles, RecordedTurn, Recording, SideEvent, tolerant
 from engine.session.schedule import Schedule
 

@@ -19,49 +19,44 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.config.texts import FILE_TYPES
 from engine.errors import QuantDuelError
 from engine.machine import oom_kill, packages
-from engine.protocol import (
-    BenchRun,
-    Cancel,
-    Command,
-    CopyMeasured,
+from engine.protocol.answers import (
     Decoded,
-    Event,
-    Failed,
-    FailureKind,
     Finished,
     Generate,
-    Load,
-    Loaded,
-    Logits,
+    Message,
+    Prefilled,
+    Prompted,
+    Render,
+    Rendered,
+    Resumed,
+)
+from engine.protocol.failure import Cancel, Failed, FailureKind
+from engine.protocol.loading import Load, Loaded, Quantize, Quantized, Staged, Started
+from engine.protocol.model import Memory, ModelInfo
+from engine.protocol.runs import (
+    BenchRun,
+    CopyMeasured,
     Measure,
     MeasureCopy,
     Measured,
     MeasureServed,
-    Memory,
-    Message,
-    ModelInfo,
-    Passage,
-    Place,
-    Prefilled,
-    Prompted,
-    Quantize,
-    Quantized,
-    ReferenceTaken,
-    Render,
-    Rendered,
-    Resumed,
-    Score,
-    Scored,
     ServedAdvanced,
     ServedAnswered,
     ServedMeasured,
     ServedRun,
-    Staged,
-    Started,
+)
+from engine.protocol.scores import (
+    Logits,
+    Passage,
+    Place,
+    ReferenceTaken,
+    Score,
+    Scored,
     TakeReference,
     Tokenize,
     Tokenized,
 )
+from engine.protocol.wire import Command, Event
 from engine.session import launch, passages
 from engine.session.last_words import last_words
 from engine.session.launched import LaunchedWorker, far_last_words
@@ -76,7 +71,7 @@ Result = TypeVar("Result", Rendered, Measured, CopyMeasured, Tokenized, Referenc
 
 
 class How(TypedDict, total=False):
-    """How a conversation is answered: see `engine.protocol.Generate`."""
+    """How a conversation is answered: see `engine.protocol.answers.Generate`."""
 
     prompt: Prompt
     answered: tuple[int, ...]

@@ -29,34 +29,30 @@ from engine.machine.doctor import Diagnosis, diagnose
 from engine.plan.local import planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan
-from engine.protocol import (
-    LONGEST_LINE_BYTES,
-    LONGEST_TEXT,
-    WIRE_VERSION,
+from engine.protocol.answers import Generate, Render
+from engine.protocol.bounds import LONGEST_TEXT
+from engine.protocol.failure import Failed, FailureKind
+from engine.protocol.far_end import (
     Answered,
     Beat,
     Diagnose,
-    Failed,
-    FailureKind,
-    FarCommand,
-    FarEvent,
     Foresee,
-    Generate,
     Hello,
-    Load,
-    Loaded,
     Piece,
     Ping,
-    Quantize,
     Question,
-    Render,
     Rest,
-    Score,
-    Scored,
     Sent,
+)
+from engine.protocol.loading import Load, Loaded, Quantize
+from engine.protocol.scores import Score, Scored, kept_row_bytes
+from engine.protocol.wire import (
+    LONGEST_LINE_BYTES,
+    WIRE_VERSION,
+    FarCommand,
+    FarEvent,
     decode_far_command,
     encode,
-    kept_row_bytes,
 )
 from engine.session import keep_alive, launch, pieces
 from engine.session.last_words import last_words

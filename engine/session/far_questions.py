@@ -14,7 +14,8 @@ from engine.errors import LoadError
 from engine.machine.doctor import Diagnosis
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan
-from engine.protocol import Answered, Diagnose, Failed, Foresee, Question
+from engine.protocol.failure import Failed
+from engine.protocol.far_end import Answered, Diagnose, Foresee, Question
 from engine.session import launch
 from engine.session.launched import LaunchedWorker, far_last_words
 

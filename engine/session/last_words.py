@@ -7,7 +7,7 @@ neither requests nor models.
 import signal
 
 from engine.machine import oom_kill
-from engine.protocol import GPU_FAULT_EXIT_CODE, Failed, FailureKind
+from engine.protocol.failure import GPU_FAULT_EXIT_CODE, Failed, FailureKind
 from engine.session.worker_process import WorkerProcess
 
 

@@ -19,7 +19,7 @@ from engine.config.sources import Demo
 from engine.config.worker_place import Worker
 from engine.errors import LoadError
 from engine.machine import nvidia
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 TETHERED = Path(__file__).with_name("tethered.py")

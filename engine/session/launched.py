@@ -14,32 +14,21 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from engine.machine import identity
-from engine.protocol import (
-    LONGEST_TEXT,
+from engine.protocol.answers import Finished
+from engine.protocol.bounds import LONGEST_TEXT
+from engine.protocol.failure import Failed
+from engine.protocol.far_end import Beat, Greeting, Hello, Piece, Ping, Rest, Sent
+from engine.protocol.loading import Loaded, Staged
+from engine.protocol.model import ModelInfo
+from engine.protocol.scores import Logits, Place, Score, Scored, kept_row_bytes
+from engine.protocol.wire import (
     WIRE_VERSION,
-    Beat,
     Event,
-    Failed,
     FarCommand,
     FarEvent,
-    Finished,
-    Greeting,
-    Hello,
-    Loaded,
-    Logits,
-    ModelInfo,
-    Piece,
-    Ping,
-    Place,
-    Rest,
-    Score,
-    Scored,
-    Sent,
-    Staged,
     decode_far_event,
     decode_greeting,
     encode,
-    kept_row_bytes,
 )
 from engine.session import keep_alive, pieces
 from engine.session.pieces import Inbox

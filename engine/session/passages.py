@@ -6,7 +6,9 @@ from msgspec.structs import replace
 
 from engine.config import text_files
 from engine.errors import InputError
-from engine.protocol import LONGEST_LINE_BYTES, ModelInfo, Passage, kept_row_bytes
+from engine.protocol.model import ModelInfo
+from engine.protocol.scores import Passage, kept_row_bytes
+from engine.protocol.wire import LONGEST_LINE_BYTES
 from engine.stats.lower_bound import USUAL_TOP
 from engine.units import bytes_text
 

@@ -6,7 +6,9 @@ Reads and writes the files that workers share with their parent; knows neither s
 import os
 from collections.abc import Iterator
 
-from engine.protocol import PIECE_BYTES, Piece, Place, Sent, encode
+from engine.protocol.far_end import PIECE_BYTES, Piece, Sent
+from engine.protocol.scores import Place
+from engine.protocol.wire import encode
 
 
 def sent(place: Place, size_bytes: int, kind: type[Piece] | type[Sent]) -> Iterator[bytes]:

@@ -16,7 +16,10 @@ from engine.plan import running
 from engine.plan.local import checkpoint_is_there, planned
 from engine.plan.planning import Wish
 from engine.plan.terms import Plan, total
-from engine.protocol import BenchRun, Failed, Loaded, Measured, Memory, Quantized, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Quantized, Staged
+from engine.protocol.model import Memory
+from engine.protocol.runs import BenchRun, Measured
 from engine.session import far_questions
 from engine.session.client import Session
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from engine.protocol import Staged, Step
+from engine.protocol.loading import Staged, Step
 from engine.units import bytes_text, share_text
 
 STEPS: Mapping[Step, str] = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.config.user_config import AskedSchedule, Schedule
-from engine.protocol import Memory, ModelInfo
+from engine.protocol.model import Memory, ModelInfo
 
 __all__ = ["AskedSchedule", "Schedule"]  # what they are is written down where a user can choose one
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from engine.protocol import Place
+from engine.protocol.scores import Place
 
 
 class SharedFile:

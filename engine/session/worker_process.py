@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from engine import paths
-from engine.protocol import LONGEST_LINE_BYTES, Command, Event, decode_event, encode
+from engine.protocol.wire import LONGEST_LINE_BYTES, Command, Event, decode_event, encode
 from engine.session.worker_log import WorkerLog
 
 COMMAND = (sys.executable, "-P", "-m", "engine.worker")

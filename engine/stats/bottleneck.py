@@ -6,7 +6,7 @@ something else takes the time; what, is concluded from what is known of kernel a
 
 from msgspec import Struct
 
-from engine.protocol import ModelInfo
+from engine.protocol.model import ModelInfo
 
 ENOUGH = 0.4  # of the bandwidth; from there on only a faster memory or fewer bytes help much
 STEP_OVERHEAD_S = 0.01  # Python and the launches of some hundred kernels, by order of magnitude

@@ -5,7 +5,7 @@ A figure is of the device, not of a process: what others did there meanwhile is 
 
 from collections.abc import Collection, Mapping, Sequence
 
-from engine.protocol import Energy, Lack, ModelInfo
+from engine.protocol.model import Energy, Lack, ModelInfo
 from engine.units import MISSING
 
 NS = 1_000_000_000

@@ -12,16 +12,10 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from engine.protocol import (
-    Decoded,
-    Event,
-    Failed,
-    Finished,
-    Measured,
-    Prefilled,
-    Prompted,
-    ServedFigures,
-)
+from engine.protocol.answers import Decoded, Finished, Prefilled, Prompted, ServedFigures
+from engine.protocol.failure import Failed
+from engine.protocol.runs import Measured
+from engine.protocol.wire import Event
 from engine.stats import energy
 
 NS = 1_000_000_000

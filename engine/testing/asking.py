@@ -7,7 +7,9 @@ from contextlib import aclosing
 
 from engine.config.profile import Prompt
 from engine.duel.answer import Answer
-from engine.protocol import Failed, Message, Passage, Rendered
+from engine.protocol.answers import Message, Rendered
+from engine.protocol.failure import Failed
+from engine.protocol.scores import Passage
 from engine.session.client import Session
 from engine.testing import settings
 from engine.testing.checks import likeliest

@@ -17,7 +17,7 @@ from engine import paths
 from engine.config.profile import Profile
 from engine.config.sources import Folder, GgufFile
 from engine.database import Database
-from engine.protocol import ModelInfo
+from engine.protocol.model import ModelInfo
 from engine.testing.questions import Answered, Questions
 
 TABLES = (

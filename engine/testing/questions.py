@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 from msgspec import Struct
 
-from engine.protocol import Failure, FinishReason
+from engine.protocol.answers import FinishReason
+from engine.protocol.failure import Failure
 from engine.testing import checks
 from engine.testing.checks import Verdict
 from engine.testing.items import Item

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 from engine.stats.paired import Paired, paired
 from engine.stats.verdict import wilson
 from engine.testing.questions import Answered, Questions

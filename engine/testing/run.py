@@ -15,7 +15,9 @@ from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job
 from engine.jobs.pace import Pace
 from engine.jobs.sheet import Sheet
-from engine.protocol import Failed, Failure, Loaded, ModelInfo, Staged
+from engine.protocol.failure import Failed, Failure
+from engine.protocol.loading import Loaded, Staged
+from engine.protocol.model import ModelInfo
 from engine.session.client import Session
 from engine.session.progress import stage_text
 from engine.testing import kept as keeping

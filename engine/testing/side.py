@@ -1,7 +1,8 @@
 """One model of a test, and what it answered so far. Knows neither the other models nor the order."""
 
 from engine.config.profile import Profile
-from engine.protocol import Failed, ModelInfo
+from engine.protocol.failure import Failed
+from engine.protocol.model import ModelInfo
 from engine.session.client import Session
 from engine.session.schedule import physical_cores
 from engine.testing.questions import Answered

@@ -13,7 +13,8 @@ from engine.config.profile import Generation
 from engine.duel.answer import Answer
 from engine.duel.comparison import Comparison, compare
 from engine.duel.duel import Duel
-from engine.protocol import Event, Message
+from engine.protocol.answers import Message
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.votes.votes import BlindAnswer, BlindTurn, Shuffle, Verdict, names_of
 

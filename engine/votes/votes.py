@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from engine.config.profile import Generation, Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Random, Served, Source
-from engine.protocol import FinishReason
+from engine.protocol.answers import FinishReason
 from engine.stats.metrics import Metrics
 
 Choice = Literal["left", "right", "tie", "both bad"]

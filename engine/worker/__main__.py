@@ -7,7 +7,8 @@ Started by the engine's client as `sys.executable -P -m engine.worker`.
 import gc
 import os
 
-from engine.protocol import Load, Started, Task
+from engine.protocol.loading import Load, Started
+from engine.protocol.wire import Task
 from engine.worker import environment, older
 from engine.worker.wire import Wire, follow_parent
 

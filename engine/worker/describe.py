@@ -20,7 +20,7 @@ from engine.checkpoints import store
 from engine.config.layouts import AUTO_ROUND, fp8
 from engine.config.methods import SHORT_DTYPES, USUAL_GROUP_SIZE, BitsAndBytes, Stored
 from engine.config.profile import Profile
-from engine.protocol import ModelInfo
+from engine.protocol.model import ModelInfo
 from engine.shape import context_window
 from engine.worker import step
 from engine.worker.checkpoints import w4a16

@@ -18,7 +18,8 @@ from engine.config.profile import Profile
 from engine.config.runtime import CacheDtype
 from engine.errors import LoadError
 from engine.machine import packages
-from engine.protocol import ModelInfo, Staged
+from engine.protocol.loading import Staged
+from engine.protocol.model import ModelInfo
 from engine.session.schedule import physical_cores
 from engine.worker import describe, environment, failures, methods, progress, step
 from engine.worker.checkpoints import (

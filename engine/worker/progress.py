@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 from tqdm.std import tqdm
 
-from engine.protocol import Stage, Staged, Step
+from engine.protocol.loading import Stage, Staged, Step
 
 Report = Callable[[Staged], None]
 

@@ -19,33 +19,23 @@ from engine.config.profile import Profile
 from engine.errors import InputError, LoadError, OutOfMemoryError, QuantDuelError
 from engine.machine import energy as counters
 from engine.machine.energy import Meter
-from engine.protocol import (
-    GPU_FAULT_EXIT_CODE,
-    LONGEST_TEXT,
-    Command,
+from engine.protocol.answers import (
     Decoded,
-    Energy,
-    Failed,
-    FailureKind,
     Finished,
     Generate,
-    Load,
-    Loaded,
-    Measure,
-    MeasureCopy,
-    MeasureServed,
     Prefilled,
     Prompted,
-    Quantize,
-    ReferenceTaken,
     Render,
     Rendered,
     Resumed,
-    Score,
-    TakeReference,
-    ThinkMarks,
-    Tokenize,
 )
+from engine.protocol.bounds import LONGEST_TEXT
+from engine.protocol.failure import GPU_FAULT_EXIT_CODE, Failed, FailureKind
+from engine.protocol.loading import Load, Loaded, Quantize
+from engine.protocol.model import Energy, ThinkMarks
+from engine.protocol.runs import Measure, MeasureCopy, MeasureServed
+from engine.protocol.scores import ReferenceTaken, Score, TakeReference, Tokenize
+from engine.protocol.wire import Command
 from engine.sanitize import without_userinfo
 from engine.token_ids import sha256
 from engine.worker import methods

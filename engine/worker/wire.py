@@ -17,9 +17,9 @@ from queue import SimpleQueue
 
 import msgspec
 
-from engine import protocol
 from engine.errors import GenerationError
-from engine.protocol import Cancel, Event, Failed, Task
+from engine.protocol.failure import Cancel, Failed
+from engine.protocol.wire import LONGEST_LINE_BYTES, Event, Task, decode_command, encode
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _HELD_BYTES = 1 << 20  # thousands of tokens, for a reader that is stopped meanwhile
@@ -41,8 +41,8 @@ class Wire:
 
     def emit(self, event: Event) -> None:
         """Write one event; GenerationError if it is too long. Where nobody reads, the process exits."""
-        line = memoryview(protocol.encode(event) + b"\n")
-        if len(line) > protocol.LONGEST_LINE_BYTES:
+        line = memoryview(encode(event) + b"\n")
+        if len(line) > LONGEST_LINE_BYTES:
             raise GenerationError(
                 f"the result has {len(line) >> 20} MiB, too much for one message",
                 "ask for fewer tokens at once",
@@ -77,7 +77,7 @@ class Wire:
     def _receive(self, line: bytes) -> None:
         received_ns = time.monotonic_ns()
         try:
-            command = protocol.decode_command(line)
+            command = decode_command(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self.emit(Failed(kind="bad_input", message=f"not a command: {error}"))
             return

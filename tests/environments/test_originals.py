@@ -9,7 +9,9 @@ import pytest
 from engine.checkpoints import store
 from engine.config import environments
 from engine.config.profile import Profile
-from engine.protocol import Decoded, Failed, Loaded, Message, Prompted, Quantized
+from engine.protocol.answers import Decoded, Message, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Quantized
 from engine.session.client import Session
 
 pytestmark = pytest.mark.environments

@@ -13,7 +13,10 @@ import torch
 from engine.config.methods import Full
 from engine.config.profile import Model, Profile
 from engine.machine import hardware, nvidia
-from engine.protocol import BenchRun, Event, Failed, Loaded, Measured
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.runs import BenchRun, Measured
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.units import MIB
 from tests.gpu.on_device import DEVICE, HAS_GPU, WISH, cuda_only, profile

@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.config.gpu_kernels import KERNELS, candidates
 from engine.config.layouts import Layout
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.methods import gptqmodel_api, kernels

@@ -11,7 +11,7 @@ from engine.machine.hardware import Gpu, Hardware, Host
 from engine.plan import graphs, running
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan
-from engine.protocol import Memory
+from engine.protocol.model import Memory
 from engine.session import plan_check
 from engine.session.plan_check import Figures
 from engine.shape import find

@@ -15,7 +15,8 @@ from msgspec.structs import replace
 
 from engine.config import profile
 from engine.config.profile import Profile
-from engine.protocol import Decoded, Event, Message, encode
+from engine.protocol.answers import Decoded, Message
+from engine.protocol.wire import Event, encode
 from engine.session.client import Session
 
 FOLDER = Path(__file__).parent

@@ -7,7 +7,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.config import profile
-from engine.protocol import Quantized, encode
+from engine.protocol.loading import Quantized
+from engine.protocol.wire import encode
 from engine.session.client import Session
 
 FILE = Path(__file__).parent / "quantize.jsonl"

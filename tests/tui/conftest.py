@@ -9,7 +9,9 @@ from msgspec.structs import replace
 
 from engine.config import profile
 from engine.config.profile import Profile
-from engine.protocol import Decoded, Event, Prompted, ThinkMarks
+from engine.protocol.answers import Decoded, Prompted
+from engine.protocol.model import ThinkMarks
+from engine.protocol.wire import Event
 from engine.recordings.store import Duels
 from engine.session.client import Session
 from tests.tui import replay

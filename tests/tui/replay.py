@@ -9,7 +9,9 @@ from typing import Unpack
 from textual.pilot import Pilot
 
 from engine.config.profile import Generation, Profile
-from engine.protocol import Event, Failed, Message, decode_event
+from engine.protocol.answers import Message
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event, decode_event
 from engine.recordings.playback import Playback
 from engine.session.client import How
 from tui.app import QuantDuelApp

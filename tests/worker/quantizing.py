@@ -10,7 +10,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 from engine.config.profile import Profile
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 
 PRELOADED = [
     "engine.worker.quantize.ensure",

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
 from engine.config.profile import Generation, Model, Profile
 from engine.errors import InputError, LoadError
-from engine.protocol import BenchRun, Measure, Passage, Score
+from engine.protocol.runs import BenchRun, Measure
+from engine.protocol.scores import Passage, Score
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory

@@ -18,7 +18,7 @@ from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Stored
 from engine.config.profile import Model, Profile
 from engine.config.sources import SHAPES
 from engine.errors import LoadError, OutOfMemoryError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker import failures
 from engine.worker.checkpoints.placement import place
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer

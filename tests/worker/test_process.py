@@ -15,28 +15,22 @@ import psutil
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
-from engine import protocol
 from engine.config import profile
 from engine.config.profile import Generation
 from engine.config.runtime import CPU_CAPACITY_STEP
-from engine.protocol import (
-    Cancel,
-    Command,
+from engine.protocol.answers import (
     Decoded,
-    Event,
-    Failed,
     Finished,
     Generate,
-    Load,
-    Loaded,
     Message,
     Prefilled,
     Prompted,
     Render,
     Rendered,
-    Staged,
-    Started,
 )
+from engine.protocol.failure import Cancel, Failed
+from engine.protocol.loading import Load, Loaded, Staged, Started
+from engine.protocol.wire import Command, Event, decode_event, encode
 from engine.token_ids import sha256
 
 COMMAND = [sys.executable, "-P", "-m", "engine.worker"]
@@ -56,14 +50,14 @@ class Worker:
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self._events.put(protocol.decode_event(line))
+            self._events.put(decode_event(line))
         self._events.put(None)
 
     def send(self, command: Command | bytes) -> int:
         """Send a command; the moment before it."""
         assert self.process.stdin
         now_ns = time.monotonic_ns()
-        line = command if isinstance(command, bytes) else protocol.encode(command)
+        line = command if isinstance(command, bytes) else encode(command)
         self.process.stdin.write(line + b"\n")
         self.process.stdin.flush()
         return now_ns
@@ -306,7 +300,7 @@ def test_kill_9_of_the_parent_leaves_no_worker() -> None:
         [sys.executable, "-c", start], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     assert parent.stdout
-    assert isinstance(protocol.decode_event(parent.stdout.readline()), Started)
+    assert isinstance(decode_event(parent.stdout.readline()), Started)
     killed_s = time.monotonic()
     os.kill(parent.pid, signal.SIGKILL)
     assert parent.stdout.read() == b""  # until the worker, the other holder of the pipe, is gone

@@ -14,7 +14,7 @@ from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan.planning import Wish, plan
 from engine.plan.terms import Plan
-from engine.protocol import BenchRun, Measure, Measured
+from engine.protocol.runs import BenchRun, Measure, Measured
 from engine.shape import find
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory

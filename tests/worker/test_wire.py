@@ -11,14 +11,15 @@ from contextlib import contextmanager
 
 import pytest
 
-from engine import protocol
 from engine.config.profile import Generation
-from engine.protocol import Cancel, Decoded, Event, Failed, Generate, Message
+from engine.protocol.answers import Decoded, Generate, Message
+from engine.protocol.failure import Cancel, Failed
+from engine.protocol.wire import Command, Event, decode_event, encode
 
 DEADLINE_S = 30
 ECHO = """
 import sys
-from engine.protocol import Decoded
+from engine.protocol.answers import Decoded
 from engine.worker.wire import Wire, follow_parent
 
 follow_parent()
@@ -67,7 +68,7 @@ def program(noise: str = "", waiting: str = "False") -> Iterator[subprocess.Pope
 
 def receive(process: subprocess.Popen[bytes]) -> Event:
     assert process.stdout
-    return protocol.decode_event(process.stdout.readline())
+    return decode_event(process.stdout.readline())
 
 
 def reply(process: subprocess.Popen[bytes]) -> tuple[int, str]:
@@ -77,11 +78,11 @@ def reply(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return event.request, event.text
 
 
-def send(process: subprocess.Popen[bytes], line: bytes | protocol.Command) -> int:
+def send(process: subprocess.Popen[bytes], line: bytes | Command) -> int:
     """Send a line; the moment before it."""
     assert process.stdin
     now_ns = time.monotonic_ns()
-    process.stdin.write((line if isinstance(line, bytes) else protocol.encode(line)) + b"\n")
+    process.stdin.write((line if isinstance(line, bytes) else encode(line)) + b"\n")
     process.stdin.flush()
     return now_ns
 
@@ -187,7 +188,7 @@ def test_killing_the_parent_kills_the_process_even_with_its_stdin_open() -> None
     watchdog = threading.Timer(DEADLINE_S, parent.kill)
     watchdog.start()
     with os.fdopen(events, "rb") as lines:
-        assert isinstance(protocol.decode_event(lines.readline()), Decoded)
+        assert isinstance(decode_event(lines.readline()), Decoded)
         killed_s = time.monotonic()
         parent.kill()
         assert lines.read() == b""  # until the last holder of the other end is gone

@@ -8,7 +8,7 @@ import asyncio
 from msgspec.structs import replace
 
 from engine.duel.thinking import Parts
-from engine.protocol import Event
+from engine.protocol.wire import Event
 from engine.results import Results
 from engine.votes.blind import Blind
 from engine.votes.votes import BlindAnswer, BlindTurn, Choice, Exclusion, exclusion_of, verdict_of

@@ -9,7 +9,10 @@ import math
 
 from engine.duel import thinking
 from engine.duel.thinking import Parts
-from engine.protocol import Decoded, Event, Failed, Finished, Prompted, ThinkMarks
+from engine.protocol.answers import Decoded, Finished, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.model import ThinkMarks
+from engine.protocol.wire import Event
 from engine.stats.metrics import NS
 
 KEPT_BACK = 24  # characters: more than a token usually has

@@ -21,7 +21,10 @@ from engine.duel.duel import Duel
 from engine.duel.lens import Lens, NoLens, look
 from engine.duel.swap import return_text
 from engine.plan import advice
-from engine.protocol import Event, Failed, Finished, Loaded, Staged, Started
+from engine.protocol.answers import Finished
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged, Started
+from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import conversation
 from engine.recordings.recording import Recording

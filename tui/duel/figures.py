@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from engine.protocol import Memory
+from engine.protocol.model import Memory
 from engine.stats.metrics import NS, Metrics
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.duel.answer import Answer
     from engine.duel.comparison import Comparison
     from engine.errors import HistoryError
-    from engine.protocol import Failed, Loaded, Staged
+    from engine.protocol.failure import Failed
+    from engine.protocol.loading import Loaded, Staged
     from tui.duel.figures import Figures
 
 

@@ -10,7 +10,8 @@ from textual.message import Message
 
 from engine.config.profile import Generation, Profile
 from engine.duel.lens import Lens, NoLens
-from engine.protocol import Event, Loaded
+from engine.protocol.loading import Loaded
+from engine.protocol.wire import Event
 from engine.recordings.playback import Pace, playbacks
 from engine.recordings.recording import RecordedTurn, Recording
 from tui.duel.bridge import Bridge

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.config.profile import Profile
-from engine.protocol import Failed, Loaded, Memory, ModelInfo, Stage, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Stage, Staged
+from engine.protocol.model import Memory, ModelInfo
 from tui.duel.figures import Figures
 from tui.duel.messages import (
     AnswerEnded,

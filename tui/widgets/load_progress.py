@@ -5,7 +5,7 @@ import time
 from textual.content import Content
 from textual.widgets import Static
 
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.sanitize import visible
 from engine.session.progress import amount_text, step_text
 from engine.units import calm_text, share_text

@@ -8,7 +8,7 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widgets import Static
 
-from engine.protocol import Memory
+from engine.protocol.model import Memory
 from engine.units import bytes_text
 from tui.duel.figures import bar
 from tui.duel.side import Side

@@ -12,7 +12,9 @@ from textual.message import Message
 
 from engine.config.profile import Profile
 from engine.duel.sides import LETTERS
-from engine.protocol import Failed, Loaded, ModelInfo
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.model import ModelInfo
 from tui.duel.colours import COLOURS
 from tui.duel.messages import (
     AnswerEnded,

@@ -15,7 +15,7 @@ from textual.geometry import Size
 from textual.widget import Widget
 from textual.widgets import Static
 
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.sanitize import visible
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from engine import paths
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker import older
 from engine.worker.progress import Progress, Report
 

@@ -13,7 +13,7 @@ from engine.config.methods import Gguf, Method
 from engine.config.profile import MOST_TEMPLATE_BYTES, Profile
 from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random, Served
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape import gguf_header
 from engine.shape.boundary import number
 from engine.shape.weight_files import weight_files

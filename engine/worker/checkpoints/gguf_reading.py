@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from engine.protocol import Staged, Step
+from engine.protocol.loading import Staged, Step
 from engine.worker.progress import Progress, Report, ReportedBar
 from engine.worker.replaced import replaced
 

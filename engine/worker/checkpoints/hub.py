@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
 
 from engine import paths
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.progress import Progress, Report, ReportedBar
 
 TIMEOUT_S = 10.0

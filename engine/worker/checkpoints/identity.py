@@ -12,7 +12,7 @@ import msgspec
 from engine import paths
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.checkpoints import demo, hub
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.progress import Progress, Report

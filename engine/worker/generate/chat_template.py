@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from engine.errors import InputError
-from engine.protocol import Message, Role
+from engine.protocol.answers import Message, Role
 from engine.worker.failures import first_line
 from engine.worker.generate.bounded import ExceedsError, bounded
 

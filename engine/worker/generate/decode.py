@@ -16,7 +16,7 @@ from engine.config import runtime
 from engine.config.profile import Generation
 from engine.ending import STOP_STRING
 from engine.errors import InputError
-from engine.protocol import Decode, FinishReason
+from engine.protocol.answers import Decode, FinishReason
 from engine.worker import step as steps
 from engine.worker.checkpoints import readable
 from engine.worker.generate import prompt, sampling, thinking

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from engine import input_files
 from engine.config.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.errors import FileError, InputError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.generate import chat_template
 
 Conversation = Sequence[Message]

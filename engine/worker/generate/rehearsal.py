@@ -8,7 +8,7 @@ import torch
 
 from engine.config import runtime
 from engine.config.profile import Generation
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import memory

@@ -7,7 +7,7 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
-from engine.protocol import ThinkMarks
+from engine.protocol.model import ThinkMarks
 
 CLOSE = re.compile(r"([<\[])([|]?)/([\w:]*think[\w:]*)([|]?)([>\]])", re.IGNORECASE)
 

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.machine import nvidia
 from engine.machine.hardware import host_memory
-from engine.protocol import Memory, Weights
+from engine.protocol.model import Memory, Weights
 from engine.units import bytes_text, parse_bytes
 from engine.worker.host import memory_limit
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 
 from engine.machine.cpu_time import busy_s, used_s
-from engine.protocol import BUSY_CORES
+from engine.protocol.answers import BUSY_CORES
 from engine.session.schedule import physical_cores
 
 LOOK_S = 0.5  # the kernel counts in hundredths of a second

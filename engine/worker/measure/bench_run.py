@@ -15,7 +15,9 @@ from transformers import DynamicCache
 from engine.config import runtime
 from engine.errors import InputError
 from engine.machine.energy import Meter
-from engine.protocol import BenchRun, CopyMeasured, Failed, Measure, MeasureCopy, Measured, Memory
+from engine.protocol.failure import Failed
+from engine.protocol.model import Memory
+from engine.protocol.runs import BenchRun, CopyMeasured, Measure, MeasureCopy, Measured
 from engine.worker import step
 from engine.worker.generate import decode
 from engine.worker.generate.prefix_cache import KeptCache

@@ -14,7 +14,7 @@ from transformers import DynamicCache, LogitsProcessor, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from engine.machine.energy import Meter
-from engine.protocol import Decode
+from engine.protocol.answers import Decode
 from engine.worker.interrupt import CancelledError
 from engine.worker.load import LoadedModel
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.protocol import Logits, Place, Score
+from engine.protocol.scores import Logits, Place, Score
 from engine.worker.measure import logits_bytes
 from engine.worker.measure.likeliest import Likeliest
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from engine.errors import GenerationError, InputError
-from engine.protocol import Failed, Passage, Score, Scored
+from engine.protocol.failure import Failed
+from engine.protocol.scores import Passage, Score, Scored
 from engine.worker import forward, step
 from engine.worker.checkpoints import readable
 from engine.worker.interrupt import CancelledError, interruptible

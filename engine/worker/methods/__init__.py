@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from transformers import PreTrainedModel
 
 from engine.config.methods import Method, original, tag
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from engine.config.methods import Awq
 from engine.machine import packages
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints import completeness
 from engine.worker.methods.gptqmodel_api import without_hooks
 from engine.worker.replaced import replaced

@@ -5,7 +5,7 @@ from transformers import BitsAndBytesConfig, PreTrainedModel
 
 from engine.checkpoints import store
 from engine.config.methods import BitsAndBytes
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement, has_bfloat16
 

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 from engine.checkpoints import store
 from engine.config.layouts import COMPRESSED, Fp8Scheme, fp8
 from engine.config.methods import Fp8
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.shape import roles
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints.checkpoint import Checkpoint

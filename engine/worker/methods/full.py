@@ -3,7 +3,7 @@
 from transformers import PreTrainedModel
 
 from engine.config.methods import Full
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 

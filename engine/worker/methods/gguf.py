@@ -4,7 +4,7 @@ from transformers import GgufConfig, PreTrainedModel
 
 from engine.config.methods import Gguf
 from engine.errors import LoadError
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement
 

@@ -22,7 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from engine.config.layouts import PACKED, layout
 from engine.config.methods import Checkpointed
 from engine.machine import packages
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints import completeness, foreign, stored_tensors, w4a16
 from engine.worker.failures import first_line
 from engine.worker.methods import kernels

@@ -18,7 +18,7 @@ from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan import step as planned_step
 from engine.plan.target import Target
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape.architecture import architecture
 from engine.worker import step
 from engine.worker.checkpoints.checkpoint import Checkpoint

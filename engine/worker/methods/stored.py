@@ -7,7 +7,7 @@ from engine.config.layouts import PACKED
 from engine.config.layouts import fp8 as fp8_layout
 from engine.config.methods import Stored
 from engine.errors import LoadError
-from engine.protocol import Stage
+from engine.protocol.loading import Stage
 from engine.worker.checkpoints import foreign, packed_modules, w4a16
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement

@@ -15,7 +15,7 @@ from engine.checkpoints import store
 from engine.config.methods import AutoRound, Awq, BitsAndBytes, Calibrated, Fp8, Gptq, Savable, original
 from engine.config.profile import Profile
 from engine.config.record import Check, Recipe, Record
-from engine.protocol import Staged, Step
+from engine.protocol.loading import Staged, Step
 from engine.worker import describe
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.demo import require_disk_space

@@ -18,7 +18,7 @@ from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
 from engine.machine import packages
-from engine.protocol import Quantize, Quantized
+from engine.protocol.loading import Quantize, Quantized
 from engine.session.schedule import physical_cores
 from engine.worker import failures, progress
 from engine.worker.checkpoints import foreign, readable, stored_tensors

@@ -12,7 +12,7 @@ from typing import Self
 
 import torch
 
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.progress import Report
 
 PARTS = {"forward_start": 0.0, "forward_end": 0.4, "quant_start": 0.4, "quant_complete": 1.0}

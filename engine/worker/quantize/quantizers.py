@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from engine.config.layouts import COMPRESSED
 from engine.config.methods import AutoRound, Awq, BitsAndBytes, Checkpointed, Gptq, Rtn
 from engine.config.record import ModuleError
-from engine.protocol import Staged, Step
+from engine.protocol.loading import Staged, Step
 from engine.worker.checkpoints import completeness
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import Placement, on_host

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import FinishReason, Message, Passage, Scoring, ServedFigures
+from engine.protocol.answers import FinishReason, Message, ServedFigures
+from engine.protocol.model import Scoring
+from engine.protocol.scores import Passage
 from engine.worker.served.connection import Connection
 from engine.worker.served.events import Framing
 
@@ -81,7 +83,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Can:
-    """What an engine can be asked for: see `engine.protocol.ServedModel`."""
+    """What an engine can be asked for: see `engine.protocol.model.ServedModel`."""
 
     ids: bool = False
     server_times: bool = False

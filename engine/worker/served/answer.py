@@ -13,7 +13,8 @@ import httpx2
 from msgspec.structs import replace
 
 from engine.errors import GenerationError
-from engine.protocol import Event, Finished, FinishReason, Generate, Prompted, Resumed, ServedFigures
+from engine.protocol.answers import Finished, FinishReason, Generate, Prompted, Resumed, ServedFigures
+from engine.protocol.wire import Event
 from engine.token_ids import sha256
 from engine.worker.served.adapter import Adapter, Asked, still_busy
 from engine.worker.served.connection import Connection, ServerError

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from engine.ending import STOP_STRING
 from engine.errors import GenerationError
-from engine.protocol import Decoded, FinishReason, ServedFigures, ThinkMarks
+from engine.protocol.answers import Decoded, FinishReason, ServedFigures
+from engine.protocol.model import ThinkMarks
 from engine.worker.served.adapter import Adapter, Piece
 from engine.worker.served.events import TooLong, events
 from engine.worker.served.reads import Read

@@ -23,7 +23,10 @@ from engine.machine.cpu_time import busy_s, used_s
 from engine.machine.hardware import host_memory
 from engine.plan import llama_cpp
 from engine.plan.terms import total
-from engine.protocol import BUSY_CORES, Event, Memory, ModelInfo, Staged
+from engine.protocol.answers import BUSY_CORES
+from engine.protocol.loading import Staged
+from engine.protocol.model import Memory, ModelInfo
+from engine.protocol.wire import Event
 from engine.session.schedule import physical_cores
 from engine.shape import find
 

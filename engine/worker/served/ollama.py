@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import ServedFigures
+from engine.protocol.answers import ServedFigures
 from engine.worker.served.adapter import Asked, Can, Facts, Piece
 from engine.worker.served.connection import Connection, error_text
 from engine.worker.served.events import Framing

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import FinishReason, Message, Passage, ServedFigures
+from engine.protocol.answers import FinishReason, Message, ServedFigures
+from engine.protocol.scores import Passage
 from engine.worker.served.adapter import Ask, Asked, Can, Facts, Piece, Position, Rendered
 from engine.worker.served.connection import Connection, ServerError, error_text
 from engine.worker.served.events import Framing

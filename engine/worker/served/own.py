@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from engine.config.sources import Engine
-from engine.protocol import Memory, ModelInfo
+from engine.protocol.model import Memory, ModelInfo
 
 
 class OwnServer(Protocol):

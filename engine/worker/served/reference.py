@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import InputError
-from engine.protocol import Logits, Place
+from engine.protocol.scores import Logits, Place
 from engine.worker.measure import logits_bytes
 
 EPSILON_BITS = {"bfloat16": 7, "float16": 10, "float32": 23}  # of a dtype's mantissa

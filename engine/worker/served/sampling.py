@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.served.adapter import Adapter, Asked
 from engine.worker.served.connection import Connection
 from engine.worker.served.events import events

@@ -14,7 +14,7 @@ import msgspec
 
 from engine.errors import InputError
 from engine.evaluation.settings import text_name
-from engine.protocol import Logits, Passage, Place, Score, Scored, Tokenize, Tokenized
+from engine.protocol.scores import Logits, Passage, Place, Score, Scored, Tokenize, Tokenized
 from engine.stats.lower_bound import USUAL_TOP, at_least
 from engine.worker.served.adapter import Adapter, Position
 from engine.worker.served.connection import Connection, ServerError

@@ -15,32 +15,15 @@ from engine import paths
 from engine.config.profile import Generation, Profile, Prompt
 from engine.config.sources import Served
 from engine.errors import InputError, LoadError, QuantDuelError
-from engine.protocol import (
-    LONGEST_TEXT,
-    Energy,
-    Event,
-    Failed,
-    FailureKind,
-    Finished,
-    Generate,
-    Load,
-    Loaded,
-    MeasureServed,
-    Message,
-    ModelInfo,
-    Prompted,
-    Quantize,
-    Render,
-    Score,
-    ServedMeasured,
-    ServedModel,
-    Staged,
-    TakeReference,
-    Task,
-    Tokenize,
-    Weights,
-)
-from engine.protocol import Rendered as RenderedEvent
+from engine.protocol.answers import Finished, Generate, Message, Prompted, Render
+from engine.protocol.answers import Rendered as RenderedEvent
+from engine.protocol.bounds import LONGEST_TEXT
+from engine.protocol.failure import Failed, FailureKind
+from engine.protocol.loading import Load, Loaded, Quantize, Staged
+from engine.protocol.model import Energy, ModelInfo, ServedModel, Weights
+from engine.protocol.runs import MeasureServed, ServedMeasured
+from engine.protocol.scores import Score, TakeReference, Tokenize
+from engine.protocol.wire import Event, Task
 from engine.stats.lower_bound import LEAST_TOP
 from engine.units import ms_text
 from engine.worker.served import engines, sampling

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import Passage
+from engine.protocol.scores import Passage
 from engine.worker.served.adapter import Ask, Asked, Can, Facts, Position
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.openai import OpenAI, token_ids

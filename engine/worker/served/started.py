@@ -32,7 +32,9 @@ from engine.config.sources import Demo, Engine, Folder, Hub
 from engine.errors import LoadError, QuantDuelError
 from engine.machine import hardware
 from engine.plan import weights as holding
-from engine.protocol import Event, Memory, ModelInfo, Staged
+from engine.protocol.loading import Staged
+from engine.protocol.model import Memory, ModelInfo
+from engine.protocol.wire import Event
 from engine.sanitize import visible
 from engine.shape import find
 from engine.shape.model_shape import ModelShape

@@ -8,7 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import Message, Passage
+from engine.protocol.answers import Message
+from engine.protocol.scores import Passage
 from engine.worker.served.adapter import Ask, Asked, Can, Facts, Position, Rendered
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.openai import OpenAI, plain, token_ids

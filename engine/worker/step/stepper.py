@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from engine.config import runtime
-from engine.protocol import Decode
+from engine.protocol.answers import Decode
 from engine.worker import forward
 from engine.worker.failures import first_line
 from engine.worker.host import memory

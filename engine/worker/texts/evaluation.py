@@ -4,7 +4,7 @@ from transformers import PreTrainedTokenizerBase
 
 from engine.errors import InputError
 from engine.evaluation.settings import text_name
-from engine.protocol import Tokenize, Tokenized
+from engine.protocol.scores import Tokenize, Tokenized
 from engine.worker.texts.tokens import beginning as beginning_of
 from engine.worker.texts.whole import token_ids as ids_of
 from engine.worker.texts.whole import whole

@@ -23,7 +23,9 @@ from engine.config import profile
 from engine.config.profile import Profile
 from engine.jobs.events import Advanced, Completed, JobEvent, Noted
 from engine.jobs.profiles import distinct
-from engine.protocol import Command, Failed, Load
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Load
+from engine.protocol.wire import Command
 from engine.session.client import Session
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.checkpoints import store
 from engine.config.profile import Profile
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from tests.worker.quantizing import Quantizing
 
 pytest.importorskip("gptqmodel")

@@ -7,32 +7,13 @@ import msgspec
 
 from engine.config.methods import Rtn
 from engine.config.record import Check, ModuleError, Recipe, Record
-from engine.protocol import (
-    Cancel,
-    Command,
-    Decoded,
-    Event,
-    Failed,
-    Finished,
-    Generate,
-    Load,
-    Loaded,
-    Measure,
-    MeasureCopy,
-    Memory,
-    ModelInfo,
-    Prefilled,
-    Prompted,
-    Quantize,
-    Quantized,
-    Render,
-    Rendered,
-    Score,
-    Staged,
-    Started,
-    Tokenize,
-    Weights,
-)
+from engine.protocol.answers import Decoded, Finished, Generate, Prefilled, Prompted, Render, Rendered
+from engine.protocol.failure import Cancel, Failed
+from engine.protocol.loading import Load, Loaded, Quantize, Quantized, Staged, Started
+from engine.protocol.model import Memory, ModelInfo, Weights
+from engine.protocol.runs import Measure, MeasureCopy
+from engine.protocol.scores import Score, Tokenize
+from engine.protocol.wire import Command, Event
 
 EVIL = "a\x1b]0;PWN\x07\x1b]52;c;cm0=\x1b\\\x9b31m\x9d0;C1\x9c\u202eb\u200b\u2028c\x7fd\re\nB  forged\x0e"
 MEMORY = Memory(

@@ -10,7 +10,8 @@ import pytest
 from engine import cli
 from engine.checkpoints import store
 from engine.config.profile import Profile, of_model
-from engine.protocol import Failed, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Staged
 from engine.session.client import Session
 
 NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]

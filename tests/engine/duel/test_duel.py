@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from engine.config.profile import Generation, Profile
 from engine.duel.conversation import History
 from engine.duel.duel import Duel
-from engine.protocol import Decoded, Prompted
+from engine.protocol.answers import Decoded, Prompted
 from engine.session.client import Session
 from engine.session.schedule import Schedule
 

@@ -12,7 +12,8 @@ from engine.config.profile import Generation, Profile
 from engine.duel import lens_text
 from engine.duel.duel import Duel
 from engine.duel.lens import Choice, Lens, NoLens, View, judge, look
-from engine.protocol import Message, Rendered, ServedModel
+from engine.protocol.answers import Message, Rendered
+from engine.protocol.model import ServedModel
 from engine.session.client import Session
 from engine.worker.load import load as load_here
 

@@ -12,7 +12,7 @@ from engine.config import profile
 from engine.config.profile import Generation, Profile
 from engine.duel import prefetch
 from engine.duel.duel import Duel
-from engine.protocol import Decoded, Finished, Prefilled, Prompted
+from engine.protocol.answers import Decoded, Finished, Prefilled, Prompted
 from engine.session.client import Session
 
 

@@ -11,19 +11,11 @@ import psutil
 import pytest
 
 from engine.config.profile import Generation, Profile
-from engine.protocol import (
-    BenchRun,
-    Decoded,
-    Event,
-    Failed,
-    Finished,
-    Loaded,
-    Measured,
-    Message,
-    Rendered,
-    Staged,
-    Started,
-)
+from engine.protocol.answers import Decoded, Finished, Message, Rendered
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged, Started
+from engine.protocol.runs import BenchRun, Measured
+from engine.protocol.wire import Event
 from engine.session.client import Session
 
 Loader = Callable[[Profile], Awaitable[Session]]

@@ -1,7 +1,7 @@
 """Why a worker ended, and what to try."""
 
 from engine.config import profile
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.session.client import Session
 from engine.units import MIB
 

@@ -11,7 +11,8 @@ from engine import paths
 from engine.config.profile import Profile
 from engine.config.worker_place import Worker
 from engine.plan import advice
-from engine.protocol import Failed, Loaded, Started
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Started
 from engine.session import launch
 from engine.session.client import Session
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from engine import protocol
 from engine.config.profile import Profile
-from engine.protocol import WIRE_VERSION, Event, Failed, Hello
+from engine.protocol import wire
+from engine.protocol.failure import Failed
+from engine.protocol.far_end import Hello
+from engine.protocol.wire import WIRE_VERSION, Event
 from engine.session.client import Session
 
-HELLO = protocol.encode(
+HELLO = wire.encode(
     Hello(wire=WIRE_VERSION, version="1.0", host="gpu2", machine="other", patience_s=1.0, ns=1)
 ).decode()
 PRELUDE = """

@@ -22,7 +22,10 @@ from engine.duel.lens import Lens, look
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.machine import identity
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Staged, Started
+from engine.protocol.answers import Decoded, Finished, Message
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged, Started
+from engine.protocol.wire import Event
 from engine.session.client import Session
 
 ROOT = Path(__file__).parents[3]

@@ -11,10 +11,15 @@ import msgspec
 import psutil
 import pytest
 
-from engine import paths, protocol
+from engine import paths
 from engine.checkpoints import store
 from engine.config.profile import Generation, Profile
-from engine.protocol import Decoded, Event, Failed, Finished, Loaded, Message, Prompted, Scored
+from engine.protocol import wire
+from engine.protocol.answers import Decoded, Finished, Message, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged, Started
+from engine.protocol.scores import Scored
+from engine.protocol.wire import Event
 from engine.session import worker_log, worker_process
 from engine.session.client import Session
 from engine.session.worker_process import WorkerProcess
@@ -211,28 +216,28 @@ live()
 
 
 def line(event: Event) -> bytes:
-    return protocol.encode(event)
+    return wire.encode(event)
 
 
 async def test_what_was_not_asked_for_is_dropped(fake: Callable[..., Session]) -> None:
     strange = [
         line(Decoded(request=99, token_id=1, text="of another request")),
         line(Scored(request=1, log_probs=(), first_choices=())),
-        line(protocol.Staged(stage="read")),
-        line(protocol.Started(pid=1)),
+        line(Staged(stage="read")),
+        line(Started(pid=1)),
         line(Failed(kind="generation", message="of another request", request=99)),
     ]
-    answer = [line(of_request_one(event)) for event in map(protocol.decode_event, ANSWER)]
+    answer = [line(of_request_one(event)) for event in map(wire.decode_event, ANSWER)]
     session = fake(CHATTERBOX.format(loaded=LOADED, strange=strange, answer=answer))
     assert isinstance((await collect(session.load()))[-1], Loaded)
     events = await collect(session.generate(HELLO, Generation()))
-    assert [type(event) for event in events] == [type(protocol.decode_event(said)) for said in ANSWER]
+    assert [type(event) for event in events] == [type(wire.decode_event(said)) for said in ANSWER]
     assert isinstance(events[-1], Finished)
     await session.close()
 
 
 async def test_an_answer_in_a_wrong_order_still_ends(fake: Callable[..., Session]) -> None:
-    backwards = [line(of_request_one(event)) for event in map(protocol.decode_event, reversed(ANSWER))]
+    backwards = [line(of_request_one(event)) for event in map(wire.decode_event, reversed(ANSWER))]
     session = fake(CHATTERBOX.format(loaded=LOADED, strange=[], answer=backwards))
     await collect(session.load())
     events = await collect(session.generate(HELLO, Generation()))
@@ -281,7 +286,7 @@ async def test_a_deaf_worker_is_ended_by_the_second_cancel(fake: Callable[..., S
 
 
 async def test_the_first_cancel_is_polite(fake: Callable[..., Session]) -> None:
-    answer = [line(of_request_one(event)) for event in map(protocol.decode_event, ANSWER)]
+    answer = [line(of_request_one(event)) for event in map(wire.decode_event, ANSWER)]
     program = CHATTERBOX.format(loaded=LOADED, strange=[], answer=answer)
     session = fake(program.replace("# the request", "# the request\nsys.stdin.readline()"))
     await collect(session.load())

@@ -4,7 +4,8 @@ import pytest
 from msgspec.structs import replace
 from textual.widgets import Static
 
-from engine.protocol import Event, Finished
+from engine.protocol.answers import Finished
+from engine.protocol.wire import Event
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import Replay, wait_until

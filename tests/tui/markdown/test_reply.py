@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 from textual.widgets import Markdown, Static
 
-from engine.protocol import Decoded, Finished
+from engine.protocol.answers import Decoded, Finished
 from tests.tui.replay import recording, wait_until
 from tui.markdown.reply import Reply
 from tui.markdown.text_block import TextBlock

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from engine.protocol import Decoded
+from engine.protocol.answers import Decoded
 from engine.results import Results
 from engine.votes.votes import Shuffle, exclusion_of
 from tests.tui.conftest import Stager

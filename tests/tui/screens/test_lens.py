@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from engine.duel.lens import Lens, NoLens
-from engine.protocol import Decoded
+from engine.protocol.answers import Decoded
 from tests.tui.conftest import Stager
 from tests.tui.replay import RECORDINGS, Stage, recording, wait_until
 from tui.lens.heat_map import HeatMap, heat, laid_out

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 from textual.widgets._footer import FooterKey
 
-from engine.protocol import ServedModel
+from engine.protocol.model import ServedModel
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
 from tui.active import keys_of

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.ending import ending_text
-from engine.protocol import FinishReason
+from engine.protocol.answers import FinishReason
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from transformers import (
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
 from engine.config.profile import Generation, of_model
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape.weight_files import INDEX, WEIGHTS
 from engine.worker import methods
 from engine.worker.checkpoints import completeness, foreign

@@ -20,7 +20,7 @@ from engine import paths
 from engine.config.methods import Full, Gguf
 from engine.config.profile import Model, Profile
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.checkpoints import demo
 from engine.worker.checkpoints.fetch import fetch
 from tests.worker.hub_server import COMMIT, Repo, serving

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from engine.checkpoints import export
 from engine.config.profile import Profile, of_model
 from engine.errors import InputError, LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.load import LoadedModel, load
 from engine.worker.quantize import ensure
 from engine.worker.step.cpu import compile

@@ -12,7 +12,7 @@ from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn
 from engine.config.profile import Profile, of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape import find
 from engine.worker.checkpoints import unpacked
 from engine.worker.load import LoadedModel, load

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from engine.config.profile import Profile, of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape import find
 from engine.worker.checkpoints import foreign
 from engine.worker.load import LoadedModel, load

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.config.profile import MOST_TEMPLATE_BYTES, Prompt
 from engine.errors import InputError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import chat_template, prompt
 from engine.worker.generate.bounded import ExceedsError, bounded

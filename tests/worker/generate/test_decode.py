@@ -13,7 +13,7 @@ from engine.config.methods import BitsAndBytes, Full, Gguf, Method
 from engine.config.profile import Model, Profile
 from engine.ending import STOP_STRING
 from engine.errors import InputError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import decode, prompt
 from engine.worker.load import LoadedModel, load

@@ -8,7 +8,9 @@ import torch
 from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
 from engine.duel.duel import Duel
-from engine.protocol import Event, Failed, Message, Prefilled, Prompted
+from engine.protocol.answers import Message, Prefilled, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.stats.metrics import Timeline
 from engine.worker.generate import decode

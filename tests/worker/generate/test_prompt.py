@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from engine.config.profile import Prompt
 from engine.errors import InputError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.token_ids import sha256
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import prompt

@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from engine.config.profile import Prompt, Thinking
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.generate import prompt, thinking
 from engine.worker.generate.detokenize import Detokenizer

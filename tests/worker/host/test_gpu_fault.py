@@ -9,7 +9,9 @@ import torch
 
 from engine.config.profile import Generation, Model, Profile
 from engine.errors import LoadError
-from engine.protocol import Failed, Generate, Load, Loaded, Message
+from engine.protocol.answers import Generate, Message
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Load, Loaded
 from engine.session.client import Session
 from engine.worker import serve
 from engine.worker.host import gpu_fault, memory

@@ -10,7 +10,8 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralCon
 from engine.config import profile
 from engine.errors import InputError
 from engine.machine.energy import Meter
-from engine.protocol import BenchRun, Failed, Measure, MeasureCopy, Measured
+from engine.protocol.failure import Failed
+from engine.protocol.runs import BenchRun, Measure, MeasureCopy, Measured
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.host import bandwidth, memory, spare_cores
 from engine.worker.load import LoadedModel, load

@@ -16,7 +16,8 @@ from engine.config import profile
 from engine.errors import GenerationError, InputError
 from engine.evaluation.settings import Settings
 from engine.evaluation.windows import in_windows
-from engine.protocol import Failed, Logits, Passage, Score, Scored, Tokenize
+from engine.protocol.failure import Failed
+from engine.protocol.scores import Logits, Passage, Score, Scored, Tokenize
 from engine.session.passages import parts
 from engine.session.shared_file import SharedFile
 from engine.stats import fidelity

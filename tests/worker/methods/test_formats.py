@@ -17,7 +17,7 @@ from engine.config.methods import Awq, Rtn
 from engine.config.profile import of_model
 from engine.config.texts import Calibration
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.load import LoadedModel, load
 
 DOCS = Path(__file__).parents[3] / "docs" / "methods.md"

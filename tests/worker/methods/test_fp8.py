@@ -17,7 +17,7 @@ from engine.config.methods import Fp8
 from engine.config.profile import Profile, of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.shape import find
 from engine.worker.load import LoadedModel, load
 from engine.worker.methods import fp8

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from engine.config.methods import AutoRound
 from engine.config.profile import of_model
 from engine.config.texts import Calibration
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.load import LoadedModel, load
 from engine.worker.quantize import ensure
 

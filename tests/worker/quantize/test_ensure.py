@@ -12,7 +12,7 @@ from engine.checkpoints import store
 from engine.config.profile import Profile
 from engine.config.record import Check, Record
 from engine.errors import LoadError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker import describe, methods
 from engine.worker.checkpoints import identity, placement
 from engine.worker.checkpoints.checkpoint import Checkpoint

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from engine.config.methods import Rtn
 from engine.config.profile import Profile, of_model
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.load import load
 from engine.worker.quantize import ensure
 

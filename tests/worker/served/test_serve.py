@@ -27,23 +27,12 @@ from engine.evaluation.settings import Settings
 from engine.evaluation.verdicts import judged
 from engine.jobs.events import Advanced
 from engine.jobs.profiles import distinct
-from engine.protocol import (
-    BenchRun,
-    Decoded,
-    Event,
-    Failed,
-    Finished,
-    Loaded,
-    Message,
-    Passage,
-    Prompted,
-    Rendered,
-    Resumed,
-    Scored,
-    ServedMeasured,
-    ServedRun,
-    Tokenized,
-)
+from engine.protocol.answers import Decoded, Finished, Message, Prompted, Rendered, Resumed
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded
+from engine.protocol.runs import BenchRun, ServedMeasured, ServedRun
+from engine.protocol.scores import Passage, Scored, Tokenized
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.worker.checkpoints import demo
 

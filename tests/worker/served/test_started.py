@@ -18,7 +18,10 @@ from safetensors.torch import save_file
 from engine.config.profile import Generation, Model, Profile
 from engine.config.serving.serve import Serve
 from engine.config.sources import SHAPES
-from engine.protocol import Event, Failed, Finished, Loaded, Message, Prompted, Staged
+from engine.protocol.answers import Finished, Message, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from engine.worker.served import guard
 

@@ -13,7 +13,9 @@ from engine.config import runtime
 from engine.config.methods import BitsAndBytes
 from engine.config.profile import Generation, Model, Profile
 from engine.config.runtime import LEAST_GPU_CAPACITY
-from engine.protocol import Event, Finished, Generate, Message, Prefilled, Prompted, Staged
+from engine.protocol.answers import Finished, Generate, Message, Prefilled, Prompted
+from engine.protocol.loading import Staged
+from engine.protocol.wire import Event
 from engine.worker import serve
 from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache

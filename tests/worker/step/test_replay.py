@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, Olmo2Config, Olmo2ForCau
 from engine.config import runtime
 from engine.config.profile import Generation, Model, Profile
 from engine.config.runtime import CPU_CAPACITY_STEP
-from engine.protocol import BenchRun, Measure, Measured
+from engine.protocol.runs import BenchRun, Measure, Measured
 from engine.worker.generate import decode, sampling
 from engine.worker.generate.decode import End, Token
 from engine.worker.generate.prefix_cache import KeptCache

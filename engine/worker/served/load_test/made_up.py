@@ -7,7 +7,8 @@ import random
 from collections.abc import Sequence
 
 from engine.config.profile import Generation, Prompt
-from engine.protocol import Message, ServedRun
+from engine.protocol.answers import Message
+from engine.protocol.runs import ServedRun
 from engine.worker.served.adapter import Adapter, Asked, Rendered
 from engine.worker.served.connection import Connection
 

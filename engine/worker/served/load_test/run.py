@@ -4,16 +4,10 @@ from collections.abc import Callable
 from contextlib import closing
 
 from engine.errors import GenerationError, InputError
-from engine.protocol import (
-    LONGEST_TEXT,
-    Decoded,
-    Event,
-    MeasureServed,
-    ServedAdvanced,
-    ServedAnswer,
-    ServedAnswered,
-    ServedMeasured,
-)
+from engine.protocol.answers import Decoded
+from engine.protocol.bounds import LONGEST_TEXT
+from engine.protocol.runs import MeasureServed, ServedAdvanced, ServedAnswer, ServedAnswered, ServedMeasured
+from engine.protocol.wire import Event
 from engine.worker.served.adapter import Adapter, still_busy
 from engine.worker.served.connection import Connection
 from engine.worker.served.fold import Fold

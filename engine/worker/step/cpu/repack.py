@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.host import freeing
 from engine.worker.progress import Report
 from engine.worker.step import llama

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from engine.config import runtime
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 from engine.worker.failures import first_line
 from engine.worker.host import freeing
 from engine.worker.progress import Report

@@ -11,7 +11,9 @@ from textual.keys import _character_to_key as character_to_key
 from textual.widgets import Input, OptionList
 
 from engine.config import profile
-from engine.protocol import Event, Failed, Finished
+from engine.protocol.answers import Finished
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event
 from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager

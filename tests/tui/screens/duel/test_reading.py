@@ -5,7 +5,8 @@ from msgspec.structs import replace
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from engine.protocol import Decoded, Event
+from engine.protocol.answers import Decoded
+from engine.protocol.wire import Event
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from textual.widgets._footer import FooterKey
 
 from engine.duel.conversation import Conversation
-from engine.protocol import ServedModel
+from engine.protocol.model import ServedModel
 from engine.recordings.store import Duels
 from engine.results import Results
 from tests.tui.conftest import Stager

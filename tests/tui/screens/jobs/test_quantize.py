@@ -12,7 +12,9 @@ from textual.widgets import Input, OptionList
 from engine.checkpoints import layer_errors
 from engine.checkpoints.text import perplexity_text
 from engine.errors import InputError
-from engine.protocol import Event, Failed, Quantized, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Quantized, Staged
+from engine.protocol.wire import Event
 from engine.session.client import Session
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until

@@ -5,7 +5,8 @@ from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row, Runs
 from engine.config import profile
 from engine.jobs.profiles import distinct
-from engine.protocol import CopyMeasured, Measured, Memory, ModelInfo, Weights
+from engine.protocol.model import Memory, ModelInfo, Weights
+from engine.protocol.runs import CopyMeasured, Measured
 
 MS = 1_000_000
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from engine.bench import document, rows
 from engine.bench.plan import Shape
 from engine.errors import InputError
-from engine.protocol import Failed, Failure
+from engine.protocol.failure import Failed, Failure
 from tests.unit.engine.bench.samples import TINY, row, settings
 
 

@@ -15,7 +15,9 @@ from engine.bench.served_rows import Taken
 from engine.config import profile
 from engine.errors import InputError
 from engine.jobs import sheet as sheets
-from engine.protocol import ServedAnswer, ServedFigures, ServedMeasured, ServedModel
+from engine.protocol.answers import ServedFigures
+from engine.protocol.model import ServedModel
+from engine.protocol.runs import ServedAnswer, ServedMeasured
 from tests.unit.engine.bench.samples import INFO, MS, TINY
 
 SERVED = profile.of_model("http://127.0.0.1:9/v1")

@@ -10,7 +10,8 @@ from engine.bench import document, rows
 from engine.bench import text as texts
 from engine.bench.plan import Shape
 from engine.jobs import sheet as sheets
-from engine.protocol import Energy, Failed
+from engine.protocol.failure import Failed
+from engine.protocol.model import Energy
 from engine.stats import energy
 from tests.unit.engine.bench.samples import INFO, TINY, row, settings
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from engine.bench.plan import Shape
 from engine.bench.trial import Open, Trial
-from engine.protocol import BenchRun, Measured
+from engine.protocol.runs import BenchRun, Measured
 from tests.unit.engine.bench.samples import INFO, measured, settings
 
 

@@ -15,7 +15,7 @@ from engine.checkpoints import store
 from engine.config.methods import Gptq, Rtn
 from engine.config.record import Check, ModuleError, Recipe, Record
 from engine.errors import InputError
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 
 
 @pytest.fixture(autouse=True)

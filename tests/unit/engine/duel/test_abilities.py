@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from engine.config import profile
 from engine.duel.abilities import Ability, why_not
-from engine.protocol import ServedModel
+from engine.protocol.model import ServedModel
 from tests.unit.engine.bench.samples import INFO, TINY
 
 SERVED = profile.of_model("http://127.0.0.1:9/v1")

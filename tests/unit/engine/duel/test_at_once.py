@@ -8,7 +8,7 @@ from engine.config.profile import Model, Profile
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
 from engine.duel.lens import NoLens, look, on_the_line
-from engine.protocol import ModelInfo, Weights
+from engine.protocol.model import ModelInfo, Weights
 from engine.session.client import Session
 from engine.session.schedule import Schedule
 

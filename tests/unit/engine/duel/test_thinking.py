@@ -8,7 +8,10 @@ from engine.duel.answer import Answer
 from engine.duel.comparison import is_in_thoughts, said
 from engine.duel.divergence import divergence
 from engine.duel.thinking import Parts, first_said, parts
-from engine.protocol import Decoded, Event, Finished, Loaded, Memory, Prompted, ThinkMarks
+from engine.protocol.answers import Decoded, Finished, Prompted
+from engine.protocol.loading import Loaded
+from engine.protocol.model import Memory, ThinkMarks
+from engine.protocol.wire import Event
 from tests.tui.replay import recording
 
 MARKS = ThinkMarks(open="<think>", close="</think>")

@@ -7,7 +7,8 @@ from engine.evaluation.reading import Reading
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
 from engine.evaluation.windows import Text
-from engine.protocol import BenchRun, Failed, Measured
+from engine.protocol.failure import Failed
+from engine.protocol.runs import BenchRun, Measured
 from engine.stats.fidelity import Scores
 from tests.unit.engine.bench.samples import measured
 from tests.unit.engine.evaluation.test_verdicts import CONVENTION

@@ -11,7 +11,7 @@ from engine.evaluation import noise, text
 from engine.evaluation.report import Layer, Report, Row
 from engine.evaluation.settings import Convention
 from engine.jobs import sheet as sheets
-from engine.protocol import Energy
+from engine.protocol.model import Energy
 from engine.stats.depth import Depth
 from engine.stats.fidelity import Kld
 

@@ -15,7 +15,7 @@ from engine.evaluation.report import Report, Row
 from engine.evaluation.settings import Convention, Settings
 from engine.evaluation.verdicts import judged
 from engine.jobs import sheet as sheets
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 from engine.stats.fidelity import Kld
 from engine.stats.verdict import Limits
 

@@ -8,7 +8,7 @@ from engine.errors import InputError
 from engine.evaluation import settings
 from engine.evaluation.settings import Settings, Span, spans
 from engine.evaluation.windows import Text, in_windows
-from engine.protocol import Passage, Tokenized
+from engine.protocol.scores import Passage, Tokenized
 from engine.session.passages import parts
 
 

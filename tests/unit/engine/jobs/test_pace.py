@@ -3,7 +3,7 @@
 import pytest
 
 from engine.jobs.pace import Pace, StagePace
-from engine.protocol import Staged
+from engine.protocol.loading import Staged
 
 
 def layers(done: int, seconds: float) -> Staged:

@@ -9,7 +9,7 @@ from engine.machine import energy
 from engine.machine.energy import Meter
 from engine.machine.gpu_state import GpuState
 from engine.machine.vitals import gpu_text, host_text
-from engine.protocol import Energy
+from engine.protocol.model import Energy
 from tests.gpu_free.fake_nvml import Box, Gpu
 
 

@@ -13,7 +13,7 @@ from engine.config.sources import SHAPES
 from engine.machine import hardware, packages
 from engine.plan import advice
 from engine.plan.local import planned
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.session.client import Session
 from tui.jobs.quantize import QuantizeJob
 from tui.screens.profiles import judged

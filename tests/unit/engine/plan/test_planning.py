@@ -20,7 +20,7 @@ from engine.plan.local import planned
 from engine.plan.planning import Wish, plan
 from engine.plan.target import Target
 from engine.plan.terms import Plan, total
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.shape import find
 from engine.units import GIB, MIB, parse_bytes
 

@@ -16,7 +16,8 @@ from engine.definitions import DEFINITIONS
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens
 from engine.errors import FileError, InputError
-from engine.protocol import Decoded, Loaded, Message
+from engine.protocol.answers import Decoded, Message
+from engine.protocol.loading import Loaded
 from engine.recordings import export, recording
 from engine.recordings.document import json_text
 from engine.recordings.markdown import markdown

@@ -14,7 +14,7 @@ from engine import private
 from engine.duel.comparison import compare
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
-from engine.protocol import Event
+from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import conversation, conversations, rebuilt
 from engine.recordings.store import MIGRATIONS, Duels
@@ -24,7 +24,7 @@ import asyncio, sys
 from pathlib import Path
 from engine.config import profile
 from engine.duel.duel import Duel
-from engine.protocol import Event
+from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.playback import Pace, Playback
 from engine.recordings.store import Duels

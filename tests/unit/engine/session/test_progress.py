@@ -4,7 +4,7 @@ from typing import get_args
 
 from msgspec.structs import replace
 
-from engine.protocol import Preparing, Quantizing, Reading, Staged
+from engine.protocol.loading import Preparing, Quantizing, Reading, Staged
 from engine.session.progress import STEPS, stage_text
 
 

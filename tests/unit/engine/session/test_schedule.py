@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.protocol import Memory, ModelInfo, Weights
+from engine.protocol.model import Memory, ModelInfo, Weights
 from engine.session import schedule
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.protocol import ModelInfo, Weights
+from engine.protocol.model import ModelInfo, Weights
 from engine.stats.bottleneck import explain, reached
 
 GB = 10**9

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from engine.protocol import Energy, Lack
+from engine.protocol.model import Energy, Lack
 from engine.stats import energy
 
 IDLE = Energy(counter="NVML", idle_watts=62.34)

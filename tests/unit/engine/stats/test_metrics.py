@@ -2,7 +2,9 @@
 
 import pytest
 
-from engine.protocol import Decoded, Event, Failed, Prefilled, Prompted
+from engine.protocol.answers import Decoded, Prefilled, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event
 from engine.stats.metrics import Timeline, percentile
 
 MS = 1_000_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from engine.config import profile
 from engine.jobs.profiles import distinct
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.testing.checks import Verdict
 from engine.testing.items import Item
 from engine.testing.kept import Kept

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from scipy import stats
 
 from engine.jobs import sheet as sheets
-from engine.protocol import Failed
+from engine.protocol.failure import Failed
 from engine.testing import gate, text
 from engine.testing.gate import Limits
 from tests.unit.engine.testing.samples import A, B, C, report

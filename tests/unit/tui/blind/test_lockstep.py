@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from engine.protocol import Decoded, Finished, Memory, Prompted, ThinkMarks
+from engine.protocol.answers import Decoded, Finished, Prompted
+from engine.protocol.model import Memory, ThinkMarks
 from engine.stats.metrics import NS
 from tui.blind.lockstep import KEPT_BACK, Lockstep
 

@@ -8,7 +8,8 @@ from textual.message import Message
 
 from engine.config import profile
 from engine.config.profile import Profile
-from engine.protocol import Decoded, Loaded
+from engine.protocol.answers import Decoded
+from engine.protocol.loading import Loaded
 from tests.tui.replay import Replay, recording, wait_until
 from tui.duel.bridge import Bridge
 from tui.duel.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, TurnEnded

@@ -5,7 +5,8 @@ from msgspec.structs import replace
 
 from engine.config import profile
 from engine.duel.answer import Answer
-from engine.protocol import Failed, Loaded, Staged
+from engine.protocol.failure import Failed
+from engine.protocol.loading import Loaded, Staged
 from tests.tui.replay import recording
 from tui.duel.figures import figures_of
 from tui.duel.messages import (

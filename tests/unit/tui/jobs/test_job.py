@@ -12,7 +12,7 @@ from engine.errors import InputError, LoadError
 from engine.jobs.events import Advanced, Completed, JobEvent
 from engine.jobs.job import Job as Work
 from engine.jobs.sheet import Sheet
-from engine.protocol import Failure
+from engine.protocol.failure import Failure
 from tui.jobs.bench import BenchJob
 from tui.jobs.job import Field, Job, Picture, profiles, typed
 

@@ -1,6 +1,6 @@
 """The memory bars' rows."""
 
-from engine.protocol import Memory
+from engine.protocol.model import Memory
 from tui.widgets.memory_bars import rows_of
 
 

@@ -13,7 +13,9 @@ import pytest
 from engine.config.profile import Generation, Prompt
 from engine.duel.answer import Answer
 from engine.errors import GenerationError
-from engine.protocol import Decoded, Event, Failed, Finished, Generate, Message, Prompted
+from engine.protocol.answers import Decoded, Finished, Generate, Message, Prompted
+from engine.protocol.failure import Failed
+from engine.protocol.wire import Event
 from engine.worker.served import answer as answering
 from engine.worker.served.adapter import Adapter, Asked, Rendered
 from engine.worker.served.answer import Answering

@@ -7,7 +7,7 @@ import pytest
 from engine.config.profile import Model, Profile, Prompt
 from engine.config.sources import Remote
 from engine.errors import LoadError
-from engine.protocol import Message
+from engine.protocol.answers import Message
 from engine.worker.served import engines
 from engine.worker.served.adapter import Adapter
 from engine.worker.served.connection import Connection, ServerError

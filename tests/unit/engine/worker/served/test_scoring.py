@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from engine.config.profile import Remote, of_model
 from engine.errors import InputError
-from engine.protocol import Logits, Passage, Place, Score, Scored, Tokenize, kept_row_bytes
+from engine.protocol.scores import Logits, Passage, Place, Score, Scored, Tokenize, kept_row_bytes
 from engine.stats.lower_bound import at_least
 from engine.worker.served import serve
 from engine.worker.served.adapter import Adapter, Facts

@@ -8,8 +8,7 @@ import pytest
 
 from engine.config.profile import Prompt
 from engine.errors import InputError
-from engine.protocol import (
-    Event,
+from engine.protocol.runs import (
     MeasureServed,
     ServedAdvanced,
     ServedAnswer,
@@ -17,6 +16,7 @@ from engine.protocol import (
     ServedMeasured,
     ServedRun,
 )
+from engine.protocol.wire import Event
 from engine.worker.served.adapter import Adapter
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.llama_server import LlamaServer
