@@ -13,19 +13,23 @@ from engine.config.profile import Profile
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Loaded, Staged
 from engine.session.client import Session
-from engine.session.progress import stage_text
+from engine.session.progress import UNHEARD, stage_text
 
 
 class ProgressLine:
-    """One line on stderr, rewritten in place; nothing at all where stderr is no terminal."""
+    """One line on stderr, rewritten in place. Where stderr is no terminal, what may take for ever alone."""
 
     def __init__(self) -> None:
+        self._said = ""
         self._shown = sys.stderr.isatty() and not paths.terminal().is_plain
 
     def show(self, text: str) -> None:
         """Replace the line."""
         if self._shown:
             terminal.rewrite(text)
+        elif UNHEARD in text and text != self._said:
+            self._said = text
+            terminal.say(text, err=True)
 
     def clear(self) -> None:
         """Take the line away."""

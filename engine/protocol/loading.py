@@ -21,7 +21,8 @@ Quantizing = Literal[
     "load result",
     "measure result",
 ]
-Step = Reading | Preparing | Quantizing
+Starting = Literal["wait for greeting"]
+Step = Starting | Reading | Preparing | Quantizing
 Unit = Literal["bytes", "layers", "tensors", "windows", ""]
 
 

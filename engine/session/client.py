@@ -293,6 +293,8 @@ class Session:
             place = self.profile.runs_in
             kind = LaunchedWorker if place.is_elsewhere else WorkerProcess
             self._worker = await kind.started(self.profile.name, settings, launch.command(place))
+            if isinstance(self._worker, LaunchedWorker):
+                self._worker.called = " ".join(place.launch_words)
             self._worker.farewell_s = launch.farewell_s(self.profile)
         except OSError as error:
             self._lost = launch.not_started(error)

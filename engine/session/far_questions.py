@@ -16,10 +16,14 @@ from engine.plan.planning import Wish
 from engine.plan.terms import Plan
 from engine.protocol.failure import Failed
 from engine.protocol.far_end import Answered, Diagnose, Foresee, Question
+from engine.protocol.loading import Staged
 from engine.session import launch
 from engine.session.launched import LaunchedWorker, far_last_words
 
 Answer = TypeVar("Answer")
+
+QUIET_S = 60.0  # who asks waits for an answer, and for no queue
+UNHEARD = "where `quantduel worker` begins late there, as in a queue, loading the profile waits for it"
 
 
 async def planned(profile: Profile, wish: Wish) -> Plan:
@@ -42,9 +46,12 @@ async def _asked(worker: Worker, question: Question, kind: type[Answer]) -> tupl
         line = await LaunchedWorker.started("question", {}, launch.command(worker))
     except OSError as error:
         raise _error(launch.not_started(error)) from error
+    line.quiet_s = QUIET_S
     line.send(question)
     try:
         async for event in line.events():
+            if isinstance(event, Staged):  # that nothing has come
+                raise LoadError(f"`{worker.host_word}` has said nothing for {QUIET_S:.0f} s", UNHEARD)
             if isinstance(event, Failed):
                 raise _error(event)
             if isinstance(event, Answered):

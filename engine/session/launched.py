@@ -40,6 +40,7 @@ from engine.session.worker_process import (
 )
 
 FIRST_BEATS_S = 0.8
+QUIET_S = 5.0  # a login takes a second or two
 FAREWELL_S = 2.0  # how long the far end may take to end its worker
 LONGEST_COMMAND = 60  # of which more than this says nothing in a line
 LATEST = 9  # round trips, whose median is shown
@@ -63,6 +64,10 @@ class LaunchedWorker(WorkerProcess):
         super().__init__(transport, protocol, name)
         _LIVING.add(self)
         self.hello: Hello | None = None
+        self.called = ""
+        """The command, in what is said while its greeting is waited for."""
+        self.quiet_s = QUIET_S
+        """How long nothing may come before that is said."""
         self.last_words: Failed | None = None
         """Why the worker ended, as the far end saw it."""
         self.is_cut = False
@@ -70,6 +75,8 @@ class LaunchedWorker(WorkerProcess):
         self._is_leaving = False
         self._vocabulary_bytes = 0
         self._inbox: Inbox | None = None
+        self._coming: asyncio.Task[Event | None] | None = None
+        self._has_told = False
         self._heard: Callable[[], int] = lambda: protocol.heard_bytes
         self._watches += [asyncio.create_task(self._ping()), asyncio.create_task(self._watch_line())]
 
@@ -127,6 +134,18 @@ class LaunchedWorker(WorkerProcess):
                 await self._stdin.drain()
         except (ConnectionError, RuntimeError):
             return  # the end of the line is reported as such
+
+    async def _next_event(self) -> Event | None:
+        """Before its greeting, which a queue may keep for hours, once that it is waited for."""
+        coming = self._coming or asyncio.create_task(super()._next_event())
+        if self.hello is None and not self._has_told:
+            await asyncio.wait([coming], timeout=self.quiet_s)
+            self._has_told = True
+            if self.hello is None and not coming.done():
+                self._coming = coming
+                return Staged(stage="start", step="wait for greeting", subject=_shortened(self.called))
+        self._coming = None
+        return await coming
 
     async def _event_of(self, line: bytes) -> Event | None:
         if self.hello is None:

@@ -6,6 +6,7 @@ from engine.protocol.loading import Staged, Step
 from engine.units import bytes_text, share_text
 
 STEPS: Mapping[Step, str] = {
+    "wait for greeting": "waiting for the first word of",
     "hash source": "hashing the source",
     "wait for demo": "waiting for another worker that fetches the demo model",
     "convert demo": "converting the demo model to bf16, once",
@@ -23,6 +24,7 @@ STEPS: Mapping[Step, str] = {
     "compile decode step": "compiling the decode step, once on this machine",
     "capture decode step": "the decode step, as a CUDA graph",
 }
+UNHEARD = STEPS["wait for greeting"]
 ELSEWHERE = "another QuantDuel is making this checkpoint"
 
 

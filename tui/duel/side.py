@@ -51,7 +51,7 @@ _STATES: dict[Stage, State] = {
     "read": "loading",
     "quantize": "quantizing",
     "move": "loading",
-    "start": "loading",
+    "start": "starting",
     "warm up": "warming up",
 }
 

@@ -3,16 +3,21 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from engine.config.profile import Profile
+from engine.errors import LoadError
 from engine.protocol import wire
 from engine.protocol.failure import Failed
 from engine.protocol.far_end import Hello
+from engine.protocol.loading import Staged
 from engine.protocol.wire import WIRE_VERSION, Event
+from engine.session import far_questions, launched
 from engine.session.client import Session
+from engine.session.progress import UNHEARD, stage_text
 
 HELLO = wire.encode(
     Hello(wire=WIRE_VERSION, version="1.0", host="gpu2", machine="other", patience_s=1.0, ns=1)
@@ -101,3 +106,26 @@ async def test_a_program_that_is_not_here_is_named(make_profile: Callable[..., P
     )
     failed = await failure_of(Session(profile))
     assert failed.message == "worker.launch: there is no program no-such-ssh here"
+
+
+async def test_a_command_that_never_greets_is_waited_for_and_says_so(
+    far: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launched, "QUIET_S", 0.1)
+    session = far("live()")
+    async with asyncio.timeout(30), aclosing(session.load()) as events:
+        said = await anext(events)
+        assert isinstance(said, Staged) and UNHEARD in stage_text(said) and sys.executable[:9] in said.subject
+        session.cancel()
+        failed = [event async for event in events][-1]
+    assert isinstance(failed, Failed) and failed.kind == "cancelled"
+    await session.close()
+
+
+async def test_a_question_to_one_that_never_greets_ends(
+    far: Callable[[str], Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(far_questions, "QUIET_S", 0.1)
+    with pytest.raises(LoadError, match="has said nothing for 0 s") as raised:
+        await far_questions.diagnosed(far("live()").profile.worker)
+    assert "queue" in raised.value.hint

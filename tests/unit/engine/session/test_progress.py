@@ -4,12 +4,12 @@ from typing import get_args
 
 from msgspec.structs import replace
 
-from engine.protocol.loading import Preparing, Quantizing, Reading, Staged
+from engine.protocol.loading import Preparing, Quantizing, Reading, Staged, Starting
 from engine.session.progress import STEPS, stage_text
 
 
 def test_every_step_has_a_sentence() -> None:
-    steps = {step for kind in (Reading, Preparing, Quantizing) for step in get_args(kind)}
+    steps = {step for kind in (Starting, Reading, Preparing, Quantizing) for step in get_args(kind)}
     assert steps == STEPS.keys()
 
 
