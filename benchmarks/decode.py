@@ -38,7 +38,7 @@ import torch  # noqa: E402
 from transformers import PreTrainedModel  # noqa: E402
 from transformers.generation.streamers import BaseStreamer  # noqa: E402
 
-from engine.config import profile  # noqa: E402
+from engine.config import profiles  # noqa: E402
 from engine.config.profile import Generation  # noqa: E402
 from engine.protocol.answers import Decoded, Message  # noqa: E402
 from engine.protocol.failure import Failed  # noqa: E402
@@ -169,7 +169,7 @@ def race(
 
 def races(name: str, runs: int, steps: int, threads: int) -> list[list[Contestant]]:
     """All runs of one profile, in this process."""
-    loaded = load(profile.find(name), threads, lambda staged: None)
+    loaded = load(profiles.find(name), threads, lambda staged: None)
     model, task = as_loaded(loaded), task_for(loaded, steps)
     others = {f"engine ({loaded.info.step})": lambda: engine(loaded, task)}
     if find_spec("llama_cpp") and loaded.profile.model.source == "demo":
@@ -180,7 +180,7 @@ def races(name: str, runs: int, steps: int, threads: int) -> list[list[Contestan
 
 def by_worker(name: str, steps: int, threads: int) -> Contestant:
     """The engine's answer, by a worker."""
-    return asyncio.run(_by_worker(Session(profile.find(name), threads=threads), steps))
+    return asyncio.run(_by_worker(Session(profiles.find(name), threads=threads), steps))
 
 
 async def _by_worker(session: Session, steps: int) -> Contestant:
@@ -209,7 +209,7 @@ def by_stock(name: str, steps: int, threads: int) -> Contestant:
 
 def tell_stock(name: str, steps: int, threads: int) -> None:
     """What that process does."""
-    loaded = load(profile.find(name), threads, lambda staged: None, native_step=False)
+    loaded = load(profiles.find(name), threads, lambda staged: None, native_step=False)
     theirs = Contestant("generate, stock")
     transformers(loaded.model, task_for(loaded, steps), Driver(theirs, time.perf_counter))
     print(json.dumps(asdict(theirs)))

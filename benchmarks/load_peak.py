@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from engine import tables
-from engine.config import profile
+from engine.config import profiles
 from engine.config.methods import Full
 from engine.config.profile import Profile
 from engine.errors import LoadError
@@ -69,14 +69,14 @@ def bare_peak(wanted: Profile) -> int | None:
 
 def libraries_of(wanted: Profile) -> int:
     """The peak of a worker that loads a tiny model by the same method."""
-    tiny = profile.changed(wanted, {"model.source": "random:tiny"})
+    tiny = profiles.changed(wanted, {"model.source": "random:tiny"})
     return asyncio.run(load_peak(tiny)).peak_bytes
 
 
 def main(names: list[str]) -> int:
     """Print a row a profile; 1 where a bf16 one holds two copies."""
     rows, failed = [], False
-    for wanted in map(profile.find, names):
+    for wanted in map(profiles.find, names):
         libraries = libraries_of(wanted)
         tokenizer = sum(term.bytes for term in planned(wanted).runtime if term.name == "tokenizer")
         found = asyncio.run(load_peak(wanted))

@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
 
 def _model_folder(model: str) -> Path:
     """The model as a folder in full precision; random weights are written into a temporary one."""
-    from engine.config.profile import of_model
+    from engine.config.profiles import of_model
     from engine.worker.checkpoints.fetch import fetch
     from engine.worker.quantize import folders
 
@@ -126,7 +126,7 @@ _SIDES = {"direct": _direct, "quantduel": _quantduel}
 def _profile(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     import torch
 
-    from engine.config import profile
+    from engine.config import profiles
     from engine.session.schedule import physical_cores
 
     torch.set_num_threads(physical_cores())
@@ -134,7 +134,7 @@ def _profile(options: argparse.Namespace):  # type: ignore[no-untyped-def]
     if options.method != "rtn":
         wish = {"samples": options.samples, "length": options.length}
         settings |= {f"quantization.calibration.{name}": value for name, value in wish.items()}
-    return profile.changed(profile.of_model(options.model), settings)
+    return profiles.changed(profiles.of_model(options.model), settings)
 
 
 def _figures(quantize_s: float, cpu_s: float, whole_s: float) -> dict[str, float]:

@@ -14,7 +14,7 @@ from statistics import median
 
 from textual.pilot import Pilot
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Generation
 from engine.duel.duel import Duel
 from engine.session.client import Session
@@ -62,7 +62,7 @@ async def race(
     names: list[str], rounds: int, steps: int, threads: int
 ) -> list[tuple[list[float], list[float]]]:
     """Speeds of each round: headless and on the screen."""
-    a, b = (profile.changed(profile.find(name), {"max_new_tokens": steps}) for name in names)
+    a, b = (profiles.changed(profiles.find(name), {"max_new_tokens": steps}) for name in names)
     app = QuantDuelApp(a, b, lambda wanted: Session(wanted, threads=threads))
     found = []
     async with app.run_test(size=SIZE) as pilot:

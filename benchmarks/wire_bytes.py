@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from msgspec.structs import replace
 
 from benchmarks import wire_peer
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Generation
 from engine.protocol.answers import Decoded, Finished, Message
 from engine.protocol.wire import Event
@@ -150,7 +150,7 @@ def play(names: list[str], low_bandwidth: bool, marks: int) -> None:
     """The application in this terminal."""
     a, b = names or ["smollm2-bf16", "smollm2-nf4"]
     launch = Launch(low_bandwidth=low_bandwidth)
-    app = QuantDuelApp(profile.find(a), profile.find(b), None if names else Recorded, launch=launch)
+    app = QuantDuelApp(profiles.find(a), profiles.find(b), None if names else Recorded, launch=launch)
 
     async def both() -> None:
         asking = asyncio.create_task(ask(app, marks))

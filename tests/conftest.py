@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.protocol.loading import Loaded
 from engine.session.client import Session
@@ -86,7 +86,7 @@ def make_profile(tmp_path: Path) -> Callable[..., Profile]:
     def make(name: str = "tiny", text: str = "model: {source: 'random:tiny'}") -> Profile:
         file = tmp_path / f"{name}.yaml"
         file.write_text(text)
-        return profile.read(file)
+        return profiles.read(file)
 
     return make
 

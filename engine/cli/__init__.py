@@ -240,10 +240,10 @@ def _usage_hint(error: click.ClickException) -> str:
 
 
 def _means_a_model(word: str) -> bool:
-    from engine.config import profile
+    from engine.config import profiles
 
     is_there = paths.answers(Path.exists, paths.expanded(word))
-    return "/" in word or ":" in word or is_there or word in profile.available()
+    return "/" in word or ":" in word or is_there or word in profiles.available()
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:

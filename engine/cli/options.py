@@ -8,8 +8,9 @@ import click
 
 from engine.cli.profile_name import PROFILE
 from engine.cli.terminal import say
-from engine.config import origin, profile, strict_yaml
+from engine.config import profiles, strict_yaml
 from engine.config.profile import Profile
+from engine.config.profiles import origin
 from engine.duel.sides import LETTERS, all_of, require_few
 from engine.errors import InputError
 from engine.session.schedule import AskedSchedule, Schedule
@@ -172,10 +173,10 @@ def settings_options(callback: Callback) -> Callback:
 def chosen(name: str, given: Settings) -> Profile:
     """The profile of that name with the settings of the command line."""
     settings = assigned(given)
-    found = profile.find(name, allowed=settings)
+    found = profiles.find(name, allowed=settings)
     if remark := origin.remark(name):
         say(remark, err=True)
-    return profile.changed(found, settings) if settings else found
+    return profiles.changed(found, settings) if settings else found
 
 
 def assigned(given: Settings) -> dict[str, object]:

@@ -29,13 +29,13 @@ def completions(incomplete: str) -> list[CompletionItem]:
     """What a profile's name can go on to."""
     from click.shell_completion import CompletionItem
 
-    from engine.config import profile
+    from engine.config import profiles
     from engine.errors import QuantDuelError
 
     if incomplete.startswith((".", "/", "~")) or "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]
     try:
-        names = profile.available()
+        names = profiles.available()
     except (QuantDuelError, OSError):  # a shell is no place to report it
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -9,7 +9,8 @@ import click
 from engine import tables
 from engine.cli import print_error, terminal
 from engine.cli.profile_name import PROFILE
-from engine.config import origin, profile
+from engine.config.profile import Profile
+from engine.config.profiles import finding, origin, reading
 from engine.errors import ExitCode, ProfileError
 from engine.tables import Row
 
@@ -24,11 +25,11 @@ def profiles() -> None:
 def list_profiles(as_json: bool) -> ExitCode:
     """List every profile by name. One that cannot be read is reported on stderr."""
     rows: list[Row] = []
-    for name, file in profile.available().items():
+    for name, file in finding.available().items():
         if remark := origin.remark(name):
             terminal.say(remark, err=True)
         try:
-            rows.append(_row(profile.read(file), file, with_file=as_json))
+            rows.append(_row(reading.read(file), file, with_file=as_json))
         except ProfileError as error:
             print_error(error.message, error.hint)
     if as_json:
@@ -43,7 +44,7 @@ def list_profiles(as_json: bool) -> ExitCode:
 @click.argument("name", type=PROFILE)
 def show(name: str) -> ExitCode:
     """The profile as YAML, with every default written out. NAME can also be a file or a model."""
-    terminal.write(profile.to_yaml(profile.find(name, allowed=profile.CODE_KEYS)))
+    terminal.write(reading.to_yaml(finding.find(name, allowed=finding.CODE_KEYS)))
     return ExitCode.DONE
 
 
@@ -51,8 +52,8 @@ def show(name: str) -> ExitCode:
 @click.argument("files", nargs=-1, metavar="[FILE…]", type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> ExitCode:
     """Check the FILEs, or every profile there is. One line per error, and exit code 2 if there is any."""
-    chosen = files or tuple(profile.available().values())
-    faults = [fault for file in chosen for fault in profile.faults(file)]
+    chosen = files or tuple(finding.available().values())
+    faults = [fault for file in chosen for fault in reading.faults(file)]
     for fault in faults:
         print_error(str(fault))
     if not faults:
@@ -60,7 +61,7 @@ def check(files: tuple[Path, ...]) -> ExitCode:
     return ExitCode.BAD_INPUT if faults else ExitCode.DONE
 
 
-def _row(found: profile.Profile, file: Path, *, with_file: bool) -> Row:
+def _row(found: Profile, file: Path, *, with_file: bool) -> Row:
     row: dict[str, tables.Cell] = {
         "name": found.name,
         "method": found.label,

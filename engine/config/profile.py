@@ -1,29 +1,22 @@
 """Profiles: a model, a quantization method, a prompt and sampling settings in one YAML file.
 
-Owns the schema and finding, reading and listing profiles. Loads nothing and knows no torch.
+Owns the schema. Reads no file and knows no torch.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
-from engine import input_files, paths
-from engine.config import origin, strict_yaml
-from engine.config.faults import nearest
-from engine.config.methods import Calibrated, Gguf, LlamaCpp, Method, Stored, original, tag
+from engine.config.methods import LlamaCpp, Method, Stored, original
 from engine.config.runtime import CacheDtype
-from engine.config.serving import checks
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
-from engine.config.sources import Demo, Folder, GgufFile, Hub, Remote, Served, Source, parse_source
+from engine.config.sources import Remote, Served, Source, parse_source
 from engine.config.worker_place import Worker
-from engine.errors import FileError, InputError, ProfileError
-from engine.sanitize import visible
+from engine.errors import InputError
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Thinking = Literal["auto", "on", "off"]
@@ -94,6 +87,11 @@ class Prompt(_Section, frozen=True):
         for name in self.template_args:
             if not name.isidentifier() or name in TEMPLATE_NAMES:
                 raise ValueError(f"template_args: {name!r} is no variable that can be set")
+
+    @property
+    def file(self) -> Path | None:
+        """The Jinja file it names, where it names one."""
+        return None if self.template in {"chat", "raw"} else Path(self.template)
 
     def __hash__(self) -> int:
         """Profiles are keys; a dict alone is none."""
@@ -181,252 +179,3 @@ class Profile(_Section, frozen=True, kw_only=True):
         """Whether a worker loads the model into torch: neither asks a server nor runs one."""
         is_elsewhere = self.is_served or self.serve is not None
         return not is_elsewhere and not isinstance(self.quantization, LlamaCpp)
-
-
-def read(path: Path) -> Profile:
-    """The profile in a YAML file. Relative paths in it are relative to the file's folder."""
-    profile = strict_yaml.read(path, Profile)
-    if profile.name:
-        raise _fault(path, "name", "the file's name is the profile's name", "leave this key out")
-    return _checked(replace(profile, name=origin.shown_name(path)), path)
-
-
-CODE_KEYS = ("model.trust_remote_code", "worker.python", "worker.launch", "remote.key_env", "serve.engine")
-
-
-def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
-    """The profile a user means: a file, a profile's name, or straight a model (folder, GGUF file, hub id).
-
-    One of `./profiles` found by its name switches on code, the model's or a program, only where that key is
-    `allowed`, such as `model.trust_remote_code`.
-    """
-    if file := file_of(name):
-        found = read(file)
-        if name.endswith((".yaml", ".yml")) or origin.of(file) != "./profiles":
-            return found
-        for key in code_keys(found):
-            if key not in allowed:
-                raise _code_refused(file, key)
-        return found
-    is_there = paths.answers(Path.exists, paths.expanded(name))
-    if is_there or "/" in name or name == "demo" or name.startswith("random:"):
-        return of_model(name)
-    hint = nearest(name, available()) or "`quantduel profiles list` shows all"
-    raise InputError(f"no profile named {name!r}", hint)
-
-
-def code_keys(profile: Profile) -> list[str]:
-    """The keys by which a profile runs code that is not QuantDuel's, or sends a key away, of CODE_KEYS."""
-    worker, key_env = profile.worker, profile.remote.key_env
-    are_set = (
-        profile.model.trust_remote_code,
-        worker.python is not None,
-        worker.launch is not None,
-        key_env is not None,
-        profile.serve is not None,
-    )
-    return [key for key, is_set in zip(CODE_KEYS, are_set, strict=True) if is_set]
-
-
-def file_of(name: str) -> Path | None:
-    """The file that `find` reads for this name; None where it means a bare model."""
-    if name.endswith((".yaml", ".yml")):
-        return paths.expanded(name)
-    return available().get(visible(name, keep_newlines=False))
-
-
-def of_model(source: str) -> Profile:
-    """A profile for a bare model: as stored, with the tokenizer's own template."""
-    path = paths.expanded(source)
-    if paths.answers(Path.exists, path):
-        source = str(path.absolute())
-    parsed = parse_source(source)
-    name = parsed.address if isinstance(parsed, Served) else origin.shown_name(Path(source))
-    return _checked(Profile(name=name, model=Model(source=source)), path)
-
-
-def available() -> dict[str, Path]:
-    """Every profile's file by name; a folder earlier in the search order wins."""
-    found: dict[str, Path] = {}
-    for folder in origin.folders():
-        for file in origin.yaml_files(folder):
-            found.setdefault(origin.shown_name(file), file)
-    return dict(sorted(found.items()))
-
-
-def changed(profile: Profile, settings: Mapping[str, object], *, where: str = "--set") -> Profile:
-    """The profile with other values: `{"model.dtype": "float32"}`; a bare key is one of `generation`.
-
-    A new `quantization.method` starts from that method's own defaults. ProfileError says `where` it was set.
-    """
-    data: dict[str, Any] = msgspec.to_builtins(profile)
-    for key, value in settings.items():
-        *sections, last = key.split(".") if "." in key else ("generation", key)
-        if key == "quantization.method" and data["quantization"]["method"] != value:
-            data["quantization"] = {}
-        if sections == ["worker"]:  # one key of it stands alone
-            data["worker"] = {}
-        place = data
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise ProfileError(where, f"{section} has no keys of its own", key=key)
-        place[last] = value
-    return _checked(strict_yaml.convert(data, Profile, file=where), Path(where))
-
-
-def to_yaml(profile: Profile) -> str:
-    """The profile as the YAML file that would make it, defaults included."""
-    import yaml
-
-    data = {k: v for k, v in msgspec.to_builtins(profile).items() if k != "name" and v != ""}
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-
-
-def faults(path: Path) -> list[ProfileError]:
-    """Everything that is wrong with a file; nothing where it is a profile."""
-    found = strict_yaml.faults(path, Profile)
-    if found:
-        return found
-    try:
-        read(path)
-    except ProfileError as error:
-        return [error]
-    return []
-
-
-def _checked(profile: Profile, file: Path) -> Profile:
-    """The profile with its paths made absolute, after the checks that need more than one key."""
-    _require_text(profile, file)
-    _require_fit_for_servers(profile, file)
-    if profile.worker.is_elsewhere:
-        _require_full_paths(profile, file)
-        return _with_method(profile, profile.source, file)
-    folder = paths.expanded(file).absolute().parent
-    if (python := profile.worker.python) is not None:
-        python = str(_python(folder / paths.expanded(python), file, "worker.python"))
-        profile = replace(profile, worker=Worker(python=python))
-    if profile.serve and (python := profile.serve.python):
-        python = str(_python(folder / paths.expanded(python), file, "serve.python"))
-        profile = replace(profile, serve=replace(profile.serve, python=python))
-    if profile.prompt.template not in {"chat", "raw"}:
-        template = _template(folder / paths.expanded(profile.prompt.template), file)
-        profile = replace(profile, prompt=replace(profile.prompt, template=str(template)))
-    profile = replace(profile, quantization=_with_absolute_dataset(profile.quantization, folder))
-    source = _absolute(profile.source, folder)
-    if isinstance(source, Folder | GgufFile):
-        profile = replace(profile, model=replace(profile.model, source=str(source.path)))
-    return _with_method(profile, source, file)
-
-
-def here(profile: Profile) -> Profile:
-    """The profile that came from another machine, on the machine whose files it means; ProfileError."""
-    return _checked(replace(profile, worker=Worker()), paths.neutral_folder() / "profile")
-
-
-def prompt_here(prompt: Prompt) -> Prompt:
-    """How a conversation becomes text, likewise; ProfileError where a template's file is not here."""
-    if prompt.template in {"chat", "raw"}:
-        return prompt
-    return replace(prompt, template=str(_template(paths.expanded(prompt.template), Path("profile"))))
-
-
-def _with_method(profile: Profile, source: Source, file: Path) -> Profile:
-    """The profile of this source, with a method that reads it; ProfileError where it cannot."""
-    if isinstance(source, GgufFile) and isinstance(profile.quantization, Stored):
-        profile = replace(profile, quantization=Gguf())
-    method = profile.quantization
-    if isinstance(method, Gguf | LlamaCpp) and not isinstance(source, GgufFile | Demo):
-        problem = f"{tag(method)} reads a .gguf file (or the demo), and model.source is none"
-        raise _fault(file, "quantization.method", problem)
-    if isinstance(method, LlamaCpp) and profile.cache.dtype == "fp8":
-        raise _fault(file, "cache.dtype", "llama.cpp has no FP8 cache", "expected int8, its q8_0, or auto")
-    if isinstance(method, LlamaCpp) and profile.model.device not in {"auto", "cpu"}:
-        raise _fault(file, "model.device", "llama_cpp computes on the CPU", "expected auto or cpu")
-    return profile
-
-
-def _require_fit_for_servers(profile: Profile, file: Path) -> None:
-    """ProfileError where a server is to do what it does not, or something else to be asked like one."""
-    wrong = checks.misfit(profile, profile.prompt.template, profile.model.device, profile.cache.dtype)
-    if wrong:
-        key, problem, hint = wrong
-        raise _fault(file, key, problem, hint)
-
-
-def _require_text(profile: Profile, file: Path) -> None:
-    """ProfileError where a text is no UTF-8: a lone surrogate, or a name of other bytes."""
-    for section in reversed(profile.__struct_fields__):
-        try:
-            msgspec.json.encode(getattr(profile, section))
-        except UnicodeEncodeError:
-            raise _fault(file, section, "has text in it that is not UTF-8") from None
-
-
-def _code_refused(file: Path, key: str) -> ProfileError:
-    values = {
-        "model.trust_remote_code": ("true", "run a model's code"),
-        "remote.key_env": ("NAME", "send a key"),
-        "serve.engine": ("vllm", "start a server"),
-    }
-    value, what = values.get(key, ("…", "run a program"))
-    hint = (
-        f"read it; then name its file, {file}, move it to {paths.user_profiles()}, or give "
-        f"--set {key}={value}"
-    )
-    problem = f"a profile of the folder you are in does not {what} by its name alone"
-    return _fault(file, key, problem, hint)
-
-
-def _with_absolute_dataset(method: Method, folder: Path) -> Method:
-    if isinstance(method, Calibrated) and (dataset := method.calibration.file):
-        return replace(method, calibration=replace(method.calibration, dataset=str(folder / dataset)))
-    return method
-
-
-def _require_full_paths(profile: Profile, file: Path) -> None:
-    """ProfileError where a path depends on a folder: of another machine nobody is in one."""
-    source, method = profile.source, profile.quantization
-    dataset = method.calibration.file if isinstance(method, Calibrated) else None
-    template = profile.prompt.template
-    named = {
-        "model.source": source.path if isinstance(source, Folder | GgufFile) else None,
-        "prompt.template": None if template in {"chat", "raw"} else Path(template),
-        "quantization.calibration.dataset": Path(dataset) if dataset else None,
-        "serve.python": Path(profile.serve.python) if profile.serve and profile.serve.python else None,
-    }
-    for key, path in named.items():
-        if path is not None and not str(path).startswith(("/", "~")):
-            hint = "write it in full, as it is at the other end of worker.launch; ~ is the home folder there"
-            raise _fault(file, key, f"{path} is a file of another machine, seen from no folder", hint)
-
-
-def _python(path: Path, file: Path, key: str) -> Path:
-    if not paths.answers(Path.is_file, path):
-        raise _fault(file, key, f"there is no such file: {path}", "expected the path of a Python")
-    return path
-
-
-def _template(path: Path, file: Path) -> Path:
-    try:
-        input_files.read_text(path, MOST_TEMPLATE_BYTES)
-    except FileError as error:
-        hint = "expected chat, raw, or a Jinja file"
-        raise _fault(file, "prompt.template", f"{error.problem}: {path}", hint) from None
-    return path
-
-
-def _fault(file: Path, key: str, problem: str, hint: str = "") -> ProfileError:
-    return ProfileError(file, problem, line=strict_yaml.line_of(file, key), key=key, hint=hint)
-
-
-def _absolute(source: Source, folder: Path) -> Source:
-    """The source with its path seen from `folder`, where a folder of that name goes before a hub id."""
-    match source:
-        case Folder(path):
-            return Folder(folder / paths.expanded(path))
-        case GgufFile(path):
-            return GgufFile(folder / paths.expanded(path))
-        case Hub(repo) if paths.answers(Path.is_dir, folder / repo):
-            return Folder(folder / repo)
-    return source

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.config.profile import Profile, changed
+from engine.config.profile import Profile
+from engine.config.profiles import changed
 
 ASKED_WITH = ("generation.", "prompt.")  # what holds for a request; everything else is of a load
 

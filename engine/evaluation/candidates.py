@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from engine.config import profile as profiles
+from engine.config import profiles
 from engine.config.methods import (
     AutoRound,
     Awq,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from engine import paths
-from engine.config.profile import to_yaml
+from engine.config.profiles import to_yaml
 from engine.evaluation import noise
 from engine.evaluation import settings as texts
 from engine.evaluation.baseline import changes, gaps, refusal, unlike

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from engine.checkpoints import store
-from engine.config import environments
-from engine.config import profile as profiles
+from engine.config import environments, profiles
 from engine.config.methods import BitsAndBytes, Full, Method, Savable, Stored
 from engine.config.profile import Profile
 from engine.config.serving.programs import program

@@ -20,8 +20,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from engine.config import environments
-from engine.config import profile as profiles
+from engine.config import environments, profiles
 from engine.config.profile import Profile
 from engine.errors import QuantDuelError
 from engine.machine import identity, nvidia, oom_kill, packages

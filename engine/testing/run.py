@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from engine.config.profile import Profile, to_yaml
+from engine.config.profile import Profile
+from engine.config.profiles import to_yaml
 from engine.errors import HistoryError, InputError
 from engine.jobs.events import Advanced, Completed, Noted
 from engine.jobs.job import Job

@@ -6,7 +6,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.machine.hardware import Gpu, Hardware, Host
 from engine.plan import graphs, running
 from engine.plan.planning import Wish, plan
@@ -25,7 +25,7 @@ TOKEN_BYTES = 32 * 2 * 8 * 128 * 2  # Llama 3.1 8B: layers × keys and values ×
 
 
 def of(context: int, source: str = "random:llama-3.1-8b") -> Plan:
-    wanted = profile.find(source)
+    wanted = profiles.find(source)
     return plan(wanted, find.of(wanted), BOX, Wish(context=context))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.protocol.answers import Decoded, Message
 from engine.protocol.wire import Event, encode
@@ -57,7 +57,7 @@ async def record(wanted: Profile) -> None:
 async def main(names: list[str]) -> None:
     """One profile after the other, so that no speed is contended."""
     for name in names:
-        await record(profile.find(name))
+        await record(profiles.find(name))
 
 
 if __name__ == "__main__":

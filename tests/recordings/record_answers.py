@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import profile
+from engine.config.profiles import find
 from engine.testing import sets
 from engine.testing.run import Exam
 from engine.testing.settings import Settings
@@ -16,7 +16,7 @@ PROFILES = ("smollm2-bf16", "smollm2-int8", "smollm2-nf4")
 
 async def main() -> None:
     """The demo in bf16, int8 and nf4, asked the first questions of a set."""
-    profiles = tuple(profile.find(name) for name in PROFILES)
+    profiles = tuple(find(name) for name in PROFILES)
     exam = Exam(Settings(profiles=profiles), sets.find("arithmetic", 30))
     async for _ in exam.run():
         pass

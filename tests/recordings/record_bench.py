@@ -12,7 +12,7 @@ import msgspec
 
 from engine.bench import document, plan
 from engine.bench.run import Bench
-from engine.config import profile
+from engine.config.profiles import find
 from engine.jobs.events import Completed
 from engine.jobs.profiles import distinct
 
@@ -22,7 +22,7 @@ PROFILES = ("random-tiny-bf16", "random-tiny-nf4")
 
 async def main() -> None:
     """Two tiny models, three contexts; the last does not fit their window."""
-    profiles = distinct([profile.find(name) for name in PROFILES])
+    profiles = distinct([find(name) for name in PROFILES])
     begun = document.begun(plan.Settings(profiles=profiles, contexts=(16, 64, 4096), steps=8, repeat=2))
     bench, lines = Bench(begun), list[object]([begun])
     async with aclosing(bench.run()) as events:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import profile
+from engine.config import profiles
 from engine.duel.duel import Duel
 from engine.duel.lens import Lens, look
 from engine.recordings.keeper import Keeper
@@ -33,7 +33,7 @@ def write(recording: Recording) -> None:
 
 async def recorded(duels: Duels) -> Recording:
     """Each prompt is a conversation of its own."""
-    duel, keeper = Duel([Session(profile.find(name)) for name in PROFILES]), Keeper(duels)
+    duel, keeper = Duel([Session(profiles.find(name)) for name in PROFILES]), Keeper(duels)
     for session in duel.sessions:
         async for _ in session.load():
             pass

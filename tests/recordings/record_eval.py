@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import profile
+from engine.config.profiles import find
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings, require_text
 from engine.jobs.profiles import distinct
@@ -20,7 +20,7 @@ PROFILES = ("smollm2-bf16", "smollm2-int8", "smollm2-nf4")
 
 async def main() -> None:
     """The demo in bf16 against int8 and nf4, on a short text."""
-    profiles = distinct([profile.find(name) for name in PROFILES])
+    profiles = distinct([find(name) for name in PROFILES])
     settings = Settings(
         profiles=profiles, text=require_text("python-docs"), window=128, tokens=512, decode_steps=8
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config.profiles import find
 from engine.duel.duel import Duel
 from engine.duel.lens import look
 from engine.session.client import Session
@@ -18,7 +18,7 @@ PROMPT = "Name three facts about Paris as a numbered list."
 
 async def main() -> None:
     """Both answer the prompt; then each reads both answers."""
-    profiles = [profile.find(name) for name in PROFILES]
+    profiles = [find(name) for name in PROFILES]
     duel = Duel([Session(each) for each in profiles])
     for session in duel.sessions:
         async for _ in session.load():

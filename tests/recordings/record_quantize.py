@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.protocol.loading import Quantized
 from engine.protocol.wire import encode
 from engine.session.client import Session
@@ -24,7 +24,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tiny-gptq4.yaml"
         file.write_text(PROFILE)
-        session = Session(profile.read(file))
+        session = Session(profiles.read(file))
         events = [event async for event in session.quantize(force=True)]
         await session.close()
     reported = [

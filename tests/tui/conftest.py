@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
 from engine.config.profile import Profile
+from engine.config.profiles import find
 from engine.protocol.answers import Decoded, Prompted
 from engine.protocol.model import ThinkMarks
 from engine.protocol.wire import Event
@@ -45,7 +45,7 @@ def stage(tmp_path: Path) -> Stager:
             sessions.append(Replay(wanted, *answers, **options))  # type: ignore[misc, arg-type]
             return sessions[-1]
 
-        profiles = profile.find("smollm2-bf16"), profile.find("smollm2-nf4")
+        profiles = find("smollm2-bf16"), find("smollm2-nf4")
         if sides > 2:
             launch = replace(launch, more=(profiles * 2)[: sides - 2])
         duels = Duels(tmp_path / "duels.sqlite3")

@@ -6,7 +6,7 @@ from textual.color import Color
 from textual.screen import Screen
 from textual.widgets import Static
 
-from engine.config import profile
+from engine.config import profiles
 from tests.tui.replay import wait_until
 from tui.app import QuantDuelApp
 
@@ -22,7 +22,7 @@ async def test_what_changed_within_a_batch_is_painted_though_nothing_else_happen
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(QuantDuelApp, "get_default_screen", lambda _: Still())
-    app = QuantDuelApp(profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))
+    app = QuantDuelApp(profiles.find("smollm2-bf16"), profiles.find("smollm2-nf4"))
     async with app.run_test() as pilot:
         await pilot.pause()
         words = app.screen.query_one(Static)
@@ -36,7 +36,7 @@ async def test_what_changed_within_a_batch_is_painted_though_nothing_else_happen
 
 @pytest.mark.parametrize("name", ["quantduel", "quantduel-light"])
 def test_quiet_text_can_be_read(name: str) -> None:
-    app = QuantDuelApp(profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))
+    app = QuantDuelApp(profiles.find("smollm2-bf16"), profiles.find("smollm2-nf4"))
     app.theme = name
     variables = app.get_css_variables()
     for text in ("quiet", "text-disabled"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile, strict_yaml
+from engine.config import profiles, strict_yaml
 from engine.config.user_config import TEMPLATE, Config
 from engine.errors import ProfileError
 from tests.tui.conftest import Stager
@@ -93,6 +93,6 @@ async def test_what_is_chosen_on_the_screen_is_kept(stage: Stager) -> None:
 def test_a_slow_line_is_the_command_lines_or_the_files(asked: bool, configured: bool) -> None:
     options = play.make_context("play", ["--low-bandwidth"] * asked).params
     _, launch = _chosen(("random:tiny", "random:tiny"), Config(low_bandwidth=configured), options)  # type: ignore[arg-type]
-    app = QuantDuelApp(*[profile.find("random:tiny")] * 2, launch=launch)
+    app = QuantDuelApp(*[profiles.find("random:tiny")] * 2, launch=launch)
     assert app.animation_level == "none"
     assert app.get_driver_class() is LowBandwidthDriver

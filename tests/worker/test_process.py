@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
-from engine.config import profile
+from engine.config import profile, profiles
 from engine.config.profile import Generation
 from engine.config.runtime import CPU_CAPACITY_STEP
 from engine.protocol.answers import (
@@ -277,7 +277,7 @@ def test_a_tokenizers_panic_costs_one_request(new_worker: Worker, parrot: Callab
 
 
 def test_a_second_load_is_refused(tiny: Worker) -> None:
-    tiny.send(Load(profile=profile.of_model("random:tiny")))
+    tiny.send(Load(profile=profiles.of_model("random:tiny")))
     failed = tiny.until(Loaded)[-1]
     assert isinstance(failed, Failed)
     assert "already" in failed.message
@@ -285,7 +285,7 @@ def test_a_second_load_is_refused(tiny: Worker) -> None:
 
 
 def test_the_end_of_stdin_ends_a_load_at_once(new_worker: Worker) -> None:
-    new_worker.send(Load(profile=profile.of_model("random:smollm2-135m"), threads=1))
+    new_worker.send(Load(profile=profiles.of_model("random:smollm2-135m"), threads=1))
     new_worker.until(Staged)
     assert new_worker.process.stdin
     new_worker.process.stdin.close()

@@ -12,8 +12,9 @@ import click
 from engine import paths
 from engine.cli.options import Settings, assigned, more_sides, schedule_option, settings_options
 from engine.cli.profile_name import PROFILE
-from engine.config import origin, profile, user_config
+from engine.config import user_config
 from engine.config.profile import Profile
+from engine.config.profiles import CODE_KEYS, changed, find, origin
 from engine.config.user_config import Config
 from engine.duel.overrides import Overrides
 from engine.errors import InputError
@@ -96,7 +97,7 @@ def _asked(given: Sequence[str | None], options: _Options) -> tuple[tuple[Profil
     except InputError:
         for side, asked, name in zip("ab", given, names, strict=False):
             with user_config.blaming("defaults", side) if not asked else nullcontext():
-                profile.find(name, allowed=profile.CODE_KEYS)
+                find(name, allowed=CODE_KEYS)
         raise
 
 
@@ -113,9 +114,9 @@ def _chosen(
     from tui.launch import Launch
 
     for name in names if config.defaults.settings else ():
-        found = profile.find(name, allowed=profile.CODE_KEYS)
+        found = find(name, allowed=CODE_KEYS)
         with user_config.blaming("defaults", "settings", settings=config.defaults.settings):
-            profile.changed(found, config.defaults.settings, where=str(paths.user_config()))
+            changed(found, config.defaults.settings, where=str(paths.user_config()))
     settings = {**config.defaults.settings, **assigned(options)}
     profiles = tuple(_profile(name, settings) for name in names)
     launch = Launch(
@@ -135,8 +136,8 @@ def _chosen(
 
 def _profile(name: str, settings: dict[str, object]) -> Profile:
     """The profile with those of the settings that its load needs; ProfileError where one of them is wrong."""
-    found = profile.find(name, allowed=settings)
+    found = find(name, allowed=settings)
     if not settings:
         return found
-    profile.changed(found, settings)
-    return profile.changed(found, Overrides.without_requests(settings))
+    changed(found, settings)
+    return changed(found, Overrides.without_requests(settings))

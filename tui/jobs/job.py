@@ -14,8 +14,8 @@ from typing import Generic, TypeVar
 import msgspec
 
 from engine import tables
-from engine.config import profile
 from engine.config.profile import Profile
+from engine.config.profiles import find
 from engine.errors import InputError, LoadError
 from engine.jobs.events import JobEvent
 from engine.jobs.job import Job as Work
@@ -182,7 +182,7 @@ def profiles(text: str, sides: Sequence[Profile] = ()) -> tuple[Profile, ...]:
 
 def named(name: str, sides: Sequence[Profile]) -> Profile:
     """The side of that name, or what the name means elsewhere; InputError where it is not known."""
-    return next((each for each in sides if typed(each) == name), None) or profile.find(name)
+    return next((each for each in sides if typed(each) == name), None) or find(name)
 
 
 def typed(profile: Profile) -> str:

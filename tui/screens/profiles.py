@@ -16,9 +16,9 @@ from textual.fuzzy import Matcher
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from engine.config import origin
-from engine.config import profile as profiles
+from engine.config import profiles
 from engine.config.profile import Profile
+from engine.config.profiles import origin
 from engine.duel.sides import LETTERS
 from engine.errors import InputError, LoadError
 from engine.machine import hardware

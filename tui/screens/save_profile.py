@@ -10,8 +10,9 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from engine import paths
-from engine.config import profile, saving
+from engine.config import profiles
 from engine.config.profile import Profile
+from engine.config.profiles import saving
 from engine.errors import InputError
 from engine.sanitize import visible
 from tui.screens.page import Dialog
@@ -27,7 +28,7 @@ class SaveProfileDialog(Dialog[Path | None]):
     def __init__(self, wanted: Profile, named: str) -> None:
         super().__init__()
         self._wanted = wanted
-        self._base = profile.file_of(named) if named else None
+        self._base = profiles.file_of(named) if named else None
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:

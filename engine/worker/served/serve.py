@@ -247,7 +247,7 @@ def _generate(wire: Wire, side: Side, command: Generate) -> None:
     prompt = command.prompt or side.profile.prompt
     if not command.messages:
         raise InputError("there is nothing to answer: the conversation is empty")
-    if prompt.template not in {"chat", "raw"}:
+    if prompt.file is not None:
         raise InputError("a server fills its own template", "expected chat or raw for prompt.template")
     if command.answered and not side.engine.can.ids:
         raise InputError(f"{side.engine.name} takes no tokens to go on after", "ask again")

@@ -19,7 +19,7 @@ from engine.bench import document, rows
 from engine.bench.document import Document
 from engine.bench.plan import Settings, Shape
 from engine.bench.run import ALONE, CONTENDED, Bench
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.jobs.events import Advanced, Completed, JobEvent, Noted
 from engine.jobs.profiles import distinct
@@ -30,7 +30,7 @@ from engine.session.client import Session
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
-TINY = profile.of_model("random:tiny")
+TINY = profiles.of_model("random:tiny")
 HUGE = 10**12  # sequences: no machine holds their token ids
 
 
@@ -56,7 +56,7 @@ async def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Two good profiles and a broken one, with the self-check; one row was there already."""
     file = tmp_path_factory.mktemp("broken") / "gone.yaml"
     file.write_text("model: {source: ./nothing-here}\n")
-    empty = begun(TINY, TINY, profile.read(file), contexts=(16, 48, 3000), batches=(2,))
+    empty = begun(TINY, TINY, profiles.read(file), contexts=(16, 48, 3000), batches=(2,))
     reported = Failed(kind="out_of_memory", message="reported before")
     there = rows.failed(rows.empty(TINY.name, Shape(3000, 2), None), reported)
     bench = Bench(document.resumed(empty.with_row(there), empty.header.settings), self_check=True)

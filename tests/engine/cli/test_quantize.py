@@ -9,7 +9,8 @@ import pytest
 
 from engine import cli
 from engine.checkpoints import store
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Staged
 from engine.session.client import Session

@@ -7,7 +7,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Generation, Profile
 from engine.duel import lens_text
 from engine.duel.duel import Duel
@@ -23,8 +23,8 @@ ANSWER = Generation(max_new_tokens=12)
 @pytest.fixture(scope="module")
 async def duel(load: Callable[[Profile], Awaitable[Session]]) -> Duel:
     """float32 against 4 bits, after one greedy turn."""
-    exact = profile.changed(profile.find("random-tiny-bf16"), {"model.dtype": "float32"})
-    found = Duel([await load(exact), await load(profile.find("random-tiny-nf4"))])
+    exact = profiles.changed(profiles.find("random-tiny-bf16"), {"model.dtype": "float32"})
+    found = Duel([await load(exact), await load(profiles.find("random-tiny-nf4"))])
     async for _ in found.ask("Hello there, who are you?", ANSWER):
         pass
     return found

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from engine import cli
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Generation, Profile
 from engine.duel import prefetch
 from engine.duel.duel import Duel
@@ -40,7 +40,7 @@ async def test_nothing_is_read_ahead_while_a_side_is_on_the_clock(monkeypatch: p
         return 0
 
     monkeypatch.setattr(prefetch, "prefetch", endless)
-    tiny = profile.find("random:tiny")
+    tiny = profiles.find("random:tiny")
     duel = Duel([Session(tiny), Session(tiny)], "swap")
     try:
         clocks = dict[int, list[int]]({0: [], 1: []})

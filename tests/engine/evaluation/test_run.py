@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from engine import cli
-from engine.config import profile
+from engine.config import profiles as known
 from engine.evaluation import run, text, windows
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
@@ -27,7 +27,7 @@ WINDOW = 64
 
 
 def settings(*names: str) -> Settings:
-    profiles = distinct([profile.find(name) for name in names])
+    profiles = distinct([known.find(name) for name in names])
     return Settings(profiles=profiles, window=WINDOW, tokens=256, decode_steps=0)
 
 
@@ -143,8 +143,8 @@ async def test_by_depth_a_cache_in_8_bits_is_away_from_its_reference_and_the_ref
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(windows, "PASS_TOKENS", 48)  # a window takes several passes
-    same, far = (profile.changed(profile.find(TINY), {"cache.dtype": dtype}) for dtype in ("auto", "int8"))
-    profiles = distinct([profile.find(TINY), same, far])
+    same, far = (known.changed(known.find(TINY), {"cache.dtype": dtype}) for dtype in ("auto", "int8"))
+    profiles = distinct([known.find(TINY), same, far])
     job = Evaluation(
         Settings(profiles=profiles, window=160, tokens=320, scored="all", decode_steps=0, by_depth=True)
     )
@@ -173,6 +173,6 @@ def test_gemma_s_k_quants_are_the_same_numbers_in_torch_and_in_llama_cpp(tmp_pat
     reference, (row,) = (found := json.loads(out.read_text()))["reference"], found["candidates"]
     assert row["kld"]["mean"] < 0.02 and row["same_top"] > 90
     for side, name in zip((reference, row), names, strict=True):
-        wanted = profile.find(name)
+        wanted = known.find(name)
         planned = plan(wanted, find.of(wanted), hardware.detect()).weights_bytes
         assert side["weights_bytes"] == pytest.approx(planned, rel=0.001)

@@ -1,13 +1,13 @@
 """Why a worker ended, and what to try."""
 
-from engine.config import profile
+from engine.config import profiles
 from engine.protocol.failure import Failed
 from engine.session.client import Session
 from engine.units import MIB
 
 
 async def test_a_limited_worker_ends_in_a_result_that_says_what_to_try() -> None:
-    session = Session(profile.find("smollm2-fp32"), memory_limit_bytes=400 * MIB)
+    session = Session(profiles.find("smollm2-fp32"), memory_limit_bytes=400 * MIB)
     try:
         events = [event async for event in session.load()]
     finally:

@@ -227,10 +227,10 @@ async def test_an_ssh_that_is_killed_leaves_no_process(
 
 APP = """
 import asyncio, sys
-from engine.config import profile
+from engine.config import profiles
 from engine.session.client import Session
 async def main():
-    session = Session(profile.find(sys.argv[1]))
+    session = Session(profiles.find(sys.argv[1]))
     async for event in session.load():
         print(type(event).__name__, flush=True)
 asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, DynamicCache
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.methods import BitsAndBytes, Full, Gguf, LlamaCpp, Method
 from engine.config.profile import Model, Profile
 from engine.config.sources import SHAPES, shapes
@@ -34,7 +34,7 @@ def test_tensors_of_a_config_are_those_of_the_model(name: str) -> None:
         for tensor, made in random_model.tensors(config, torch.device("cpu")).items()
     }
     assert {
-        tensor.name: tensor.shape for tensor in find.of(profile.find(f"random:{name}")).tensors
+        tensor.name: tensor.shape for tensor in find.of(profiles.find(f"random:{name}")).tensors
     } == expected
 
 

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import torch
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.session.client import Session
 from engine.testing.asking import asked
 from engine.testing.questions import Question, Response
 from engine.worker.load import load as load_here
 
-FLOAT32 = profile.changed(profile.of_model("random:tiny"), {"model.dtype": "float32"})
+FLOAT32 = profiles.changed(profiles.of_model("random:tiny"), {"model.dtype": "float32"})
 
 
 async def test_choices_have_the_log_likelihoods_of_a_plain_forward_pass(
@@ -46,7 +46,7 @@ async def test_choices_have_the_log_likelihoods_of_a_plain_forward_pass(
 async def test_answers_are_greedy_and_cold_whatever_the_profile_samples(
     load: Callable[[Profile], Awaitable[Session]],
 ) -> None:
-    warm = profile.changed(FLOAT32, {"generation.temperature": 2.0, "generation.seed": 7})
+    warm = profiles.changed(FLOAT32, {"generation.temperature": 2.0, "generation.seed": 7})
     question = Question(id="1", kind="exact", prompt="Hello", max_new_tokens=6)
     answers = [await asked(await load(each), question, 8) for each in (FLOAT32, warm, warm)]
     assert len({answer.text for answer in answers if isinstance(answer, Response)}) == 1

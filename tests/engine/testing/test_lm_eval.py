@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.session.client import Session
@@ -15,7 +15,7 @@ from engine.testing import lm_eval, sets
 from engine.testing.asking import asked
 from engine.testing.questions import Response
 
-FLOAT32 = profile.changed(profile.of_model("demo"), {"model.dtype": "float32"})
+FLOAT32 = profiles.changed(profiles.of_model("demo"), {"model.dtype": "float32"})
 IS_HERE = find_spec("lm_eval") is not None
 needs = pytest.mark.skipif(not IS_HERE, reason="needs the package lm-eval")
 CHOICES = [

@@ -7,7 +7,7 @@ import pytest
 from textual import events
 from textual.widgets import Input, Static
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.duel.overrides import NOTHING, Overrides
 from engine.errors import ProfileError
@@ -87,7 +87,7 @@ async def test_saving_writes_a_copy_and_asks_before_it_replaces(
     stage: Stager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.paths.user_profiles", lambda: tmp_path)
-    shipped = profile.available()["smollm2-bf16"]
+    shipped = profiles.available()["smollm2-bf16"]
     before = shipped.read_bytes()
     async with stage(size=SMALL) as play:
         for temperature in ("0.5", "0.9"):
@@ -100,10 +100,10 @@ async def test_saving_writes_a_copy_and_asks_before_it_replaces(
             if temperature == "0.9":
                 hint = play.app.screen.query_one("#hint", Static)
                 assert "exists already" in str(hint.render())
-                assert profile.read(tmp_path / "smollm2-bf16.yaml").generation.temperature == 0.5
+                assert profiles.read(tmp_path / "smollm2-bf16.yaml").generation.temperature == 0.5
                 await play.pilot.press("enter")
             await wait_until(lambda: play.app.screen is play.duel)
-    assert profile.read(tmp_path / "smollm2-bf16.yaml").generation.temperature == 0.9
+    assert profiles.read(tmp_path / "smollm2-bf16.yaml").generation.temperature == 0.9
     assert shipped.read_bytes() == before
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList, Static
 
-from engine.config import profile
+from engine.config.profiles import find
 from tests.tui.replay import Replay, wait_until
 from tui.app import QuantDuelApp
 from tui.commands.play import _is_first_start
@@ -18,7 +18,7 @@ NOTHING = {"prompt": "", "schedule": None, "max_new_tokens": None, "seed": None,
 
 
 def _app() -> QuantDuelApp:
-    profiles = profile.find("smollm2-bf16"), profile.find("smollm2-nf4")
+    profiles = find("smollm2-bf16"), find("smollm2-nf4")
     return QuantDuelApp(*profiles, Replay, launch=Launch(explains=True))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.duel.duel import Duel
 from engine.recordings.keeper import Keeper
 from engine.recordings.playback import Pace, Playback
@@ -38,7 +38,7 @@ def recorded() -> Callable[..., Duel]:
         return Duel(
             [
                 Playback(
-                    profile.find(name),
+                    profiles.find(name),
                     recording(f"{name}.load"),
                     [recording(f"{name}.{answer}")] * turns,
                     pace,

@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
-from engine.config.profile import Generation, of_model
+from engine.config.profile import Generation
+from engine.config.profiles import of_model
 from engine.errors import LoadError
 from engine.protocol.loading import Staged
 from engine.shape.weight_files import INDEX, WEIGHTS

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.checkpoints import export
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.errors import InputError, LoadError
 from engine.protocol.loading import Staged
 from engine.worker.load import LoadedModel, load

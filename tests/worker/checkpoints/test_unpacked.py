@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from engine.checkpoints import store
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
 from engine.protocol.loading import Staged

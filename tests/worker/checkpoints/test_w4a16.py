@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
 from engine.protocol.loading import Staged

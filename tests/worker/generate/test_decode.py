@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import DynamicCache, OPTConfig, OPTForCausalLM
 
-from engine.config import profile, runtime
+from engine.config import profile, profiles, runtime
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method
 from engine.config.profile import Model, Profile
 from engine.ending import STOP_STRING
@@ -37,11 +37,11 @@ def loaded_demo(name: str) -> LoadedModel:
 
 @cache
 def loaded_tiny() -> LoadedModel:
-    return load(profile.of_model("random:tiny"), 1, lambda staged: None)
+    return load(profiles.of_model("random:tiny"), 1, lambda staged: None)
 
 
 def loaded_folder(folder: Path) -> LoadedModel:
-    return load(profile.of_model(str(folder)), 1, lambda staged: None)
+    return load(profiles.of_model(str(folder)), 1, lambda staged: None)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from engine.config import profile
+from engine.config import profiles
 from engine.errors import InputError
 from engine.machine.energy import Meter
 from engine.protocol.failure import Failed
@@ -33,7 +33,7 @@ GENERATORS = sorted(bench_run.GENERATORS)
 
 @once
 def tiny(dtype: str = "bfloat16") -> LoadedModel:
-    wanted = profile.changed(profile.of_model("random:tiny"), {"model.dtype": dtype})
+    wanted = profiles.changed(profiles.of_model("random:tiny"), {"model.dtype": dtype})
     return load(wanted, 1, lambda staged: None)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from engine.config import profile
+from engine.config import profiles
 from engine.errors import GenerationError, InputError
 from engine.evaluation.settings import Settings
 from engine.evaluation.windows import in_windows
@@ -33,14 +33,14 @@ TOKENS = tuple(torch.randint(0, 256, (96,), generator=torch.Generator().manual_s
 
 @once
 def tiny(dtype: str = "float32") -> LoadedModel:
-    wanted = profile.changed(profile.of_model("random:tiny"), {"model.dtype": dtype})
+    wanted = profiles.changed(profiles.of_model("random:tiny"), {"model.dtype": dtype})
     return load(wanted, 1, lambda staged: None)
 
 
 @once
 def rounded() -> LoadedModel:
     """The same model with weights cut to three bits: something to be far from."""
-    wanted = profile.changed(profile.of_model("random:tiny"), {"model.dtype": "float32"})
+    wanted = profiles.changed(profiles.of_model("random:tiny"), {"model.dtype": "float32"})
     loaded = load(wanted, 1, lambda staged: None)
     with torch.no_grad():
         for weight in loaded.model.parameters():

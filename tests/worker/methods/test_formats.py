@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, GptOssConfig, GptOssForCausalLM, 
 
 from engine.config import formats
 from engine.config.methods import Awq, Rtn
-from engine.config.profile import of_model
+from engine.config.profiles import of_model
 from engine.config.texts import Calibration
 from engine.errors import LoadError
 from engine.protocol.loading import Staged

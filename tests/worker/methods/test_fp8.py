@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 
 from engine.checkpoints import store
 from engine.config.methods import Fp8
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.machine import hardware
 from engine.plan.planning import plan
 from engine.protocol.loading import Staged

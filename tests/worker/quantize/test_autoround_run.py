@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from engine.config.methods import AutoRound
-from engine.config.profile import of_model
+from engine.config.profiles import of_model
 from engine.config.texts import Calibration
 from engine.protocol.loading import Staged
 from engine.worker.load import LoadedModel, load

@@ -9,7 +9,8 @@ import torch
 from msgspec.structs import replace
 
 from engine.config.methods import Rtn
-from engine.config.profile import Profile, of_model
+from engine.config.profile import Profile
+from engine.config.profiles import of_model
 from engine.protocol.loading import Staged
 from engine.worker.load import load
 from engine.worker.quantize import ensure

@@ -10,7 +10,7 @@ from textual.dom import DOMNode
 from textual.keys import _character_to_key as character_to_key
 from textual.widgets import Input, OptionList
 
-from engine.config import profile
+from engine.config import profiles
 from engine.protocol.answers import Finished
 from engine.protocol.failure import Failed
 from engine.protocol.wire import Event
@@ -414,4 +414,4 @@ async def test_the_pane_in_focus_is_the_one_that_is_picked_for(stage: Stager) ->
 
 
 def test_recorded_profiles_are_shipped() -> None:
-    assert {"smollm2-bf16", "smollm2-nf4"} <= set(profile.available())
+    assert {"smollm2-bf16", "smollm2-nf4"} <= set(profiles.available())

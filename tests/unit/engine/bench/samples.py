@@ -3,7 +3,7 @@
 from engine.bench import rows
 from engine.bench.plan import Settings, Shape
 from engine.bench.rows import Row, Runs
-from engine.config import profile
+from engine.config.profiles import of_model
 from engine.jobs.profiles import distinct
 from engine.protocol.model import Memory, ModelInfo, Weights
 from engine.protocol.runs import CopyMeasured, Measured
@@ -11,7 +11,7 @@ from engine.protocol.runs import CopyMeasured, Measured
 MS = 1_000_000
 
 
-TINY = profile.of_model("random:tiny")
+TINY = of_model("random:tiny")
 
 
 INFO = ModelInfo(

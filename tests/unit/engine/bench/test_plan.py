@@ -6,7 +6,7 @@ from engine.bench import plan
 from engine.bench.plan import Settings, Shape
 from engine.bench.served_trial import ServedTrial
 from engine.bench.trial import Open
-from engine.config import profile
+from engine.config import profiles
 from engine.session.client import Session
 from tests.unit.engine.bench.samples import INFO, TINY, settings
 
@@ -39,7 +39,7 @@ def test_depth_puts_the_context_into_the_cache() -> None:
     ],
 )
 def test_a_served_row_is_as_much_work_as_its_trial_does(asked: Settings) -> None:
-    served = profile.of_model("http://127.0.0.1:9/v1")
+    served = profiles.of_model("http://127.0.0.1:9/v1")
     side = Open(served.name, Session(served), INFO, None)
     for shape in asked.shapes:
         trial = ServedTrial(side, asked, shape, 0, print)

@@ -12,7 +12,7 @@ from engine.bench.document import Document
 from engine.bench.plan import Settings, Shape, checked
 from engine.bench.rows import Latency, Row, Speeds
 from engine.bench.served_rows import Taken
-from engine.config import profile
+from engine.config import profiles
 from engine.errors import InputError
 from engine.jobs import sheet as sheets
 from engine.protocol.answers import ServedFigures
@@ -20,7 +20,7 @@ from engine.protocol.model import ServedModel
 from engine.protocol.runs import ServedAnswer, ServedMeasured
 from tests.unit.engine.bench.samples import INFO, MS, TINY
 
-SERVED = profile.of_model("http://127.0.0.1:9/v1")
+SERVED = profiles.of_model("http://127.0.0.1:9/v1")
 MODEL = replace(
     INFO,
     device_name="served by gpu2:8000",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine import cli
-from engine.config import profile
+from engine.config.profiles import find
 from engine.errors import InputError
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
@@ -18,7 +18,7 @@ WINDOW = 64
 
 
 def settings(*names: str) -> Settings:
-    profiles = distinct([profile.find(name) for name in names])
+    profiles = distinct([find(name) for name in names])
     return Settings(profiles=profiles, window=WINDOW, tokens=256, decode_steps=0)
 
 

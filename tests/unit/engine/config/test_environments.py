@@ -9,7 +9,8 @@ from engine import paths
 from engine.config import environments
 from engine.config.environments import MARK, SHIPPED, Mark
 from engine.config.methods import Awq, Gptq, original
-from engine.config.profile import Profile, find
+from engine.config.profile import Profile
+from engine.config.profiles import find
 from engine.errors import InputError
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profile, profiles
 from engine.config.sources import Served, parse_source
 from engine.errors import InputError, ProfileError
 
@@ -14,7 +14,7 @@ URL = "http://127.0.0.1:8000/v1"
 def read(tmp_path: Path, text: str) -> profile.Profile:
     file = tmp_path / "a.yaml"
     file.write_text(text)
-    return profile.read(file)
+    return profiles.read(file)
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_an_address_is_a_source(url: str, root: str, address: str, is_here: bool
     found = parse_source(url)
     assert isinstance(found, Served)
     assert (found.root, found.address, found.is_here) == (root, address, is_here)
-    assert profile.find(url).name == address and profile.find(url).is_served
+    assert profiles.find(url).name == address and profiles.find(url).is_served
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_a_profile_that_sends_a_key_is_not_found_by_its_name_alone(
     text = f"model: {{source: '{URL}'}}\nremote: {{key_env: AWS_SECRET_ACCESS_KEY}}\n"
     (tmp_path / "profiles" / "theirs.yaml").write_text(text)
     with pytest.raises(ProfileError, match="does not send a key"):
-        profile.find("theirs")
-    assert profile.find("theirs", allowed=["remote.key_env"]).remote.key_env == "AWS_SECRET_ACCESS_KEY"
-    assert profile.find("profiles/theirs.yaml").is_served
+        profiles.find("theirs")
+    assert profiles.find("theirs", allowed=["remote.key_env"]).remote.key_env == "AWS_SECRET_ACCESS_KEY"
+    assert profiles.find("profiles/theirs.yaml").is_served
 
 
 def test_llama_cpp_reads_gguf_files_on_the_cpu(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile, strict_yaml
+from engine.config import profile, profiles, strict_yaml
 from engine.config.profile import Profile
 from engine.errors import ProfileError
 
@@ -77,7 +77,7 @@ def file(tmp_path: Path) -> Path:
 def test_one_line_names_place_and_expectation(file: Path, text: str, said: str) -> None:
     file.write_text(text)
     with pytest.raises(ProfileError) as caught:
-        profile.read(file)
+        profiles.read(file)
     assert str(caught.value).startswith(f"{file}")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_every_fault_is_reported_at_once(file: Path) -> None:
     file.write_text(
         "model: {source: 3, dtyp: x}\nfoo: 1\nquantization: {method: bad}\ngeneration: {top_p: 7, stop: 1}\n"
     )
-    found = [(fault.line, fault.key) for fault in profile.faults(file)]
+    found = [(fault.line, fault.key) for fault in profiles.faults(file)]
     assert found == [
         (1, "model.source"),
         (1, "model.dtyp"),
@@ -119,13 +119,13 @@ def test_files_that_are_no_text(tmp_path: Path) -> None:
         (tmp_path / ("a" * 300 + ".yaml"), "File name too long"),
     ):
         with pytest.raises(ProfileError, match=said):
-            profile.read(file)
+            profiles.read(file)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_profile(tmp_path: Path) -> None:
     file = tmp_path / "marked.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + DEMO.encode())
-    assert profile.read(file).model.source == "demo"
+    assert profiles.read(file).model.source == "demo"
 
 
 def test_yaml_means_what_yaml_1_2_says(file: Path) -> None:
@@ -133,7 +133,7 @@ def test_yaml_means_what_yaml_1_2_says(file: Path) -> None:
         "\ufeffmodel: {source: demo}\ndescription: no\nprompt: {system: 12:30}\n"
         "generation: {min_p: 1e-5, seed: 010}\n"
     )
-    read = profile.read(file)
+    read = profiles.read(file)
     assert (read.description, read.prompt.system) == ("no", "12:30")
     assert (read.generation.min_p, read.generation.seed) == (1e-5, 10)
 
@@ -154,11 +154,11 @@ def test_mutated_profiles_are_read_or_refused_in_one_line(file: Path) -> None:
     for _ in range(1000):
         file.write_bytes(_mutated(dice, dice.choice(seeds)))
         try:
-            assert isinstance(profile.read(file), Profile)
+            assert isinstance(profiles.read(file), Profile)
         except ProfileError as error:
             refused += 1
             assert "\n" not in str(error)
-            assert profile.faults(file)
+            assert profiles.faults(file)
     assert refused > 500
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from engine import paths
-from engine.config import origin, profile, user_config
+from engine.config import profiles, user_config
+from engine.config.profiles import origin
 from engine.config.user_config import TEMPLATE, Config
 from engine.errors import InputError, ProfileError
 
@@ -87,6 +88,6 @@ def test_named_folders_have_profiles_of_the_users(file: Path, tmp_path: Path) ->
     more.mkdir()
     (more / "far-away.yaml").write_text("model: {source: 'random:tiny'}")
     write(file, f"folders: {{profiles: [{more}]}}\n")
-    assert profile.find("far-away").model.source == "random:tiny"
+    assert profiles.find("far-away").model.source == "random:tiny"
     assert origin.of(more / "far-away.yaml") == "yours"
     assert not origin.remark("far-away")

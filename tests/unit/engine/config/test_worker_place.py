@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine import paths
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.config.worker_place import Worker
 from engine.errors import ProfileError
@@ -42,13 +42,13 @@ def test_a_command_is_split_as_a_shell_would_and_left_out_means_here() -> None:
 )
 def test_what_is_wrong_is_told_with_its_key(section: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
-        profile.read(written(tmp_path, f"model: {{source: demo}}\nworker: {section}\n"))
+        profiles.read(written(tmp_path, f"model: {{source: demo}}\nworker: {section}\n"))
     assert says in str(caught.value) and "x.yaml:2" in str(caught.value)
 
 
 def test_a_python_is_seen_from_the_profiles_folder(tmp_path: Path) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
-    found = profile.read(written(tmp_path, "model: {source: demo}\nworker: {python: ./python}\n"))
+    found = profiles.read(written(tmp_path, "model: {source: demo}\nworker: {python: ./python}\n"))
     assert found.worker.python == str(tmp_path / "python")
 
 
@@ -64,11 +64,11 @@ def test_a_profile_of_the_folder_one_is_in_starts_no_program(
     written(tmp_path / "profiles", text)
     written(paths.user_profiles(), text).rename(paths.user_profiles() / "mine.yaml")
     with pytest.raises(ProfileError, match=f"worker.{key}: .* does not run a program by its name alone"):
-        profile.find("x")
+        profiles.find("x")
     allowed = (
-        profile.find("x", allowed=[f"worker.{key}"]),
-        profile.find("profiles/x.yaml"),
-        profile.find("mine"),
+        profiles.find("x", allowed=[f"worker.{key}"]),
+        profiles.find("profiles/x.yaml"),
+        profiles.find("mine"),
     )
     assert all(getattr(found.worker, key) == sys.executable for found in allowed)
 
@@ -76,20 +76,20 @@ def test_a_profile_of_the_folder_one_is_in_starts_no_program(
 def test_paths_of_another_machine_stay_as_they_are_and_are_full(tmp_path: Path) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
     there = LAUNCHED.replace("demo", "org/model")  # a folder of that name here is not meant
-    assert profile.read(written(tmp_path, there)).model.source == "org/model"
-    full = profile.read(written(tmp_path, LAUNCHED.replace("demo", "~/models/a")))
+    assert profiles.read(written(tmp_path, there)).model.source == "org/model"
+    full = profiles.read(written(tmp_path, LAUNCHED.replace("demo", "~/models/a")))
     assert full.model.source == "~/models/a"
     with pytest.raises(ProfileError, match=r"model\.source: models/a\.gguf is a file of another machine"):
-        profile.read(written(tmp_path, LAUNCHED.replace("demo", "models/a.gguf")))
-    assert profile.here(full).model.source == str(Path("~/models/a").expanduser())
-    assert profile.here(full).worker.is_own
+        profiles.read(written(tmp_path, LAUNCHED.replace("demo", "models/a.gguf")))
+    assert profiles.here(full).model.source == str(Path("~/models/a").expanduser())
+    assert profiles.here(full).worker.is_own
 
 
 def test_a_key_that_is_set_stands_alone(tmp_path: Path) -> None:
-    found = profile.read(written(tmp_path, LAUNCHED))
+    found = profiles.read(written(tmp_path, LAUNCHED))
     assert moved(found, "worker.environment", "old").worker == Worker(environment="old")
     assert moved(found, "worker.launch", None).worker == Worker()
 
 
 def moved(found: Profile, key: str, value: object) -> Profile:
-    return profile.changed(found, {key: value})
+    return profiles.changed(found, {key: value})

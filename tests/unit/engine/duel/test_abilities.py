@@ -3,12 +3,12 @@
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.duel.abilities import Ability, why_not
 from engine.protocol.model import ServedModel
 from tests.unit.engine.bench.samples import INFO, TINY
 
-SERVED = profile.of_model("http://127.0.0.1:9/v1")
+SERVED = profiles.of_model("http://127.0.0.1:9/v1")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from engine.config import profile
+from engine.config import profiles
 from engine.duel import prefetch
 from engine.units import MIB
 
@@ -14,10 +14,10 @@ from engine.units import MIB
 def test_the_files_of_the_next_load_are_known(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"1234")
-    wanted = profile.find(str(tmp_path))
+    wanted = profiles.find(str(tmp_path))
     assert prefetch.files(wanted) == [tmp_path / "model.safetensors"]
     assert prefetch.prefetch(wanted) == 4
-    assert prefetch.prefetch(profile.find("random:tiny")) == 0
+    assert prefetch.prefetch(profiles.find("random:tiny")) == 0
 
 
 def test_a_file_is_read_ahead_to_its_end(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_file_is_read_ahead_to_its_end(tmp_path: Path) -> None:
         content.write(bytes(24 * MIB))
         os.fsync(content.fileno())
         os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    wanted = profile.find(str(tmp_path))
+    wanted = profiles.find(str(tmp_path))
     assert prefetch.prefetch(wanted) == 24 * MIB
     deadline_s = time.monotonic() + 60
     while (there := resident_bytes(file)) < 24 * MIB:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.evaluation import noise
 from engine.evaluation.report import Row
 from engine.stats.fidelity import Kld
@@ -21,12 +21,12 @@ ROW = Row(
 
 
 def test_the_twin_has_another_precision_and_nothing_quantized() -> None:
-    bf16 = profile.find("random-tiny-bf16")
+    bf16 = profiles.find("random-tiny-bf16")
     twin = noise.twin(bf16)
     assert twin and twin.model.dtype == "float32" and twin.name == "random-tiny-bf16 in float32"
     back = noise.twin(replace(bf16, model=replace(bf16.model, dtype="float32")))
     assert back and back.model.dtype == "bfloat16"
-    assert noise.twin(profile.find("random-tiny-nf4")) is None
+    assert noise.twin(profiles.find("random-tiny-nf4")) is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.evaluation import run
 from engine.evaluation.baseline import Baseline
 from engine.evaluation.gate import Gate
@@ -29,7 +29,7 @@ def test_a_report_has_each_candidates_row_made_once(monkeypatch: pytest.MonkeyPa
         return row(side, reference)
 
     monkeypatch.setattr(Side, "row", counted)
-    full, quantized = (profile.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
+    full, quantized = (profiles.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
     kept = Baseline(CONVENTION, full.name, {quantized.name: KLD}, {quantized.name: 8})
     settings = Settings(profiles=(full, quantized), window=64, tokens=8000)
     job = run.Evaluation(settings, gate=Gate(baseline=kept, with_noise=True))
@@ -44,7 +44,7 @@ def test_a_report_has_each_candidates_row_made_once(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_noise_floor_above_the_limits_fails_an_eval_once_it_is_measured() -> None:
-    full, quantized = (profile.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
+    full, quantized = (profiles.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
     settings = Settings(profiles=(full, quantized), window=64, tokens=8000)
     job = run.Evaluation(settings, gate=Gate(Limits(max_kld=0.1), with_noise=True))
     for side in (job._reference, *job._read_along[:1]):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.evaluation.reading import Reading
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
@@ -13,7 +13,7 @@ from engine.stats.fidelity import Scores
 from tests.unit.engine.bench.samples import measured
 from tests.unit.engine.evaluation.test_verdicts import CONVENTION
 
-TINY = profile.find("random:tiny")
+TINY = profiles.find("random:tiny")
 LOST = Failed(kind="worker_lost", message="the worker ended with exit code 1")
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.errors import FileError, InputError
 from engine.evaluation import baseline, gate, text
 from engine.evaluation.report import Report, Row
@@ -212,7 +212,7 @@ def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str) -> Non
 
 
 def test_a_baseline_of_another_convention_is_refused_before_anything_is_loaded() -> None:
-    tiny = profile.find("random-tiny-bf16")
+    tiny = profiles.find("random-tiny-bf16")
     settings = Settings(profiles=(replace(tiny, name="full"), tiny), window=64, tokens=8000)
     known = baseline.Baseline(CONVENTION, "full", {tiny.name: KLD})
     baseline.require_comparable(known, settings)

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.errors import InputError
 from engine.evaluation import settings
 from engine.evaluation.settings import Settings, Span, spans
@@ -101,9 +101,9 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_calibration_with_the_text_is_reported() -> None:
-    gptq = msgspec.structs.replace(profile.find("smollm2-gptq4"), name="g")
+    gptq = msgspec.structs.replace(profiles.find("smollm2-gptq4"), name="g")
     assert settings.calibration_notes(gptq, "python-docs") == []
-    on_wiki = profile.changed(gptq, {"quantization.calibration": {"dataset": "wikitext2"}})
+    on_wiki = profiles.changed(gptq, {"quantization.calibration": {"dataset": "wikitext2"}})
     assert settings.calibration_notes(on_wiki, "wikitext2") == [
         "it was calibrated with another part of wikitext2"
     ]

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine import cli
-from engine.config import profile
+from engine.config import profiles
 from engine.config.methods import Awq, BitsAndBytes, Full, Gptq, LlamaCpp, Rtn
 from engine.config.profile import Model, Profile
 from engine.config.serving.serve import Serve
@@ -34,7 +34,7 @@ def machine(free_bytes: int = 16 * GIB, gpus: tuple[Gpu, ...] = (), flags: tuple
 
 
 def of(source: str = "random:tiny", *, on: Hardware | None = None, wish: Wish | None = None) -> Plan:
-    wanted = profile.find(source)
+    wanted = profiles.find(source)
     return plan(wanted, find.of(wanted), on or machine(), wish)
 
 
@@ -61,14 +61,14 @@ def test_full_precision_term_by_term() -> None:
     ],
 )
 def test_quantized_layers_and_their_scales(method: object, expected: int) -> None:
-    shape = find.of(profile.find("random:tiny"))
+    shape = find.of(profiles.find("random:tiny"))
     found = sizes(holding.terms(shape, method, Target("cpu", "bfloat16", step="native")))  # type: ignore[arg-type]
     kept = ("embedding", "output head", "norms and biases", "rotary tables")
     assert sum(size for name, size in found.items() if name not in kept) == expected
 
 
 def test_scales_are_smaller_where_the_processor_repacks_them() -> None:
-    shape = find.of(profile.find("random:tiny"))
+    shape = find.of(profiles.find("random:tiny"))
     plain, repacked = (
         sizes(holding.terms(shape, BitsAndBytes(), Target("cpu", "bfloat16", flags)))["scales"]
         for flags in ((), ("avx512_bf16",))
@@ -106,7 +106,7 @@ def test_the_sums_are_those_of_the_terms() -> None:
 def test_the_rule_of_thumb_stands_next_to_it() -> None:
     found = of("random:llama-2-7b").rule_of_thumb
     assert found.bytes == 2 * 6_738_415_616
-    quantized = profile.changed(profile.find("random:llama-2-7b"), {"quantization.method": "bitsandbytes"})
+    quantized = profiles.changed(profiles.find("random:llama-2-7b"), {"quantization.method": "bitsandbytes"})
     reported = plan(quantized, find.of(quantized), machine()).rule_of_thumb
     assert reported.bytes == 6_738_415_616 // 2 and "of scales" in reported.difference
 
@@ -122,7 +122,7 @@ def test_a_gpu_has_its_own_memory_and_context() -> None:
     found = of("random:llama-3.1-8b", on=machine(4 * GIB, (gpu,)))
     assert found.device == "cuda:0" and found.verdict == "fits" and found.memory.free_bytes == 20 * GIB
     assert "CUDA context" in sizes(found.runtime)
-    wanted = profile.changed(profile.find("random:tiny"), {"model.device": "cuda:1"})
+    wanted = profiles.changed(profiles.find("random:tiny"), {"model.device": "cuda:1"})
     with pytest.raises(LoadError, match="no cuda:1"):
         plan(wanted, find.of(wanted), machine(gpus=(gpu,)))
 
@@ -135,29 +135,29 @@ def test_seventy_billion_are_refused_at_once_with_what_would_fit(capsys: pytest.
 
 
 def test_smaller_profiles_of_the_model_are_named() -> None:
-    wanted = profile.find("llama-3.1-8b-bf16")
-    wanted = profile.changed(wanted, {"model.source": "random:llama-3.1-8b"})
+    wanted = profiles.find("llama-3.1-8b-bf16")
+    wanted = profiles.changed(wanted, {"model.source": "random:llama-3.1-8b"})
     names = [each.command for each in planned(wanted, None, machine(12 * GIB)).would_fit]
     assert "random-llama-3.1-8b-nf4" in names
 
 
 def test_a_load_that_cannot_fit_is_refused_and_one_that_may_is_not() -> None:
-    wanted = profile.find("random:llama-3.1-70b")
+    wanted = profiles.find("random:llama-3.1-70b")
     refused = advice.refusal(wanted, machine=machine())
     assert refused and refused.kind == "out_of_memory" and "--force" in refused.hint
-    assert advice.refusal(profile.find("random:tiny"), machine=machine()) is None
-    assert advice.refusal(profile.find("org/not-here"), machine=machine()) is None
+    assert advice.refusal(profiles.find("random:tiny"), machine=machine()) is None
+    assert advice.refusal(profiles.find("org/not-here"), machine=machine()) is None
 
 
 def test_two_models_that_fit_alone_may_not_fit_together() -> None:
-    both: list[Profile] = [profile.find("random:llama-3.1-8b")] * 2
+    both: list[Profile] = [profiles.find("random:llama-3.1-8b")] * 2
     assert advice.fit_together(both, machine=machine(40 * GIB))
     assert not advice.fit_together(both, machine=machine(20 * GIB))
 
 
 def test_a_server_that_takes_a_gpu_in_advance_shares_it_with_nobody() -> None:
     gpu = Gpu(index=0, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
-    other, gpus = profile.find("random:tiny"), machine(gpus=(gpu,))
+    other, gpus = profiles.find("random:tiny"), machine(gpus=(gpu,))
     serve = Serve(environment="vllm", tensor_parallel=2)
     served = replace(other, model=Model(source="demo"), serve=serve)
     assert not advice.fit_together([served, other], machine=gpus)
@@ -192,21 +192,21 @@ def test_a_server_that_is_started_is_beside_sides_without_a_gpu_but_not_one_on_a
     )
     started = Profile(model=Model(source="demo"), serve=Serve(environment="vllm"))
     packed = Profile(model=Model(source="demo"), quantization=LlamaCpp())
-    for beside in (profile.find("http://10.0.0.2:8000"), packed):
+    for beside in (profiles.find("http://10.0.0.2:8000"), packed):
         assert advice.fit_together([started, beside], machine=machine(gpus=cards))
-    split = profile.changed(profile.find("random:tiny"), {"model.device": "split"})
+    split = profiles.changed(profiles.find("random:tiny"), {"model.device": "split"})
     assert not advice.fit_together([started, split], machine=machine(gpus=cards))
 
 
 def test_a_served_side_does_not_hide_that_the_others_do_not_fit_together() -> None:
-    large = profile.find("random:llama-3.1-8b")
-    sides = [profile.find("http://10.0.0.2:8000"), large, large]
+    large = profiles.find("random:llama-3.1-8b")
+    sides = [profiles.find("http://10.0.0.2:8000"), large, large]
     assert not advice.fit_together(sides, machine=machine(20 * GIB))
 
 
 def test_advice_names_what_needs_less() -> None:
     failed = Failed(kind="out_of_memory", message="out of memory", hint="a shorter context")
-    reported = advice.advised(failed, profile.find("random-llama-3.1-8b-bf16"))
+    reported = advice.advised(failed, profiles.find("random-llama-3.1-8b-bf16"))
     assert "random-llama-3.1-8b-nf4" in reported.hint and "a shorter context" in reported.hint
     assert "planned for" in reported.message
 
@@ -226,6 +226,6 @@ def test_the_table_says_where_figures_come_from(capsys: pytest.CaptureFixture[st
 
 
 def test_full_is_what_stored_is_for_plain_weights() -> None:
-    shape = find.of(profile.find("random:tiny"))
+    shape = find.of(profiles.find("random:tiny"))
     plain = holding.terms(shape, Full(), Target("cpu", "bfloat16"))
     assert total(plain) == of().weights_bytes

@@ -22,7 +22,7 @@ from engine.recordings.store import MIGRATIONS, Duels
 ASKER = """
 import asyncio, sys
 from pathlib import Path
-from engine.config import profile
+from engine.config import profiles
 from engine.duel.duel import Duel
 from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
@@ -32,7 +32,7 @@ from tests.tui.replay import recording
 
 async def main():
     names, pace = ("smollm2-bf16", "smollm2-nf4"), Pace(0)
-    said = [(profile.find(n), recording(f"{n}.load"), [recording(f"{n}.answer")]) for n in names]
+    said = [(profiles.find(n), recording(f"{n}.load"), [recording(f"{n}.answer")]) for n in names]
     duel = Duel([Playback(*each, pace) for each in said])
     for session in duel.sessions:
         async for _ in session.load():

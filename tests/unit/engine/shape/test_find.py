@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.sources import BUILT_IN, shapes
 from engine.errors import ShapeError
 from engine.plan import weights as holding
@@ -48,7 +48,7 @@ def test_a_sharded_folder_is_read_by_its_headers(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "consolidated.safetensors", {"the.same.again": (9, 9)})
     index = {tensor: name for name, tensors in parts.items() for tensor in tensors}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
-    found = find.of(profile.find(str(tmp_path)))
+    found = find.of(profiles.find(str(tmp_path)))
     assert [tensor.name for tensor in found.tensors] == ["model.embed_tokens.weight", "lm_head.weight"]
     assert found.dtype == "bfloat16" and found.parameters == 2 * 6400
     assert found.file_bytes == sum((tmp_path / name).stat().st_size for name in parts)
@@ -56,7 +56,7 @@ def test_a_sharded_folder_is_read_by_its_headers(tmp_path: Path) -> None:
 
 def test_a_config_alone_is_enough_for_a_known_family(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(TINY))
-    found = find.of(profile.find(str(tmp_path)))
+    found = find.of(profiles.find(str(tmp_path)))
     layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 64 * 128 + 2 * 64
     assert found.parameters == 2 * layer + 2 * 6400 + 64
 
@@ -72,21 +72,21 @@ def test_a_config_alone_is_enough_for_a_known_family(tmp_path: Path) -> None:
 def test_what_a_config_does_not_say_is_said(config: dict[str, object], said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ShapeError, match=said):
-        find.of(profile.find(str(tmp_path)))
+        find.of(profiles.find(str(tmp_path)))
 
 
 def test_a_broken_header_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     (tmp_path / "model.safetensors").write_bytes(b"\xff" * 64)
     with pytest.raises(ShapeError, match="not a safetensors file"):
-        find.of(profile.find(str(tmp_path)))
+        find.of(profiles.find(str(tmp_path)))
 
 
 def test_a_hub_model_that_is_not_here_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ShapeError, match="switched off"):
-        find.of(profile.find("org/not-here"))
+        find.of(profiles.find("org/not-here"))
     with pytest.raises(ShapeError, match="not here"):
-        find.of(profile.find("org/not-here"), ask_hub=False)
+        find.of(profiles.find("org/not-here"), ask_hub=False)
 
 
 def test_windows_follow_transformers_rules() -> None:
@@ -101,7 +101,7 @@ def test_windows_follow_transformers_rules() -> None:
 
 @pytest.mark.parametrize("shape", shapes())
 def test_every_named_shape_is_known(shape: str) -> None:
-    found = find.of(profile.find(f"random:{shape}"))
+    found = find.of(profiles.find(f"random:{shape}"))
     assert {roles.role(tensor) for tensor in roles.used(found)} >= {"linear", "embedding", "other"}
 
 
@@ -123,17 +123,17 @@ def test_a_repository_that_gives_nothing_is_planned_from_the_shape_that_is_built
     repo: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    wanted = profile.of_model(repo)
+    wanted = profiles.of_model(repo)
     found = find.of(wanted, ask_hub=False)
-    assert found.tensors == find.of(profile.find(f"random:{shape}")).tensors
+    assert found.tensors == find.of(profiles.find(f"random:{shape}")).tensors
     assert found.origin == f"the shape {shape}: {repo} cannot be planned: its headers are not here"
     with pytest.raises(ShapeError):
-        find.of(profile.changed(wanted, {"model.revision": "another"}), ask_hub=False)
+        find.of(profiles.changed(wanted, {"model.revision": "another"}), ask_hub=False)
 
 
 def test_of_a_mixture_a_token_uses_a_part() -> None:
     used = {"qwen3-30b-a3b": (30.5, 3.3), "gpt-oss-20b": (20.9, 4.2), "qwen3-8b": (8.2, 8.2)}
     for name, (all_of_them, active) in used.items():
-        shape = find.of(profile.find(f"random:{name}"))
+        shape = find.of(profiles.find(f"random:{name}"))
         found = holding.parameters(shape) / 1e9, holding.active_parameters(shape) / 1e9
         assert found == pytest.approx((all_of_them, active), abs=0.06)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from engine.config import profile
+from engine.config.profiles import find
 from engine.jobs.profiles import distinct
 from engine.protocol.failure import Failed
 from engine.testing.checks import Verdict
@@ -36,7 +36,7 @@ def answers(outcomes: str) -> dict[str, Answered]:
 
 def finished(folder: Path, *outcomes: str) -> Exam:
     """A test of these models that is over."""
-    profiles = distinct([profile.find("random-tiny-bf16")] * len(outcomes))
+    profiles = distinct([find("random-tiny-bf16")] * len(outcomes))
     exam = Exam(Settings(profiles=profiles), questions(), kept=Kept(folder / "tested.sqlite3"))
     for side, given in zip(exam.sides, outcomes, strict=True):
         side.answers = answers(given)
@@ -45,7 +45,7 @@ def finished(folder: Path, *outcomes: str) -> Exam:
 
 def report(*outcomes: str, failed: Failed | None = None) -> Report:
     """Of A, B, …; the last one has `failed`."""
-    profiles = distinct([profile.find("random-tiny-bf16")] * len(outcomes))
+    profiles = distinct([find("random-tiny-bf16")] * len(outcomes))
     sides = [Side(each) for each in profiles]
     for side, given in zip(sides, outcomes, strict=True):
         side.answers = answers(given)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.testing.items import Item
 from engine.testing.kept import Kept, run_key
@@ -19,7 +19,7 @@ def kept(tmp_path: Path) -> Kept:
 
 
 def test_answers_are_found_again_by_the_same_question_and_profile(kept: Kept) -> None:
-    model = profile.find("random-tiny-bf16")
+    model = profiles.find("random-tiny-bf16")
     first = kept.open(questions(), model, 8)
     assert first.answers == {} and first.note == ""
     given = answers("rw")
@@ -31,14 +31,14 @@ def test_answers_are_found_again_by_the_same_question_and_profile(kept: Kept) ->
 
 
 def test_a_changed_set_or_profile_starts_anew_and_says_so(kept: Kept) -> None:
-    model = profile.find("random-tiny-bf16")
+    model = profiles.find("random-tiny-bf16")
     run = kept.open(questions(), model, 8).run
     for id, answer in answers("rwr").items():
         kept.keep(run, id, answer)
     changed = of_items("mine", [Item(id="q0", prompt="another", exact="1")])
     found = kept.open(changed, model, 8)
     assert found.answers == {} and "questions of mine have changed: its earlier answers (3)" in found.note
-    found = kept.open(questions(), profile.changed(model, {"prompt.system": "Be brief."}), 8)
+    found = kept.open(questions(), profiles.changed(model, {"prompt.system": "Be brief."}), 8)
     assert (
         found.answers == {}
         and "its profile, or what it is tested with, has changed: its earlier answers (3)" in found.note
@@ -50,16 +50,16 @@ def test_a_changed_set_or_profile_starts_anew_and_says_so(kept: Kept) -> None:
 def test_sampling_and_descriptions_make_no_other_model_and_files_do(
     tmp_path: Path, make_profile: Callable[..., Profile]
 ) -> None:
-    model = profile.find("random-tiny-bf16")
+    model = profiles.find("random-tiny-bf16")
     key = run_key(questions(), model, 8)
-    assert run_key(questions(), profile.changed(model, {"generation.temperature": 1.0}), 8) == key
+    assert run_key(questions(), profiles.changed(model, {"generation.temperature": 1.0}), 8) == key
     folder = tmp_path / "model"
     folder.mkdir()
     (weights := folder / "model.safetensors").write_bytes(b"1")
     served = make_profile("served", f"model: {{source: {folder}}}\nserve: {{environment: vllm}}")
     local = make_profile("local", f"model: {{source: {folder}}}")
     assert run_key(questions(), served, 8) != run_key(questions(), local, 8)
-    held = profile.changed(local, {"cache.dtype": "int8"})
+    held = profiles.changed(local, {"cache.dtype": "int8"})
     assert run_key(questions(), held, 8) != run_key(questions(), local, 8)
     before = run_key(questions(), local, 8)
     weights.write_bytes(b"12")

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine import cli
-from engine.config import profile
 from engine.config.profile import Profile
+from engine.config.profiles import find
 from engine.errors import InputError
 from engine.jobs.events import Advanced, Completed, Noted
 from engine.recordings.playback import Playback
@@ -41,7 +41,7 @@ def says(*answers: str) -> Callable[[Profile, int | None], Session]:
 
 
 def exam(kept: Kept, *answers: str) -> Exam:
-    profiles = tuple(profile.find(name) for name in NAMES)
+    profiles = tuple(find(name) for name in NAMES)
     return Exam(Settings(profiles=profiles), SET, kept=kept, open_session=says(*answers))
 
 
@@ -79,7 +79,7 @@ async def test_left_early_it_goes_on_where_it_was(kept: Kept) -> None:
 async def test_the_first_questions_alone_count_those_alone(kept: Kept) -> None:
     await words(exam(kept, *["answer"] * 3), Noted)
     first = replace(SET, questions=SET.questions[:2])
-    profiles = tuple(profile.find(name) for name in NAMES)
+    profiles = tuple(find(name) for name in NAMES)
     job = Exam(Settings(profiles=profiles), first, kept=kept, open_session=says())
     assert await words(job, Noted) == []
     for row in job.report.rows:
@@ -119,7 +119,7 @@ async def test_a_file_that_cannot_be_used_costs_no_answer(tmp_path: Path) -> Non
 
 def test_bad_input_is_said_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="two models at least"):
-        Exam(Settings(profiles=(profile.find(NAMES[0]),)), SET)
+        Exam(Settings(profiles=(find(NAMES[0]),)), SET)
     assert cli.run(["test", NAMES[0], "--set", "arithmetic"]) == 2
     assert cli.run(["test", *NAMES, "--set", "temperature=0.7"]) == 2
     assert "no set of questions named" in capsys.readouterr().err

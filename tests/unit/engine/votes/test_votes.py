@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.votes.votes import (
     Choice,
     Shuffle,
@@ -46,9 +46,9 @@ def test_turns_that_do_not_count(case: dict[str, object], expected: str | None) 
 
 
 def test_names_are_those_of_profile_method_and_model() -> None:
-    names = names_of(profile.find("llama-3.1-8b-gptq4"), "gptq4")
+    names = names_of(profiles.find("llama-3.1-8b-gptq4"), "gptq4")
     for text in ("I am Llama.", "GPTQ4!", "with (nf4)", "the llama-3.1-8b-gptq4 profile"):
         assert reveals(text, names), text
     for text in ("llamas", "an instruction", "a tiny one", "I opt for it"):
         assert not reveals(text, names), text
-    assert not reveals("it was stored as stored", names_of(profile.find("random:tiny"), "bf16"))
+    assert not reveals("it was stored as stored", names_of(profiles.find("random:tiny"), "bf16"))

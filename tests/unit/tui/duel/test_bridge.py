@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from textual.message import Message
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.protocol.answers import Decoded
 from engine.protocol.loading import Loaded
@@ -14,7 +14,7 @@ from tests.tui.replay import Replay, recording, wait_until
 from tui.duel.bridge import Bridge
 from tui.duel.messages import AnswerEnded, AnswerGrew, LoadBegan, LoadEnded, SideAsked, SideLost, TurnEnded
 
-PROFILES = (profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))
+PROFILES = (profiles.find("smollm2-bf16"), profiles.find("smollm2-nf4"))
 
 
 class Play:

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
+from engine.config import profiles
 from engine.duel.answer import Answer
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Loaded, Staged
@@ -21,7 +21,7 @@ from tui.duel.messages import (
 )
 from tui.duel.side import Side
 
-NF4 = profile.find("smollm2-nf4")
+NF4 = profiles.find("smollm2-nf4")
 
 
 def loaded_side() -> tuple[Side, list[str]]:

@@ -2,12 +2,12 @@
 
 from textual.message import Message
 
-from engine.config import profile
+from engine.config import profiles
 from tests.tui.replay import Replay
 from tui.duel.bridge import Bridge
 from tui.duel.messages import AnswerEnded, LoadEnded, SidePutBy
 
-PROFILES = (profile.find("smollm2-bf16"), profile.find("smollm2-nf4"))
+PROFILES = (profiles.find("smollm2-bf16"), profiles.find("smollm2-nf4"))
 
 
 class Living(Replay):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.config import profile
 from engine.config.profile import Cache
+from engine.config.profiles import read
 from engine.errors import InputError, LoadError
 from engine.jobs.events import Advanced, Completed, JobEvent
 from engine.jobs.job import Job as Work
@@ -93,7 +93,7 @@ def test_a_server_without_a_profile_is_typed_as_its_address() -> None:
 
 def test_a_name_means_the_duels_own_side_first(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("model: {source: random:tiny}\n")
-    side = profile.read(tmp_path / "mine.yaml")  # of a folder where no name is looked for
+    side = read(tmp_path / "mine.yaml")  # of a folder where no name is looked for
     changed = replace(side, cache=Cache(dtype="int8"))
     first, second, other = profiles("mine mine random:tiny", [side, changed])
     assert (first, second.cache) == (side, changed.cache)

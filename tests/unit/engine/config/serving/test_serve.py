@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import profile
+from engine.config import profiles
 from engine.config.profile import Profile
 from engine.errors import ProfileError
 
@@ -85,5 +85,5 @@ def test_a_server_is_not_started_for_a_name_of_this_folder(
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "strange.yaml").write_text(START % "tensor_parallel: 1")
     with pytest.raises(ProfileError, match="does not start a server by its name alone"):
-        profile.find("strange")
-    assert profile.find("strange", allowed=["serve.engine"]).serve
+        profiles.find("strange")
+    assert profiles.find("strange", allowed=["serve.engine"]).serve

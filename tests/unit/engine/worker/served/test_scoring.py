@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from engine.config.profile import Remote, of_model
+from engine.config.profile import Remote
+from engine.config.profiles import of_model
 from engine.errors import InputError
 from engine.protocol.scores import Logits, Passage, Place, Score, Scored, Tokenize, kept_row_bytes
 from engine.stats.lower_bound import at_least

@@ -7,8 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from engine import paths
-from engine.config import profile, saving
-from engine.config.profile import Profile, changed
+from engine.config import profiles
+from engine.config.profile import Profile
+from engine.config.profiles import changed, saving
 from engine.errors import InputError, ProfileError
 
 COMMENTED = """\
@@ -33,41 +34,44 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_a_changed_profile_keeps_its_comments(mine: Path) -> None:
-    wanted = changed(profile.read(mine), {"temperature": 0.2, "prompt.system": "Be brief."})
+    wanted = changed(profiles.read(mine), {"temperature": 0.2, "prompt.system": "Be brief."})
     saving.save(wanted, mine, mine)
     text = mine.read_text()
-    assert profile.read(mine) == wanted
+    assert profiles.read(mine) == wanted
     assert "# my profile" in text and "source: ./weights   # beside this file" in text
     assert "temperature: 0.2   # warm" in text
 
 
 def test_a_copy_elsewhere_names_its_files_in_full(mine: Path, tmp_path: Path) -> None:
-    wanted = profile.read(mine)
+    wanted = profiles.read(mine)
     copy = tmp_path / "elsewhere" / "copy.yaml"
     saving.save(wanted, mine, copy)
-    found = profile.read(copy)
+    found = profiles.read(copy)
     assert found.model == wanted.model and found.prompt == wanted.prompt
     assert found.worker == wanted.worker
     assert "# warm" in copy.read_text()
+    (served := tmp_path / "served.yaml").write_text("model: {source: org/name}\nserve: {python: ./python}\n")
+    saving.save(profiles.read(served), served, copy)
+    assert profiles.read(copy).serve == profiles.read(served).serve
 
 
-@pytest.mark.parametrize("name", sorted(profile.available()))
+@pytest.mark.parametrize("name", sorted(profiles.available()))
 def test_every_shipped_profile_can_be_copied_and_changed(name: str, tmp_path: Path) -> None:
-    base = profile.available()[name]
+    base = profiles.available()[name]
     before = base.read_bytes()
-    wanted = changed(profile.read(base), {"seed": 5, "stop": ["User:", "\n\n"], "prompt.thinking": "off"})
+    wanted = changed(profiles.read(base), {"seed": 5, "stop": ["User:", "\n\n"], "prompt.thinking": "off"})
     file = tmp_path / "copy.yaml"
     saving.save(wanted, base, file)
-    assert profile.read(file) == replace(wanted, name="copy")
+    assert profiles.read(file) == replace(wanted, name="copy")
     assert base.read_bytes() == before
     comments = [line for line in base.read_text().splitlines() if line.startswith("#")]
     assert [line for line in file.read_text().splitlines() if line.startswith("#")] == comments
 
 
 def test_a_bare_model_becomes_a_profile(tmp_path: Path) -> None:
-    wanted = profile.find("random:tiny")
+    wanted = profiles.find("random:tiny")
     saving.save(wanted, None, tmp_path / "tiny.yaml")
-    assert profile.read(tmp_path / "tiny.yaml").model == wanted.model
+    assert profiles.read(tmp_path / "tiny.yaml").model == wanted.model
 
 
 @pytest.mark.parametrize("name", ["", "  ", ".", "..", "a\nb", "a\0b", "x/y.txt"])
@@ -102,6 +106,6 @@ def test_a_linked_file_stays_a_link_and_keeps_its_mode(mine: Path, tmp_path: Pat
     mine.chmod(0o600)
     link = tmp_path / "link.yaml"
     link.symlink_to(mine)
-    saving.save(changed(profile.read(mine), {"seed": 3}), mine, link)
+    saving.save(changed(profiles.read(mine), {"seed": 3}), mine, link)
     assert link.is_symlink() and "seed: 3" in mine.read_text()
     assert mine.stat().st_mode & 0o777 == 0o600

@@ -15,9 +15,9 @@ from engine import input_files, paths
 from engine.config import strict_yaml
 from engine.config.atomic import replacing
 from engine.config.faults import Key
-from engine.config.methods import Calibrated
-from engine.config.profile import Profile, read, to_yaml
-from engine.config.sources import Folder, GgufFile
+from engine.config.profile import Profile
+from engine.config.profiles.checking import named_paths
+from engine.config.profiles.reading import read, to_yaml
 from engine.config.yaml_edit import with_value
 from engine.errors import InputError, ProfileError
 from engine.sanitize import visible
@@ -48,8 +48,8 @@ def save(wanted: Profile, base: Path | None, file: Path) -> None:
     """
     text = to_yaml(wanted) if base is None else input_files.read_text(base, strict_yaml.LARGEST_FILE_BYTES)
     if base is not None and base.resolve().parent != file.resolve().parent:
-        for key, value in _paths(wanted):
-            text = with_value(text, key, value)
+        for key, path in named_paths(wanted).items():
+            text = with_value(text, tuple(key.split(".")), str(path))
     with replacing(file) as unfinished:
         _write(wanted, text, unfinished, file)
 
@@ -91,16 +91,3 @@ def _changes(found: dict[str, Any], wanted: dict[str, Any], key: Key) -> Iterato
             yield from _changes(there, value, (*key, name))
         elif there != value:
             yield (*key, name), value
-
-
-def _paths(profile: Profile) -> Iterator[tuple[Key, str]]:
-    """What a file in another folder has to write out in full."""
-    if isinstance(profile.source, Folder | GgufFile):
-        yield ("model", "source"), profile.model.source
-    if profile.worker.python is not None:
-        yield ("worker", "python"), profile.worker.python
-    if profile.prompt.template not in {"chat", "raw"}:
-        yield ("prompt", "template"), profile.prompt.template
-    method = profile.quantization
-    if isinstance(method, Calibrated) and method.calibration.file:
-        yield ("quantization", "calibration", "dataset"), str(method.calibration.file)
