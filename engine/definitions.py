@@ -16,6 +16,7 @@ DEFINITIONS = (
     ("reserved", "held by CUDA's allocator; instead of process where a container hides it"),
     ("contended", "the device was shared with the other answer meanwhile"),
     ("slowed", "other processes kept cores busy meanwhile: speeds do not compare"),
+    ("too short", "under 0.5 s or 8 tokens of decoding: a ratio of such speeds is chance"),
     ("◆", "where the two answers diverge"),
     ("surprise", "-ln of the probability a model gave the token, in nats"),
     ("margin", "between a model's first two choices, in nats"),

@@ -175,11 +175,12 @@ def _lines(found: Sequence[Comparison]) -> list[str]:
         given = words.input_text(one)
         is_new = number == 0 or given != words.input_text(found[number - 1])
         lines += [_ratios(one), *([given] if is_new else []), words.divergence_text(one)]
-    return lines
+    too_short = words.too_short_text(side for one in found for side in one.too_short)
+    return [*lines, *([too_short] if too_short else [])]
 
 
 def _ratios(found: Comparison) -> str:
     a, b = found.labels
-    ratios = " · ".join(f"{ratio.name} {ratio.text}" for ratio in words.ratios(found))
+    ratios = " · ".join(f"{ratio.name} {ratio.words}" for ratio in words.ratios(found))
     why = ", ".join(filter(None, ("contended" if found.contended else "", words.slowed_text(found))))
     return f"{b} against {a}: {ratios}{f' ({why})' if why else ''}"

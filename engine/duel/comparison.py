@@ -31,6 +31,8 @@ class Comparison(Struct, frozen=True, kw_only=True):
     contended: bool
     slowed: tuple[int, ...] = ()
     """Which of the two other processes took cores from, so that speeds do not compare."""
+    too_short: tuple[int, ...] = ()
+    """Which of the two decoded too little for their decode speeds to be compared."""
     input: Input | None
     input_difference: str
     """Why the inputs are not the same, where that is known; empty where they are."""
@@ -65,6 +67,7 @@ def compare(duel: Duel, side: int = 1, reference: int = 0) -> Comparison | None:
         peak=_ratio(_peak_bytes(b), _peak_bytes(a)),
         contended=a.metrics.contended or b.metrics.contended,
         slowed=tuple(one for one in (reference, side) if is_slowed(duel.answers[one])),
+        too_short=tuple(one for one in (reference, side) if duel.answers[one].metrics.too_short),
         input=duel.input((reference, side)),
         input_difference=difference(duel, side, reference),
         same_tokenizer=same_tokenizer(infos[0], infos[1]),

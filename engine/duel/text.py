@@ -3,14 +3,17 @@
 The one place that makes these sentences: the screen and the command line show them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from engine.duel.comparison import Comparison
 from engine.duel.sides import LETTERS
 from engine.sanitize import visible
+from engine.stats.metrics import FEWEST_TOKENS, NS, SHORTEST_NS
 from engine.units import MISSING
 
 SHA_LENGTH = 8
+TOO_SHORT = "too short"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,23 @@ class Ratio:
     text: str
     is_better: bool | None
     """Whether it speaks for B; None where it is not known."""
+    remark: str = ""
+    """Why it says nothing, in two words."""
+
+    @property
+    def words(self) -> str:
+        """`×4.00 (too short)`."""
+        return f"{self.text} ({self.remark})" if self.remark else self.text
 
 
 def ratios(found: Comparison) -> tuple[Ratio, ...]:
-    """`decode ×1.31`, `TTFT ×0.40`, `weights ×0.41`, `peak ×0.80`; speeds that were slowed favour nobody."""
-    speeds = _ratio("decode", found.decode, more_is_better=True), _ratio("TTFT", found.ttft)
+    """`decode ×1.31`, `TTFT ×0.40`, `weights ×0.41`, `peak ×0.80`; speeds that were slowed, and
+    those of a decoding that was too short, favour nobody.
+    """
+    decode = _ratio("decode", found.decode, more_is_better=True)
+    if found.too_short and found.decode is not None:
+        decode = replace(decode, is_better=None, remark=TOO_SHORT)
+    speeds = decode, _ratio("TTFT", found.ttft)
     return (
         *(replace(ratio, is_better=None) if found.slowed else ratio for ratio in speeds),
         _ratio("weights", found.weights),
@@ -38,6 +53,13 @@ def slowed_text(found: Comparison) -> str:
     if len(found.slowed) > 1:
         return "both slowed"
     return f"{LETTERS[found.slowed[0]]} slowed" if found.slowed else ""
+
+
+def too_short_text(sides: Iterable[int]) -> str:
+    """`decode speeds do not compare: A and B decoded …`; empty where none was too short."""
+    names = " and ".join(LETTERS[side] for side in sorted(set(sides)))
+    least = f"less than {SHORTEST_NS / NS:g} s or {FEWEST_TOKENS} tokens"
+    return f"decode is too short to tell: {names} decoded for {least}" if names else ""
 
 
 def times_text(ratio: float | None) -> str:

@@ -56,7 +56,8 @@ def comparison_lines(duel: Duel) -> list[str]:
     shared = [contended] if any(one.contended for one in found) else []
     slowed = [LETTERS[side] for side in sorted({side for one in found for side in one.slowed})]
     busy = [f"{BUSY_CORES}, {', '.join(slowed)} slowed: speeds do not compare"] if slowed else []
-    return [*said, *shared, *busy]
+    too_short = words.too_short_text(side for one in found for side in one.too_short)
+    return [*said, *shared, *busy, *([too_short] if too_short else [])]
 
 
 def _of(duel: Duel, found: Comparison, text: str) -> str:

@@ -76,7 +76,7 @@ def _table(rows: Sequence[Figure], against: Sequence[str] = ()) -> str:
     cells = [
         {"": figure.name, **dict(zip(LETTERS, figure.texts, strict=False))}
         | {
-            name: ratio.text if ratio else MISSING
+            name: ratio.words if ratio else MISSING
             for name, ratio in zip(against, figure.against, strict=False)
         }
         for figure in rows

@@ -136,7 +136,7 @@ def _row(figure: Figure) -> Html:
 
 def _ratio(ratio: Ratio | None) -> Html:
     better = {True: "better", False: "worse", None: ""}[ratio.is_better if ratio else None]
-    return element("td", ratio.text if ratio else "", class_=better)
+    return element("td", ratio.words if ratio else "", class_=better)
 
 
 def _lens(lens: Lens | None) -> Html:

@@ -20,6 +20,8 @@ from engine.stats import energy
 
 NS = 1_000_000_000
 LIVE_WINDOW_NS = NS  # a live speed is that of the last second
+SHORTEST_NS = NS // 2  # a decoding that two speeds can be compared by: docs/measuring.md says why
+FEWEST_TOKENS = 8  # of one
 CERTAIN = 1.02  # how far apart the bounds of a speed may be, where only the whole count is known
 
 
@@ -54,6 +56,8 @@ class Metrics(Struct, frozen=True, kw_only=True):
     """To the worker's machine and back, as the line was; None for one here. Part of no other figure."""
     server_decode_tok_s: float | None = None
     """By the server's own clock."""
+    too_short: bool = False
+    """The decoding took less than half a second, or fewer than 8 tokens: its speed compares with none."""
     contended: bool
     """The device was shared with another answer meanwhile."""
 
@@ -110,6 +114,7 @@ class Timeline:
             mean_watts=self._mean_watts(),
             round_trip_ms=None if self.round_trip_ns is None else self.round_trip_ns / 1e6,
             server_decode_tok_s=self.served.decode_tok_s if self.served else None,
+            too_short=self._too_short(),
             contended=contended or bool(self.served and self.served.contended),
         )
 
@@ -128,6 +133,12 @@ class Timeline:
         while start > 0 and self.token_ns[start - 1] >= horizon_ns:
             start -= 1
         return _rate(len(self.token_ns) - 1 - start, self.token_ns[start:])
+
+    def _too_short(self) -> bool:
+        """Of a speed that there is."""
+        if self._decode_tok_s() is None:
+            return False
+        return self.token_ns[-1] - self.token_ns[0] < SHORTEST_NS or self.new_tokens < FEWEST_TOKENS
 
     def _take(self, served: ServedFigures) -> None:
         """What only the server knows."""

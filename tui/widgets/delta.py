@@ -115,6 +115,8 @@ def overview(found: Sequence[Comparison], available: int) -> Content:
             parts.append(Content.assemble(letter, (ratio.text, _style(ratio, is_fair(comparison)))))
         if not place and any(comparison.slowed for comparison in found):
             parts.append(Content.assemble(("slowed", "$text-warning")))
+        if any(text.ratios(comparison)[place].remark for comparison in found):
+            parts.append(Content.assemble((text.TOO_SHORT, "$text-warning")))
         rows.append(fitting(parts, GAP, available))
     unfair = [comparison for comparison in found if not is_fair(comparison)]
     if not unfair:
@@ -178,7 +180,8 @@ def _divergence(comparison: Comparison) -> Content:
 
 
 def _figure(ratio: Ratio, *, is_fair: bool) -> Content:
-    return Content.assemble((f"{ratio.name} ", "$quiet"), (ratio.text, _style(ratio, is_fair)))
+    remark = (f" ({ratio.remark})" if ratio.remark else "", "$text-warning")
+    return Content.assemble((f"{ratio.name} ", "$quiet"), (ratio.text, _style(ratio, is_fair)), remark)
 
 
 def _style(ratio: Ratio, is_fair: bool) -> str:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 from engine.duel.comparison import Comparison
 from engine.duel.divergence import Divergence
 from engine.duel.duel import Input
-from engine.duel.text import Ratio, divergence_text, input_text, ratios, slowed_text
+from engine.duel.text import Ratio, divergence_text, input_text, ratios, slowed_text, too_short_text
 
 FOUND = Comparison(
     labels=("bf16", "nf4"),
@@ -40,6 +40,15 @@ def test_speeds_that_others_slowed_favour_nobody_and_it_is_said() -> None:
     assert [ratio.is_better for ratio in ratios(slowed)] == [None, None, False, None]
     assert slowed_text(slowed) == "A slowed" and slowed_text(FOUND) == ""
     assert slowed_text(replace(FOUND, slowed=(0, 2))) == "both slowed"
+
+
+def test_a_decoding_that_was_too_short_favours_nobody_and_it_is_said() -> None:
+    short = replace(FOUND, too_short=(0, 1))
+    decode, ttft, *_ = ratios(short)
+    assert (decode.is_better, decode.words, ttft.is_better) == (None, "×1.31 (too short)", True)
+    assert not ratios(replace(short, decode=None))[0].remark
+    assert too_short_text([1, 0, 1]).endswith("A and B decoded for less than 0.5 s or 8 tokens")
+    assert too_short_text([]) == ""
 
 
 def test_where_answers_diverge_tokens_count_from_one() -> None:

@@ -60,6 +60,16 @@ def test_sub_second_answers_are_not_rounded() -> None:
     assert answer(400, 400.5, 401).metrics().decode_tok_s == pytest.approx(2000)
 
 
+def test_a_decoding_of_little_time_or_few_tokens_is_too_short() -> None:
+    step_ms = {8: 72, 7: 1000, 100: 4}
+    assert {n: answer(*(ms * n for n in range(n))).metrics().too_short for n, ms in step_ms.items()} == {
+        8: False,  # 7 × 72 ms is 0.504 s
+        7: True,
+        100: True,
+    }
+    assert not answer(400).metrics().too_short  # it has no speed
+
+
 def test_itl_percentiles() -> None:
     metrics = answer(400, 410, 420, 430, 530).metrics()  # gaps 10, 10, 10, 100
     assert metrics.itl_p50_ms == pytest.approx(10)

@@ -41,6 +41,13 @@ def test_that_a_side_was_slowed_has_room_where_the_last_ratio_has_none() -> None
     assert overview(of(*[slowed] * 5), 76).plain.split("\n")[0].endswith("F ×1.50   slowed")
 
 
+def test_a_decoding_that_was_too_short_is_marked_where_its_ratio_stands() -> None:
+    short = replace(FAIR, too_short=(0,), labels=("smollm2-bf16", "smollm2-nf4"))
+    assert "decode ×1.50 (too short)   TTFT ×0.50" in ratios(short, 76).plain
+    above, below = overview(of(*[short] * 4), 76).plain.split("\n")
+    assert above.endswith("E ×1.50   too short") and "too short" not in below
+
+
 def test_a_line_a_side_says_so_before_the_ratios_that_may_have_no_room() -> None:
     fair, unfair = table(of(FAIR, UNFAIR), 100).plain.split("\n")
     assert "decode ×1.50" in fair and f"speeds do not compare: {WHY}" in unfair
