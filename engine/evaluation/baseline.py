@@ -36,6 +36,7 @@ class _KeptRow(Struct):
     kld: Kld | None = None
     kld_top_k: int | None = None
     """None in reports of versions that did not say."""
+    complete: bool = True
 
 
 class Baseline(Struct, frozen=True):
@@ -44,7 +45,7 @@ class Baseline(Struct, frozen=True):
     convention: Convention
     reference: str
     klds: dict[str, Kld]
-    """Of the candidates that had one."""
+    """Of the candidates that had read the whole text."""
     top_ks: dict[str, int] = {}
     """How many likeliest tokens were compared; 0 is all."""
 
@@ -56,13 +57,10 @@ def read(file: Path) -> Baseline:
         kept = msgspec.json.decode(content, type=_Kept)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(file, f"not a JSON report of an eval: {error}") from error
-    klds = {row.profile: row.kld for row in kept.candidates if row.kld}
+    rows = [row for row in kept.candidates if row.complete]
+    klds = {row.profile: row.kld for row in rows if row.kld}
     as_asked = kept.convention.top_k
-    top_ks = {
-        row.profile: as_asked if row.kld_top_k is None else row.kld_top_k
-        for row in kept.candidates
-        if row.kld
-    }
+    top_ks = {row.profile: as_asked if row.kld_top_k is None else row.kld_top_k for row in rows if row.kld}
     return Baseline(kept.convention, kept.reference.profile, klds, top_ks)
 
 
@@ -95,11 +93,15 @@ def require_comparable(baseline: Baseline, settings: Settings) -> None:
 def refusal(baseline: Baseline, convention: Convention) -> Failed | None:
     """Why a run that has tokenized the text so is not held against the baseline; None where it is."""
     kept = baseline.convention
-    if convention == kept:
+    if convention.is_like(kept):
         return None
     same_length = convention.tokens == kept.tokens
     then, now = (each.line if same_length else f"{each.tokens} tokens" for each in (kept, convention))
     message = f"--baseline: {then} there, {now} here"
+    if then == now:
+        message = (
+            f"--baseline: {convention.text} is another text here than there, or other tokens are made of it"
+        )
     hint = f"--tokens {kept.tokens}" if convention.tokens > kept.tokens else "run it on the same text"
     return Failed(kind="bad_input", message=message, hint=hint)
 
@@ -127,7 +129,7 @@ def unlike(baseline: Baseline, rows: Iterable[Row]) -> Iterator[str]:
 
 def changes(baseline: Baseline, report: Report) -> Iterator[Change]:
     """Every candidate that both runs have, both figures exact, or bounds by equally many tokens."""
-    if report.convention != baseline.convention:
+    if report.convention is None or not report.convention.is_like(baseline.convention):
         return
     for row in report.candidates:
         then = baseline.klds.get(row.profile)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine import paths
 from engine.config.faults import nearest
@@ -104,6 +105,13 @@ class Convention(Struct, frozen=True, kw_only=True):
     scored_tokens: int
     top_k: int = 0
     """Where not 0, of the reference's likeliest tokens alone: KLDs are bounds from below."""
+    tokens_sha256: str = ""
+    """Of the text's token ids, see `token_ids`; empty in reports of versions that did not say."""
+
+    def is_like(self, other: "Convention") -> bool:
+        """Whether it is the same reading of the same tokens, as far as both say which these are."""
+        told = self.tokens_sha256 and other.tokens_sha256
+        return self == (other if told else replace(other, tokens_sha256=self.tokens_sha256))
 
     @property
     def name(self) -> str:

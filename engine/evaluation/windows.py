@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from engine.evaluation.settings import PASS_TOKENS, Convention, Settings, spans, text_name
 from engine.protocol.scores import Passage, Tokenized
 from engine.session.passages import PIECE_BYTES, parts
+from engine.token_ids import sha256
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -78,5 +79,6 @@ def in_windows(settings: Settings, found: Tokenized) -> Text:
         tokens=len(found.token_ids),
         scored_tokens=sum(len(window) - first for window, first in windows),
         top_k=settings.top_k,
+        tokens_sha256=sha256(found.token_ids),
     )
     return Text(convention=convention, windows=windows)

@@ -204,6 +204,13 @@ def test_a_run_against_a_kept_one(tmp_path: Path) -> None:
     assert list(baseline.changes(known, other)) == []
 
 
+def test_a_candidate_that_did_not_finish_there_is_in_no_baseline(tmp_path: Path) -> None:
+    good, poor, *_ = REPORT.candidates
+    cut = replace(REPORT, candidates=(good, replace(poor, complete=False)))
+    (file := tmp_path / "kept.json").write_text(sheets.text(text.sheet(cut), "json"))
+    assert list(baseline.read(file).klds) == ["good"]
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"convention": null}', "{", "[" * 100_000])
 def test_a_baseline_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     (file := tmp_path / "kept.json").write_text(content)
@@ -236,3 +243,14 @@ def test_a_longer_text_than_the_baselines_is_refused_once_it_is_tokenized() -> N
     assert refused.hint == "--tokens 8000"
     refused = baseline.refusal(known, replace(CONVENTION, begins="each window"))
     assert refused and "no BOS" in refused.message and "BOS before each window" in refused.message
+
+
+def test_another_text_of_the_same_name_and_length_is_no_baseline() -> None:
+    here, there = (replace(CONVENTION, tokens_sha256=each) for each in "ab")
+    known = baseline.Baseline(there, "full", {"good": KLD})
+    refused = baseline.refusal(known, here)
+    assert refused and "is another text here" in refused.message
+    assert not list(baseline.changes(known, replace(REPORT, convention=here)))
+    for untold in (replace(known, convention=CONVENTION), replace(known, convention=here)):
+        assert baseline.refusal(untold, here) is None
+        assert list(baseline.changes(untold, replace(REPORT, convention=here)))

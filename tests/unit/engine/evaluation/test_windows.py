@@ -10,6 +10,7 @@ from engine.evaluation.settings import Settings, Span, spans
 from engine.evaluation.windows import Text, in_windows
 from engine.protocol.scores import Passage, Tokenized
 from engine.session.passages import parts
+from engine.token_ids import sha256
 
 
 def asked(**given: object) -> Settings:
@@ -50,6 +51,7 @@ def test_bos_stands_before_each_window_and_takes_a_place_in_it() -> None:
     first, second = found.windows
     assert first == ((1, *range(100, 107)), 4) and second == ((1, *range(107, 114)), 4)
     assert found.convention.begins == "each window" and found.convention.scored_tokens == 8
+    assert found.convention.tokens_sha256 == sha256(range(100, 120))
 
 
 def test_the_papers_convention_has_bos_once_and_is_named() -> None:
