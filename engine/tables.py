@@ -82,10 +82,17 @@ def csv_text(rows: Sequence[Row]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def require_free(file: Path, *, replace: bool = False) -> Path:
-    """Where to write, links followed; InputError where something is there that must not be overwritten."""
+def require_free(file: Path, *, replace: bool = False, taken: Iterable[Path] = ()) -> Path:
+    """Where to write, links followed; InputError where that cannot be, or must not be overwritten.
+
+    `taken` are files that the same command reads or writes: these are never replaced.
+    """
     try:
         file = paths.expanded(file).resolve()
+        if file in {paths.expanded(each).resolve() for each in taken}:
+            raise InputError(f"{file}: the same command reads or writes it already", "choose another name")
+        if not file.parent.is_dir():
+            raise InputError(f"{file.parent} is not a folder", "make it first, or choose another name")
         if file.exists() and not file.is_file():
             raise InputError(f"{file} is not a file", "choose another name")
         if file.exists() and not replace:

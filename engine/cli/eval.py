@@ -8,7 +8,7 @@ import click
 
 from engine import tables
 from engine.cli import long_run, print_error
-from engine.cli.long_run import FILE, OutFile, format_option
+from engine.cli.long_run import FILE, format_option
 from engine.cli.options import (
     LimitOptions,
     MemorySize,
@@ -140,10 +140,10 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
 
     Ctrl-C prints the figures so far. Exit code 3 if a model could not be loaded, 4 if one failed later.
     """
-    file, replace = options["out"], options["force"]
-    out = OutFile(tables.require_free(file, replace=replace)) if file else None
-    junit = tables.require_free(options["junit"], replace=replace) if options["junit"] else None
     wanted = _settings(names, options)
+    out, junit = long_run.outputs(
+        options["out"], options["junit"], replace=options["force"], reads=settings.files_of(wanted.text)
+    )
     gate = _gate(options, wanted)
     job = Evaluation(wanted, gate=gate or NO_GATE, together=not options["alone"])
     job.line_bytes = LINE_BYTES if options["line"] is None else options["line"]
@@ -202,8 +202,8 @@ def _settings(names: Sequence[str], options: _Options) -> Settings:
     if options["by_layer"] and options["alone"]:
         raise InputError("--by-layer loads two models at once, which --alone rules out", "leave one out")
     text = settings.require_text(options["text"])
-    if text not in settings.TEXTS:
-        text_files.texts(Path(text))  # an error in it is reported before a model is loaded
+    for file in settings.files_of(text):
+        text_files.texts(file)  # an error in it is reported before a model is loaded
     return Settings(
         profiles=profiles,
         text=text,

@@ -17,7 +17,7 @@ from engine.jobs.events import Completed, line
 from engine.jobs.job import Job
 from engine.jobs.profiles import distinct
 from engine.jobs.sheet import SUFFIXES, Format, Sheet, format_of
-from engine.tables import write
+from engine.tables import require_free, write
 
 format_option = click.option(
     "--format", "form", type=click.Choice(sheets.FORMATS), default="table", help="Format on stdout."
@@ -55,6 +55,15 @@ class OutFile:
                     error.message, "the work goes on, and what is not in the file is printed at the end"
                 )
             self._told = True
+
+
+def outputs(
+    out: Path | None, junit: Path | None, *, replace: bool, reads: Sequence[Path] = ()
+) -> tuple[OutFile | None, Path | None]:
+    """The places of --out and --junit; InputError for one that is there, or is the other, or is read."""
+    found = OutFile(require_free(out, replace=replace, taken=reads)) if out else None
+    taken = [*reads, found.file] if found else reads
+    return found, require_free(junit, replace=replace, taken=taken) if junit else None
 
 
 def run(job: Job, out: OutFile | None) -> bool:

@@ -5,10 +5,9 @@ from typing import Unpack
 
 import click
 
-from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.eval import exit_code
-from engine.cli.long_run import FILE, OutFile, format_option
+from engine.cli.long_run import FILE, format_option
 from engine.cli.options import (
     NOTHING_SET,
     LimitOptions,
@@ -76,9 +75,9 @@ def pick(source: str, **options: Unpack[_Options]) -> ExitCode:
     come first; GPTQ and AWQ, which calibrate for minutes to hours, only if none of these will do. Good
     enough is what it is for `quantduel eval`. Exit code 5 if none is.
     """
-    file = options["out"]
-    out = OutFile(tables.require_free(file, replace=options["force"])) if file else None
     job = _job(source, options)
+    text = job.settings.text
+    out, _ = long_run.outputs(options["out"], None, replace=options["force"], reads=settings.files_of(text))
     interrupted = long_run.run(job, out)
     for row in (job.report.reference, *job.report.candidates):
         if row.error:

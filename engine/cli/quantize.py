@@ -5,16 +5,15 @@ from typing import TypedDict, Unpack
 
 import click
 
-from engine import tables
 from engine.checkpoints import export
 from engine.cli import long_run, print_error, terminal
-from engine.cli.long_run import FILE, OutFile, format_option
+from engine.cli.long_run import FILE, format_option
 from engine.cli.options import Settings, chosen, set_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
 from engine.protocol.failure import FailureKind
-from engine.quantize.run import Quantizing, require_savable
+from engine.quantize.run import Quantizing, files_read, require_savable
 
 EXIT_CODES: dict[FailureKind, ExitCode] = {
     "bad_input": ExitCode.BAD_INPUT,
@@ -52,7 +51,7 @@ def quantize(profile: str, **options: Unpack[_Options]) -> ExitCode:
     require_savable(wanted)
     folder, file = options["out"], options["report"]
     copy = str(export.require_free(Path(folder), replace=force)) if folder else None
-    report = OutFile(tables.require_free(file, replace=force)) if file else None
+    report, _ = long_run.outputs(file, None, replace=force, reads=files_read(wanted))
     job = Quantizing(wanted, copy, force=force)
     interrupted = long_run.run(job, report)
     if job.failure:

@@ -7,7 +7,7 @@ import click
 
 from engine import tables
 from engine.cli import long_run, print_error
-from engine.cli.long_run import FILE, OutFile, format_option
+from engine.cli.long_run import FILE, format_option
 from engine.cli.options import FiniteRange, overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
@@ -88,9 +88,9 @@ def test(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
     Exit code 3 if a model could not be loaded, 4 if one failed later, 5 if a limit is not shown to
     be kept.
     """
-    replace = options["force"]
-    out = OutFile(tables.require_free(options["out"], replace=replace)) if options["out"] else None
-    junit = tables.require_free(options["junit"], replace=replace) if options["junit"] else None
+    out, junit = long_run.outputs(
+        options["out"], options["junit"], replace=options["force"], reads=[Path(options["questions"])]
+    )
     profiles = long_run.profiles(names, options["assignments"])
     pairs.require_pair(profiles)
     questions = sets.find(options["questions"], options["limit"])

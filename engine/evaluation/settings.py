@@ -170,6 +170,11 @@ def require_text(name: str) -> str:
     return str(file.absolute())
 
 
+def files_of(text: str) -> list[Path]:
+    """The file that a text is, if it is one."""
+    return [] if text in TEXTS else [Path(text)]
+
+
 def text_name(text: str) -> str:
     """What to call it in a line."""
     return TEXT_NAMES.get(text, Path(text).name)

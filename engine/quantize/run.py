@@ -4,12 +4,13 @@ Owns the session. How a checkpoint is made is the worker's business, where it is
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from engine.checkpoints import store
 from engine.checkpoints.store import Entry
-from engine.config.methods import Savable, tag
+from engine.config.methods import Calibrated, Savable, tag
 from engine.config.profile import Profile
 from engine.errors import InputError
 from engine.jobs.events import Advanced, Completed
@@ -76,6 +77,13 @@ def require_savable(profile: Profile) -> None:
     if not isinstance(profile.quantization, Savable):
         hint = "rtn, gptq, awq, autoround, fp8 and bitsandbytes do: see docs/profiles.md"
         raise InputError(f"{profile.name}: method {tag(profile.quantization)} makes no checkpoint", hint)
+
+
+def files_read(profile: Profile) -> list[Path]:
+    """The calibration text, where it is a file of the user's."""
+    method = profile.quantization
+    text = method.calibration.file if isinstance(method, Calibrated) else None
+    return [] if text is None else [text]
 
 
 def stored(profile: Profile) -> Entry | None:

@@ -107,6 +107,10 @@ def test_a_file_that_is_there_is_overwritten_only_where_that_is_asked_for(tmp_pa
             tables.require_free(no_file, replace=True)
     tables.write("new", tables.require_free(link, replace=True))
     assert link.is_symlink() and thesis.read_text() == "new\n"
+    with pytest.raises(InputError, match="reads or writes it already"):
+        tables.require_free(link, replace=True, taken=[tmp_path / "else.csv", thesis])
+    with pytest.raises(InputError, match="is not a folder"):
+        tables.require_free(tmp_path / "none" / "x.csv")
     (tmp_path / "round").symlink_to(tmp_path / "round")
     with pytest.raises(InputError):
         tables.require_free(tmp_path / "round")

@@ -41,6 +41,25 @@ def test_a_text_that_cannot_be_read_is_reported_before_a_model_is_loaded(
     assert capsys.readouterr().err == f"quantduel: the text file {file}:1: is not UTF-8 text\n"
 
 
+def test_no_file_of_the_command_is_written_over_another_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text := tmp_path / "text.txt").write_text("A text. " * 99)
+    (sets := tmp_path / "mine.jsonl").write_text('{"prompt": "2 + 2 =", "exact": "4"}')
+    out, calibration = str(tmp_path / "out.json"), f"quantization.calibration.dataset={text}"
+    for command in (
+        ["eval", TINY, TINY, "--text", str(text), "--out", str(text)],
+        ["eval", TINY, TINY, "--text", str(text), "--junit", str(text)],
+        ["eval", TINY, TINY, "--out", out, "--junit", out],
+        ["pick", TINY, "--text", str(text), "--out", str(text)],
+        ["test", TINY, TINY, "--set", str(sets), "--out", str(sets)],
+        ["test", TINY, TINY, "--set", str(sets), "--junit", str(sets)],
+        ["quantize", "smollm2-gptq4", "--set", calibration, "--report", str(text)],
+    ):
+        assert cli.run([*command, "--force"]) == 2
+        assert "reads or writes it already" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("limit", [["--max-kld", "nan"], ["--max-kld", "-1"], ["--min-same-top", "101"]])
 def test_a_limit_that_is_none_is_refused(limit: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["eval", TINY, TINY, *limit]) == 2
