@@ -22,7 +22,8 @@ from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SECONDS, SHAPE, 
 
 SLACK = 1 if HAS_GPU else 4  # a CPU may be anybody's
 LEAST_S = 8  # no step is begun with less time left
-LOGGED = 400_000  # characters of a step
+END_S = 5
+LOGGED = 200_000  # characters of a step
 PROMPT = "Tell a long story about a lighthouse keeper and the sea."
 NF4 = OUT / "nf4.yaml"
 NF4_PROFILE = f"""\
@@ -104,22 +105,32 @@ def _quantduel(*arguments: str) -> tuple[str, ...]:
 
 
 def _tests(name: str, limit_s: float, *paths: str, needs_marlin: bool = False) -> Step:
-    command = ("-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider", "--timeout", "120", *paths)
+    """A line a test: one that hangs is seen."""
+    command = ("-m", "pytest", "-v", "-rP", "-p", "no:cacheprovider", "--timeout", "120", *paths)
     return Step(name, command, limit_s, last, needs_marlin, {"QUANTDUEL_TEST_GPU": "1"})
 
 
 def _own_kernels() -> list[Step]:
-    """The engine's kernels against float64, on the device; then whole models with them."""
-    test = "tests/worker/step/cuda/kernels.py"
-    kernels = _tests("kernels", 120, test)
+    """The engine's kernels on the device, against float64; then whole models with them."""
     if not HAS_GPU:
         return []
-    asked = {"QUANTDUEL_STEP": "compiled"}
-    speeds = [
-        Step(f"speed {name}, own", _module("speed", name), 90, last, env=asked)
-        for name in ("bf16", "nf4", "gptq4", "int8")
+    return [
+        _tests("kernels", 120, "tests/worker/step/cuda/kernels.py"),
+        _tests("tests own", 120, "tests/gpu/test_own_kernels.py"),
     ]
-    return [kernels, *speeds]
+
+
+def _speeds(*names: str) -> list[Step]:
+    """By default, and with the engine's own kernels: a process each, so that figures of memory are its."""
+    steps = []
+    for name in names if HAS_GPU else ():
+        command, is_packed = _module("speed", name), name in {"gptq4", "awq4"}
+        own = {"QUANTDUEL_STEP": "compiled"}
+        steps += [
+            Step(f"speed {name}", command, 75, last, is_packed),
+            Step(f"speed {name}, own", command, 100, last, env=own),
+        ]
+    return steps
 
 
 def _duel(name: str, tokens: int, tell: Callable[[str], str], *options: str) -> Step:
@@ -127,24 +138,32 @@ def _duel(name: str, tokens: int, tell: Callable[[str], str], *options: str) -> 
     return Step(name, _quantduel("duel", *PAIR, *asked), 90, tell)
 
 
-def _speeds() -> list[Step]:
-    """A process a method, so that the figures of memory are its own; on a CPU one for all."""
-    if not HAS_GPU:
-        return [Step("speed", _module("speed", *SPEEDS), 75, all_of)]
-    packed = {"gptq4", "awq4"}
-    return [Step(f"speed {name}", _module("speed", name), 75, last, name in packed) for name in SPEEDS]
+def _with_cudnn() -> list[Step]:
+    """bf16 with the attention that torch prefers on Hopper, and that a load switches off."""
+    asked = {"KIT_CUDNN": "1"}
+    return [Step("speed bf16, cuDNN", _module("speed", "bf16"), 75, last, env=asked)] if HAS_GPU else []
+
+
+def _by_one_process() -> list[Step]:
+    """On a CPU all methods' speeds."""
+    return [] if HAS_GPU else [Step("speed", _module("speed", *SPEEDS), 75, all_of)]
 
 
 STEPS = (
     Step("env", _module("env"), 60, last),
-    Step("doctor", _quantduel("doctor", "--json"), 40, doctor),
-    _tests("tests", 150, "tests/gpu", "--ignore=tests/gpu/test_packed.py"),
-    Step("made", _module("packed", SHAPE, str(MADE)), 60, last),
-    _tests("tests packed", 120, "tests/gpu/test_packed.py", needs_marlin=True),
-    Step("products", _module("products"), 100, all_of, needs_marlin=True, env=INTERPRETED),
-    *_speeds(),
     *_own_kernels(),
+    _tests("tests graphs", 90, "tests/gpu/test_graphs.py"),
+    *_speeds("bf16", "nf4"),
+    Step("made", _module("packed", SHAPE, str(MADE)), 60, last),
+    *_speeds("gptq4"),
     _duel("duel", 96, duel),
+    _tests("tests packed", 120, "tests/gpu/test_packed.py", needs_marlin=True),
+    *_speeds("int8"),
+    *_with_cudnn(),
+    _tests("tests devices", 150, "tests/gpu/test_devices.py", "tests/gpu/test_fidelity.py"),
+    Step("products", _module("products"), 100, all_of, needs_marlin=True, env=INTERPRETED),
+    *_speeds("awq4"),
+    *_by_one_process(),
     _duel("swap", 8, returns, "--schedule", "swap"),
     Step("plan check", _quantduel("plan", "--check", *PAIR, "--context", "1024", *ON_DEVICE), 80, all_of),
     Step(
@@ -153,6 +172,7 @@ STEPS = (
         90,
         all_of,
     ),
+    Step("doctor", _quantduel("doctor", "--json"), 40, doctor),
 )
 
 
@@ -231,9 +251,16 @@ def ran(step: Step, limit_s: float) -> tuple[str, str, str]:
         state = "ok" if process.returncode == 0 else f"exit {process.returncode}"
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        said, talk = process.communicate()
-        state = "too slow"
+        said, talk, state = *_rest(process), "too slow"
     return said.decode(errors="replace"), talk.decode(errors="replace"), state
+
+
+def _rest(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """What a process that was ended had said; not waited for where another that it started holds the line."""
+    try:
+        return process.communicate(timeout=END_S)
+    except subprocess.TimeoutExpired as error:
+        return error.stdout or b"", error.stderr or b""
 
 
 def keep(rows: Sequence[Row]) -> None:
@@ -245,7 +272,7 @@ def keep(rows: Sequence[Row]) -> None:
 def table(rows: Sequence[Row]) -> str:
     """A line a step."""
     lines = [
-        f"{row.step:14} {row.state:9} {row.seconds:6} s  {' '.join(row.said.split())[:230]}" for row in rows
+        f"{row.step:18} {row.state:9} {row.seconds:6} s  {' '.join(row.said.split())[:230]}" for row in rows
     ]
     return "\n".join(["", "=== summary", *lines, ""])
 

@@ -16,11 +16,17 @@ python312=${PYTHON312:-$(ls -d "$HOME"/.pyenv/versions/3.12*/bin/python3 2>/dev/
 python312=${python312:-$(command -v python3.12 || true)}
 [ -n "$python312" ] || { echo "no Python 3.12 here: PYTHON312=/path/to/python3.12"; exit 1; }
 
-# There already: torch, triton, accelerate, safetensors, numba, numpy, jinja2, click, pyyaml, psutil, pyarrow,
-# nvidia-ml-py, httpx, filelock, rich, huggingface-hub, tokenizers, pytest with its plugins.
-ready=(textual msgspec platformdirs gguf transformers optimum compressed-tensors datasets mdit-py-plugins
-  linkify-it-py dill multiprocess loguru pydantic pydantic-core annotated-types typing-inspection torchao
-  pytest-asyncio)
+# A test holds these three lists against what QuantDuel needs.
+# shellcheck disable=SC2034
+there=(torch triton accelerate safetensors numba llvmlite numpy jinja2 markupsafe click pyyaml psutil pyarrow pandas
+  nvidia-ml-py httpx anyio h11 certifi idna attrs filelock fsspec aiohttp requests urllib3 charset-normalizer xxhash
+  rich pygments markdown-it-py mdurl typer shellingham huggingface-hub hf-xet tokenizers regex tqdm packaging
+  threadpoolctl pillow protobuf typing-extensions networkx sympy mpmath setuptools ninja pytest pytest-timeout
+  pluggy iniconfig python-dateutil six aiohappyeyeballs aiosignal frozenlist multidict propcache yarl
+  annotated-doc httpcore)
+ready=(textual msgspec platformdirs httpx2 httpcore2 truststore google-re2 jsonschema jsonschema-specifications
+  referencing rpds-py gguf transformers optimum compressed-tensors datasets mdit-py-plugins linkify-it-py dill
+  multiprocess loguru pydantic pydantic-core annotated-types typing-inspection torchao pytest-asyncio)
 source=(logbar tokenicer device-smi defuser uc-micro-py gptqmodel pypcre) # published as source alone
 
 pinned() { # NAME==VERSION, whatever the case and the dashes

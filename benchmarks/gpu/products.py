@@ -19,6 +19,7 @@ from statistics import median
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.settings import HAS_GPU
 from engine.worker.methods import gptqmodel_api, kernels
@@ -46,6 +47,7 @@ Make = Callable[[int, int], Product]
 @torch.inference_mode()
 def main() -> int:
     """Print all; 1 where anything failed."""
+    torch.backends.cuda.enable_cudnn_sdp(False)  # as a load does
     copy_bytes_s = _copy_bytes_s() if HAS_GPU else 1e9
     if HAS_GPU:
         print(f"copy {copy_bytes_s / 1e9:.0f} GB/s; a small kernel in a graph {_launch_us():.3f} µs")
@@ -294,6 +296,7 @@ def attention() -> Iterator[tuple[str, Callable[[int], str]]]:
     for make in (grouped, repeated, by_groups, whole_buffer):
         yield f"attention, {make.__name__}", partial(attention_cost, make)
     if HAS_GPU:
+        yield "attention, cuDNN's", partial(attention_cost, by_cudnn)
         with suppress(ImportError):
             from torch.nn.attention.varlen import varlen_attn
 
@@ -320,6 +323,17 @@ def grouped(q: Tensor, capacity: int, held: int) -> Attend:
     """As the engine's step does: the heads that share keys as rows of one."""
     mask = mask_of(capacity, held)
     return lambda k, v: functional.scaled_dot_product_attention(q, k, v, mask)
+
+
+def by_cudnn(q: Tensor, capacity: int, held: int) -> Attend:
+    """The same, as torch would do it on Hopper if it were let."""
+    attend = grouped(q, capacity, held)
+
+    def call(k: Tensor, v: Tensor) -> object:
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            return attend(k, v)
+
+    return call
 
 
 def repeated(q: Tensor, capacity: int, held: int) -> Attend:

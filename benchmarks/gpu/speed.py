@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SHAPE
+from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SHAPE, WITH_CUDNN
 from engine.config.methods import BitsAndBytes, Full, Method, Stored
 from engine.config.profile import Generation, Model, Profile
 from engine.protocol.failure import Failed
@@ -29,6 +29,7 @@ from engine.worker.host import bandwidth, memory
 from engine.worker.load import LoadedModel, load
 from engine.worker.measure import bench_run
 from engine.worker.step import captured_step, stepper
+from engine.worker.step.cuda import choice
 from engine.worker.step.kv_cache import growing_cache
 from engine.worker.step.stepper import Stepper
 
@@ -100,6 +101,7 @@ def read(name: str) -> Side:
     source = str(MADE / f"{SHAPE}-{name}") if isinstance(METHODS[name], Stored) else f"random:{SHAPE}"
     model = Model(source=source, dtype="bfloat16", device=DEVICE)
     loaded = load(Profile(model=model, quantization=METHODS[name]), None, lambda staged: None)
+    torch.backends.cuda.enable_cudnn_sdp(WITH_CUDNN)
     read = memory.read(loaded.model, loaded.device, None)
     side = Side(loaded, max(bandwidth.copy_speed(loaded.device)[1]))
     side.note(
@@ -124,11 +126,13 @@ def speeds(side: Side) -> None:
         if depth + STEPS <= window:
             side.run(f"first at {depth}", depth)
             side.run(f"at {depth}", depth)
-    side.note(replay_failure=captured_step.failures.get(side.loaded.model))
+    model = side.loaded.model
+    side.note(failures=[each[model] for each in (captured_step.failures, choice.failures) if model in each])
     with eagerly():
         side.run("eager", DEPTHS[0])
-    side.run("first generate", DEPTHS[0], "hf")
-    side.run("generate", DEPTHS[0], "hf")
+    if not choice.step_for(model):  # which `generate` knows nothing of
+        side.run("first generate", DEPTHS[0], "hf")
+        side.run("generate", DEPTHS[0], "hf")
 
 
 @contextmanager
@@ -211,7 +215,7 @@ def summary(figures: Figures) -> str:
     return (
         f"{figures['kernel']} {figures['step']}: {'; '.join(said)}; TTFT first {first} ms, later {later};"
         f" kernels {figures.get('kernels_a_step')}, busy {figures.get('busy_ms')} ms;"
-        f" greedy alike {figures['greedy_alike']}; {figures['replay_failure'] or ''}"
+        f" greedy alike {figures['greedy_alike']}; {'; '.join(figures['failures'])}"
     )
 
 

@@ -79,6 +79,8 @@ def load(profile: Profile, threads: int | None, report: Report, *, native_step: 
     """
     environment.set_environment()
     torch.set_num_threads(threads or physical_cores())
+    # torch's first choice on Hopper, which plans anew for every length of a text, while that is answered.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     try:
         with freeing.tidy(), _checkpoint(profile, report) as (checkpoint, made_for):
             is_gguf = checkpoint.kind == "gguf"

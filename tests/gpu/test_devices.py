@@ -151,4 +151,4 @@ except Exception as error:
         sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     said, _ = await process.communicate()
-    assert said.startswith(b"True the GPU met a fault")
+    assert said.startswith(b"True the GPU failed")

@@ -21,24 +21,26 @@ LONG = Generation(max_new_tokens=300, temperature=0.8, top_p=0.9, seed=3)
 SHORT = Generation(max_new_tokens=32)
 METHODS = {"full": Full(), "nf4": BitsAndBytes(quant_type="nf4"), "nested": BitsAndBytes(double_quant=True)}
 INT8 = BitsAndBytes(bits=8)
-OFF = {"float32": 1e-4, "bfloat16": 0.02, "float16": 0.02}  # of the largest logit
+HALVES = ("bfloat16", "float16")
+OFF, OFF_IN_HALVES = 1e-4, 0.02  # of the largest logit
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-def test_a_graph_writes_what_single_kernels_write(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = loaded(method)
+def test_a_graph_writes_what_single_kernels_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = loaded(Full())
     graph, end = written(model, KeptCache(), LONG)
     assert (end.mode, end.notes) == ("graph", ())
     monkeypatch.setattr(stepper, "REPLAYING", ())
     assert written(model, KeptCache(), LONG)[0] == graph
 
 
-@pytest.mark.parametrize("dtype", OFF)
+@pytest.mark.parametrize("dtype", ["float32", *HALVES])
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_every_replay_computes_with_buffers_of_every_size(
     method: Method, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = loaded(method, dtype)
+    is_exact = dtype not in HALVES and method == Full()  # 4 bits compute in bfloat16, whatever the model does
+    most = OFF if is_exact else OFF_IN_HALVES
     for capacity in (256, 512, 2048):
         cache, single = (growing_cache(model.model.config, capacity) for _ in range(2))
         replaying = read(model, cache)
@@ -48,7 +50,7 @@ def test_every_replay_computes_with_buffers_of_every_size(
         assert cache.capacity_tokens == capacity
         for _ in range(8):
             off = stepped(replaying, eager, cache)
-            assert off < OFF[dtype] * float(eager.logits.abs().max()), (capacity, off)
+            assert off < most * float(eager.logits.abs().max()), (capacity, off)
 
 
 def read(model: LoadedModel, cache: GrowingCache) -> Stepper:

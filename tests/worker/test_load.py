@@ -86,6 +86,10 @@ def test_labels_are_of_the_loaded_model(method: Method, dtype: str, label: str) 
     assert loaded("random:tiny", method, dtype=dtype).info.label == label
 
 
+def test_attention_on_a_gpu_is_not_planned_anew_for_each_length(tiny: LoadedModel) -> None:
+    assert tiny.info.device == "cpu" and not torch.backends.cuda.cudnn_sdp_enabled()
+
+
 def test_quantizing_is_told_tensor_by_tensor() -> None:
     staged: list[Staged] = []
     loaded("random:tiny", BitsAndBytes(), staged)

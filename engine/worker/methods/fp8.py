@@ -92,8 +92,8 @@ def rounded(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def multiplies(placement: Placement) -> bool:
-    """Whether the device multiplies FP8 itself."""
-    if placement.device.type != "cuda" or torch.version.cuda is None:
+    """Whether the device multiplies FP8 itself, and torch (from 2.10 on) lets it."""
+    if placement.device.type != "cuda" or torch.version.cuda is None or not hasattr(F, "scaled_mm"):
         return False
     return torch.cuda.get_device_capability(placement.device) >= CAPABILITY
 

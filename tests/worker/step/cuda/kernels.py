@@ -12,19 +12,21 @@ from engine.worker.step.cuda.kernels.linear import linear, swiglu
 from engine.worker.step.cuda.kernels.matrix import INT4, INT8, INT8_DYNAMIC, PLAIN, Matrix
 
 EPSILON = 1e-5
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+CLOSE = 1e-6 if IS_INTERPRETED else 1e-5  # a GPU's own exp, root and division are approximate
+pytestmark = [] if IS_INTERPRETED else pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
 def _device() -> Iterator[None]:
     """Interpreted on a CPU, or compiled on a GPU."""
-    is_interpreted = os.environ.get("TRITON_INTERPRET") == "1" or not torch.cuda.is_available()
-    torch.set_default_device("cpu" if is_interpreted else "cuda")
+    torch.set_default_device("cpu" if IS_INTERPRETED else "cuda")
     yield
     torch.set_default_device(None)
 
 
 WIDTHS = (10, 6, 3)
-NF4 = torch.tensor([-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1])
+NF4 = (-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1)
 
 
 def error(found: Tensor, right: Tensor) -> float:
@@ -63,14 +65,14 @@ def test_plain_matrices_side_by_side_after_a_norm(dtype: torch.dtype, columns: i
     matrices = [Matrix(each, len(each), bias if each is weights[0] else None) for each in weights]
     right = normed(x, norm) @ torch.cat(weights).double().T
     right[:, : WIDTHS[0]] += bias.double()
-    assert error(run_linear(x, matrices, PLAIN.value, norm=norm), right) < 1e-6
+    assert error(run_linear(x, matrices, PLAIN.value, norm=norm), right) < CLOSE
 
 
 @pytest.mark.parametrize("scale", [None, 0.3])
 def test_a_residual_is_added(scale: float | None) -> None:
     x, weight, residual = torch.randn(2, 96), torch.randn(10, 96), torch.randn(2, 10)
     found = run_linear(x, [Matrix(weight, 10)], PLAIN.value, residual=residual, scale=scale)
-    assert error(found, x.double() @ weight.double().T * (scale or 1) + residual.double()) < 1e-6
+    assert error(found, x.double() @ weight.double().T * (scale or 1) + residual.double()) < CLOSE
 
 
 def packed(int4: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def test_int4_in_groups(columns: int, group: int, sub: int, options: str) -> Non
     for rows in WIDTHS:
         int4 = torch.randint(0, 16, (rows, columns))
         scales, zeros = torch.rand(rows, groups) / 50, torch.randn(rows, groups) / 50
-        code = NF4 if options == "code" else torch.arange(-8.0, 8.0)
+        code = torch.tensor(NF4) if options == "code" else torch.arange(-8.0, 8.0)
         held, more = scales, {}
         if options == "nested":
             held, nested_code = torch.randint(0, 256, (rows, groups), dtype=torch.uint8), torch.rand(256)
@@ -112,11 +114,11 @@ def test_int4_in_groups(columns: int, group: int, sub: int, options: str) -> Non
             unordered = torch.empty_like(weight)
             unordered[:, order] = weight
             weight = unordered
-        given = NF4 if options == "code" else None
+        given = code if options == "code" else None
         matrices.append(Matrix(packed(int4), rows, scales=held, code=given, **more))
         weights.append(weight)
     found = run_linear(x, matrices, INT4.value, group=group, sub=sub, norm=norm)
-    assert error(found, normed(x, norm) @ torch.cat(weights).T) < 1e-6
+    assert error(found, normed(x, norm) @ torch.cat(weights).T) < CLOSE
 
 
 @pytest.mark.parametrize(("columns", "group", "sub"), [(192, 192, 64), (96, 32, 32), (100, 100, 4)])
@@ -126,7 +128,7 @@ def test_int8_in_groups(columns: int, group: int, sub: int) -> None:
     spread = torch.arange(columns) // group
     weight = held.double() * scales.double()[:, spread] + zeros.double()[:, spread]
     matrix = Matrix(held, 10, scales=scales, zeros=zeros)
-    assert error(run_linear(x, [matrix], INT8.value, group=group, sub=sub), x.double() @ weight.T) < 1e-6
+    assert error(run_linear(x, [matrix], INT8.value, group=group, sub=sub), x.double() @ weight.T) < CLOSE
 
 
 @pytest.mark.parametrize(("threshold", "with_norm"), [(0.0, False), (2.0, True)])
@@ -153,7 +155,7 @@ def test_swiglu(together: bool) -> None:
     swiglu[(3,)](x, norm, EPSILON, out, 2, 10, *both, **sizes)
     a = normed(x, norm)
     right = torch.nn.functional.silu(a @ gate.double().T) * (a @ up.double().T)
-    assert error(out, right) < 1e-6
+    assert error(out, right) < CLOSE
 
 
 @pytest.mark.parametrize("held", [0, 15, 16, 40])
@@ -207,8 +209,8 @@ def test_attention_over_a_cache_of_which_some_is_held(
         qkv, *weights, EPSILON, *given, **sizes, SPAN=span, BLOCK=8, SPLITS=splits
     )
     found, key, value = right
-    assert error(out, found) < 1e-6
-    assert error(keys[:, :, held], key) < 1e-6 and torch.equal(values[:, :, held].double(), value)
+    assert error(out, found) < CLOSE
+    assert error(keys[:, :, held], key) < CLOSE and torch.equal(values[:, :, held].double(), value)
     others = torch.arange(capacity) != held
     assert torch.equal(keys[:, :, others], before[:, :, others]) and not arrived.any()
 
