@@ -8,16 +8,15 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Unpack
 
 from engine.config.profile import Generation, Profile
-from engine.protocol.answers import Decoded, Finished, Message, Prefilled, Prompted, Resumed
+from engine.protocol.answers import Message
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Loaded
 from engine.protocol.wire import Event
 from engine.recordings.recording import Recording
-from engine.session.client import How, Session
+from engine.session.client import ANSWERING, How, Session
 
 LONGEST_GAP_S = 5.0  # between two events, as played; what took longer is cut short
 NOT_RECORDED = Failed(kind="cancelled", message="no answer was recorded")
-ANSWERING = (Prompted, Resumed, Prefilled, Decoded, Finished, Failed)
 NOT_LOADED = Failed(kind="not_loaded", message="the recording has no model on this side")
 
 

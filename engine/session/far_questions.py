@@ -40,7 +40,7 @@ async def diagnosed(worker: Worker) -> tuple[Diagnosis, str]:
 
 
 async def _asked(worker: Worker, question: Question, kind: type[Answer]) -> tuple[Answer, str]:
-    if absent := launch.lacking(worker):
+    if absent := launch.lacking_at(worker):
         raise _error(absent)
     try:
         line = await LaunchedWorker.started("question", {}, launch.command(worker))

@@ -1,4 +1,4 @@
-"""Which command starts a profile's worker: another Python here, or whatever the profile launches elsewhere.
+"""Which command starts a profile's worker, in another Python here or elsewhere, and what is missing for it.
 
 Knows where environments are; starts nothing.
 """
@@ -18,7 +18,7 @@ from engine.config.serving.serve import Serve
 from engine.config.sources import Demo
 from engine.config.worker_place import Worker
 from engine.errors import LoadError
-from engine.machine import nvidia
+from engine.machine import nvidia, packages
 from engine.protocol.failure import Failed
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
@@ -42,7 +42,22 @@ def settings(profile: Profile) -> dict[str, str]:
     return nvidia.environment("split" if is_spread else profile.model.device)
 
 
-def lacking(worker: Worker) -> Failed | None:
+def lacking(profile: Profile) -> Failed | None:
+    """Why no worker could load this here: a package of its method, or its Python, is missing."""
+    worker = profile.runs_in
+    if not worker.is_own:
+        return lacking_at(worker)
+    if profile.serve is not None:
+        return _lacking_server(profile.serve)
+    if profile.is_served:
+        return None
+    absent = packages.missing(packages.library(profile.quantization))
+    if absent is None:
+        return None
+    return Failed(kind="not_loaded", message=f"{profile.label} {absent.message}", hint=absent.hint)
+
+
+def lacking_at(worker: Worker) -> Failed | None:
     """Why no worker can be started there, as far as this machine knows."""
     if worker.is_elsewhere:
         return _no_program(worker.launch_words[0])
@@ -56,7 +71,7 @@ def lacking(worker: Worker) -> Failed | None:
     return Failed(kind="not_loaded", message=f"worker.python: {python} {found}")
 
 
-def lacking_server(serve: Serve) -> Failed | None:
+def _lacking_server(serve: Serve) -> Failed | None:
     """Why the server cannot be started here: before a checkpoint is made for it."""
     try:
         place.python(serve)

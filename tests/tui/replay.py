@@ -83,7 +83,7 @@ class Replay(Playback):
                     yield recording(f"{self.profile.name}.cancelled")[-1]
                     return
                 if isinstance(event, Failed) and event.kind == "worker_lost":
-                    self._lost = event
+                    self._life.lost = event
                     self.died.set()
                 yield event
 
@@ -98,11 +98,11 @@ class Replay(Playback):
 
     async def ended(self) -> Failed:
         await self.died.wait()
-        if self._lost:
-            return self._lost
+        if self._life.lost:
+            return self._life.lost
         failure = recording(f"{self.profile.name}.killed")[-1]
         assert isinstance(failure, Failed)
-        self._lost = failure
+        self._life.lost = failure
         return failure
 
 

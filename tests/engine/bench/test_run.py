@@ -26,7 +26,7 @@ from engine.jobs.profiles import distinct
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Load
 from engine.protocol.wire import Command
-from engine.session.client import Session
+from engine.session.life import Life
 from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
@@ -118,13 +118,13 @@ async def test_what_does_not_fit_next_to_others_is_tried_alone_and_all_at_once_i
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[Command]:
     """What workers are told."""
-    found, send = list[Command](), Session._send
+    found, send = list[Command](), Life.send
 
-    def overheard(session: Session, command: Command) -> None:
+    def overheard(life: Life, command: Command) -> None:
         found.append(command)
-        send(session, command)
+        send(life, command)
 
-    monkeypatch.setattr(Session, "_send", overheard)
+    monkeypatch.setattr(Life, "send", overheard)
     return found
 
 

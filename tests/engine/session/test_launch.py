@@ -54,7 +54,7 @@ async def test_a_python_without_the_libraries_says_what_it_lacks(
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"ModuleNotFoundError: No module named 'msgspec'\" >&2; exit 1\n")
     profile = make_profile("bare", f"model: {{source: 'random:tiny'}}\nworker: {{python: {python}}}")
-    failed = launch.lacking(profile.worker)
+    failed = launch.lacking_at(profile.worker)
     assert failed is not None and failed.message == f"worker.python: {python} cannot be run"
     python.chmod(0o755)
     (*_, failed) = [event async for event in Session(profile).load()]
@@ -68,9 +68,9 @@ def test_a_command_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "wrap").write_text("#!/bin/sh\n")
     (tmp_path / "wrap").chmod(0o755)
     monkeypatch.chdir(tmp_path)  # where it is, and is not started
-    assert launch.lacking(Worker(launch=f"{tmp_path}/wrap")) is None
+    assert launch.lacking_at(Worker(launch=f"{tmp_path}/wrap")) is None
     for word in ("./wrap", "~/wrap"):
-        failed = launch.lacking(Worker(launch=f"{word} worker"))
+        failed = launch.lacking_at(Worker(launch=f"{word} worker"))
         assert failed is not None and "name it in full" in failed.hint
 
 

@@ -52,9 +52,9 @@ def short_moments(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def fake(monkeypatch: pytest.MonkeyPatch, make_profile: Callable[..., Profile]) -> Callable[[str], Session]:
     """A session whose worker is this program."""
 
-    def start(program: str, name: str = "tiny") -> Session:
+    def start(program: str, name: str = "tiny", **how: int | None) -> Session:
         monkeypatch.setattr(worker_process, "COMMAND", (sys.executable, "-c", PRELUDE + program))
-        return Session(msgspec.structs.replace(make_profile(), name=name))
+        return Session(msgspec.structs.replace(make_profile(), name=name), **how)
 
     return start
 
@@ -118,9 +118,8 @@ async def test_a_load_always_ends(
 async def test_a_limit_that_leaves_no_room_for_a_thread_is_a_lack_of_memory(
     fake: Callable[..., Session], limit_bytes: int | None, kind: str
 ) -> None:
-    session = fake("print('libgomp: Thread creation failed: …', file=sys.stderr); sys.exit(1)")
-    session.memory_limit_bytes = limit_bytes
-    failed = await last_of_load(session)
+    program = "print('libgomp: Thread creation failed: …', file=sys.stderr); sys.exit(1)"
+    failed = await last_of_load(fake(program, memory_limit_bytes=limit_bytes))
     assert isinstance(failed, Failed) and failed.kind == kind
 
 
@@ -253,7 +252,7 @@ def of_request_one(event: Event) -> Event:
 async def test_a_flood_waits_for_its_reader_and_the_end_is_reported(
     fake: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.session.client.MOST_WAITING", 10)
+    monkeypatch.setattr("engine.session.life.MOST_WAITING", 10)
     flood = [line(Decoded(request=1, token_id=1, text="x"))]
     program = CHATTERBOX.format(loaded=LOADED, strange=[], answer=[]).replace(
         "live()", "while True: say(*{}*50)"

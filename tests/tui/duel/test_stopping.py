@@ -20,7 +20,7 @@ def cancels(monkeypatch: pytest.MonkeyPatch) -> list[Replay]:
 
     def cancel(session: Replay) -> None:
         asked.append(session)
-        session._stopping, session._cancelling = not session.go.is_set(), True
+        session._exchange.is_stopping, session._cancelling = not session.go.is_set(), True
 
     monkeypatch.setattr(Replay, "cancel", cancel)
     return asked
