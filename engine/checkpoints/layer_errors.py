@@ -40,10 +40,13 @@ def _row(
 
 
 def _log_share(value: float, least: float, most: float) -> float:
-    """Where the value lies between the two, by their logarithms; the least is one cell, not none."""
-    floor = max(least, most / 1e4)
-    if value <= floor or most <= floor:
-        return 1 / BAR_CELLS if most > floor else float(most > 0)
+    """Where the value lies between the two, by their logarithms; the least is one cell, not none.
+
+    The scale is a decade at least, so that layers that hardly differ look it.
+    """
+    floor = max(min(least, most / 10), most / 1e4)
+    if value <= floor:
+        return 1 / BAR_CELLS if most else 0.0
     return (1 + (BAR_CELLS - 1) * math.log(value / floor) / math.log(most / floor)) / BAR_CELLS
 
 

@@ -26,6 +26,11 @@ def test_bars_grow_with_the_logarithm_from_the_best_layer_to_the_worst() -> None
     assert len(bars[1]) == 11  # halfway
 
 
+def test_layers_that_hardly_differ_look_it() -> None:
+    shown = [len(str(row["log scale"])) for row in layer_errors.rows(errors(3.76, 3.88))]
+    assert shown == [layer_errors.BAR_CELLS] * 2
+
+
 def test_equal_layers_no_loss_and_no_layers() -> None:
     assert [row["log scale"] for row in layer_errors.rows(errors(0.1, 0.1))] == [
         "█" * layer_errors.BAR_CELLS
