@@ -119,11 +119,14 @@ class BenchJob(KeptJob[Document]):
 
 
 def spoiled(found: Document) -> list[str]:
-    """A line about speeds that something spoiled; the table's last column says what."""
-    marked = [row for row in found.rows if row.marks]
-    if not marked:
-        return []
-    return [f"{len(marked)} of {len(found.rows)} rows are marked, such as: {marked[-1].marks[0]}"]
+    """A line about rows without figures, one about speeds that something spoiled; more in the last column."""
+    failed = [row.error.message for row in found.rows if row.error]
+    marked = [row.marks[0] for row in found.rows if row.marks]
+    return [
+        f"{len(why)} of {len(found.rows)} rows {what}, such as: {why[-1]}"
+        for what, why in (("have no figures", failed), ("are marked", marked))
+        if why
+    ]
 
 
 def table(found: Document, earlier: Document | None) -> list[dict[str, Cell]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from engine.bench.document import Document
 from engine.config.profile import Cache
 from engine.config.profiles import read
 from engine.errors import InputError, LoadError
@@ -13,7 +14,8 @@ from engine.jobs.events import Advanced, Completed, JobEvent
 from engine.jobs.job import Job as Work
 from engine.jobs.sheet import Sheet
 from engine.protocol.failure import Failure
-from tui.jobs.bench import BenchJob
+from tests.tui.recorded_jobs import FILE, recorded
+from tui.jobs.bench import BenchJob, spoiled
 from tui.jobs.job import Field, Job, Picture, profiles, typed
 
 
@@ -99,3 +101,11 @@ def test_a_name_means_the_duels_own_side_first(tmp_path: Path) -> None:
     assert (first, second.cache) == (side, changed.cache)
     assert other.model.source == "random:tiny"
     assert profiles("mine", [changed]) == (changed,)
+
+
+def test_rows_without_figures_and_rows_that_something_spoiled_are_counted() -> None:
+    *_, last = (found for _, found in recorded(FILE.read_bytes().splitlines()[1:], Document) if found)
+    assert spoiled(last) == [
+        "2 of 6 rows have no figures, such as: 4104 tokens do not fit the model's context window of 2048",
+        "2 of 6 rows are marked, such as: busy CPU: others 89%",
+    ]
