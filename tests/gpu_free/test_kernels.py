@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from accelerate.hooks import AlignDevicesHook, add_hook_to_module
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, OlmoConfig, PreTrainedConfig
 
 from engine.config.gpu_kernels import KERNELS, candidates
 from engine.config.layouts import Layout
@@ -133,10 +133,34 @@ def loader() -> ModuleType:
     return import_module("gptqmodel.models.loader")
 
 
-def packed_folder(tmp_path: Path) -> Checkpoint:
-    packing = {"quant_method": "gptq", "bits": 4, "group_size": 128}
-    LlamaConfig(vocab_size=16, quantization_config=packing).save_pretrained(tmp_path)
+def packed_folder(tmp_path: Path, bits: int = 4, kind: type[PreTrainedConfig] = LlamaConfig) -> Checkpoint:
+    packing = {"quant_method": "gptq", "bits": bits, "group_size": 128}
+    kind(vocab_size=16, quantization_config=packing).save_pretrained(tmp_path)
     return Checkpoint("packed", tmp_path, "folder")
+
+
+@pytest.mark.parametrize(
+    ("asked", "bits", "kind", "first"),
+    [
+        ("compiled", 4, LlamaConfig, "gptq_torch"),
+        ("compiled", 8, LlamaConfig, "gptq_marlin"),
+        ("compiled", 4, OlmoConfig, "gptq_marlin"),
+        ("native", 4, LlamaConfig, "gptq_marlin"),
+    ],
+)
+def test_what_keeps_its_layout_comes_first_where_the_engines_kernels_will_read_it(
+    asked: str,
+    bits: int,
+    kind: type[PreTrainedConfig],
+    first: str,
+    on: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    on()
+    monkeypatch.setenv("QUANTDUEL_STEP", asked)
+    folder, placement = packed_folder(tmp_path, bits, kind), Placement(GPU, torch.bfloat16, compiles=True)
+    assert next(kernels.of_checkpoint(folder, placement)).backend == first
 
 
 def test_a_packed_model_on_one_device_has_no_hooks_and_everybodys_attention(

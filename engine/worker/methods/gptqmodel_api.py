@@ -83,8 +83,10 @@ def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedMo
 
 def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTrainedModel:
     gptqmodel, folder = package(), checkpoint.path
-    if placement.device.type == "cpu":
-        torch._dynamo.config.disable = True  # otherwise its slow kernels are compiled, for minutes, with g++
+    if placement.device.type == "cpu" or kernels.is_own(checkpoint, placement):
+        torch._dynamo.config.disable = (
+            True  # its slow kernels would be compiled, for minutes, and for nothing
+        )
     with _reading(checkpoint), same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),

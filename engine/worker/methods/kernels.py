@@ -13,7 +13,7 @@ import torch
 
 from engine.config import gpu_kernels, runtime
 from engine.config.gpu_kernels import GpuKernel
-from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
+from engine.config.layouts import INT4_BITS, PACKED, Kernel, Layout, layout, on_cpu, plain
 from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan import step as planned_step
@@ -31,6 +31,7 @@ __all__ = [
     "Layout",
     "candidates",
     "choose",
+    "is_own",
     "layout",
     "of_checkpoint",
     "plain",
@@ -45,25 +46,27 @@ def prepare(checkpoint: Checkpoint, placement: Placement, report: Report) -> Non
     """Compile the kernel that a quantized checkpoint needs, with progress; others need none."""
     if checkpoint.kind != "folder" or checkpoint.stored_quantization.get("quant_method") not in PACKED:
         return
-    stored = layout(checkpoint.stored_quantization)
-    next(iter(candidates(stored, placement.device, placement.dtype, report)))
+    stored, own = layout(checkpoint.stored_quantization), is_own(checkpoint, placement)
+    next(iter(candidates(stored, placement.device, placement.dtype, report, is_own=own)))
 
 
 def of_checkpoint(checkpoint: Checkpoint, placement: Placement) -> Iterator[Kernel]:
     """The candidates for a quantized checkpoint; the layout itself where the compiled step will hold it."""
-    stored = layout(checkpoint.stored_quantization)
-    if _is_own(checkpoint, stored, placement):
+    stored, own = layout(checkpoint.stored_quantization), is_own(checkpoint, placement)
+    if own and placement.device.type == "cpu":
         yield on_cpu(stored, _name(placement.dtype), is_compiled=True)
         return
-    yield from candidates(stored, placement.device, placement.dtype)
+    yield from candidates(stored, placement.device, placement.dtype, is_own=own)
 
 
-def _is_own(checkpoint: Checkpoint, stored: Layout, placement: Placement) -> bool:
+def is_own(checkpoint: Checkpoint, placement: Placement) -> bool:
     """Whether the compiled step will hold it in four bits: as planned, and where it can be compiled."""
-    config = checkpoint.config
+    config, stored = checkpoint.config, layout(checkpoint.stored_quantization)
     has_own_code = checkpoint.trust_remote_code and getattr(config, "auto_map", None)
     if not placement.compiles or has_own_code or config.model_type not in runtime.NATIVE:
         return False
+    if placement.device.type != "cpu":
+        return placement.name != "split" and runtime.compiles_on_gpu() and stored.bits in INT4_BITS
     target = Target(placement.name, _name(placement.dtype), hardware.cpu()[1])
     return planned_step.is_int4(architecture(config.to_dict()), stored, target) and step.reads_int4()
 
@@ -74,9 +77,16 @@ def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
 
 
 def candidates(
-    layout: Layout, device: torch.device, dtype: torch.dtype, report: Report | None = None
+    layout: Layout,
+    device: torch.device,
+    dtype: torch.dtype,
+    report: Report | None = None,
+    *,
+    is_own: bool = False,
 ) -> Iterator[Kernel]:
     """Kernels that support this layout here, the fastest first, each with its notes; LoadError for none.
+
+    Where the engine's own will take over, first the one that keeps the checkpoint's layout, which they read.
 
     One that has to be compiled is compiled before it is yielded, with progress in `report`; where that fails
     the next one notes why it is not the faster one.
@@ -88,7 +98,7 @@ def candidates(
     found = gpu_kernels.candidates(layout, name, torch.cuda.get_device_capability(device))
     if not found:
         raise LoadError(f"no kernel for {_described(layout)} in {name} on this GPU", _hint(name))
-    if runtime.compiles_on_gpu():  # the engine's kernels read what is laid out as in the checkpoint
+    if is_own:
         found = tuple(sorted(found, key=lambda kernel: not kernel.backend.endswith("_torch")))
     notes: tuple[str, ...] = ()
     for kernel in found:
