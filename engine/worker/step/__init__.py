@@ -21,7 +21,7 @@ __all__ = [
     "drop_idle_window",
     "kind",
     "new_cache",
-    "note",
+    "notes",
     "prepare",
     "reads_int4",
     "require_cache",
@@ -55,14 +55,15 @@ def kind(model: PreTrainedModel, cache: CacheDtype = "auto") -> StepKind:
     return "native" if native.supports(model) else "forward"
 
 
-def note(model: PreTrainedModel, cache: CacheDtype) -> str:
-    """That the compiled step reads no such cache, where it has the model's arithmetic; empty elsewhere.
+def notes(model: PreTrainedModel, cache: CacheDtype) -> tuple[str, ...]:
+    """What of the step is less than it could be here: of a cache that it does not read, of weights held anew.
 
     Whether it would have read the weights, and been compiled here, is not known.
     """
     could = choice.is_wanted(model) or compiled_step.supports_arithmetic(model)
-    is_silent = runtime.reads_cache("compiled", cache) or not could
-    return "" if is_silent else f"the compiled step reads no cache in {cache}"
+    is_read = runtime.reads_cache("compiled", cache) or not could
+    unread = "" if is_read else f"the compiled step reads no cache in {cache}"
+    return tuple(note for note in (unread, choice.remarks.get(model, "")) if note)
 
 
 def new_cache(config: PreTrainedConfig, expected_tokens: int = 0, dtype: CacheDtype = "auto") -> GrowingCache:

@@ -21,13 +21,15 @@ from engine.worker.progress import Report
 from engine.worker.step import llama, native
 
 if TYPE_CHECKING:
+    from engine.worker.step.cuda.trial import Trial
     from engine.worker.step.cuda.triton_step import TritonStep
 
-CLOSE = 0.02  # of the largest result: products with sums in another order, or inputs rounded elsewhere
 DEVICES = ("cuda",)
 
 failures: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
 """Why a model that should have the step does not."""
+remarks: WeakKeyDictionary[PreTrainedModel, str] = WeakKeyDictionary()
+"""What is slower than it should be in a model whose weights are held anew."""
 
 _steps: "WeakKeyDictionary[PreTrainedModel, TritonStep]" = WeakKeyDictionary()
 
@@ -56,11 +58,13 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
     report(Staged(stage="warm up", step="compile decode step"))
     step, why = None, "its weights are held in a way that the GPU kernels do not read"
     try:
+        from engine.worker.step.cuda.trial import Trial
         from engine.worker.step.cuda.triton_step import TritonStep
 
         if _is_readable(model):
-            places, dtype = _linear(model), model.dtype
-            differing = next((what for what, parent, name in places if not _taken(parent, name, dtype)), "")
+            places, trial = _linear(model), Trial(model.dtype)
+            differing = next((what for what, parent, name in places if not _taken(parent, name, trial)), "")
+            remarks[model] = trial.note
             freeing.trim()
             step = None if differing else TritonStep.build(model)
             why = f"other numbers in {differing}" if differing else why
@@ -90,7 +94,7 @@ def _is_readable(model: PreTrainedModel) -> bool:
     return all(int4.supports(module) or layouts.read(module) is not None for module in found)
 
 
-def _taken(parent: nn.Module, name: str, dtype: torch.dtype) -> bool:
+def _taken(parent: nn.Module, name: str, trial: "Trial") -> bool:
     """Whether the kernel gives about what a layer gives, for one row and for three.
 
     A layer of 2 to 4 bits is then replaced, and never before: where a later one differs, those that were
@@ -99,6 +103,7 @@ def _taken(parent: nn.Module, name: str, dtype: torch.dtype) -> bool:
     from engine.worker.step.cuda import launch
     from engine.worker.step.cuda.int4 import of_gptqmodel
     from engine.worker.step.cuda.layouts import read
+    from engine.worker.step.cuda.trial import is_close
 
     module: Any = getattr(parent, name)
     made = of_gptqmodel(module)
@@ -106,12 +111,11 @@ def _taken(parent: nn.Module, name: str, dtype: torch.dtype) -> bool:
     if held is None:
         return False
     for rows in (1, 3):
-        x = torch.randn((rows, module.in_features), device=held.matrix.weights.device).to(dtype)
-        right = module(x[None])[0].float()
-        difference = (launch.linear(x, (held,)).float() - right).abs().max()
-        if not bool(difference <= CLOSE * right.abs().max()):  # NaN is not
+        x = torch.randn((rows, module.in_features), device=held.matrix.weights.device).to(trial.dtype)
+        if not is_close(launch.linear(x, (held,)), module(x[None])[0]):
             return False
     if made is not None:
+        trial.equip(made, module)
         made.few_rows = lambda x: launch.linear(x, (held,))
         setattr(parent, name, made)
     return True

@@ -1,7 +1,7 @@
 """Weights of 2 to 4 bits as the engine's kernels hold them on a GPU: four bits each, a scale a group.
 
-Owns that layout: `packed` makes it out of whole numbers, `Int4Linear` is the layer, which serves prompts by
-dequantizing a matrix at a time. Knows nothing of models.
+Owns that layout: `packed` makes it out of whole numbers, `Int4Linear` is the layer, which multiplies with the
+kernel that it was given for so many rows, or by torch's operators. Knows nothing of models.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from engine.worker.step import gptq
+from engine.worker.step.cuda import many
 from engine.worker.step.cuda.kernels.matrix import Matrix
 
 MOST_SEQUENCES = 8
@@ -26,7 +27,11 @@ class Int4Linear(nn.Module):
     def __init__(self, matrix: Matrix, in_features: int, group: int) -> None:
         super().__init__()
         self.few_rows: Callable[[Tensor], Tensor] | None = None
-        """The kernel, for [rows, in_features] of so few rows as decoding has; where it was found to agree."""
+        """The kernel for [rows, in_features] of so few rows as decoding has; where it was found to agree."""
+        self.some_rows: Callable[[Tensor], Tensor] | None = None
+        """The one for up to `many.MOST_ROWS`, columns in the order in which they are held; likewise."""
+        self.whole: Callable[[torch.dtype], Tensor] | None = None
+        """The one that makes the matrix in a dtype, for more; likewise."""
         self.matrix, self.in_features, self.out_features, self.group = matrix, in_features, matrix.rows, group
 
     def held_tensors(self) -> tuple[Tensor, ...]:
@@ -34,13 +39,23 @@ class Int4Linear(nn.Module):
         return tuple(each for each in self.matrix if isinstance(each, Tensor))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in_features] → [..., out_features]; of many rows with weights dequantized to x's dtype."""
-        rows = x.numel() // self.in_features
-        if self.few_rows is not None and rows <= MOST_SEQUENCES:
-            return self.few_rows(x.reshape(rows, -1)).view(*x.shape[:-1], -1)
-        if self.matrix.order is not None:
-            x = x[..., self.matrix.order.long()]
-        return F.linear(x, self.dequantized(x.dtype), self.matrix.bias)
+        """[..., in_features] → [..., out_features], by a kernel; of many rows with weights in x's dtype."""
+        return self._product(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
+
+    def _product(self, x: Tensor) -> Tensor:
+        """`few_rows` is compiled for some numbers of rows alone, so `some_rows` has 2 to 8 of them, too."""
+        rows = len(x)
+        if self.few_rows is not None and rows <= (1 if self.some_rows else MOST_SEQUENCES):
+            return self.few_rows(x)
+        x = self.ordered(x)
+        if self.some_rows is not None and rows <= many.MOST_ROWS:
+            return self.some_rows(x)
+        return F.linear(x, (self.whole or self.dequantized)(x.dtype), self.matrix.bias)
+
+    def ordered(self, x: Tensor) -> Tensor:
+        """[rows, in_features] with columns as the matrix holds them."""
+        order = self.matrix.order
+        return x if order is None else x.index_select(1, order)
 
     def dequantized(self, dtype: torch.dtype) -> Tensor:
         """[rows, columns], columns in the order in which they are held."""

@@ -8,6 +8,7 @@ pytest.importorskip("triton")
 from engine.worker.methods import gptqmodel_api
 from engine.worker.step.cuda import choice, launch
 from engine.worker.step.cuda.int4 import MOST_SEQUENCES, Int4Linear, of_gptqmodel
+from engine.worker.step.cuda.trial import Trial
 
 ROWS, COLUMNS, GROUP = 32, 96, 32
 
@@ -68,9 +69,9 @@ def test_a_layer_goes_only_after_its_kernel_agreed_which_then_serves_few_rows(
     parent, library = torch.nn.Module(), layer_of("gptq", 3)
     parent.own = library
     monkeypatch.setattr(launch, "linear", lambda x, held: 1.1 * library(x))
-    assert not choice._taken(parent, "own", torch.bfloat16) and parent.own is library
+    assert not choice._taken(parent, "own", Trial(torch.bfloat16)) and parent.own is library
     monkeypatch.setattr(launch, "linear", lambda x, held: library(x))
-    assert choice._taken(parent, "own", torch.bfloat16) and isinstance(parent.own, Int4Linear)
+    assert choice._taken(parent, "own", Trial(torch.bfloat16)) and isinstance(parent.own, Int4Linear)
     by_kernel = []
     monkeypatch.setattr(launch, "linear", lambda x, held: by_kernel.append(len(x)) or library(x))
     for rows in (1, MOST_SEQUENCES, MOST_SEQUENCES + 1):

@@ -11,7 +11,7 @@ pytest.importorskip("triton")
 
 
 def test_interpreted() -> None:
-    interpreted(["kernels", "whole_step"])
+    interpreted(["kernels", "many_rows", "whole_step"])
 
 
 @pytest.mark.thorough
