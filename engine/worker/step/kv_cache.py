@@ -47,8 +47,9 @@ class GrowingCache(DynamicCache):
         first = self.layers[0]
         return first.key_buffer if isinstance(first, GrowingLayer) and first.is_initialized else None
 
+    @torch.inference_mode()
     def copied_to(self, empty: "GrowingCache") -> "GrowingCache":
-        """`empty`, with the keys and values of this one."""
+        """`empty`, with the keys and values of this one; outside this mode filled buffers take none."""
         for layer, target in zip(self.layers, empty.layers, strict=True):
             layer.copy_to(target)
         return empty

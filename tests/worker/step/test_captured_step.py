@@ -175,6 +175,18 @@ def test_a_conversation_that_grows_moves_to_larger_buffers_between_two_answers(
         ids = [*ids, *new, *([7] * 100)]
 
 
+def test_a_conversation_that_grows_moves_into_larger_buffers_that_are_kept(
+    tiny: LoadedModel, captures: list[str]
+) -> None:
+    kept, settings = KeptCache(), Generation(max_new_tokens=4)
+    answered(tiny, settings, kept, [9] * 1500)
+    new, _ = answered(tiny, settings, kept)
+    longer = PROMPT + new + [7] * 600
+    grown, end = answered(tiny, settings, kept, longer)
+    assert end.mode == "graph" and captures == ["captured"] * 2
+    assert grown == answered(tiny, settings, KeptCache(), longer)[0]
+
+
 def test_two_sizes_are_kept_and_no_third(tiny: LoadedModel, captures: list[str]) -> None:
     kept, config = KeptCache(), tiny.model.config
     for tokens in (200, 2000, 20_000, 2000, 20_000, 200):
