@@ -5,6 +5,7 @@ its second; a cell of which nothing is known holds UNKNOWN.
 """
 
 import re
+import sys
 
 from rich.cells import split_graphemes
 
@@ -54,6 +55,11 @@ class Row:
             self.pens[column:end] = [blank if text == " " else pen for text in texts]
         return end
 
+    def crop(self, width: int) -> None:
+        """At most so many cells."""
+        self._part(width)
+        del self.texts[width:], self.pens[width:]
+
     def _part(self, column: int) -> None:
         """A wide character of which one half is overwritten leaves a blank."""
         if 0 < column < len(self.texts) and not self.texts[column]:
@@ -61,9 +67,14 @@ class Row:
 
 
 class Cells:
-    """Rows, as many as were painted."""
+    """Rows, as many as were painted, within the terminal's size where that is known.
+
+    A picture can be of another size: Textual may still paint for the one before. A terminal would put what is
+    outside at its edge.
+    """
 
     def __init__(self) -> None:
+        self._height = self._width = sys.maxsize
         self.rows: list[Row] = []
         self.changed: set[int] = set()
         """Rows that were painted since somebody emptied this."""
@@ -78,9 +89,10 @@ class Cells:
 
     def crop(self, height: int, width: int) -> None:
         """The terminal has another size: what lies outside is gone, and all of the rest is to be painted."""
+        self._height, self._width = height, width
         del self.rows[height:]
         for row in self.rows:
-            del row.texts[width:], row.pens[width:]
+            row.crop(width)
         self.changed = set(range(len(self.rows)))
 
     def paint(self, frame: str) -> bool:
@@ -95,15 +107,23 @@ class Cells:
                 case "column":
                     number, column = max(0, int(token["row"]) - 1), max(0, int(token["column"]) - 1)
                 case "text":
-                    column = self.row(number).put(column, token["text"], token["pen"] + link)
-                    self.changed.add(number)
+                    column = self._put(number, column, token["text"], token["pen"] + link)
                 case "plain":
-                    column = self.row(number).put(column, token["plain"], PLAIN + link)
-                    self.changed.add(number)
+                    column = self._put(number, column, token["plain"], PLAIN + link)
                 case "link":
                     link = "" if token["link"] == ";" else "\0" + token["link"]
-        self.cursor = (number, column)
+        self.cursor = min(number, self._height - 1), min(column, self._width - 1)
         return True
+
+    def _put(self, number: int, column: int, text: str, pen: str) -> int:
+        """The column after it; nothing outside the terminal is kept."""
+        if number >= self._height or column >= self._width:
+            return column
+        row = self.row(number)
+        end = row.put(column, text, pen)
+        row.crop(self._width)
+        self.changed.add(number)
+        return end
 
 
 def _clusters(text: str) -> list[str]:

@@ -49,6 +49,8 @@ class SparingDriver(LinuxDriver):
         self._pacer = Pacer(1 / self.PAINTS_PER_SECOND)
         self._synchronizes = False
         self._resized = False
+        self._reported: tuple[int, int] | None = None
+        """Width and height in band, which may come before the system knows of them."""
         self._is_aside = False
 
     @property
@@ -61,7 +63,7 @@ class SparingDriver(LinuxDriver):
         if self._resized:
             self._resized = False
             self._terminal.forget()
-            width, height = shutil.get_terminal_size()
+            width, height = self._reported or shutil.get_terminal_size()
             self._cells.crop(height, width)
         if data in {SYNC, END_SYNC}:
             self._synchronizes = True  # Textual asked the terminal whether it does
@@ -75,6 +77,8 @@ class SparingDriver(LinuxDriver):
         """Some terminals report their new size in band."""
         if isinstance(message, events.Resize | InBandWindowResize):
             self._resized = True
+        if isinstance(message, events.Resize):
+            self._reported = message.size.width, message.size.height
         super().process_message(message)
 
     def redraw(self) -> None:

@@ -126,6 +126,16 @@ def test_a_smaller_terminal_gets_nothing_beyond_its_edge() -> None:
     assert len(written) < (WIDTH // 2 + 10) * HEIGHT
 
 
+def test_a_picture_for_the_size_before_changes_no_edge() -> None:
+    cells, writer, terminal = Cells(), Writer(erases=False), Terminal(WIDTH // 2, HEIGHT - 2)
+    cells.crop(HEIGHT - 2, WIDTH // 2)
+    cells.paint(blank() + place(2, WIDTH // 2 - 3) + "ab漢字" + place(HEIGHT - 1, 3) + "outside")
+    cells.paint(place(HEIGHT - 1, WIDTH - 1) + "x")
+    terminal.feed(writer.show(cells))
+    assert terminal.lines == [line.ljust(WIDTH // 2) for line in ("", "", " " * 17 + "ab", "")]
+    assert cells.cursor == (HEIGHT - 3, WIDTH // 2 - 1)
+
+
 @pytest.mark.parametrize(
     "written", ["\x1b[?1049h", "\x1b[3;4H\x1b[?25h", "\x1b]52;c;aGk=\x07", "\x07", "text"]
 )
