@@ -11,6 +11,10 @@ import torch
 from engine.worker.host import memory
 
 HINT = "load it again"
+_REFUSED = re.compile(
+    r"no kernel image|invalid (argument|configuration)|too many resources|is capturing|not supported"
+)
+"""Of a launch that was not done: the device goes on."""
 _SAID = re.compile(r"CUDA error: |device-side assert|(CUDNN|CUBLAS)_STATUS_(EXECUTION_FAILED|INTERNAL_ERROR)")
 
 
@@ -35,7 +39,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 
 def _is_fault(error: BaseException) -> bool:
     is_cudas = type(error).__name__ == "AcceleratorError" or bool(_SAID.search(str(error)))
-    return is_cudas and not memory.is_out_of_memory(error)
+    return is_cudas and not (memory.is_out_of_memory(error) or _REFUSED.search(str(error)))
 
 
 def _responds() -> bool:

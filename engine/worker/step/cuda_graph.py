@@ -4,6 +4,7 @@ Owns stream, memory pool and what a failed capture would leave in torch: a strea
 allocator that believes a capture is under way, a generator that waits for its end. Must not know models.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -54,14 +55,27 @@ def _capture(
 ) -> None:
     """On the current stream. Calls of other threads do not disturb it."""
     try:
-        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-        try:
-            run()
-        finally:
-            graph.capture_end()
+        with _nothing_collected():
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            try:
+                run()
+            finally:
+                graph.capture_end()
     except BaseException:
         _abandon(graph, device, pool)
         raise
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Within it Python collects no garbage: what frees things of CUDA's would be part of the capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, device: torch.device, pool: tuple[int, int]) -> None:

@@ -72,6 +72,7 @@ async def test_its_worker_says_so_and_ends_and_another_can_be_loaded(
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), False),
         (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("CUDA error: no kernel image is available for execution on the device"), False),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],

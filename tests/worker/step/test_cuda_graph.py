@@ -1,5 +1,6 @@
 """A capture that fails leaves torch as it was. torch's own CUDA part is a recorder here: there is no GPU."""
 
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import SimpleNamespace
@@ -105,6 +106,12 @@ def test_it_is_run_before_it_is_captured_and_the_replay_is_the_graphs(fake: Fake
     assert runs == [("side", False, 0)] * 2 + [("side", False, "error"), ("side", True, 0)]
     replay()
     assert fake.said == ["empty_cache", "replay"]
+
+
+def test_no_garbage_is_collected_within_a_capture(fake: FakeCuda) -> None:
+    collects: list[bool] = []
+    cuda_graph.capture(lambda: collects.append(gc.isenabled()), DEVICE)
+    assert collects == [True] * 3 + [False] and gc.isenabled()
 
 
 def test_what_waits_for_the_device_is_noticed_before_a_capture_begins(fake: FakeCuda) -> None:
