@@ -105,6 +105,7 @@ def _load(wire: Wire, command: Load, kept: KeptCache) -> tuple[LoadedModel | Non
         loaded = load(command.profile, command.threads, wire.emit, native_step=command.native_step)
         kept.dtype = loaded.cache_dtype
         rehearsed(loaded, kept, wire.emit)
+        _release(command)  # what was needed for loading alone is not in use
         in_use = memory.read(loaded.model, loaded.device, None)
         wire.emit(Loaded(info=replace(loaded.info, energy=draw), memory=in_use))
         return loaded, energy

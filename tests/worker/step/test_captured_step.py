@@ -14,11 +14,12 @@ from engine.config.methods import BitsAndBytes
 from engine.config.profile import Generation, Model, Profile
 from engine.config.runtime import LEAST_GPU_CAPACITY
 from engine.protocol.answers import Finished, Generate, Message, Prefilled, Prompted
-from engine.protocol.loading import Staged
+from engine.protocol.loading import Load, Loaded, Staged
 from engine.protocol.wire import Event
 from engine.worker import serve
 from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache
+from engine.worker.host import memory
 from engine.worker.load import LoadedModel, load
 from engine.worker.step import capturable, captured_step, cuda_graph, kv_cache, stepper
 from engine.worker.step.kv_cache import GrowingCache
@@ -118,6 +119,18 @@ def test_a_load_ends_with_a_captured_step_and_the_first_answer_makes_none(
         assert isinstance(events[-1], Finished)
         assert (events[-1].decode, events[-1].notes) == ("graph", ())
     assert captures == ["captured"]
+
+
+def test_memory_is_read_when_what_loading_needed_is_free_again(
+    tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, read = list[str](), memory.read
+    wire: Any = Listener()
+    monkeypatch.setattr(serve, "load", lambda *_, **__: tiny)
+    monkeypatch.setattr(serve, "_release", lambda command: done.append("released"))
+    monkeypatch.setattr(memory, "read", lambda *given: done.append("read") or read(*given))
+    serve._load(wire, Load(profile=tiny.profile), KeptCache())
+    assert done == ["released", "read"] and isinstance(wire.events[-1], Loaded)
 
 
 def test_what_is_captured_for_an_answer_stands_before_its_clock(
