@@ -168,11 +168,11 @@ class Pane(Vertical, Ending):
         self._told = reported
 
     def _fail(self, failed: Failed) -> None:
+        key = "" if self.side.loaded else self.transcript.reload_key
         if failed.kind == "cancelled":
-            key = "" if self.side.loaded else self.transcript.reload_key
             self.transcript.note(f"cancelled · {key} loads it again" if key else "cancelled")
         else:
-            self.transcript.fail(failed)
+            self.transcript.fail(failed, key)
 
 
 def model_text(info: ModelInfo) -> str:

@@ -281,12 +281,12 @@ class Transcript(VerticalScroll):
         shown = (active.binding for active in self.screen.active_bindings.values())
         return next((binding.key for binding in shown if binding.action == "reload"), "")
 
-    def fail(self, failed: Failed) -> None:
-        """Say what went wrong, below what was shown so far."""
+    def fail(self, failed: Failed, key: str = "") -> None:
+        """Say what went wrong, below what was shown so far; and which key loads the model again, if any."""
         words = Content.assemble((visible(failed.message), "bold"))
         if failed.hint:
             words += Content.assemble("\n", (visible(failed.hint), "$quiet"))
-        if key := self.reload_key:
+        if key:
             words += Content.assemble("\n", (key, "bold $text-error"), (" loads it again", "$quiet"))
         self._add(Static(words, classes="failure"))
 

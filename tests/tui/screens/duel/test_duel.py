@@ -155,6 +155,16 @@ async def test_a_lost_side_says_so_and_comes_back(stage: Stager) -> None:
         assert "the capital" in play.text(0)
 
 
+async def test_a_failure_that_leaves_the_model_asks_for_no_load(stage: Stager) -> None:
+    async with stage(a={"answers": ["killed"]}) as play:
+        await play.ready()
+        play.duel.panes[1]._fail(Failed(kind="bad_input", message="the prompt has too many tokens"))
+        await play.ask("hi")
+        await play.settled()
+        await wait_until(lambda: "ctrl+r loads it again" in play.text(0))
+        assert "too many tokens" in play.text(1) and "loads it again" not in play.text(1)
+
+
 async def test_a_worker_lost_while_idle(stage: Stager) -> None:
     async with stage() as play:
         await play.ready()
