@@ -115,7 +115,7 @@ def _own_kernels() -> list[Step]:
     if not HAS_GPU:
         return []
     return [
-        _tests("kernels", 120, "tests/worker/step/cuda/kernels.py"),
+        _tests("kernels", 120, *(f"tests/worker/step/cuda/{name}.py" for name in ("kernels", "many_rows"))),
         _tests("tests own", 120, "tests/gpu/test_own_kernels.py"),
     ]
 
@@ -162,6 +162,7 @@ STEPS = (
     *_with_cudnn(),
     _tests("tests devices", 150, "tests/gpu/test_devices.py", "tests/gpu/test_fidelity.py"),
     Step("products", _module("products"), 100, all_of, needs_marlin=True, env=INTERPRETED),
+    Step("rows", _module("rows"), 60, all_of, env=INTERPRETED),
     *_speeds("awq4"),
     *_by_one_process(),
     _duel("swap", 8, returns, "--schedule", "swap"),

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.compiled > docs/gpu_kernels.md
 
 Registers and stack (spilled registers) a thread, shared memory a program, and how many loads from memory are
-16 bytes wide. The shapes are those of Llama 3.1 8B at batch 1.
+16 bytes wide. The shapes are those of Llama 3.1 8B at batch 1, and for int4 tiles of more rows.
 """
 
 import re
@@ -17,9 +17,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from engine.worker.step.cuda import many
 from engine.worker.step.cuda.kernels.attention import attend
 from engine.worker.step.cuda.kernels.linear import linear, swiglu
 from engine.worker.step.cuda.kernels.matrix import INT4, INT8_DYNAMIC, PLAIN, Matrix
+from engine.worker.step.cuda.kernels.tiles import dequantize, tiled
 
 TARGETS = (80, 89, 90)
 ALIGNED = [["tt.divisibility", 16]]
@@ -31,7 +33,8 @@ HEADING = f"""\
 
 By `python -m benchmarks.gpu.compiled` with Triton {triton.__version__}, without a device: registers and stack
 (spilled registers) a thread of 128, shared memory a program, loads of 16 bytes among all loads from memory in
-the PTX. One sequence, the shapes of Llama 3.1 8B; bf16 weights, LLM.int8, int4 in groups of 128, NF4.
+the PTX. One sequence, the shapes of Llama 3.1 8B; bf16 weights, LLM.int8, int4 in groups of 128, NF4. At the
+end more rows of int4: tiles for tensor cores, and the matrix as numbers.
 """
 
 
@@ -117,8 +120,29 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
     yield "norm, gate up in one, bf16", swiglu, fused, {"K": HIDDEN, **wide, **BLOCKS}
 
 
+def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
+    """The same of the kernels for prompts and batches; constants have warps and stages, too."""
+    held = {
+        "int4": matrix(U8, scales=BF16),
+        "int4, zeros, bias": matrix(U8, bias=BF16, scales=BF16, zeros=BF16),
+        "nf4": matrix(U8, scales=F32, code=F32),
+    }
+    counts = dict.fromkeys(("batch", "splits", "columns", "group"), "i32")
+    for tile in many.TILES:
+        for name, each in held.items():
+            sizes = {"ROWS": tile.rows, "B": tile.batch, "BLOCK": 64 if name == "nf4" else tile.columns}
+            buffers = {"x": BF16, "out": BF16, "partial": F32, "arrived": I32, **counts, "matrix": each}
+            how = {"num_warps": many.HOW["num_warps"], "num_stages": tile.stages}
+            yield f"tile of {tile.batch} rows, {name}", tiled, buffers, {**sizes, **how}
+    given = {"out": BF16, "columns": "i32", "group": "i32", "matrix": held["int4, zeros, bias"]}
+    how = {"num_warps": many.HOW["num_warps"]}
+    yield "dequantized int4, zeros", dequantize, given, {"SUB": 64, "PARTS": many.WRITTEN // 64, **how}
+
+
 def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], target: int) -> Compiled:
     """For a GPU of this compute capability."""
+    options = {name: value for name, value in constants.items() if name.startswith("num_")}
+    constants = {name: value for name, value in constants.items() if name not in options}
     signature, fixed, attributes = {}, {}, {}
     for index, (name, given) in enumerate({**types, **constants}.items()):
         is_constant = name in constants or given is None
@@ -128,10 +152,10 @@ def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], targ
         elif isinstance(given, Matrix):
             fixed |= {(index, place): None for place, field in enumerate(given) if field is None}
             attributes |= {(index, place): ALIGNED for place, field in enumerate(given) if _aligned(field)}
-        elif _aligned(given):
+        elif _aligned(given) and not kernel.params[index].do_not_specialize:
             attributes[index,] = ALIGNED
     source = ASTSource(kernel, signature, fixed, attributes)
-    found = triton.compile(source, target=GPUTarget("cuda", target, 32))
+    found = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
     ptx, usage = found.asm["ptx"], _usage(found.asm["cubin"])
     loads = re.findall(r"ld\.global\S*", ptx)
     wide = [load for load in loads if ".v4.b32" in load or ".v2.b64" in load]
@@ -167,7 +191,7 @@ def main() -> None:
     print(HEADING)
     print("| kernel | sm | registers | stack bytes | shared bytes | 16-byte loads |")
     print("|---|--:|--:|--:|--:|--:|")
-    for name, kernel, types, constants in sources():
+    for name, kernel, types, constants in (*sources(), *of_many_rows()):
         for target in TARGETS:
             found = compiled(kernel, types, constants, target)
             figures = (found.registers, found.stack_bytes, found.shared_bytes)

@@ -1,10 +1,11 @@
-"""One side by itself: decode speed as a CUDA graph, eagerly and by `generate`, at several depths.
+"""One side by itself: decode speed as a CUDA graph, eagerly and by `generate`, at depths and in batches.
 
     python -m benchmarks.gpu.speed bf16|nf4|int8|int8-0|gptq4|awq4 …
 
-Also its share of the copy speed, TTFT, the kernels of a step, whether graph and eager write the same tokens,
-and memory. A line a figure, one line in all at the end, everything in `$OUT/speed.jsonl`. The step should be
-the engine's own, the first TTFT near the later ones, and the longest gap between tokens near the median.
+Also its share of the copy speed, TTFT of short and long prompts, the kernels of a step, whether graph and
+eager write the same tokens, and memory. A line a figure, one line in all at the end, everything in
+`$OUT/speed.jsonl`. The step should be the engine's own, the first TTFT near the later ones, and the longest
+gap between tokens near the median.
 """
 
 import json
@@ -43,6 +44,9 @@ METHODS: dict[str, Method] = {
 }
 DEPTHS = (128, 1024, 8192) if HAS_GPU else (128,)
 STEPS = 97 if HAS_GPU else 17
+BATCHES = (4, 16, 32) if HAS_GPU else (12,)
+PROMPTS = (32, 2048) if HAS_GPU else (32,)
+FEW_STEPS = 25 if HAS_GPU else 3
 PROFILED = 4  # steps
 SAMPLED = {"temperature": 0.8, "top_k": 50, "seed": 4}
 GIB = 1 << 30
@@ -64,22 +68,24 @@ class Side:
         self.figures |= figures
         print("  ", figures, flush=True)
 
-    def run(self, name: str, context: int, generator: Generator = "engine") -> None:
+    def run(
+        self, name: str, context: int, generator: Generator = "engine", batch: int = 1, steps: int = STEPS
+    ) -> None:
         """Decode after `context` tokens."""
-        command = Measure(request=1, run=BenchRun(context=context, steps=STEPS, generator=generator))
-        said = bench_run.measured(self.loaded, command, lambda: False, self.kept)
-        self.note(**{name: said.message if isinstance(said, Failed) else self._speeds(said)})
+        run = BenchRun(context=context, batch=batch, steps=steps, generator=generator)
+        said = bench_run.measured(self.loaded, Measure(request=1, run=run), lambda: False, self.kept)
+        self.note(**{name: said.message if isinstance(said, Failed) else self._speeds(said, batch)})
 
-    def _speeds(self, run: Measured) -> Figures:
+    def _speeds(self, run: Measured, batch: int) -> Figures:
         gaps_ms = [(b - a) / 1e6 for a, b in zip(run.token_ns, run.token_ns[1:], strict=False)]
-        tok_s = 1e3 * len(gaps_ms) / sum(gaps_ms)
+        steps_s = 1e3 * len(gaps_ms) / sum(gaps_ms)
         return {
-            "tok_s": round(tok_s, 1),
+            "tok_s": round(batch * steps_s, 1),
             "median_ms": round(median(gaps_ms), 3),
             "longest_ms": round(max(gaps_ms), 3),
             "ttft_ms": round((run.token_ns[0] - run.started_ns) / 1e6, 1),
             "mode": run.decode,
-            "share": round((run.step_bytes or 0) * tok_s / self.copy_bytes_s, 3),
+            "share": round((run.step_bytes or 0) * steps_s / self.copy_bytes_s, 3),
         }
 
 
@@ -126,6 +132,12 @@ def speeds(side: Side) -> None:
         if depth + STEPS <= window:
             side.run(f"first at {depth}", depth)
             side.run(f"at {depth}", depth)
+    for tokens in PROMPTS:
+        if tokens + FEW_STEPS <= window:
+            side.run(f"first prompt of {tokens}", tokens, steps=FEW_STEPS)
+            side.run(f"prompt of {tokens}", tokens, steps=FEW_STEPS)
+    for batch in BATCHES:
+        side.run(f"batch {batch}", DEPTHS[0], batch=batch, steps=FEW_STEPS)
     model = side.loaded.model
     side.note(failures=[each[model] for each in (captured_step.failures, choice.failures) if model in each])
     with eagerly():
@@ -212,8 +224,10 @@ def summary(figures: Figures) -> str:
     runs = {name: run for name, run in figures.items() if isinstance(run, dict) and "tok_s" in run}
     said = [f"{name} {run['tok_s']} tok/s ({run['share']}, {run['mode']})" for name, run in runs.items()]
     first, later = (runs.get(f"{word}{DEPTHS[0]}", {}).get("ttft_ms") for word in ("first at ", "at "))
+    prompts = [(tokens, runs.get(f"prompt of {tokens}", {}).get("ttft_ms")) for tokens in PROMPTS]
     return (
-        f"{figures['kernel']} {figures['step']}: {'; '.join(said)}; TTFT first {first} ms, later {later};"
+        f"{figures['kernel']} {figures['step']}: {'; '.join(said)}; TTFT first {first} ms, later {later},"
+        f" of prompts {prompts};"
         f" kernels {figures.get('kernels_a_step')}, busy {figures.get('busy_ms')} ms;"
         f" greedy alike {figures['greedy_alike']}; {'; '.join(figures['failures'])}"
     )

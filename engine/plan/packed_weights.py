@@ -1,6 +1,7 @@
 """Bytes of GPTQ's and AWQ's packed matrices, as the kernel that multiplies with them holds them.
 
-Pure arithmetic. Owns the layouts of GPTQModel's CPU kernels; on a GPU the file's layout stands for all.
+Pure arithmetic. Owns the layouts of GPTQModel's CPU kernels, and the engine's own; on a GPU the file's layout
+stands for all others.
 """
 
 from collections.abc import Callable
@@ -31,9 +32,9 @@ class Matrix:
 
 
 def packed(matrices: list[Matrix], layout: Layout, target: Target) -> list[Term]:
-    """GPTQ's and AWQ's weights, as the kernel that will be chosen holds them; on a GPU as in the file."""
+    """GPTQ's and AWQ's weights, as the kernel that will be chosen holds them; a GPU's as in the file."""
     by_kernel = target.on_cpu and not target.is_original
-    is_own = target.is_compiled and target.held == "int4"
+    is_own = (target.is_compiled and target.held == "int4") or target.held_anew
     kernel = on_cpu(layout, target.dtype, is_compiled=is_own).backend if by_kernel else "file"
     held = _HELD.get(kernel.partition("_torch")[2], _as_in_file)
     if held is _as_in_file and is_own:

@@ -79,7 +79,8 @@ def _target(profile: Profile, shape: ModelShape, machine: Hardware, device: str)
     found = dataclasses.replace(found, held=step.held(shape, method, found))
     if profile.runs_in.environment in SHIPPED:  # with transformers 4, which none of our steps are made for
         return found
-    return dataclasses.replace(found, step=step.kind(shape, method, found))
+    anew = step.is_held_anew(shape, method, found)
+    return dataclasses.replace(found, step=step.kind(shape, method, found), held_anew=anew)
 
 
 def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> _Ledger:
@@ -100,6 +101,7 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         activations=(
             *running.activations(shape, context, wish.batch, target),
             *running.dequantized(shape.architecture, target),
+            *_dequantized(shape, method, target),
             *running.restored(shape.architecture, context, wish.batch, target),
             *graphs.answering(shape, kv_cache, context, wish.batch, target),
         ),
@@ -111,6 +113,16 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
         ),
         quantizing=() if made else _quantizing(profile, shape, target, weights, package),
     )
+
+
+def _dequantized(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]:
+    """What a long prompt is multiplied with where a GPU holds weights in 4 bits: a matrix at a time."""
+    largest = max(holding.packed_matrices(shape, method), key=lambda matrix: matrix.elements, default=None)
+    if not target.held_anew or largest is None:
+        return ()
+    size = largest.elements * target.element_bytes
+    origin = f"{largest.rows} × {largest.columns} in {target.dtype}, the largest of a layer"
+    return (Term("dequantized weights", size, origin),)
 
 
 def _of_llama_cpp(shape: ModelShape, target: Target, method: LlamaCpp, wish: Wish) -> _Ledger:

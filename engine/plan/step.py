@@ -5,7 +5,7 @@ Pure. Knows what methods and checkpoints are to those rules; must not know bytes
 
 from engine.config import runtime
 from engine.config.formats import DEQUANTIZED
-from engine.config.layouts import Layout, fits_int4, on_cpu
+from engine.config.layouts import INT4_BITS, Layout, fits_int4, on_cpu
 from engine.config.methods import BITSANDBYTES_BLOCK, BitsAndBytes, Checkpointed, Fp8, Method
 from engine.config.runtime import Linear, Matrices, StepKind
 from engine.plan.target import Target
@@ -32,6 +32,15 @@ def is_int4(found: Architecture, layout: Layout, target: Target) -> bool:
         return False
     matrices = Matrices(held="int4", sizes=_sizes(found), group_size=layout.group_size)
     return _kind(found, matrices, target) == "compiled"
+
+
+def is_held_anew(shape: ModelShape, method: Method, target: Target) -> bool:
+    """Whether a GPU holds GPTQ's and AWQ's weights in four bits that the engine's kernels read."""
+    layout, found = _layout(shape, method), shape.architecture
+    is_packed = layout is not None and layout.bits in INT4_BITS and target.device.startswith("cuda")
+    has_step = runtime.is_native(found.model_type, has_windows=any(found.windows))
+    is_read = runtime.reads_cache("compiled", target.cache)
+    return is_packed and has_step and is_read and runtime.compiles_on_gpu()
 
 
 def _kind(found: Architecture, matrices: Matrices, target: Target) -> StepKind:

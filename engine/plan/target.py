@@ -18,6 +18,8 @@ class Target:
     """What decodes."""
     held: Linear = "plain"
     """How a CPU holds the linear layers."""
+    held_anew: bool = False
+    """Whether a GPU holds packed weights in four bits that the engine's kernels read."""
     cache: CacheDtype = "auto"
     """How keys and values are held."""
     is_original: bool = False

@@ -50,6 +50,13 @@ def quantized(shape: ModelShape, method: Method) -> tuple[Tensor, ...]:
     return tuple(tensor for tensor in linear if roles.is_in_layer(tensor) or not inside)
 
 
+def packed_matrices(shape: ModelShape, method: Method) -> list[Matrix]:
+    """Those that GPTQ and AWQ pack, or have packed."""
+    if shape.packing and (layout := shape.packing.layout):
+        return _matrices_of(roles.used(shape), layout)
+    return [Matrix(*tensor.shape) for tensor in quantized(shape, method) if isinstance(method, Checkpointed)]
+
+
 def parameters(shape: ModelShape) -> int:
     """Weights as the architecture counts them: a packed matrix counts what it holds, a tied head once."""
     used = roles.used(shape)

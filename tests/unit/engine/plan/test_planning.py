@@ -67,6 +67,22 @@ def test_quantized_layers_and_their_scales(method: object, expected: int) -> Non
     assert sum(size for name, size in found.items() if name not in kept) == expected
 
 
+def test_a_gpu_that_holds_packed_weights_anew_dequantizes_one_for_a_prompt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = Gpu(index=0, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
+    gpu, profile = machine(gpus=(card,)), profiles.find("random:tiny")
+    wanted, shape = replace(profile, quantization=Gptq(bits=3, group_size=64)), find.of(profile)
+    as_stored = plan(wanted, shape, gpu)
+    assert "dequantized weights" not in sizes(as_stored.activations)
+    monkeypatch.setenv("QUANTDUEL_STEP", "compiled")
+    anew = plan(wanted, shape, gpu)
+    assert sizes(anew.activations)["dequantized weights"] == 2 * 128 * 256
+    held = sizes(anew.weights)
+    assert held["quantized linear layers"] + held["scales and zero points"] == LINEAR // 2 + LINEAR // 64 * 2
+    assert "group indices" not in held
+
+
 def test_scales_are_smaller_where_the_processor_repacks_them() -> None:
     shape = find.of(profiles.find("random:tiny"))
     plain, repacked = (
