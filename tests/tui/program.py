@@ -17,6 +17,7 @@ import psutil
 from tests.tui.output.terminal import Terminal as Screen
 
 DEADLINE_S = 90.0
+STORY = "Write a very long story about the sea."  # the demo model finds no end
 UNSHOWN = re.compile(  # modes, the window's title, the mouse's shape, and a sequence that is not all there
     r"\x1b\[[?<>][^a-zA-Z]*[a-zA-Z]|\x1b\[2[23];2t|\x1b\](2|9);[^\x1b\x07]*\x07|\x1b\]22;\w*\x07|(\x1b\][^\x1b]*)?\x1b[^a-zA-Z]*$|\x1b\][^\x1b\x07]*$"
 )
@@ -66,7 +67,7 @@ class Terminal:
             return
         self.wait(lambda: self.screen.count("ready") >= 2, "both are ready")
         if stage == "answering":
-            self.type("Hello\r")
+            self.type(f"{STORY}\r")
             self.wait(lambda: "answering" in self.screen, "an answer begins")
 
     @property

@@ -11,16 +11,26 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.tui.program import Terminal
+from tests.tui.program import STORY, Terminal
+
+PACKED = (
+    "model: {source: demo}\nquantization: {method: llama_cpp}\n"  # its worker needs no torch: no long start
+)
+TORCH = "model: {source: 'random:tiny'}\n"
+
+
+def written(folder: Path, text: str, tokens: int = 2000) -> list[Path]:
+    """Two profiles that answer this long."""
+    found = [folder / "left.yaml", folder / "right.yaml"]
+    for file in found:
+        file.write_text(f"{text}generation: {{max_new_tokens: {tokens}}}\n")
+    return found
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """Two profiles that load in no time and answer for long."""
-    found = [tmp_path / "left.yaml", tmp_path / "right.yaml"]
-    for file in found:
-        file.write_text("model: {source: 'random:tiny'}\ngeneration: {max_new_tokens: 2000}\n")
-    return found
+    return written(tmp_path, PACKED)
 
 
 @pytest.fixture
@@ -30,12 +40,14 @@ def terminal(files: list[Path]) -> Iterator[Terminal]:
     opened.close()
 
 
-def test_killing_the_screen_leaves_no_worker_behind(terminal: Terminal) -> None:
-    terminal.wait(lambda: len(terminal.workers()) == 2, "two workers start")
-    terminal.wait(lambda: terminal.screen.count("ready") >= 2, "both are ready")
+@pytest.mark.parametrize("text", [TORCH, PACKED], ids=["torch", "llama.cpp"])
+def test_killing_the_screen_leaves_no_worker_behind(
+    tmp_path: Path, request: pytest.FixtureRequest, text: str
+) -> None:
+    terminal = Terminal(*written(tmp_path, text))
+    request.addfinalizer(terminal.close)
+    terminal.begin("answering")
     workers = terminal.workers()
-    terminal.type("Hello\r")
-    terminal.wait(lambda: "answering" in terminal.screen, "an answer begins")
     os.kill(terminal.process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
@@ -100,7 +112,8 @@ def test_a_signal_gives_the_terminal_back(terminal: Terminal, number: signal.Sig
     assert not alive
 
 
-def test_it_can_be_put_aside_and_taken_up(files: list[Path]) -> None:
+def test_it_can_be_put_aside_and_taken_up(tmp_path: Path) -> None:
+    files = written(tmp_path, PACKED, tokens=60)
     opened = Terminal(program=("bash", "--norc", "-i"))
     try:
         opened.type(shlex.join([sys.executable, "-m", "tui", *map(str, files)]) + "\r")
@@ -135,6 +148,6 @@ def test_without_a_shell_it_is_not_put_aside(terminal: Terminal) -> None:
     terminal.type("\x1a")
     terminal.wait(lambda: "no shell" in terminal.screen, "it says why")
     os.kill(process.pid, signal.SIGTSTP)
-    terminal.type("Hello\r")
+    terminal.type(f"{STORY}\r")
     terminal.wait(lambda: "answering" in terminal.screen, "an answer begins")
     assert process.status() != psutil.STATUS_STOPPED
