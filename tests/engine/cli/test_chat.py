@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 
+PACKED = "smollm2-q4-llama-cpp"  # its worker needs no torch: no long start
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
 
 
 def test_a_pipe_gets_just_the_answer() -> None:
-    call = [*CALL, "chat", "random:tiny", "--max-new-tokens", "5"]
+    call = [*CALL, "chat", PACKED, "--max-new-tokens", "5"]
     result = subprocess.run(call, input="hi\n", capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.strip()
@@ -25,10 +26,10 @@ def test_nothing_to_answer_is_bad_input() -> None:
 
 
 def test_a_model_that_does_not_load_ends_with_3() -> None:
-    call = [*CALL, "chat", "./no-such-folder/"]
+    call = [*CALL, "chat", "./no-such.gguf", "--set", "quantization.method=llama_cpp"]
     result = subprocess.run(call, input="hi", capture_output=True, text=True, check=False)
     assert result.returncode == 3
-    assert result.stderr.startswith("quantduel: no-such-folder: ") and "Traceback" not in result.stderr
+    assert result.stderr.startswith("quantduel: no-such.gguf: ") and "Traceback" not in result.stderr
 
 
 class Terminal:
@@ -63,11 +64,11 @@ class Terminal:
 
 
 def test_a_terminal_chats_cancels_forgets_and_leaves() -> None:
-    chat = Terminal("chat", "random:tiny", "--max-new-tokens", "100000", "--set", "model.device=cpu")
+    chat = Terminal("chat", PACKED, "--max-new-tokens", "2000")
     chat.until("Ctrl-C stops an answer")
     chat.until("> ")
-    chat.type("Hello\r")
-    chat.until("⟨")  # the tiny model's words
+    chat.type("Write a very long story about the sea.\r")
+    chat.until("mysterious")  # as the demo model begins
     chat.type("\x03")
     chat.until("TTFT")
     chat.until("> ")

@@ -1,11 +1,10 @@
-"""`quantduel duel` and `quantduel prompt` with real workers on tiny random models."""
+"""`quantduel duel` and `quantduel prompt` with real workers: torch's, and llama.cpp's where any will do."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -15,8 +14,10 @@ import pytest
 from engine import cli
 from engine.cli import loading
 from engine.cli.loading import LoadedSide, ProgressLine
+from tests.tui.program import STORY
 
 SHORT = ["--max-new-tokens", "6"]
+PACKED = "smollm2-q4-llama-cpp"  # its worker needs no torch: no long start
 CALL = [sys.executable, "-c", "from engine.cli import main; main()"]
 
 
@@ -75,8 +76,10 @@ def _check_side(side: dict[str, object]) -> None:
 def test_one_side_without_a_model_leaves_the_other_working(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "broken.yaml").write_text("model: {source: ./nothing-here}\n")
-    assert cli.run(["duel", str(tmp_path / "broken.yaml"), "random:tiny", "-p", "Hi", "--json", *SHORT]) == 3
+    (tmp_path / "broken.yaml").write_text(
+        "model: {source: ./nothing-here.gguf}\nquantization: {method: llama_cpp}\n"
+    )
+    assert cli.run(["duel", str(tmp_path / "broken.yaml"), PACKED, "-p", "Hi", "--json", *SHORT]) == 3
     out, err = capsys.readouterr()
     failed, answered = json.loads(out)["sides"]
     assert failed["error"]["kind"] == "not_loaded" and "nothing-here" in failed["error"]["message"]
@@ -96,7 +99,7 @@ def test_a_model_lost_while_the_other_loads_is_reported(
         await load(side, progress)
 
     monkeypatch.setattr(loading, "_load", lose_the_first)
-    assert cli.run(["duel", "random:tiny", "random:tiny", "-p", "Hi", "--json", *SHORT]) == 4
+    assert cli.run(["duel", PACKED, PACKED, "-p", "Hi", "--json", *SHORT]) == 4
     out, err = capsys.readouterr()
     lost, answered = json.loads(out)["sides"]
     assert lost["error"]["kind"] == "worker_lost" and "was killed" in err
@@ -104,18 +107,18 @@ def test_a_model_lost_while_the_other_loads_is_reported(
 
 
 def test_text_shows_answers_figures_and_the_comparison(capsys: pytest.CaptureFixture[str]) -> None:
-    args = ["duel", "random-tiny-bf16", "random-tiny-bf16", "-p", "Hi", "--schedule", "concurrent"]
+    args = ["duel", PACKED, PACKED, "-p", "Hi", "--schedule", "concurrent"]
     assert cli.run([*args, *SHORT]) == 0
     shown = capsys.readouterr().out
-    assert shown.index("A  random-tiny-bf16  (bf16, ") < shown.index("B  random-tiny-bf16  (bf16, ")
+    assert shown.index(f"A  {PACKED}  (q4_1, ") < shown.index(f"B  {PACKED}  (q4_1, ")
     assert shown.count("TTFT ") == 3 and shown.count("weights ") == 3
-    assert "B bf16 against A bf16: decode ×" in shown
+    assert "B q4_1 against A q4_1: decode ×" in shown
     assert "same input: " in shown
     assert "same answer: all 6 tokens" in shown
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:
-    args = ["duel", "random:tiny", "random:tiny", "-p", "Hi", "--max-new-tokens", "100000"]
+    args = ["duel", PACKED, PACKED, "-p", STORY, "--max-new-tokens", "2000"]
     running = subprocess.Popen([*CALL, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert running.stdout and running.stderr
     first = running.stdout.read(40)
@@ -127,7 +130,7 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:
     assert running.wait(30) == 130
     running.stdout.close()
     running.stderr.close()
-    assert first.startswith(b"A  tiny") or first.startswith(b"A  random")
+    assert first.startswith(f"A  {PACKED}".encode())
     assert b"Traceback" not in errors
     _, alive = psutil.wait_procs(workers, timeout=5)
     assert not alive
@@ -135,21 +138,21 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_shown() -> None:
 
 def test_a_duel_that_is_not_kept_says_so_between_the_answers(
     tmp_path: Path,
-    lend_compiled: Callable[[Path], None],
+    home: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    lend_compiled(tmp_path)
+    (tmp_path / "cache").symlink_to(home / "cache")  # with the model
     (tmp_path / "data" / "duels.sqlite3").mkdir(parents=True)  # where a file should be
     monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path))
     with redirect_stderr(sys.stdout):  # a terminal is both
-        assert cli.run(["duel", "random:tiny", "random:tiny", "-p", "Hi", "--max-new-tokens", "800"]) == 0
+        assert cli.run(["duel", PACKED, PACKED, "-p", STORY, "--max-new-tokens", "60"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("this duel is not kept") == 1
     assert "\n\nquantduel: this duel is not kept: " in shown
 
 
 def test_the_prompt_can_be_seen_as_the_model_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["prompt", "random:tiny", "-p", "Hi there", "--json"]) == 0
+    assert cli.run(["prompt", PACKED, "-p", "Hi there", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert "Hi there" in shown["text"] and shown["token_ids"]

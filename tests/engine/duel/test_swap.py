@@ -40,8 +40,8 @@ async def test_nothing_is_read_ahead_while_a_side_is_on_the_clock(monkeypatch: p
         return 0
 
     monkeypatch.setattr(prefetch, "prefetch", endless)
-    tiny = profiles.find("random:tiny")
-    duel = Duel([Session(tiny), Session(tiny)], "swap")
+    packed = profiles.find("smollm2-q4-llama-cpp")  # its worker needs no torch: no long start
+    duel = Duel([Session(packed), Session(packed)], "swap")
     try:
         clocks = dict[int, list[int]]({0: [], 1: []})
         async for side, event in duel.ask("Hi", Generation(max_new_tokens=4)):
