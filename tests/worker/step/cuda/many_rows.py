@@ -18,17 +18,18 @@ from engine.worker.step.cuda.trial import ROWS, Trial
 BF16, FP16 = torch.bfloat16, torch.float16
 ROUNDED = {BF16: 2**-7, FP16: 2**-10}
 """What an interpreted rounding, which cuts, changes a number by at most, of its size."""
-NF4 = torch.tensor([-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1])
+NF4 = (-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1)
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+pytestmark = [] if IS_INTERPRETED else pytest.mark.gpu
 
 
 @pytest.fixture(autouse=True)
 def _device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Interpreted on a CPU, or compiled on a GPU."""
-    is_interpreted = os.environ.get("TRITON_INTERPRET") == "1" or not torch.cuda.is_available()
-    if is_interpreted:
+    if IS_INTERPRETED:
         monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
     torch.manual_seed(0)
-    torch.set_default_device("cpu" if is_interpreted else "cuda")
+    torch.set_default_device("cpu" if IS_INTERPRETED else "cuda")
     yield
     torch.set_default_device(None)
 
@@ -56,7 +57,7 @@ def made(rows: int, columns: int, group: int, dtype: torch.dtype, options: str =
     if "bias" in options:
         more["bias"] = torch.randn(rows).to(dtype)
     if "code" in options:
-        more["code"] = values = NF4
+        more["code"] = values = torch.tensor(NF4)
     if "order" in options:
         more["order"] = torch.randperm(columns).int()
     if "nested" in options:
