@@ -165,8 +165,8 @@ def on_cpu(layout: Layout, dtype: str, *, is_compiled: bool = False) -> Kernel:
         if on_aten or not is_compiled:
             return Kernel(f"{name}_torch_aten" if on_aten else f"{name}_torch_fused")
     if not is_compiled and (bits in {4, 8} or (bits == 2 and name == "gptq")):
-        packing = f"{bits} bits in groups of {layout.group_size}"
-        as_int8 = f"held as 8 bits in memory: CPUs have no kernel for {packing}"
-        return Kernel(f"{name}_torch_int8", (as_int8,) if bits < 8 else ())
+        packing = "whole rows" if layout.group_size == -1 else f"groups of {layout.group_size}"
+        why = f"CPUs have no kernel for {bits} bits in {packing}"
+        return Kernel(f"{name}_torch_int8", (f"rounded once more, to 8 bits and one scale a row: {why}",))
     note = f"CPUs have no {bits}-bit kernel: every weight is unpacked for every matmul, which is slow"
     return Kernel(f"{name}_torch", (note,))

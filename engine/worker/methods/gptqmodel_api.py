@@ -125,7 +125,9 @@ def _reading(checkpoint: Checkpoint) -> Iterator[None]:
 
 def notes(model: PreTrainedModel) -> tuple[str, ...]:
     """What the user should know of the kernel in use; none where the engine's step has its weights."""
-    is_in_use = any(hasattr(module, "qweight") for module in model.modules())
+    is_in_use = any(
+        hasattr(module, held) for module in model.modules() for held in ("qweight", "int8_module")
+    )
     return tuple(getattr(model, "kernel_notes", ())) if is_in_use else ()
 
 

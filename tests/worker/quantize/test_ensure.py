@@ -47,6 +47,10 @@ KERNELS = {
     "gptq2-act": "TorchInt8Linear",
     "awq4": "TorchAtenAwqLinear",
 }
+KERNEL_NOTES = {
+    "TorchLinear": "every weight is unpacked for every matmul",
+    "TorchInt8Linear": "rounded once more, to 8 bits and one scale a row",
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -95,8 +99,8 @@ def test_every_method_is_made_once_checked_and_loaded_with_its_kernel(
     checkpoint, where = ensure.ready(profile, ignore)
     model = methods.loader(profile.quantization).load(profile.quantization, checkpoint, where)
     assert describe.kernel(model) == KERNELS[name]
-    if name == "rtn3":
-        assert "every weight is unpacked for every matmul" in gptqmodel_api.notes(model)[0]
+    if note := KERNEL_NOTES.get(KERNELS[name]):
+        assert note in gptqmodel_api.notes(model)[0]
     assert "not quantized, in bfloat16: model.embed_tokens, lm_head" in checkpoint.notes
 
 
@@ -254,7 +258,10 @@ def test_one_short_sentence_calibrates_with_a_warning(tiny: Callable[[str], Prof
 def test_the_kernel_is_chosen_by_layout_and_dtype(
     layout: kernels.Layout, dtype: torch.dtype, backend: str
 ) -> None:
-    assert kernels.choose(layout, CPU, dtype).backend == backend
+    chosen = kernels.choose(layout, CPU, dtype)
+    assert chosen.backend == backend
+    is_rounded = any("rounded once more" in note for note in chosen.notes)
+    assert is_rounded == backend.endswith("int8")
 
 
 @pytest.mark.parametrize("options", ["bits: 4", "bits: 4, quant_type: fp4, double_quant: true", "bits: 8"])
