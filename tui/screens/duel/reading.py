@@ -1,22 +1,20 @@
 """How answers are read: folded, with thoughts and notes, raw, word against word; found in, and copied out of.
 
-The duel's screen is the other half. Knows panes and transcripts; asks no model.
+A part of the duel's screen. Knows panes and transcripts; asks no model.
 """
 
 from __future__ import annotations
 
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.sanitize import visible
-from tui.ending import Ending
+from tui.screens.duel.in_view import InView
 from tui.widgets.transcript import VIEWS, Transcript, View
 
 if TYPE_CHECKING:
     from tui.markdown.word_diff import Span
-    from tui.widgets.pane import Pane
 
 AGAIN_S = 4.0  # within which another copy is of the next block of code
 VIEW_TOLD_S = 2.0  # who turns through the views sees each on the screen
@@ -28,22 +26,13 @@ NAMES: dict[View, str] = {
 }
 
 
-class Reading(Ending):
+class Reading(InView):
     """The keys for reading."""
 
     _view: View = "folded"
     _query = ""
     _copied_s = float("-inf")
     _next_block = 0
-
-    @property
-    @abstractmethod
-    def panes(self) -> list[Pane]:
-        """A's, B's, and so on."""
-
-    @abstractmethod
-    def active(self) -> int:
-        """The side in view."""
 
     def action_view(self) -> None:
         """Markdown, with thoughts and notes, raw text, two answers word against word."""

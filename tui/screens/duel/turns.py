@@ -1,49 +1,26 @@
-"""What a user does with turns that were: again, on, otherwise, alone. The duel's screen is the other half.
+"""What a user does with turns that were: again, on, otherwise, alone. A part of the duel's screen.
 
 Knows the bridge and the menus; the words of a turn are the transcript's business.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.duel.sides import LETTERS
-from tui.ending import Ending, Work
+from tui.screens.duel.asking import Asking
+from tui.screens.duel.part import STILL
 from tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
-    from engine.duel.conversation import Exchange
-    from tui.duel.bridge import Bridge
     from tui.screens.duel.turn import Item
 
-STILL = "Still answering: Esc stops it"
 NOTHING_YET = "nothing was asked yet"
 
 
-class Turns(Ending):
+class Turns(Asking):
     """Again, with another seed, on from a cut, an earlier prompt otherwise, one side alone, histories."""
-
-    _edited: Exchange | None = None  # whose prompt is being changed
-
-    @property
-    @abstractmethod
-    def bridge(self) -> Bridge:
-        """The engine's side."""
-
-    @property
-    @abstractmethod
-    def is_asking(self) -> bool:
-        """Whether a turn is under way, or waits to be."""
-
-    @abstractmethod
-    def begin_turn(self, doing: Work, prompt: str = "") -> None:
-        """Have the sides answer; `prompt` is given back where no side takes it."""
-
-    @abstractmethod
-    def show_settings(self) -> None:
-        """What is shown above the panes is new."""
 
     def action_turn(self) -> None:
         """What can be done with the turns that were."""
@@ -124,31 +101,11 @@ class Turns(Ending):
 
         def edit(letter: str | None) -> None:
             if letter is not None:
-                self._edit(path[int(letter, 36) - 1])
+                self.edit(path[int(letter, 36) - 1])
 
         items = [Item(_digit(place), exchange.prompt) for place, exchange in enumerate(path[-35:], 1)]
         path = path[-35:]
         self.app.push_screen(MenuDialog("Edit a prompt", items, highlighted=len(items) - 1), edit)
-
-    def _edit(self, exchange: Exchange) -> None:
-        self._edited = exchange
-        prompt = self.query_one(Prompt)
-        prompt.keep_draft()
-        prompt.give_back(exchange.prompt)
-        prompt.focus()
-        self.notify("Enter asks it again from there; Esc leaves it unchanged", markup=False)
-
-    def take_edited(self) -> Exchange | None:
-        """The exchange whose prompt was being changed; it is not any more."""
-        exchange, self._edited = self._edited, None
-        return exchange
-
-    def leave_edited(self) -> bool:
-        """Give the draft back that stood in the prompt before; False where no prompt is being changed."""
-        if self.take_edited() is None:
-            return False
-        self.query_one(Prompt).restore_draft()
-        return True
 
 
 def _keys(sides: int) -> str:
