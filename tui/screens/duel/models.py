@@ -1,4 +1,4 @@
-"""Which models are on the sides: loaded and loaded again, others, more, fewer. A part of the duel's screen."""
+"""Which models are on the sides: loaded, replaced, one more, one less, aside. A part of the duel's screen."""
 
 from __future__ import annotations
 
