@@ -5,11 +5,12 @@ import gc
 import pytest
 import torch
 
-from engine.config.methods import BitsAndBytes, Full, Method
+from engine.config.methods import BitsAndBytes, Fp8, Full, Method
 from engine.config.profile import Generation
 from engine.worker.generate import decode, rehearsal
 from engine.worker.generate.prefix_cache import KeptCache
 from engine.worker.load import LoadedModel
+from engine.worker.methods.fp8 import CAPABILITY, Fp8Linear
 from engine.worker.step import cuda_graph, stepper
 from engine.worker.step.captured_step import CapturedStep
 from engine.worker.step.kv_cache import GrowingCache, growing_cache
@@ -97,6 +98,20 @@ def test_int8_with_outliers_decodes_uncaptured_and_says_so(captures: list[torch.
     ids, end = written(loaded(INT8), KeptCache(), SHORT)
     assert (len(ids), end.mode, captures) == (SHORT.max_new_tokens, "eager", [])
     assert "outliers" in end.notes[0]
+
+
+@cuda_only
+def test_fp8_multiplies_as_exact_weights_do_and_is_captured() -> None:
+    model = loaded(Fp8(), "bfloat16")
+    layers = [module for module in model.model.modules() if isinstance(module, Fp8Linear)]
+    computes = torch.cuda.get_device_capability(DEVICE) >= CAPABILITY
+    assert layers and all(layer.computes == computes for layer in layers)
+    for layer in layers if computes else ():
+        for rows in (1, 40):
+            x = torch.randn(1, rows, layer.in_features, dtype=torch.bfloat16, device=DEVICE)
+            exact = layer._dequantized(x)
+            assert float((layer(x) - exact).norm() / exact.norm()) < 0.05
+    assert written(model, KeptCache(), SHORT)[1].mode == "graph"
 
 
 @cuda_only
