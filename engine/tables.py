@@ -16,7 +16,7 @@ import msgspec
 from engine import paths
 from engine.errors import InputError
 from engine.sanitize import escaped, visible
-from engine.units import MISSING
+from engine.units import MISSING, digits
 
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
@@ -141,7 +141,7 @@ def shown(cell: Cell) -> str:
         case bool():
             return "yes" if cell else "no"
         case float():
-            return f"{cell:.3g}" if abs(cell) < 1000 else f"{cell:.0f}"
+            return digits(cell)
     return visible(str(cell), keep_newlines=False)
 
 

@@ -72,6 +72,11 @@ def time_text(utc: str, *, with_zone: bool = False) -> str:
     return f"{local:%Y-%m-%d %H:%M %Z}" if with_zone else f"{local:%Y-%m-%d %H:%M}"
 
 
+def digits(value: float, count: int = 3) -> str:
+    """`0.00123`, `34.2`, `1240`: so many digits, and never a power of ten for a large number."""
+    return f"{value:.{count}g}" if abs(value) < 10**count - 0.5 else f"{value:.0f}"
+
+
 def with_error(value: float | None, error: float | None, unit: str = "") -> str:
     """`0.0313 ± 0.0011`: two digits of the error, the value to the same place."""
     if value is None:

@@ -5,7 +5,7 @@ from engine.bench.plan import Settings
 from engine.bench.rows import Latency, Row
 from engine.jobs.plot import Plot, Point
 from engine.tables import Cell
-from engine.units import MISSING
+from engine.units import MISSING, digits
 
 
 def cells(row: Row) -> dict[str, Cell]:
@@ -17,8 +17,8 @@ def cells(row: Row) -> dict[str, Cell]:
         "method": row.label,
         "context": row.context,
         "at once": row.at_once,
-        "total tok/s": MISSING if total is None else f"{total:.4g}",
-        "tok/s each p50, p5": f"{speeds.p50:.3g}, {speeds.p5:.3g}" if speeds else MISSING,
+        "total tok/s": MISSING if total is None else digits(total, 4),
+        "tok/s each p50, p5": f"{digits(speeds.p50)}, {digits(speeds.p5)}" if speeds else MISSING,
         "TTFT p50, p95 ms": _latency(many.ttft_ms if many else None),
         "ITL p50, p95 ms": _latency(row.itl_ms),
         "answers": f"{many.requests - many.failed} of {many.requests}" if many else MISSING,
@@ -69,4 +69,4 @@ def plots(document: Document) -> tuple[Plot, ...]:
 
 
 def _latency(found: Latency | None) -> str:
-    return f"{found.p50:.3g}, {found.p95:.3g}" if found else MISSING
+    return f"{digits(found.p50)}, {digits(found.p95)}" if found else MISSING

@@ -13,7 +13,7 @@ from engine.protocol.model import ModelInfo
 from engine.protocol.runs import Generator
 from engine.stats import energy
 from engine.tables import Cell
-from engine.units import MISSING, bytes_text, ms_text, with_error
+from engine.units import MISSING, bytes_text, digits, ms_text, with_error
 
 
 def sheet(document: Document) -> Sheet:
@@ -133,7 +133,7 @@ def cells(row: Row, *, with_batches: bool = True, with_energy: bool = False) -> 
         **batch,
         **speeds,
         "TTFT ms": _figure(row.ttft_ms),
-        "ITL p50, p95 ms": f"{itl.p50:.3g}, {itl.p95:.3g}" if itl else MISSING,
+        "ITL p50, p95 ms": f"{digits(itl.p50)}, {digits(itl.p95)}" if itl else MISSING,
         "weights": bytes_text(row.weights_bytes),
         "peak": bytes_text(row.peak_bytes),
         "bandwidth": MISSING if share is None else f"{share:.0%}",

@@ -18,7 +18,7 @@ from engine.stats import energy
 from engine.stats.fidelity import Kld
 from engine.stats.margins import Margins
 from engine.tables import Cell
-from engine.units import MIB, MISSING, bytes_text, with_error
+from engine.units import MIB, MISSING, bytes_text, digits, with_error
 
 UNITS = "KLD in nats, against the reference; same top: the same likeliest token; Δp: of the text's own token"
 MARGINS = "margins kept: median of the reference's between its first two choices; lost: those below the noise"
@@ -275,7 +275,7 @@ def _energy_text(row: Row, figure: float | None) -> str:
     """`0.123`; with a `?` where the speed says nothing: the same spoils both."""
     if figure is None:
         return MISSING
-    return energy.digits(figure) + (" ?" if speed.doubt(row) else "")
+    return digits(figure) + (" ?" if speed.doubt(row) else "")
 
 
 def _energy_lines(report: Report) -> list[str]:

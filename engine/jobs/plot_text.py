@@ -7,6 +7,7 @@ import math
 
 from engine.jobs.plot import Plot, Point
 from engine.sanitize import visible
+from engine.units import digits
 
 WIDTH = 40
 DOT, LINE, REACH = "●", "·", "─"
@@ -20,7 +21,7 @@ def lines(plot: Plot) -> list[str]:
     low = math.floor(math.log10(min(point.y for point in points)))
     high = max(low + 1, math.ceil(math.log10(max(point.y for point in points))))
     names = [visible(point.name, keep_newlines=False) for point in points]
-    places = [f"{point.x:.4g}" for point in points]
+    places = [digits(point.x, 4) for point in points]
     wide, far = max(map(len, names)), max(map(len, places))
     body = [
         f"{name:<{wide}}  {place:>{far}}  {_row(point, low, high)}  {_value(point)}"
@@ -46,4 +47,4 @@ def _place(value: float, low: int, high: int) -> int:
 
 
 def _value(point: Point) -> str:
-    return f"{point.y:.3g}" + (f" ± {point.error:.2g}" if point.error else "")
+    return digits(point.y) + (f" ± {point.error:.2g}" if point.error else "")

@@ -6,7 +6,7 @@ A figure is of the device, not of a process: what others did there meanwhile is 
 from collections.abc import Collection, Mapping, Sequence
 
 from engine.protocol.model import Energy, Lack, ModelInfo
-from engine.units import MISSING
+from engine.units import MISSING, digits
 
 NS = 1_000_000_000
 JOULES, WATTS = "J/token", "mean W"
@@ -41,11 +41,6 @@ def joules_text(joules: float | None) -> str:
 def watts_text(watts: float | None) -> str:
     """`45.2 W`."""
     return MISSING if watts is None else f"{digits(watts)} W"
-
-
-def digits(figure: float) -> str:
-    """Three of them: `0.00123`, `45.2`, `1234`."""
-    return f"{figure:.3g}" if figure < 999.5 else f"{figure:.0f}"
 
 
 def why(found: Energy) -> str:

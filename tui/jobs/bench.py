@@ -61,7 +61,7 @@ class BenchJob(KeptJob[Document]):
             Field("batches", "batch", "1", 6),
             Field("steps", "steps", "128", 5),
             Field("repeat", "repeats", "5", 4),
-            *([Field("at_once", "at once", "", 12)] if self._at_once else []),
+            *([Field("at_once", "at once", "", new_line=True)] if self._at_once else []),
         )
 
     @property

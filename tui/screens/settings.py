@@ -58,6 +58,9 @@ class SettingsDialog(Dialog[Chosen | None]):
         Binding("enter", "take", "Take", priority=True),
         Binding("ctrl+s", "save", "Into a profile", priority=True),
         Binding("ctrl+r", "reset", "As the profiles say", priority=True),
+        # not after the field has read it: what is typed next would go to the field that is left
+        Binding("tab", "app.focus_next", "Next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "Previous", show=False, priority=True),
         Binding("up", "app.focus_previous", "The field above", show=False),
         Binding("down", "app.focus_next", "The field below", show=False),
     ]

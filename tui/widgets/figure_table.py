@@ -16,7 +16,7 @@ from textual.widgets import DataTable
 
 from engine.sanitize import visible
 from engine.tables import Cell, Row
-from engine.units import MISSING
+from engine.units import MISSING, digits
 
 FREE = frozenset({"remarks"})  # the last column: nothing comes after it
 PLAIN = {"remarks": "$text-warning", "log scale": "$accent"}
@@ -194,7 +194,7 @@ def _colour(variables: Mapping[str, str], name: str) -> Color:
 def _shown(cell: Cell) -> str:
     if cell is None:
         return MISSING
-    return visible(f"{cell:.3g}" if isinstance(cell, float) else str(cell), keep_newlines=False)
+    return visible(digits(cell) if isinstance(cell, float) else str(cell), keep_newlines=False)
 
 
 def _layout(rows: Sequence[Row], widths: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -8,7 +8,7 @@ from textual.widgets import Static
 
 from engine.stats import energy
 from engine.stats.metrics import Metrics
-from engine.units import ms_text, speed_text
+from engine.units import digits, ms_text, speed_text
 from tui.duel.figures import Figures, sparkline
 from tui.duel.side import Side
 
@@ -91,7 +91,7 @@ def cells(figures: Figures | None, *, live: bool) -> list[Column]:
     decode = (figures.live_tok_s if live else figures.metrics.decode_tok_s) if figures else None
     joules = metrics.joules_per_token if metrics and not live else None
     watts = metrics.mean_watts if metrics and not live else None
-    taken = [] if joules is None else [("energy", f"{energy.digits(joules)} J/tok", 13)]
+    taken = [] if joules is None else [("energy", f"{digits(joules)} J/tok", 13)]
     draw = [] if watts is None else [(DRAW, energy.watts_text(watts), 9)]
     away = metrics.round_trip_ms if metrics else None
     line = [] if away is None else [("round trip", ms_text(away), 11)]

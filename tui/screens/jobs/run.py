@@ -55,6 +55,9 @@ class RunScreen(Page[None]):
         Binding("ctrl+t", "turn_over", "Plots", priority=True),
         Binding("ctrl+s", "save", "Export", priority=True),
         Binding("f1,question_mark", "app.help", "Help"),
+        # not after the field has read it: what is typed next would go to the field that is left
+        Binding("tab", "app.focus_next", "Next", show=False, priority=True),
+        Binding("shift+tab", "app.focus_previous", "Previous", show=False, priority=True),
     ]
 
     def __init__(self, job: Job, duel: DuelScreen) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import Input
 
 from engine.bench import text as bench_texts
@@ -90,6 +91,17 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> list[HeldBench]:
     init = BenchJob.__init__
     monkeypatch.setattr(BenchJob, "__init__", lambda job, names, **more: init(job, names, make, **more))
     return made
+
+
+async def test_what_is_typed_after_tab_goes_to_the_next_field(stage: Stager, results: Results) -> None:
+    """However fast: the keys are there before the first field has looked at any of them."""
+    async with stage() as play:
+        screen = await opened(play, "f5", results)
+        for key, text in ((c, c) for c in "1\t2\t3"):
+            play.app.post_message(events.Key("tab" if key == "\t" else key, text))
+        found = ("profiles", "contexts", "batches")
+        await wait_until(lambda: screen.query_one("#field-batches", Input).value.endswith("3"))
+        assert [screen.query_one(f"#field-{name}", Input).value[-1] for name in found] == ["1", "2", "3"]
 
 
 async def test_a_bench_fills_its_table_and_plots(
