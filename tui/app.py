@@ -39,7 +39,7 @@ from tui.widgets.transcript import BY_HALVES
 if TYPE_CHECKING:
     from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
-    from tui.duel.bridge import Open
+    from tui.duel.loads import Open
     from tui.output.colours import Palette
     from tui.screens.jobs.run import RunScreen
 

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from engine.duel.abilities import Ability
     from engine.recordings.recording import Recording
     from engine.recordings.store import Duels
-    from tui.duel.bridge import Bridge, Open
+    from tui.duel.bridge import Bridge
+    from tui.duel.loads import Open
 
 ABILITIES: dict[str, Ability] = {"lens": "lens", "app.eval": "eval", "app.quantize": "quantize"}
 SHORT_FROM, TALL_FROM = 18, 30  # rows
