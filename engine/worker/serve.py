@@ -37,6 +37,7 @@ from engine.protocol.runs import Measure, MeasureCopy, MeasureServed
 from engine.protocol.scores import ReferenceTaken, Score, TakeReference, Tokenize
 from engine.protocol.wire import Command
 from engine.sanitize import without_userinfo
+from engine.session.schedule import physical_cores
 from engine.token_ids import sha256
 from engine.worker import methods
 from engine.worker.generate import decode, prompt, thinking
@@ -123,6 +124,8 @@ def _limit_memory(command: Load) -> None:
         from engine.worker.methods import gptqmodel_api
 
         gptqmodel_api.package()
+    # As `load` does. Some builds of torch start threads there, and wait for ever for one without memory.
+    torch.set_num_threads(command.threads or physical_cores())
     memory_limit.set_limit(command.memory_limit_bytes)
 
 
