@@ -23,7 +23,7 @@ from engine.machine.hardware import Hardware
 from engine.sanitize import visible
 from engine.units import bytes_text
 from tui.screens.page import Page
-from tui.screens.profiles import Entry, Fit, entry_content, judged, read_entries
+from tui.screens.profiles import VERDICTS, Entry, Fit, entry_content, judged, read_entries
 from tui.widgets.key_bar import KeyLine
 
 WHAT = "The same prompt to two models, side by side: is the quantized one good enough, and what do you gain?"
@@ -147,13 +147,19 @@ def found_content(machine: Hardware) -> Content:
 
 
 def fits_content(entries: list[Entry], fits: Mapping[str, Fit]) -> Content:
-    """Those that fit first; each with its sign."""
-    order = {"fits": 0, "tight": 1, None: 2, "does not fit": 3}
-    ranked = sorted(entries, key=lambda entry: order[fits[entry.name].verdict] if entry.name in fits else 2)
+    """Those that fit first, of these those that are here; each with its signs."""
+    ranked = sorted(entries, key=lambda entry: (_place(fits.get(entry.name)), entry.availability != "here"))
     legend = Content.assemble(
-        ("● fits  ", "$text-success"), ("◐ tight  ", "$text-warning"), ("○ does not fit", "$text-error")
+        ("● fits  ", "$text-success"),
+        ("◐ tight  ", "$text-warning"),
+        ("○ does not fit", "$text-error"),
+        ("   ↓ to be fetched  ⚷ gated", "$quiet"),
     )
     return Content("\n").join([legend, *(entry_content(entry, fits.get(entry.name)) for entry in ranked)])
+
+
+def _place(fit: Fit | None) -> int:
+    return VERDICTS.index(fit.verdict if fit else None)
 
 
 def _heading(text: str) -> Content:

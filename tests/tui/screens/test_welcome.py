@@ -10,9 +10,9 @@ from tests.tui.replay import Replay, wait_until
 from tui.app import QuantDuelApp
 from tui.commands.play import _is_first_start
 from tui.launch import Launch
-from tui.screens.profiles import ProfilePicker
+from tui.screens.profiles import Entry, Fit, ProfilePicker
 from tui.screens.replay import ReplayBar, ReplayScreen
-from tui.screens.welcome import WelcomeScreen
+from tui.screens.welcome import WelcomeScreen, fits_content
 
 NOTHING = {"prompt": "", "schedule": None, "max_new_tokens": None, "seed": None, "assignments": ()}
 
@@ -72,3 +72,11 @@ def test_it_is_for_a_first_start_alone(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "duels.sqlite3").touch()
     assert not _is_first_start(None, None, NOTHING)  # type: ignore[arg-type]
+
+
+def test_of_those_that_fit_those_that_are_here_come_first() -> None:
+    entries = [Entry("far", "", "", availability="gated"), Entry("large", "", ""), Entry("here", "", "")]
+    fits = {"far": Fit("fits", ""), "here": Fit("fits", ""), "large": Fit("does not fit", "")}
+    legend, *rows = fits_content(entries, fits).plain.split("\n")
+    assert [row.split()[1] for row in rows] == ["here", "far", "large"]
+    assert "⚷" in rows[1] and "⚷ gated" in legend
