@@ -74,3 +74,5 @@ class Record(Struct, frozen=True, kw_only=True):
     check: Check | None = None
     errors: tuple[ModuleError, ...] = ()
     notes: tuple[str, ...] = ()
+    content_sha256: str = ""
+    """Of the files that are loaded; empty where the version that made it did not say."""

@@ -5,13 +5,16 @@ their shape's name.
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from engine import paths
+from engine.config.atomic import replacing
 from engine.config.profile import Profile
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
+from engine.errors import InputError
 from engine.protocol.loading import Staged
 from engine.worker.checkpoints import demo, hub
 from engine.worker.checkpoints.checkpoint import Checkpoint
@@ -46,7 +49,7 @@ def identity(profile: Profile, checkpoint: Checkpoint, report: Report) -> str:
         case GgufFile(path):
             return of_gguf(paths.expanded(path), report)
         case Folder():
-            return f"folder@{_folder_sha256(checkpoint.path, report)[:16]}"
+            return f"folder@{folder_sha256(checkpoint.path, report)[:16]}"
         case _:
             return str(checkpoint.path)
 
@@ -56,8 +59,8 @@ def of_gguf(file: Path, report: Report) -> str:
     return f"gguf@{_kept_sha256([file], report)[:16]}"
 
 
-def _folder_sha256(folder: Path, report: Report) -> str:
-    """Of the files that a quantizer reads."""
+def folder_sha256(folder: Path, report: Report) -> str:
+    """Of the files that are loaded, and that a quantizer reads."""
     files = {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
     return _kept_sha256(sorted(files), report)
 
@@ -99,8 +102,5 @@ def _read_memo() -> _Memo:
 
 
 def _write_memo(memo: _Memo) -> None:
-    file = _memo_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".new")
-    unfinished.write_bytes(msgspec.json.encode(memo))
-    unfinished.rename(file)
+    with suppress(InputError), replacing(_memo_file()) as unfinished:  # a folder may be read-only
+        unfinished.write_bytes(msgspec.json.encode(memo))

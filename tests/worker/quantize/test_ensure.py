@@ -159,6 +159,24 @@ def test_nothing_is_written_where_the_user_is(
     assert not list(here.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [(lambda all: all[:-64] + bytes(64), "is damaged"), (lambda all: all[:-64], "complete")],
+)
+def test_a_checkpoint_that_is_not_as_it_was_made_is_not_loaded(
+    damaged: Callable[[bytes], bytes], said: str, tiny: Callable[[str], Profile]
+) -> None:
+    profile = tiny("method: rtn, group_size: 32")
+    weights = ensure.ensure(profile, ignore).path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(damaged(whole))
+    with pytest.raises(LoadError, match=said) as caught:
+        ensure.ready(profile, ignore)
+    assert "--force` makes it again" in caught.value.hint
+    weights.write_bytes(whole)
+    ensure.ready(profile, ignore)
+
+
 def test_progress_counts_layers_and_ends_with_the_last(tiny: Callable[[str], Profile]) -> None:
     told: list[Staged] = []
     ensure.ensure(tiny(METHODS["gptq4"]), told.append, force=True)
