@@ -34,7 +34,8 @@ HEADING = f"""\
 By `python -m benchmarks.gpu.compiled` with Triton {triton.__version__}, without a device: registers and stack
 (spilled registers) a thread of 128, shared memory a program, loads of 16 bytes among all loads from memory in
 the PTX. One sequence, the shapes of Llama 3.1 8B; bf16 weights, LLM.int8, int4 in groups of 128, NF4. At the
-end more rows of int4: tiles for tensor cores, and the matrix as numbers.
+end more rows of int4: tiles for tensor cores, whose weights and rows come as asynchronous copies, which are
+not among the loads, and the matrix as numbers.
 """
 
 
@@ -134,7 +135,7 @@ def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
             buffers = {"x": BF16, "out": BF16, "partial": F32, "arrived": I32, **counts, "matrix": each}
             how = {"num_warps": many.HOW["num_warps"], "num_stages": tile.stages}
             yield f"tile of {tile.batch} rows, {name}", tiled, buffers, {**sizes, **how}
-    given = {"out": BF16, "columns": "i32", "group": "i32", "matrix": held["int4, zeros, bias"]}
+    given = {"out": BF16, "columns": "i32", "group": "i32", "matrix": matrix(U8, scales=BF16, zeros=BF16)}
     how = {"num_warps": many.HOW["num_warps"]}
     yield "dequantized int4, zeros", dequantize, given, {"SUB": 64, "PARTS": many.WRITTEN // 64, **how}
 

@@ -72,7 +72,7 @@ def multiplied(x: Tensor, matrix: Matrix, group: int) -> Tensor:
     out = x.new_empty(batch, matrix.rows)
     partial = x.new_empty(down * across * splits * tile.rows * tile.batch * (splits > 1), dtype=torch.float32)
     sizes = {"ROWS": tile.rows, "B": tile.batch, "BLOCK": _block(columns, group, tile.columns)}
-    given = x, out, partial, _arrived(x.device), batch, splits, columns, group, matrix
+    given = x, out, partial, _arrived(x.device), batch, splits, columns, group, matrix._replace(order=None)
     tiles.tiled[(across, down, splits)](*given, **sizes, **HOW, num_stages=tile.stages)
     return out
 
@@ -83,7 +83,8 @@ def dequantized(matrix: Matrix, columns: int, group: int, dtype: torch.dtype) ->
     sub = _block(columns, group, 64)
     parts = WRITTEN // sub
     grid = (-(-out.numel() // (sub * parts)),)
-    tiles.dequantize[grid](out, columns, group, matrix, SUB=sub, PARTS=parts, **HOW)
+    weights = matrix._replace(order=None, bias=None)  # what a kernel has no use for it is compiled again for
+    tiles.dequantize[grid](out, columns, group, weights, SUB=sub, PARTS=parts, **HOW)
     return out
 
 
