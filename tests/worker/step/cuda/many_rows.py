@@ -167,8 +167,20 @@ def test_a_kernel_that_differs_is_left_out_from_there_on_and_a_note_says_so(
     for each in (first, second):
         trial.equip(each, Int4Linear(each.matrix, 96, 32))
     assert first.some_rows is None and second.some_rows is None and tried == [ROWS[0]]
-    assert second.whole is not None
+    assert second.whole is not None and second(torch.zeros(200, 96, dtype=FP16)).shape == (200, 40)
     assert "products of few rows without kernels (other numbers in a matrix of 40 × 96)" in trial.note
+
+
+def test_a_kernel_that_fails_leaves_torchs_operators_and_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    trial, (each, weights) = Trial(FP16), layer()
+    monkeypatch.setattr(many, "dequantized", lambda *given: 1 // 0)
+    trial.equip(each, Int4Linear(each.matrix, 96, 32))
+    assert each.some_rows is not None and each.whole is None
+    assert trial.note.endswith(
+        "dequantized weights without kernels (ZeroDivisionError: integer division or modulo by zero)"
+    )
+    x = torch.randn(many.MOST_ROWS + 1, 96).to(FP16)
+    assert error(each(x), x.double() @ weights.T + each.matrix.bias.double()) < ROUNDED[FP16]
 
 
 def test_what_no_tile_fits_is_not_multiplied() -> None:
