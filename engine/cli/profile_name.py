@@ -16,6 +16,8 @@ class ProfileName(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not str(value).strip():  # a shell's variable that is not set; as a path it would be this folder
+            self.fail("expected a profile or a model, not an empty text", param, ctx)
         return str(value)
 
     def shell_complete(

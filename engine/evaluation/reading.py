@@ -17,6 +17,9 @@ from engine.stats.fidelity import Scores
 from engine.units import speed_text
 
 OTHER_TOKENS = "its tokenizer differs: its perplexity is over its own tokens and does not compare; no KLD"
+OTHER_VOCABULARY = (
+    "its logits are of more or fewer tokens than the reference's (a padded vocabulary?): no KLD"
+)
 
 
 class Reading:
@@ -58,6 +61,8 @@ class Reading:
         """A piece scored by a model; None where that went wrong, and `failure` says why."""
         started_s = time.monotonic()
         usable = reference if side.can_compare_with(reference) else None
+        if reference and not usable and side.is_comparable and OTHER_VOCABULARY not in side.notes:
+            side.notes.append(OTHER_VOCABULARY)
         scored = await side.score(piece, write=write, reference=usable)
         if scored is None or side.text is None:
             return None
@@ -97,7 +102,8 @@ class Reading:
         own = in_windows(self._settings, found)
         if not own.windows:
             message = f"the text is too short: {len(found.token_ids)} tokens, none of them scored"
-            side.failure = Failed(kind="bad_input", message=message, hint="try --scored all")
+            hint = "try --scored all, or another --window"
+            side.failure = Failed(kind="bad_input", message=message, hint=hint)
             return None
         if theirs and own.windows != theirs.windows:
             side.is_comparable = False

@@ -143,9 +143,12 @@ class Convention(Struct, frozen=True, kw_only=True):
 def spans(settings: Settings, tokens: int, lead: int) -> Iterator[Span]:
     """The windows of a text of `tokens` tokens, each after `lead` tokens of the tokenizer's own.
 
-    A rest that fills no window is left out; a text shorter than a window is one window.
+    A rest that fills no window is left out; a text shorter than a window is one window. None where the
+    tokenizer's own fill a window.
     """
     length = settings.window - lead
+    if length < 1:
+        return
     step = min(settings.step, length)
     half = settings.window // 2 - lead if settings.scored == "half" else 0
     least = 0 if lead else 1  # a token needs something before it

@@ -27,6 +27,8 @@ def test_a_reference_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "at least one candidate" in capsys.readouterr().err
     with pytest.raises(InputError):
         Evaluation(settings(TINY))
+    assert cli.run(["eval", "", TINY]) == 2
+    assert "not an empty text" in capsys.readouterr().err
     assert cli.run(["eval", TINY, TINY, "--stride", "600"]) == 2
     assert "expected at most 512" in capsys.readouterr().err
     assert cli.run(["eval", TINY, TINY, "--by-layer", "--alone"]) == 2

@@ -1,16 +1,18 @@
 """One model of an eval: what a failure costs it, and what is kept of it."""
 
 import pytest
+from msgspec.structs import replace
 
 from engine.config import profiles
-from engine.evaluation.reading import Reading
+from engine.evaluation.reading import OTHER_VOCABULARY, Reading
 from engine.evaluation.settings import Settings
 from engine.evaluation.side import Side
-from engine.evaluation.windows import Text
+from engine.evaluation.windows import Piece, Text
 from engine.protocol.failure import Failed
 from engine.protocol.runs import BenchRun, Measured
+from engine.protocol.scores import Logits, Passage, Place, Scored
 from engine.stats.fidelity import Scores
-from tests.unit.engine.bench.samples import measured
+from tests.unit.engine.bench.samples import INFO, measured
 from tests.unit.engine.evaluation.test_verdicts import CONVENTION
 
 TINY = profiles.find("random:tiny")
@@ -63,3 +65,24 @@ async def test_the_depths_of_a_text_are_counted_once_and_go_with_it(monkeypatch:
     side.text = Text(convention=CONVENTION, windows=((tuple(range(100)), 1),))
     side.scores.add([-1.0], [3], [0.5])
     assert [depth.name for depth in side.row(reference).depths] == ["0–99"]
+
+
+@pytest.mark.parametrize("vocabulary", [512, 640])
+async def test_another_number_of_logits_says_why_there_is_no_kld(
+    vocabulary: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side, text = Side(TINY), Text(convention=CONVENTION, windows=(((1, 2, 3), 1),))
+    side.info, side.text = replace(INFO, vocabulary=vocabulary), text
+    references: list[Logits | None] = []
+
+    async def score(_: Passage, *, write: Place | None, reference: Logits | None) -> Scored:
+        references.append(reference)
+        return Scored(request=1, log_probs=(-1.0, -1.0), first_choices=(2, 3))
+
+    monkeypatch.setattr(side.session, "score", score)
+    logits = Logits(place=Place(path="/none"), positions=2, vocabulary=512, dtype="float32")
+    reading = Reading(Settings(profiles=(TINY, TINY)), lambda _: None, [side])
+    for _ in range(2):
+        await reading.read(side, Piece(passage=Passage(token_ids=(1, 2, 3), first=1), at=0), reference=logits)
+    assert references == [logits if vocabulary == 512 else None] * 2
+    assert list(side.row(None).notes) == ([OTHER_VOCABULARY] if vocabulary == 640 else [])

@@ -46,6 +46,11 @@ def test_a_short_text_is_one_window() -> None:
     assert list(spans(asked(window=8), 3, 0)) == []
 
 
+def test_a_window_that_the_tokenizers_own_beginning_fills_is_none() -> None:
+    assert list(spans(asked(window=2), 30, 2)) == [] == list(spans(asked(window=2), 30, 3))
+    assert list(spans(asked(window=2), 3, 1)) == [Span(0, 0, 1), Span(1, 1, 2), Span(2, 2, 3)]
+
+
 def test_bos_stands_before_each_window_and_takes_a_place_in_it() -> None:
     found = text(asked(window=8), 20, (1,))
     first, second = found.windows
