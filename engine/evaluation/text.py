@@ -29,6 +29,29 @@ EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 PARETO = "★"
 PARETO_MEANS = f"{PARETO} no other model here is at least as near, as fast and as small"
 WITHOUT_SPEED = ", speeds left out that cannot be told"
+NUMBERS = (
+    "tokens",
+    "perplexity",
+    "perplexity_stderr",
+    "perplexity_ratio",
+    "perplexity_ratio_stderr",
+    "same_top",
+    "same_top_stderr",
+    "rms_dp",
+    "rms_dp_stderr",
+    "mean_dp",
+    "mean_dp_stderr",
+    "weights_bytes",
+    "decode_tok_s",
+    "joules_per_token",
+    "mean_watts",
+    "read_tok_s",
+    "complete",
+    "kld_is_bound",
+    "kld_top_k",
+    "kld_tail",
+)
+"""Of a row, as machines read them."""
 
 
 def sheet(report: Report) -> Sheet:
@@ -226,28 +249,6 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         f"margins_{name}": getattr(row.margins, name) if row.margins else None
         for name in Margins.__struct_fields__
     }
-    names = (
-        "tokens",
-        "perplexity",
-        "perplexity_stderr",
-        "perplexity_ratio",
-        "perplexity_ratio_stderr",
-        "same_top",
-        "same_top_stderr",
-        "rms_dp",
-        "rms_dp_stderr",
-        "mean_dp",
-        "mean_dp_stderr",
-        "weights_bytes",
-        "decode_tok_s",
-        "joules_per_token",
-        "mean_watts",
-        "read_tok_s",
-        "complete",
-        "kld_is_bound",
-        "kld_top_k",
-        "kld_tail",
-    )
     return {
         "profile": row.profile,
         "label": row.label,
@@ -257,7 +258,7 @@ def numbers(row: Row, report: Report) -> dict[str, Cell]:
         "pareto": found.pareto if found else None,
         **klds,
         **margins,
-        **{name: getattr(row, name) for name in names},
+        **{name: getattr(row, name) for name in NUMBERS},
         "decode_stderr_tok_s": speed.error_tok_s(row),
         "decode_marks": "; ".join(row.decode_marks),
         "error": row.error.message if row.error else "",

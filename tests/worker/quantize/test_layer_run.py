@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from engine.worker.quantize import quantizers
+from engine.worker.quantize import layer_run
 
 META = torch.device("meta")  # in a GPU's place
 
@@ -36,7 +36,7 @@ def test_out_of_memory_half_way_ends_on_the_cpu_with_all_of_the_model() -> None:
         asked.append((device.type, devices(model)))
         return 7.0
 
-    assert quantizers._where_it_fits(source(Short), META, perplexity) == 7.0
+    assert layer_run._where_it_fits(source(Short), META, perplexity) == 7.0
     assert asked == [("cpu", {"cpu"})]
 
 
@@ -53,7 +53,7 @@ def test_out_of_memory_while_it_is_measured_ends_on_the_cpu_too(monkeypatch: pyt
     monkeypatch.setattr(model, "to", lambda device: model)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(asked[-1]))
-    assert quantizers._where_it_fits(model, META, perplexity) == 7.0
+    assert layer_run._where_it_fits(model, META, perplexity) == 7.0
     assert asked == ["meta", "cpu"]
     assert emptied == ["meta"]
 
@@ -63,4 +63,4 @@ def test_other_errors_are_not_hidden() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        quantizers._where_it_fits(source(), torch.device("cpu"), perplexity)
+        layer_run._where_it_fits(source(), torch.device("cpu"), perplexity)
