@@ -1,23 +1,23 @@
-"""The screen on real workers with random weights: killed, reloaded, cancelled."""
+"""The screen on real workers of the demo model: killed, reloaded, cancelled."""
 
 import os
 import signal
 from collections.abc import Callable
 
-import pytest
-
 from engine.config.profile import Profile
+from tests.tui.program import STORY
 from tests.tui.replay import Stage, wait_until
 from tui.app import QuantDuelApp
 
-TOKENS = 1500  # a second at the least, in transformers' own Python: time enough to act in
-PROFILE = f"model: {{source: 'random:tiny'}}\ngeneration: {{max_new_tokens: {TOKENS}}}\n"
+TOKENS = 300  # of a story without an end: time enough to act in
+PROFILE = f"""
+model: {{source: demo}}
+quantization: {{method: llama_cpp}}  # its worker needs no torch: no long start
+generation: {{max_new_tokens: {TOKENS}}}
+"""
 
 
-async def test_killed_reloaded_cancelled(
-    make_profile: Callable[..., Profile], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("QUANTDUEL_STEP", "forward")
+async def test_killed_reloaded_cancelled(make_profile: Callable[..., Profile]) -> None:
     app = QuantDuelApp(make_profile("left", PROFILE), make_profile("right", PROFILE))
     async with app.run_test(size=(120, 36)) as pilot:
         play = Stage(app, pilot, [])
@@ -30,7 +30,7 @@ async def test_killed_reloaded_cancelled(
 
 async def _kill_one_of_two(play: Stage) -> None:
     left, right = play.duel.sides
-    await play.ask("hello")
+    await play.ask(STORY)
     await wait_until(lambda: left.figures and left.figures.metrics.new_tokens > 0, "A has begun")
     os.kill(play.duel.bridge.duel.sessions[0].pid or 0, signal.SIGKILL)
     await play.settled()
@@ -49,7 +49,7 @@ async def _reload(play: Stage) -> None:
 
 async def _cancel(play: Stage) -> None:
     await play.pilot.press("ctrl+l")  # the long answers would fill the context
-    await play.ask("again")
+    await play.ask(STORY)
     await wait_until(lambda: any(side.is_turning for side in play.duel.sides), "asked")
     await wait_until(
         lambda: not all(side.is_turning and not side.figures for side in play.duel.sides), "begun"

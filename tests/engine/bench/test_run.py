@@ -141,22 +141,16 @@ async def test_a_row_that_fails_leaves_the_next_ones_to_be_measured(sent: list[C
     assert [command.native_step for command in sent if isinstance(command, Load)] == [True]
 
 
-async def test_generate_is_measured_on_the_model_as_transformers_loads_it(sent: list[Command]) -> None:
-    bench = Bench(begun(TINY, generator="hf", repeat=1))
-    await collect(bench.run())
-    assert [command.native_step for command in sent if isinstance(command, Load)] == [False]
-    assert [row.error for row in bench.document.rows] == [None]
-
-
-def test_a_folder_that_save_pretrained_wrote_is_measured_by_its_path(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_generate_is_measured_on_a_folder_by_its_path_as_transformers_loads_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sent: list[Command]
 ) -> None:
     folder, out = tmp_path / "mine", tmp_path / "bench.json"
     shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 512}
     LlamaForCausalLM(LlamaConfig(**shape, num_attention_heads=2)).save_pretrained(folder)
     random_tokenizer(512, 2048).save_pretrained(folder)
-    args = ["--contexts", "16", "--steps", "4", "--repeat", "1", "--out", str(out)]
+    args = ["--generator", "hf", "--contexts", "16", "--steps", "4", "--repeat", "1", "--out", str(out)]
     assert cli.run(["bench", str(folder), *args]) == 0
+    assert [command.native_step for command in sent if isinstance(command, Load)] == [False]
     assert "mine" in capsys.readouterr().out
     (row,) = document.read(out).rows
     assert row.error is None and row.decode_tok_s

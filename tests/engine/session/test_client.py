@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from engine.config import profiles
 from engine.config.profile import Generation, Profile
 from engine.protocol.answers import Decoded, Finished, Message, Rendered
 from engine.protocol.failure import Failed
@@ -20,6 +21,7 @@ from engine.session.client import Session
 
 Loader = Callable[[Profile], Awaitable[Session]]
 HELLO = (Message("user", "Hello"),)
+STORY = (Message("user", "Write a very long story about the sea."),)  # the demo model finds no end
 
 
 async def collect(events: AsyncIterator[Event]) -> list[Event]:
@@ -29,12 +31,19 @@ async def collect(events: AsyncIterator[Event]) -> list[Event]:
 async def test_load_reports_its_stages_and_ends_with_what_it_loaded(
     make_profile: Callable[..., Profile],
 ) -> None:
-    session = Session(make_profile())
-    events = await collect(session.load())
+    """Its reader leaves at its end: that cancels nothing later."""
+    session, events = Session(make_profile()), list[Event]()
+    load = session.load()
+    while not events or not isinstance(events[-1], Loaded):
+        events.append(await anext(load))
     assert isinstance(events[0], Started) and events[0].pid == session.pid
     assert any(isinstance(event, Staged) for event in events)
     assert isinstance(events[-1], Loaded) and session.ready
     assert session.info == events[-1].info
+    measuring = asyncio.create_task(session.measure(BenchRun(context=200, steps=20)))
+    await asyncio.sleep(0)  # it is asked now
+    await load.aclose()  # as the garbage collector does, some time
+    assert isinstance(await measuring, Measured)
     await session.close()
     assert not psutil.pid_exists(events[0].pid)
 
@@ -84,11 +93,20 @@ async def test_a_reader_that_leaves_early_does_not_disturb_the_next_answer(
     assert sum(isinstance(e, Decoded) for e in again) <= 2
 
 
-async def test_a_killed_worker_is_an_event(load: Loader, make_profile: Callable[..., Profile]) -> None:
-    session = await load(make_profile())
+@pytest.fixture
+async def packed() -> AsyncIterator[Session]:
+    """A worker of llama.cpp, for a test that ends it: it needs no torch, so no long start."""
+    session = Session(profiles.find("smollm2-q4-llama-cpp"))
+    assert isinstance((await collect(session.load()))[-1], Loaded)
+    yield session
+    await session.close()
+
+
+async def test_a_killed_worker_is_an_event(packed: Session) -> None:
+    session = packed
     assert session.pid
     events: list[Event] = []
-    async for event in session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0)):
+    async for event in session.generate(STORY, Generation(max_new_tokens=2000)):
         events.append(event)
         if isinstance(event, Decoded) and psutil.pid_exists(session.pid):
             os.kill(session.pid, signal.SIGKILL)
@@ -98,13 +116,11 @@ async def test_a_killed_worker_is_an_event(load: Loader, make_profile: Callable[
     assert await collect(session.generate(HELLO, Generation())) == [failed]
 
 
-async def test_a_deaf_worker_is_ended_by_a_second_cancel(
-    load: Loader, make_profile: Callable[..., Profile]
-) -> None:
-    session = await load(make_profile())
+async def test_a_deaf_worker_is_ended_by_a_second_cancel(packed: Session) -> None:
+    session = packed
     assert session.pid
     events: list[Event] = []
-    async for event in session.generate(HELLO, Generation(max_new_tokens=2000, temperature=1.0)):
+    async for event in session.generate(STORY, Generation(max_new_tokens=2000)):
         events.append(event)
         if isinstance(event, Decoded) and not session.stopping:
             os.kill(session.pid, signal.SIGSTOP)  # it hears nothing any more
@@ -131,20 +147,6 @@ async def test_a_worker_is_not_in_the_users_folder(
     assert worker.environ()["QUANTDUEL_HOME"] == str(tmp_path / "home")
     assert "" not in worker.environ()["PYTHONPATH"].split(os.pathsep)
     session.cancel()
-    await session.close()
-
-
-async def test_a_load_whose_reader_left_at_its_end_cancels_nothing_later(
-    make_profile: Callable[..., Profile],
-) -> None:
-    session = Session(make_profile())
-    events = session.load()
-    while not isinstance(await anext(events), Loaded):
-        pass
-    measuring = asyncio.create_task(session.measure(BenchRun(context=200, steps=20)))
-    await asyncio.sleep(0)  # it is asked now
-    await events.aclose()  # as the garbage collector does, some time
-    assert isinstance(await measuring, Measured)
     await session.close()
 
 
