@@ -3,7 +3,7 @@
 from threading import Event
 
 import pytest
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from engine.machine import hardware
 from tests.tui.conftest import Stager
@@ -15,7 +15,9 @@ from tui.screens.profiles import Entry, Fit, judged, ordered
 async def test_the_picker_says_what_fits(stage: Stager) -> None:
     async with stage() as play:
         await play.ready()
-        await play.pilot.press("ctrl+o", *"random-tiny-nf4")
+        await play.pilot.press("ctrl+o")
+        await wait_until(lambda: play.app.screen.query("ProfilePicker Input"))
+        play.app.screen.query_one(Input).value = "random-tiny-nf4"  # a press waits while profiles are judged
         fit = play.app.screen.query_one("#picker-fit", Static)
         await wait_until(lambda: "fits" in fit.render().plain and "KV cache" in fit.render().plain)
         option = play.app.screen.query_one(OptionList).highlighted_option
