@@ -55,7 +55,7 @@ class Done:
 async def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Two good profiles and a broken one, with the self-check; one row was there already."""
     file = tmp_path_factory.mktemp("broken") / "gone.yaml"
-    file.write_text("model: {source: ./nothing-here}\n")
+    file.write_text("model: {source: ./nothing-here.gguf}\nquantization: {method: llama_cpp}\n")
     empty = begun(TINY, TINY, profiles.read(file), contexts=(16, 48, 3000), batches=(2,))
     reported = Failed(kind="out_of_memory", message="reported before")
     there = rows.failed(rows.empty(TINY.name, Shape(3000, 2), None), reported)
