@@ -115,11 +115,11 @@ class Convention(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Who else does it so; empty where nobody known does."""
+        """Who else does it so, or nearly; empty where nobody known does."""
         if self.stride != self.window:
             return ""
         if self.scored == "half":
-            return "llama.cpp's convention"
+            return "nearly llama.cpp's convention"
         return "the convention of the GPTQ and AWQ papers" if self.window == PAPERS_WINDOW else ""
 
     @property

@@ -49,7 +49,7 @@ def test_the_convention_says_a_thing_once_and_the_star_what_it_means() -> None:
     )
     near = Row(profile="b", tokens=4, weights_bytes=1, kld=REPORT.candidates[0].kld)
     convention, star = text.facts(msgspec.structs.replace(REPORT, convention=cut, candidates=(near,)))
-    assert convention.count("half") == 1 and convention.endswith("llama.cpp's convention")
+    assert convention.count("half") == 1 and convention.endswith("no BOS, nearly llama.cpp's convention")
     assert star.startswith("★ ")
 
 
