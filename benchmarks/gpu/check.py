@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from typing import IO, Any
 
 from benchmarks.gpu.settings import DEVICE, HAS_GPU, MADE, OUT, SECONDS, SHAPE, STARTED
@@ -111,13 +112,15 @@ def _tests(name: str, limit_s: float, *paths: str, needs_marlin: bool = False) -
 
 
 def _own_kernels() -> list[Step]:
-    """The engine's kernels on the device, against float64; then whole models with them."""
-    if not HAS_GPU:
-        return []
-    return [
-        _tests("kernels", 120, *(f"tests/worker/step/cuda/{name}.py" for name in ("kernels", "many_rows"))),
-        _tests("tests own", 120, "tests/gpu/test_own_kernels.py"),
-    ]
+    """The engine's kernels on the device, against float64; many at a time are compiled where that can be."""
+    files = (f"tests/worker/step/cuda/{name}.py" for name in ("kernels", "many_rows"))
+    at_once = ("-n", "8") if find_spec("xdist") else ()
+    return [_tests("kernels", 120, *at_once, *files)] if HAS_GPU else []
+
+
+def _own_models() -> list[Step]:
+    """Whole models with them."""
+    return [_tests("tests own", 120, "tests/gpu/test_own_kernels.py")] if HAS_GPU else []
 
 
 def _speeds(*names: str) -> list[Step]:
@@ -128,7 +131,7 @@ def _speeds(*names: str) -> list[Step]:
         own = {"QUANTDUEL_STEP": "compiled"}
         steps += [
             Step(f"speed {name}", command, 75, last, is_packed),
-            Step(f"speed {name}, own", command, 100, last, env=own),
+            Step(f"speed {name}, own", command, 150, last, env=own),
         ]
     return steps
 
@@ -156,6 +159,7 @@ STEPS = (
     *_speeds("bf16", "nf4"),
     Step("made", _module("packed", SHAPE, str(MADE)), 60, last),
     *_speeds("gptq4"),
+    *_own_models(),
     _duel("duel", 96, duel),
     _tests("tests packed", 120, "tests/gpu/test_packed.py", needs_marlin=True),
     *_speeds("int8"),
