@@ -74,20 +74,20 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
             f"norm, q k v, {name}",
             linear,
             {**common, "residual": None, "scale": None, **ends, **three},
-            constants,
+            constants | {"COUNT": 3},
         )
         one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, "scale": None, **ends}
         yield (
             f"down, residual, {name}",
             linear,
             {**one, "first": held, "second": None, "third": None},
-            constants | {"K": INNER},
+            constants | {"K": INNER, "COUNT": 1},
         )
         yield (
             f"norm, gate up, {name}",
             swiglu,
             {**common, **ends, "inner": "i32", "gate": held, "up": held},
-            constants,
+            constants | {"COUNT": 2},
         )
     names = ("keys", "values", "partial", "extremes", "arrived", "out")
     buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
@@ -118,7 +118,7 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
     yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
     held, wide = KINDS["bf16"]
     fused = {**common, **ends, "inner": "i32", "gate": held, "up": None}
-    yield "norm, gate up in one, bf16", swiglu, fused, {"K": HIDDEN, **wide, **BLOCKS}
+    yield "norm, gate up in one, bf16", swiglu, fused, {"K": HIDDEN, **wide, **BLOCKS, "COUNT": 1}
 
 
 def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:

@@ -47,7 +47,7 @@ def linear(
         len(x),
         first,
         *padded,
-        **_sizes(x, held[0]),
+        **_sizes(x, held),
     )
     return out
 
@@ -59,7 +59,7 @@ def swiglu(x: Tensor, gate_up: Sequence[Held], norm: Norm) -> Tensor:
     out = x.new_empty(len(x), inner)
     grid = (-(-inner // ROWS),)
     given = x, norm.weight, norm.epsilon, out, len(x), inner, gate, up
-    linear_kernel.swiglu[grid](*given, **_sizes(x, gate_up[0]))
+    linear_kernel.swiglu[grid](*given, **_sizes(x, gate_up))
     return out
 
 
@@ -119,17 +119,18 @@ def attend(
     return out
 
 
-def _sizes(x: Tensor, held: Held) -> dict[str, int]:
+def _sizes(x: Tensor, held: Sequence[Held]) -> dict[str, int]:
     """The constants that a kernel is compiled for."""
-    sequences = _power_of_two(len(x))
+    sequences, first = _power_of_two(len(x)), held[0]
     return {
-        "K": held.columns,
-        "GROUP": held.group,
-        "SUB": held.sub,
-        "KIND": held.kind,
+        "COUNT": len(held),
+        "K": first.columns,
+        "GROUP": first.group,
+        "SUB": first.sub,
+        "KIND": first.kind,
         "B": sequences,
         "ROWS": ROWS,
-        "BLOCK": max(64, min(BLOCK // sequences, _power_of_two(held.columns))),
+        "BLOCK": max(64, min(BLOCK // sequences, _power_of_two(first.columns))),
     }
 
 

@@ -49,7 +49,7 @@ def run_linear(
     programs = sum(-(-each.rows // rows) for each in matrices)
     padded = [*matrices, None, None][:3]
     sizes = {"K": x.shape[1], "GROUP": group, "SUB": sub, "KIND": kind}
-    blocks = {"B": 1 << (batch - 1).bit_length(), "ROWS": rows, "BLOCK": 64}
+    blocks = {"B": 1 << (batch - 1).bit_length(), "ROWS": rows, "BLOCK": 64, "COUNT": len(matrices)}
     linear[(programs,)](
         x, norm, EPSILON, residual, given.get("scale"), out, batch, *padded, **sizes, **blocks
     )
@@ -151,6 +151,7 @@ def test_swiglu(together: bool) -> None:
     x, norm = torch.randn(2, 200), 1 + torch.randn(200) / 10
     gate, up, out = torch.randn(10, 200) / 10, torch.randn(10, 200) / 10, torch.full((2, 10), torch.nan)
     sizes = {"K": 200, "GROUP": 1, "SUB": 1, "KIND": PLAIN.value, "B": 2, "ROWS": 4, "BLOCK": 64}
+    sizes["COUNT"] = 1 if together else 2
     both = (Matrix(torch.cat((gate, up)), 20), None) if together else (Matrix(gate, 10), Matrix(up, 10))
     swiglu[(3,)](x, norm, EPSILON, out, 2, 10, *both, **sizes)
     a = normed(x, norm)

@@ -10,18 +10,18 @@ from engine.worker.step.cuda.kernels.matrix import multiplied
 def linear(
     x, norm, epsilon, residual, scale, out, batch, first, second, third,
     K: tl.constexpr, GROUP: tl.constexpr, SUB: tl.constexpr, KIND: tl.constexpr,
-    B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
-    """out [batch, all rows] = x by up to three matrices, side by side, times `scale`, plus `residual`.
+    """out [batch, all rows] = x by COUNT matrices, up to three, side by side, times `scale`, plus `residual`.
 
-    `second`, `third`, `residual` and `scale` may be None. A program makes ROWS outputs; `residual` has
-    out's shape, and may be `out`.
+    `residual` and `scale` may be None; no matrix is compared with None, which Triton 3.6 cannot. A program
+    makes ROWS outputs; `residual` has out's shape, and may be `out`.
     """
     program = tl.program_id(0)
     width = first.rows
-    if second is not None:
+    if COUNT > 1:
         width += second.rows
-    if third is not None:
+    if COUNT > 2:
         width += third.rows
     blocks = tl.cdiv(first.rows, ROWS)
     if program < blocks:
@@ -45,7 +45,7 @@ def linear(
             ROWS,
             BLOCK,
         )
-    if second is not None:
+    if COUNT > 1:
         begin, program = first.rows, program - blocks
         blocks = tl.cdiv(second.rows, ROWS)
         if (program >= 0) & (program < blocks):
@@ -69,7 +69,7 @@ def linear(
                 ROWS,
                 BLOCK,
             )
-        if third is not None:
+        if COUNT > 2:
             begin, program = begin + second.rows, program - blocks
             if program >= 0:
                 _part(
@@ -118,9 +118,9 @@ def _part(
 def swiglu(
     x, norm, epsilon, out, batch, inner, gate, up,
     K: tl.constexpr, GROUP: tl.constexpr, SUB: tl.constexpr, KIND: tl.constexpr,
-    B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+    B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, COUNT: tl.constexpr,
 ):  # fmt: skip
-    """out [batch, inner] = silu(x by `gate`) · (x by `up`); without `up`, `gate` has the rows of both."""
+    """out [batch, inner] = silu(x by `gate`) · (x by `up`); where COUNT is 1, `gate` has all rows."""
     rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     dtype = out.dtype.element_ty
     a = (
@@ -128,7 +128,7 @@ def swiglu(
         .to(dtype)
         .to(tl.float32)
     )
-    if up is None:
+    if COUNT == 1:
         c = multiplied(x, norm, epsilon, batch, gate, inner + rows, K, GROUP, SUB, KIND, B, BLOCK)
     else:
         c = multiplied(x, norm, epsilon, batch, up, rows, K, GROUP, SUB, KIND, B, BLOCK)
