@@ -1,7 +1,7 @@
 """The command line: the group of commands, the one error printer and the exit codes.
 
-Every command is a file here, imported when it is called. A front end adds its own command as the default one,
-for `quantduel [A] [B]`; the engine does not know which.
+Every command is a file in `commands`, imported when it is called. A front end adds its own command as the
+default one, for `quantduel [A] [B]`; the engine does not know which.
 
 Exit codes: 0 done, 2 bad input, 3 a model could not be loaded, 4 a generation failed, 5 a gate stays shut,
 130 interrupted, 128 + n ended by signal n.
@@ -85,7 +85,7 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.known:
             return None
-        module = self.own[cmd_name].module if cmd_name in self.own else f"engine.cli.{cmd_name}"
+        module = self.own[cmd_name].module if cmd_name in self.own else f"engine.cli.commands.{cmd_name}"
         command: click.Command = getattr(importlib.import_module(module), cmd_name)
         return command
 

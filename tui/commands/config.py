@@ -2,7 +2,7 @@
 
 import click
 
-from engine.cli.config import config
+from engine.cli.commands.config import config
 
 __all__ = ["config"]
 

@@ -6,7 +6,7 @@ from typing import Unpack
 import click
 
 from engine.cli import long_run, print_error
-from engine.cli.eval import exit_code
+from engine.cli.commands.eval import exit_code
 from engine.cli.long_run import FILE, format_option
 from engine.cli.options import (
     NOTHING_SET,
