@@ -55,12 +55,12 @@ def matrix(weights: str, **fields: Any) -> Matrix:
 
 
 KINDS = {
-    "bf16": (matrix(BF16), {"GROUP": 1, "SUB": 1, "KIND": PLAIN.value}),
-    "int8": (matrix(I8, scales=F32), {"GROUP": 1, "SUB": 1, "KIND": INT8_DYNAMIC.value}),
-    "int4": (matrix(U8, scales=BF16), {"GROUP": 128, "SUB": 64, "KIND": INT4.value}),
-    "nf4": (matrix(U8, scales=F32, code=F32), {"GROUP": 64, "SUB": 64, "KIND": INT4.value}),
+    "bf16": (matrix(BF16), {"GROUP": 8, "KIND": PLAIN.value}),
+    "int8": (matrix(I8, scales=F32), {"GROUP": 8, "KIND": INT8_DYNAMIC.value}),
+    "int4": (matrix(U8, scales=BF16), {"GROUP": 128, "KIND": INT4.value}),
+    "nf4": (matrix(U8, scales=F32, code=F32), {"GROUP": 64, "KIND": INT4.value}),
 }
-BLOCKS = {"B": 1, "ROWS": 4, "BLOCK": 1024}
+BLOCKS = {"B": 1, "ROWS": 8, "BLOCK": 1024, "WHOLE": True}
 
 
 def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
@@ -74,20 +74,20 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
             f"norm, q k v, {name}",
             linear,
             {**common, "residual": None, "scale": None, **ends, **three},
-            constants | {"COUNT": 3},
+            {"MATRICES": 3, **constants},
         )
         one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, "scale": None, **ends}
         yield (
             f"down, residual, {name}",
             linear,
             {**one, "first": held, "second": None, "third": None},
-            constants | {"K": INNER, "COUNT": 1},
+            {"MATRICES": 1, **constants, "K": INNER},
         )
         yield (
             f"norm, gate up, {name}",
             swiglu,
             {**common, **ends, "inner": "i32", "gate": held, "up": held},
-            constants | {"COUNT": 2},
+            {"MATRICES": 2, **constants},
         )
     names = ("keys", "values", "partial", "extremes", "arrived", "out")
     buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
@@ -100,6 +100,8 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
         **buffers,
         "scale": "fp32",
         "capacity": "i32",
+        "span": "i32",
+        "splits": "i32",
     }
     sizes = {
         "HEADS": 32,
@@ -107,10 +109,9 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
         "SIZE": 128,
         "HALF": 64,
         "ROTARY": 128,
-        "GROUP": 4,
-        "SPAN": 256,
-        "BLOCK": 16,
-        "SPLITS": 8,
+        "GROUP": 16,
+        "BLOCK": 32,
+        "MOST": 64,
     }
     yield "attention", attend, given, sizes
     norms = {"query_norm": BF16, "key_norm": BF16}
@@ -118,7 +119,7 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
     yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
     held, wide = KINDS["bf16"]
     fused = {**common, **ends, "inner": "i32", "gate": held, "up": None}
-    yield "norm, gate up in one, bf16", swiglu, fused, {"K": HIDDEN, **wide, **BLOCKS, "COUNT": 1}
+    yield "norm, gate up in one, bf16", swiglu, fused, {"MATRICES": 1, "K": HIDDEN, **wide, **BLOCKS}
 
 
 def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:

@@ -9,15 +9,19 @@ from torch import Tensor
 from engine.worker.step.cuda.int4 import MOST_SEQUENCES
 from engine.worker.step.cuda.kernels import attention as attention_kernel
 from engine.worker.step.cuda.kernels import linear as linear_kernel
+from engine.worker.step.cuda.kernels.matrix import CHUNK
 from engine.worker.step.cuda.layouts import Held
 from engine.worker.step.llama import Norm, Sizes
 
 __all__ = ["MOST_SEQUENCES", "Token", "attend", "linear", "swiglu"]
 
-ROWS = 4  # outputs a program
-BLOCK = 1024  # columns that a program reads at once, of one sequence
-LEAST_SPAN, MOST_SPLITS = 256, 64  # cache positions a program, and programs a head
-POSITIONS = 16  # that a program reads at once
+ROWS = 8  # outputs a program, of one sequence
+BLOCK = 2048  # columns that a program reads at once, of one sequence
+WARP_COLUMNS = 32 * CHUNK  # of each row, that 32 threads have
+LEAST_SPAN, MOST_SPLITS = 64, 64  # cache positions a program, and programs a head
+READ_BYTES = 16384  # of keys and values, that a program reads at once
+LEAST_SIDE = 16  # of a product on tensor cores
+COMPILED = {"enable_fp_fusion": True}  # a product and a sum are one instruction; Triton's default changes
 
 
 def linear(
@@ -33,21 +37,14 @@ def linear(
     """
     first, *others = (each.matrix for each in held)
     padded = [*others, None, None][:2]
-    programs = sum(-(-each.matrix.rows // ROWS) for each in held)
-    out = x.new_empty(len(x), sum(each.matrix.rows for each in held)) if residual is None else residual
+    counts = [each.matrix.rows for each in held]
+    sizes = _sizes(x, held[0], counts)
+    out = x.new_empty(len(x), sum(counts)) if residual is None else residual
     weight, epsilon = (norm.weight, norm.epsilon) if norm else (None, 0.0)
-    grid = (programs,)
+    factor = None if scale == 1 else scale
+    grid = (sum(-(-count // sizes["ROWS"]) for count in counts),)
     linear_kernel.linear[grid](
-        x,
-        weight,
-        epsilon,
-        residual,
-        None if scale == 1 else scale,
-        out,
-        len(x),
-        first,
-        *padded,
-        **_sizes(x, held),
+        x, weight, epsilon, residual, factor, out, len(x), first, *padded, len(held), **sizes
     )
     return out
 
@@ -56,10 +53,10 @@ def swiglu(x: Tensor, gate_up: Sequence[Held], norm: Norm) -> Tensor:
     """silu(x by gate) · (x by up), [batch, inner]; gate and up are two matrices, or halves of one."""
     gate, up = (each.matrix for each in gate_up) if len(gate_up) > 1 else (gate_up[0].matrix, None)
     inner = gate.rows if up else gate.rows // 2
+    sizes = _sizes(x, gate_up[0], [inner])
     out = x.new_empty(len(x), inner)
-    grid = (-(-inner // ROWS),)
-    given = x, norm.weight, norm.epsilon, out, len(x), inner, gate, up
-    linear_kernel.swiglu[grid](*given, **_sizes(x, gate_up))
+    given = x, norm.weight, norm.epsilon, out, len(x), inner, gate, up, len(gate_up)
+    linear_kernel.swiglu[(-(-inner // sizes["ROWS"]),)](*given, **sizes)
     return out
 
 
@@ -89,11 +86,9 @@ def attend(
     keys, values = cache
     batch, _, capacity, size = keys.shape
     span = max(LEAST_SPAN, _power_of_two(-(-capacity // MOST_SPLITS)))
-    splits, group, half = (
-        -(-capacity // span),
-        _power_of_two(sizes.heads // sizes.kv_heads),
-        _power_of_two(size // 2),
-    )
+    splits = -(-capacity // span)
+    group = max(LEAST_SIDE, _power_of_two(sizes.heads // sizes.kv_heads))
+    half = max(LEAST_SIDE, _power_of_two(size // 2))
     heads = batch * sizes.kv_heads
     partial = torch.empty((heads, splits, group, 2 * half), dtype=torch.float32, device=qkv.device)
     extremes = torch.empty((heads, splits, group, 2), dtype=torch.float32, device=qkv.device)
@@ -101,7 +96,7 @@ def attend(
     query, key = norms or (None, None)
     weights = (query.weight, key.weight, query.epsilon) if query and key else (None, None, 0.0)
     *shared, arrived = token
-    given = *shared, keys, values, partial, extremes, arrived, out, sizes.scale, capacity
+    given = *shared, keys, values, partial, extremes, arrived, out, sizes.scale, capacity, span, splits
     attention_kernel.attend[(heads, splits)](
         qkv,
         *weights,
@@ -112,25 +107,28 @@ def attend(
         HALF=half,
         ROTARY=sizes.rotary,
         GROUP=group,
-        SPAN=span,
-        BLOCK=POSITIONS,
-        SPLITS=splits,
+        BLOCK=max(LEAST_SIDE, min(LEAST_SPAN, READ_BYTES // (4 * half * keys.element_size()))),
+        MOST=MOST_SPLITS,
+        **COMPILED,
     )
     return out
 
 
-def _sizes(x: Tensor, held: Sequence[Held]) -> dict[str, int]:
-    """The constants that a kernel is compiled for."""
-    sequences, first = _power_of_two(len(x)), held[0]
+def _sizes(x: Tensor, held: Held, counts: Sequence[int]) -> dict[str, int]:
+    """The constants that a kernel is compiled for; `counts` of the matrices' rows."""
+    sequences, columns = _power_of_two(len(x)), held.columns
+    few = 1 if sequences == 1 else 2
+    rows, block = ROWS // few, min(BLOCK // few, max(WARP_COLUMNS, _power_of_two(columns)))
     return {
-        "COUNT": len(held),
-        "K": first.columns,
-        "GROUP": first.group,
-        "SUB": first.sub,
-        "KIND": first.kind,
+        "K": columns,
+        "GROUP": held.group,
+        "KIND": held.kind,
         "B": sequences,
-        "ROWS": ROWS,
-        "BLOCK": max(64, min(BLOCK // sequences, _power_of_two(first.columns))),
+        "ROWS": rows,
+        "BLOCK": block,
+        "WHOLE": columns % block == 0 and all(count % rows == 0 for count in counts),
+        "num_warps": block // WARP_COLUMNS,
+        **COMPILED,
     }
 
 

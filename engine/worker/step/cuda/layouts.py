@@ -4,7 +4,6 @@ Owns what is known of other packages' layers. Nothing is copied. Knows nothing o
 read rightly is `check`'s to say.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.worker.step.cuda.int4 import Int4Linear
-from engine.worker.step.cuda.kernels.matrix import INT4, INT8_DYNAMIC, PLAIN, Matrix
+from engine.worker.step.cuda.kernels.matrix import CHUNK, INT4, INT8_DYNAMIC, PLAIN, Matrix
 
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-_MOST_SUB = 64
+_ALIGNED_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +28,11 @@ class Held:
     """Columns that share a scale."""
 
     @property
-    def sub(self) -> int:
-        """Columns that a kernel gives one scale: a power of two that divides the group and the row."""
-        return sub_group(self.columns, self.group)
+    def is_readable(self) -> bool:
+        """Whether a thread's columns have one scale and whole words."""
+        is_grouped = self.kind == INT4.value
+        is_aligned = self.matrix.weights.data_ptr() % _ALIGNED_BYTES == 0
+        return is_aligned and not self.columns % CHUNK and not (is_grouped and self.group % CHUNK)
 
     def shares_input_with(self, other: "Held") -> bool:
         """Whether one launch can multiply with both."""
@@ -46,14 +47,13 @@ class Held:
         )
 
 
-def sub_group(columns: int, group: int) -> int:
-    """The largest power of two up to 64 that divides both."""
-    common = math.gcd(columns, group)
-    return min(_MOST_SUB, common & -common)
-
-
 def read(layer: nn.Module) -> Held | None:
     """How this layer is held; None where it is not known."""
+    found = _read(layer)
+    return found if found is not None and found.is_readable else None
+
+
+def _read(layer: nn.Module) -> Held | None:
     if isinstance(layer, Int4Linear):
         return Held(layer.matrix, INT4.value, layer.in_features, layer.group)
     if type(layer) is nn.Linear:

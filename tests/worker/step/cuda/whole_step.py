@@ -92,8 +92,7 @@ def llama() -> PreTrainedModel:
 
 
 def test_a_long_cache_in_several_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "LEAST_SPAN", 8)
-    monkeypatch.setattr(launch, "POSITIONS", 4)
+    monkeypatch.setattr(launch, "LEAST_SPAN", 16)
     model = llama()
     assert close(stepped(model, 1), by_the_model(model, 1)) < 1e-5
 

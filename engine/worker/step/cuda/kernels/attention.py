@@ -3,31 +3,39 @@
 The kernel rotates queries and key (RoPE), writes key and value into the cache at the position that it reads
 from the device, and attends to what is held: programs beyond that return at once, and the last one of a head
 combines. Flash-decoding's split (Dao et al., 2023), online softmax (Milakov and Gimelshein, 2018).
+
+Heads are read as two halves, which RoPE turns against each other. The queries of a key are rows of a product
+on tensor cores, most of them empty: fewer instructions than one query after the other takes.
 """
 
 import triton
 import triton.language as tl
 
+LOWEST = tl.constexpr(-1e30)
+"""A score of nothing: finite, so that differences are."""
+AT_ONCE = tl.constexpr(8)
+"""Splits that are added up at once."""
 
-@triton.jit
+
+@triton.jit(do_not_specialize=["capacity", "span", "splits"])
 def attend(
     qkv, query_norm, key_norm, epsilon, cosine, sine, position, keys, values, partial, extremes, arrived, out,
-    scale, capacity,
+    scale, capacity, span, splits,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, SIZE: tl.constexpr, HALF: tl.constexpr, ROTARY: tl.constexpr,
-    GROUP: tl.constexpr, SPAN: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    GROUP: tl.constexpr, BLOCK: tl.constexpr, MOST: tl.constexpr,
 ):  # fmt: skip
     """out [batch, heads, size] of qkv [batch, heads + 2 · kv heads, size].
 
     cosine, sine [ROTARY] of the position rotate a head's first ROTARY numbers, which may be none; keys,
-    values [batch, kv heads, capacity, size]; float32 partial [batch · kv heads, SPLITS, GROUP, 2 · HALF] and
-    extremes [batch · kv heads, SPLITS, GROUP, 2]; int32 arrived [batch · kv heads], 0 before and afterwards.
-    GROUP, HALF: powers of two that hold the queries of a key, and half a head. SPAN positions are a
-    program's, BLOCK of them are read at once.
+    values [batch, kv heads, capacity, size]; float32 partial [batch · kv heads, splits, GROUP, 2 · HALF] and
+    extremes [batch · kv heads, splits, GROUP, 2]; int32 arrived [batch · kv heads], 0 before and afterwards.
+    GROUP, HALF: powers of two, 16 or more, that hold the queries of a key, and half a head. `span` positions
+    are a program's, BLOCK of them are read at once; there are `splits` programs a head, at most MOST.
     """
     head = tl.program_id(0)  # of keys and values, in all sequences
     split = tl.program_id(1)
     held = tl.load(position).to(tl.int32)  # so many tokens, and the new one goes to this position
-    active = held // SPAN + 1
+    active = held // span + 1
     if split >= active:
         return
     sequence, kv = head // KV_HEADS, head % KV_HEADS
@@ -56,72 +64,87 @@ def attend(
     v_left, v_right = _loaded(at, exists, apart)
 
     cache = head.to(tl.int64) * capacity * SIZE
-    if split == active - 1:
-        new = cache + held.to(tl.int64) * SIZE + half
-        _store(keys + new, k_left, k_right, exists, apart)
-        _store(values + new, v_left, v_right, exists, apart)
-
-    largest = tl.full([GROUP], -1e30, tl.float32)
+    largest = tl.full([GROUP], LOWEST, tl.float32)
     total = tl.zeros([GROUP], tl.float32)
     left = tl.zeros([GROUP, HALF], tl.float32)
     right = tl.zeros([GROUP, HALF], tl.float32)
-    for first in range(split * SPAN, tl.minimum(split * SPAN + SPAN, held + 1), BLOCK):
+    if split == active - 1:  # which begins with the new token
+        new = cache + held.to(tl.int64) * SIZE + half
+        _store(keys + new, k_left, k_right, exists, apart)
+        _store(values + new, v_left, v_right, exists, apart)
+        largest = tl.sum(q_left * k_left + q_right * k_right, 1) * scale
+        total += 1.0
+        left += v_left.to(dtype).to(tl.float32)
+        right += v_right.to(dtype).to(tl.float32)
+    q_left, q_right = q_left.to(dtype), q_right.to(dtype)
+    for first in range(split * span, tl.minimum(split * span + span, held), BLOCK):
         places = first + tl.arange(0, BLOCK)
-        is_new = (places == held)[:, None]
         where = cache + places[:, None].to(tl.int64) * SIZE + half
         filled = (places < held)[:, None] & exists
-        key_left, key_right = _loaded(keys + where, filled, apart)
-        key_left, key_right = tl.where(is_new, k_left, key_left), tl.where(is_new, k_right, key_right)
-        scores = (
-            tl.sum(q_left[:, None, :] * key_left[None] + q_right[:, None, :] * key_right[None], 2) * scale
-        )
-        scores = tl.where((places <= held)[None, :], scores, -1e30)  # [GROUP, BLOCK]
+        key_left = tl.load(keys + where, mask=filled, other=0.0)
+        key_right = tl.load(keys + where + apart, mask=filled, other=0.0)
+        value_left = tl.load(values + where, mask=filled, other=0.0)
+        value_right = tl.load(values + where + apart, mask=filled, other=0.0)
+        scores = tl.dot(q_left, tl.trans(key_left), input_precision="ieee")
+        scores = tl.dot(q_right, tl.trans(key_right), scores, input_precision="ieee") * scale
+        scores = tl.where((places < held)[None, :], scores, LOWEST)  # [GROUP, BLOCK]
         highest = tl.maximum(largest, tl.max(scores, 1))
-        weights = tl.where((places <= held)[None, :], tl.exp(scores - highest[:, None]), 0.0)
+        weights = tl.exp(scores - highest[:, None])
         shrunk = tl.exp(largest - highest)
-        value_left, value_right = _loaded(values + where, filled, apart)
-        value_left, value_right = tl.where(is_new, v_left, value_left), tl.where(is_new, v_right, value_right)
         total = total * shrunk + tl.sum(weights, 1)
-        left = left * shrunk[:, None] + tl.sum(weights[:, :, None] * value_left[None], 1)
-        right = right * shrunk[:, None] + tl.sum(weights[:, :, None] * value_right[None], 1)
+        left = tl.dot(weights.to(dtype), value_left, left * shrunk[:, None], input_precision="ieee")
+        right = tl.dot(weights.to(dtype), value_right, right * shrunk[:, None], input_precision="ieee")
         largest = highest
 
-    slot = (head * SPLITS + split) * GROUP + group  # [GROUP]
+    slot = (head * splits + split) * GROUP + group  # [GROUP]
     tl.store(extremes + 2 * slot, largest)
     tl.store(extremes + 2 * slot + 1, total)
-    tl.store(partial + slot[:, None] * (2 * HALF) + lane, left)
-    tl.store(partial + slot[:, None] * (2 * HALF) + HALF + lane, right)
+    tl.store(partial + slot[:, None] * (2 * HALF) + lane, left, mask=wanted)
+    tl.store(partial + slot[:, None] * (2 * HALF) + HALF + lane, right, mask=wanted)
     tl.debug_barrier()  # all of the program's threads have written before it says so
-    if tl.atomic_add(arrived + head, 1) == active - 1:
+    if tl.atomic_add(arrived + head, 1, sem="acq_rel", scope="gpu") == active - 1:
         tl.debug_barrier()
         to = sequence * HEADS + kv * QUERIES + group
         into = out + to[:, None] * SIZE + half
-        _combined(partial, extremes, into, head, active, group, wanted, lane, apart, HALF, GROUP, SPLITS)
+        first = head * splits
+        _combined(partial, extremes, into, first, active, group, wanted, lane, apart, HALF, GROUP, MOST)
         tl.store(arrived + head, 0)
 
 
 @triton.jit
 def _combined(
-    partial, extremes, out, head, active, group, wanted, lane, apart,
-    HALF: tl.constexpr, GROUP: tl.constexpr, SPLITS: tl.constexpr,
+    partial, extremes, out, first, active, group, wanted, lane, apart,
+    HALF: tl.constexpr, GROUP: tl.constexpr, MOST: tl.constexpr,
 ):  # fmt: skip
     """The splits of a head as one attention, to `out` [GROUP, HALF]. A nearby cache may be old: past it."""
-    largest = tl.full([GROUP], -1e30, tl.float32)
-    total = tl.zeros([GROUP], tl.float32)
+    all_largest, all_totals, _all_slots = _extremes(extremes, first, tl.arange(0, MOST), active, group, GROUP)
+    largest = tl.max(all_largest, 0)
+    total = tl.sum(all_totals * tl.exp(all_largest - largest[None, :]), 0)
     left = tl.zeros([GROUP, HALF], tl.float32)
     right = tl.zeros([GROUP, HALF], tl.float32)
-    for split in range(0, active):
-        slot = (head * SPLITS + split) * GROUP + group
-        its_largest = tl.load(extremes + 2 * slot, cache_modifier=".cg")
-        its_total = tl.load(extremes + 2 * slot + 1, cache_modifier=".cg")
-        at = partial + slot[:, None] * (2 * HALF) + lane
-        highest = tl.maximum(largest, its_largest)
-        shrunk, its = tl.exp(largest - highest), tl.exp(its_largest - highest)
-        total = total * shrunk + its_total * its
-        left = left * shrunk[:, None] + tl.load(at, cache_modifier=".cg") * its[:, None]
-        right = right * shrunk[:, None] + tl.load(at + HALF, cache_modifier=".cg") * its[:, None]
-        largest = highest
-    _store(out, left / total[:, None], right / total[:, None], wanted, apart)
+    for begin in range(0, active, AT_ONCE):
+        splits = begin + tl.arange(0, AT_ONCE)
+        its_largest, _its_total, slots = _extremes(extremes, first, splits, active, group, GROUP)
+        its = (tl.exp(its_largest - largest[None, :]) / total[None, :])[:, :, None]
+        at = partial + slots[:, :, None] * (2 * HALF) + lane[None, :, :]
+        at = tl.max_contiguous(at, [1, 2, HALF])  # all splits of a number to one thread
+        there = (splits < active)[:, None, None] & wanted[None, :, :]
+        left += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg") * its, 0)
+        right += tl.sum(
+            tl.load(tl.max_contiguous(at + HALF, [1, 2, HALF]), mask=there, other=0.0, cache_modifier=".cg")
+            * its,
+            0,
+        )
+    _store(out, left, right, wanted, apart)
+
+
+@triton.jit
+def _extremes(extremes, first, splits, active, group, GROUP: tl.constexpr):
+    """Largest scores and sums of some splits, [splits, GROUP], and where each is."""
+    slots = (first + splits)[:, None] * GROUP + group[None, :]
+    there = (splits < active)[:, None] & (group >= 0)[None, :]
+    largest = tl.load(extremes + 2 * slots, mask=there, other=LOWEST, cache_modifier=".cg")
+    return largest, tl.load(extremes + 2 * slots + 1, mask=there, other=0.0, cache_modifier=".cg"), slots
 
 
 @triton.jit
