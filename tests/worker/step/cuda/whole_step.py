@@ -36,7 +36,7 @@ SHAPE = {
 
 @pytest.fixture(autouse=True)
 def _few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "ROWS", 64)  # the interpreter takes its time for each
+    monkeypatch.setattr(launch, "ROWS", 512)  # the interpreter takes its time for each
 
 
 @torch.inference_mode()
