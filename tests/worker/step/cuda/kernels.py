@@ -119,7 +119,8 @@ def test_int4_in_groups(columns: int, group: int, options: str) -> None:
         matrices.append(Matrix(packed(int4), rows, scales=held, code=given, **more))
         weights.append(weight)
     found = run_linear(x, matrices, INT4.value, group=group, norm=norm)
-    assert error(found, normed(x, norm) @ torch.cat(weights).T) < 5 * CLOSE
+    lost = 1 if options == "code" else 20  # what numbers are offset by takes some bits of float32's sums
+    assert error(found, normed(x, norm) @ torch.cat(weights).T) < lost * CLOSE
 
 
 @pytest.mark.parametrize(("threshold", "with_norm"), [(0.0, False), (2.0, True)])
