@@ -74,20 +74,20 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
             f"norm, q k v, {name}",
             linear,
             {**common, "residual": None, "scale": None, **ends, **three},
-            {"MATRICES": 3, **constants},
+            {"COUNT": 3, **constants},
         )
         one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, "scale": None, **ends}
         yield (
             f"down, residual, {name}",
             linear,
             {**one, "first": held, "second": None, "third": None},
-            {"MATRICES": 1, **constants, "K": INNER},
+            {"COUNT": 1, **constants, "K": INNER},
         )
         yield (
             f"norm, gate up, {name}",
             swiglu,
             {**common, **ends, "inner": "i32", "gate": held, "up": held},
-            {"MATRICES": 2, **constants},
+            {"COUNT": 2, **constants},
         )
     names = ("keys", "values", "partial", "extremes", "arrived", "out")
     buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
@@ -119,7 +119,7 @@ def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
     yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
     held, wide = KINDS["bf16"]
     fused = {**common, **ends, "inner": "i32", "gate": held, "up": None}
-    yield "norm, gate up in one, bf16", swiglu, fused, {"MATRICES": 1, "K": HIDDEN, **wide, **BLOCKS}
+    yield "norm, gate up in one, bf16", swiglu, fused, {"COUNT": 1, "K": HIDDEN, **wide, **BLOCKS}
 
 
 def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:

@@ -8,33 +8,33 @@ from engine.worker.step.cuda.kernels.matrix import multiplied
 
 @triton.jit
 def linear(
-    x, norm, epsilon, residual, scale, out, batch, first, second, third, MATRICES: tl.constexpr,
+    x, norm, epsilon, residual, scale, out, batch, first, second, third, COUNT: tl.constexpr,
     K: tl.constexpr, GROUP: tl.constexpr, KIND: tl.constexpr,
     B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """out [batch, all rows] = x by COUNT matrices, up to three, side by side, times `scale`, plus `residual`.
+    """out [batch, all rows] = x by up to three matrices, side by side, times `scale`, plus `residual`.
 
-    MATRICES says how many there are: Triton 3.6 compares no tuple with None, as `second` and `third` may
+    COUNT says how many there are: Triton 3.6 compares no tuple with None, as `second` and `third` may
     be. So may `residual`, which has out's shape and may be `out`, and `scale`. A program makes ROWS outputs.
     WHOLE: all matrices' rows are a multiple of ROWS, and K is one of BLOCK.
     """
     program = tl.program_id(0)
     width = first.rows
-    if MATRICES > 1:
+    if COUNT > 1:
         width += second.rows
-    if MATRICES > 2:
+    if COUNT > 2:
         width += third.rows
     blocks = tl.cdiv(first.rows, ROWS)
     if program < blocks:
         _part(x, norm, epsilon, residual, scale, out, batch, first, program, 0, width,
               K, GROUP, KIND, B, ROWS, BLOCK, WHOLE)  # fmt: skip
-    if MATRICES > 1:
+    if COUNT > 1:
         begin, program = first.rows, program - blocks
         blocks = tl.cdiv(second.rows, ROWS)
         if (program >= 0) & (program < blocks):
             _part(x, norm, epsilon, residual, scale, out, batch, second, program, begin, width,
                   K, GROUP, KIND, B, ROWS, BLOCK, WHOLE)  # fmt: skip
-        if MATRICES > 2:
+        if COUNT > 2:
             begin, program = begin + second.rows, program - blocks
             if program >= 0:
                 _part(x, norm, epsilon, residual, scale, out, batch, third, program, begin, width,
@@ -64,7 +64,7 @@ def _part(
 
 @triton.jit
 def swiglu(
-    x, norm, epsilon, out, batch, inner, gate, up, MATRICES: tl.constexpr,
+    x, norm, epsilon, out, batch, inner, gate, up, COUNT: tl.constexpr,
     K: tl.constexpr, GROUP: tl.constexpr, KIND: tl.constexpr,
     B: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
@@ -73,7 +73,7 @@ def swiglu(
     dtype = out.dtype.element_ty
     a = multiplied(x, norm, epsilon, batch, gate, row, K, GROUP, KIND, B, ROWS, BLOCK, WHOLE)
     a = a.to(dtype).to(tl.float32)
-    if MATRICES == 1:
+    if COUNT == 1:
         c = multiplied(x, norm, epsilon, batch, gate, inner + row, K, GROUP, KIND, B, ROWS, BLOCK, WHOLE)
     else:
         c = multiplied(x, norm, epsilon, batch, up, row, K, GROUP, KIND, B, ROWS, BLOCK, WHOLE)
