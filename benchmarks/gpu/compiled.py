@@ -3,7 +3,7 @@
     python -m benchmarks.gpu.compiled > docs/gpu_kernels.md
 
 Registers and stack (spilled registers) a thread, shared memory a program, and how many loads from memory are
-16 bytes wide. The shapes are those of Llama 3.1 8B at batch 1, and for int4 tiles of more rows.
+16 bytes wide; instructions a weight. Shapes of Llama 3.1 8B at batch 1, and for int4 tiles of more rows.
 """
 
 import re
@@ -32,11 +32,19 @@ HEADING = f"""\
 # The GPU kernels, compiled
 
 By `python -m benchmarks.gpu.compiled` with Triton {triton.__version__}, without a device: registers and stack
-(spilled registers) a thread of 128, shared memory a program, loads of 16 bytes among all loads from memory in
+(spilled registers) a thread, shared memory a program, loads of 16 bytes among all loads from memory in
 the PTX. One sequence, the shapes of Llama 3.1 8B; bf16 weights, LLM.int8, int4 in groups of 128, NF4. At the
 end more rows of int4: tiles for tensor cores, whose weights and rows come as asynchronous copies, which are
 not among the loads, and the matrix as numbers.
+
+Instructions a weight are counted in the loops that read weights. The last column is arithmetic, not a
+measurement: the time in which an H100 can issue them (132 processors, 4 warps a cycle, 1.7 GHz) over the time
+in which the weights can be read at 3.35 TB/s. From 1 on a kernel cannot keep up with that.
 """
+ISSUED_S = 132 * 4 * 32 * 1.7e9  # instructions of a thread
+READ_BYTES_S = 3.35e12
+HELD_BITS = {"bf16": 16, "int8": 8, "int4": 4, "nf4": 4}
+SCALE_BITS = {"int4": 16 / 128, "nf4": 32 / 64}
 
 
 class Compiled(NamedTuple):
@@ -47,6 +55,10 @@ class Compiled(NamedTuple):
     shared_bytes: int
     wide_loads: int
     loads: int
+    looped: int
+    """Instructions in the innermost loops that read weights."""
+    weight_bytes: int
+    """That a thread reads in these."""
 
 
 def matrix(weights: str, **fields: Any) -> Matrix:
@@ -60,7 +72,7 @@ KINDS = {
     "int4": (matrix(U8, scales=BF16), {"GROUP": 128, "KIND": INT4.value}),
     "nf4": (matrix(U8, scales=F32, code=F32), {"GROUP": 64, "KIND": INT4.value}),
 }
-BLOCKS = {"B": 1, "ROWS": 8, "BLOCK": 1024, "WHOLE": True}
+BLOCKS = {"B": 1, "ROWS": 8, "BLOCK": 2048, "WHOLE": True, "num_warps": 8}
 
 
 def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
@@ -158,10 +170,10 @@ def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], targ
             attributes[index,] = ALIGNED
     source = ASTSource(kernel, signature, fixed, attributes)
     found = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
-    ptx, usage = found.asm["ptx"], _usage(found.asm["cubin"])
+    ptx, (usage, sass) = found.asm["ptx"], _usage(found.asm["cubin"])
     loads = re.findall(r"ld\.global\S*", ptx)
     wide = [load for load in loads if ".v4.b32" in load or ".v2.b64" in load]
-    return Compiled(*usage, found.metadata.shared, len(wide), len(loads))
+    return Compiled(*usage, found.metadata.shared, len(wide), len(loads), *_looped(sass))
 
 
 def _types(given: Any) -> Any:
@@ -177,28 +189,74 @@ def _aligned(given: Any) -> bool:
     return isinstance(given, str) and (given.startswith("*") or given == "i32")
 
 
-def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers, and bytes of stack, a thread; by a tool that comes with Triton."""
+def _usage(cubin: bytes) -> tuple[tuple[int, int], str]:
+    """Registers, and bytes of stack, a thread; the instructions. By a tool that comes with Triton."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "kernel.cubin")
         file.write_bytes(cubin)
-        said = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
+        said, sass = (
+            subprocess.run([tool, option, file], capture_output=True, text=True, check=True).stdout
+            for option in ("-res-usage", "-sass")
+        )
     registers, stack = (int(re.findall(rf"{name}:(\d+)", said)[-1]) for name in ("REG", "STACK"))
-    return registers, stack
+    return (registers, stack), sass
+
+
+def _looped(sass: str) -> tuple[int, int]:
+    """Instructions in the innermost loops with loads of weights, and the bytes of these loads."""
+    lines = re.findall(r"^\s+/\*([0-9a-f]{4,5})\*/\s+(.*?);", sass, re.MULTILINE)
+    code = [(int(at, 16), said) for at, said in lines]
+    jumps = [(re.search(r"\bBRA\b.*?0x([0-9a-f]+)", said), at) for at, said in code]
+    loops = [(int(to[1], 16), at) for to, at in jumps if to and int(to[1], 16) < at]
+    innermost = [
+        (begin, end)
+        for begin, end in loops
+        if not any((a, b) != (begin, end) and begin <= a and b <= end for a, b in loops)
+    ]
+    bodies = [[said for at, said in code if begin <= at <= end] for begin, end in innermost]
+    found = [(len(body), read) for body in bodies if (read := sum(map(_weight_bytes, body)))]
+    return sum(count for count, _ in found), sum(read for _, read in found)
+
+
+def _weight_bytes(said: str) -> int:
+    """Of a load that says that nobody reads this again."""
+    load = re.search(r"\bLDG\.E\.EF(?:\.(\d+))?\s", said)
+    return int(load[1] or 32) // 8 if load else 0
+
+
+def _on_paper(name: str, found: Compiled) -> tuple[str, str]:
+    """Instructions a weight, and what issuing them takes of the time that reading takes."""
+    kind = name.rpartition(", ")[2]
+    if kind not in HELD_BITS or not found.weight_bytes:
+        return "", ""
+    a_weight = found.looped * HELD_BITS[kind] / 8 / found.weight_bytes
+    read_s = (HELD_BITS[kind] + SCALE_BITS.get(kind, 0)) / 8 / READ_BYTES_S
+    return f"{a_weight:.1f}", f"{a_weight / ISSUED_S / read_s:.2f}"
 
 
 def main() -> None:
     """A page: a row a kernel and target."""
     print(HEADING)
-    print("| kernel | sm | registers | stack bytes | shared bytes | 16-byte loads |")
-    print("|---|--:|--:|--:|--:|--:|")
+    columns = (
+        "sm",
+        "registers",
+        "stack bytes",
+        "shared bytes",
+        "16-byte loads",
+        "instructions a weight",
+        "H100",
+    )
+    print("| kernel |", " | ".join(columns), "|")
+    print("|---" + len(columns) * "|--:" + "|")
     for name, kernel, types, constants in (*sources(), *of_many_rows()):
         for target in TARGETS:
             found = compiled(kernel, types, constants, target)
             figures = (found.registers, found.stack_bytes, found.shared_bytes)
             wide = f"{found.wide_loads} of {found.loads}"
-            print("|", " | ".join(map(str, (name, target, *figures, wide))), "|")
+            a_weight, share = _on_paper(name, found)
+            row = name, target, *figures, wide, a_weight, share if target == TARGETS[-1] else ""
+            print("|", " | ".join(map(str, row)), "|")
 
 
 if __name__ == "__main__":
