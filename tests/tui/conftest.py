@@ -2,10 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+import textual.app
+import textual.pilot
 from msgspec.structs import replace
+from textual._wait import wait_for_idle
 
 from engine.config.profile import Profile
 from engine.config.profiles import find
@@ -20,6 +24,13 @@ from tui.app import QuantDuelApp
 from tui.launch import NOTHING_CHOSEN, Launch
 
 Stager = Callable[..., AbstractAsyncContextManager[Stage]]
+
+
+@pytest.fixture(autouse=True)
+def _keys_wait_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `press` and a `pause` wait for an idle process, up to a second: tests wait for what they want."""
+    for module in (textual.app, textual.pilot):
+        monkeypatch.setattr(module, "wait_for_idle", partial(wait_for_idle, max_sleep=0.1))
 
 
 @pytest.fixture

@@ -141,7 +141,10 @@ class Stage:
         )
         await self._caught_up()
         replies = [pane.transcript.reply for pane in self.duel.panes]
-        await wait_until(lambda: all(reply is None or reply.settled for reply in replies), "answers painted")
+        await wait_until(lambda: all(reply is None or reply.settled for reply in replies), "answers built")
+        painted = asyncio.Event()
+        self.duel.call_after_refresh(painted.set)
+        await painted.wait()
 
     async def _caught_up(self) -> None:
         """Wait until the duel's screen has handled what it was told so far."""

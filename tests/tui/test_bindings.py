@@ -8,16 +8,13 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import textual.app
 from msgspec.structs import replace
-from textual._wait import wait_for_idle
 from textual.binding import Binding
 from textual.screen import Screen
 from textual.widget import Widget
@@ -452,8 +449,6 @@ async def test_every_key_does_what_its_row_says(
     ran: list[str] = []
     for place, name, instead in replaced(ran):
         monkeypatch.setattr(place, name, instead)
-    # What a key does is waited for here: a press need not wait a second for whatever else is at work.
-    monkeypatch.setattr(textual.app, "wait_for_idle", partial(wait_for_idle, max_sleep=0.1))
     async with stage(size=(80, 24)) as play:
         await play.ready()
         await play.ask("hi")

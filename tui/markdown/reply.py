@@ -30,6 +30,7 @@ class Reply(ModelMarkdown, Ending):
         self.text = ""
         """The answer so far, as the model wrote it."""
         self._unwritten = ""
+        self._shown: str | None = None  # the answer as it was built whole, at its end or with a mark
         self._diverges_at: int | None = None  # where the answer diverges from the other one
         self._ended = asyncio.Event()
         self._changed = asyncio.Event()
@@ -55,12 +56,12 @@ class Reply(ModelMarkdown, Ending):
         """Mark where the answer diverges from the other one, once all of it is shown."""
         self._diverges_at = offset
         if self._complete.is_set():
-            self.work(self._show_mark, exclusive=True, group="mark")
+            self.work(self._show_all, exclusive=True, group="mark")
 
     @property
     def settled(self) -> bool:
         """Whether the whole answer is shown."""
-        return self._ended.is_set() and self.source == self._all
+        return self._shown == self._all
 
     @property
     def _all(self) -> str:
@@ -68,8 +69,10 @@ class Reply(ModelMarkdown, Ending):
         text = self.text if self._diverges_at is None else with_mark(self.text, self._diverges_at)
         return visible(text)
 
-    async def _show_mark(self) -> None:
-        await whole(self.update(self._all))
+    async def _show_all(self) -> None:
+        text = self._all
+        await whole(self.update(text))
+        self._shown = text
 
     async def _follow(self) -> None:
         while not self._ended.is_set():
@@ -79,7 +82,7 @@ class Reply(ModelMarkdown, Ending):
             if text and not self._ended.is_set():
                 await self._append(text)
         self._complete.set()
-        await whole(self.update(self._all))
+        await self._show_all()
 
     async def _append(self, text: str) -> None:
         """Append, and rest in proportion to what layout and painting took."""
