@@ -9,8 +9,9 @@ play: $(VENV)/.play
 	@echo 'The demo model comes as a 4-bit file (Q4_1): its bf16 is unpacked from that, and losses are counted from there.'
 	$(BIN)/quantduel
 
+# Three at a time, also on two cores: tests of screens wait more than they compute.
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # What needs neither torch nor a worker, in seconds; an environment without torch is enough.
 unit: $(VENV)/.unit

@@ -167,6 +167,8 @@ def on_cpu(layout: Layout, dtype: str, *, is_compiled: bool = False) -> Kernel:
     if not is_compiled and (bits in {4, 8} or (bits == 2 and name == "gptq")):
         packing = "whole rows" if layout.group_size == -1 else f"groups of {layout.group_size}"
         why = f"CPUs have no kernel for {bits} bits in {packing}"
+        if bits == 8 and layout.group_size == -1:
+            why = "the kernel makes each row's scale anew, of its largest weight"
         return Kernel(f"{name}_torch_int8", (f"rounded once more, to 8 bits and one scale a row: {why}",))
     note = f"CPUs have no {bits}-bit kernel: every weight is unpacked for every matmul, which is slow"
     return Kernel(f"{name}_torch", (note,))

@@ -340,7 +340,7 @@ async def to_bench(play: Stage, folder: Path) -> None:
     screen._results = Results(folder / "runs.sqlite3")
     if not screen._kept:
         await play.pilot.press("ctrl+r")
-        await wait_until(lambda: screen._kept and not screen.is_working, "benched")
+    await wait_until(lambda: screen._kept and not screen.is_working, "benched")
     screen.query_one(FigureTable).focus()
 
 

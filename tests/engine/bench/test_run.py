@@ -191,7 +191,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_reads_it(
         (["--steps", "1"], "x>=2"),
         (["--concurrency", "1,4"], "tiny: a model in a worker answers one request at a time"),
         (["--out", "bench.pdf"], "the name ends in"),
-        (["--out", "no/such/folder/bench.json"], "No such file or directory"),
+        (["--out", "no/such/folder/bench.json"], "no/such/folder is not a folder"),
         (["--resume", "nothing.json"], "no such file"),
     ],
 )
