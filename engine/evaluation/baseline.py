@@ -21,6 +21,8 @@ from engine.stats.fidelity import Kld
 from engine.stats.verdict import Z95
 
 MOST_BYTES = 16 << 20
+SAME_MODEL = 0.005
+"""Of a perplexity: a model's own differs by less between machines, and between 16 bits and 32."""
 
 
 class _Kept(Struct):
@@ -33,6 +35,7 @@ class _Kept(Struct):
 
 class _KeptRow(Struct):
     profile: str
+    perplexity: float | None = None
     kld: Kld | None = None
     kld_top_k: int | None = None
     """None in reports of versions that did not say."""
@@ -48,6 +51,8 @@ class Baseline(Struct, frozen=True):
     """Of the candidates that had read the whole text."""
     top_ks: dict[str, int] = {}
     """How many likeliest tokens were compared; 0 is all."""
+    perplexity: float | None = None
+    """The reference's, where it had read the whole text."""
 
 
 def read(file: Path) -> Baseline:
@@ -61,7 +66,9 @@ def read(file: Path) -> Baseline:
     klds = {row.profile: row.kld for row in rows if row.kld}
     as_asked = kept.convention.top_k
     top_ks = {row.profile: as_asked if row.kld_top_k is None else row.kld_top_k for row in rows if row.kld}
-    return Baseline(kept.convention, kept.reference.profile, klds, top_ks)
+    reference = kept.reference
+    perplexity = reference.perplexity if reference.complete else None
+    return Baseline(kept.convention, reference.profile, klds, top_ks, perplexity)
 
 
 def require_comparable(baseline: Baseline, settings: Settings) -> None:
@@ -104,6 +111,18 @@ def refusal(baseline: Baseline, convention: Convention) -> Failed | None:
         )
     hint = f"--tokens {kept.tokens}" if convention.tokens > kept.tokens else "run it on the same text"
     return Failed(kind="bad_input", message=message, hint=hint)
+
+
+def other_reference(baseline: Baseline, reference: Row) -> Failed | None:
+    """Why a run whose reference has read the text is not held against the baseline; None where it is."""
+    then, now = baseline.perplexity, reference.perplexity
+    if then is None or now is None or math.isclose(then, now, rel_tol=SAME_MODEL):
+        return None
+    return Failed(
+        kind="bad_input",
+        message=f"--baseline: the reference's perplexity was {then:.4g} there and is {now:.4g} here",
+        hint=f"{reference.profile} is another model than it was: make the baseline anew",
+    )
 
 
 def gaps(baseline: Baseline, settings: Settings) -> list[str]:

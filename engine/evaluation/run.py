@@ -17,7 +17,7 @@ from engine import paths
 from engine.config.profiles import to_yaml
 from engine.evaluation import noise
 from engine.evaluation import settings as texts
-from engine.evaluation.baseline import changes, gaps, refusal, unlike
+from engine.evaluation.baseline import changes, gaps, other_reference, refusal, unlike
 from engine.evaluation.gate import Gate
 from engine.evaluation.reading import Reading
 from engine.evaluation.report import Report, Row
@@ -121,8 +121,10 @@ class Evaluation(Job):
 
     @property
     def _refused(self) -> Failed | None:
-        baseline, text = self._gate.baseline, self._reference.text
-        if baseline and text and (other := refusal(baseline, text.convention)):
+        baseline, reference = self._gate.baseline, self._reference
+        if baseline and reference.text and (other := refusal(baseline, reference.text.convention)):
+            return other
+        if baseline and reference.complete and (other := other_reference(baseline, reference.row(None))):
             return other
         if self._noise is None or not self._noise.complete:
             return None

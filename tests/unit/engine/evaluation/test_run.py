@@ -1,5 +1,7 @@
 """What a report costs, when a gate says nothing, and logits that no disk can hold."""
 
+import math
+
 import pytest
 
 from engine.config import profiles
@@ -52,3 +54,16 @@ def test_a_noise_floor_above_the_limits_fails_an_eval_once_it_is_measured() -> N
     assert job.failure is None
     job._read_along[0].complete = True
     assert job.failure and job.failure.message == "--max-kld 0.1 is below the noise floor, 0.5"
+
+
+def test_a_baseline_of_another_model_by_the_references_name_fails_an_eval() -> None:
+    full, quantized = (profiles.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
+    settings = Settings(profiles=(full, quantized), window=64, tokens=8000)
+    for then, is_same in ((math.e * 1.004, True), (math.e * 1.006, False)):
+        kept = Baseline(CONVENTION, full.name, {quantized.name: KLD}, perplexity=then)
+        job = run.Evaluation(settings, gate=Gate(baseline=kept))
+        job._reference.scores.add([-1.0], [3], [0.5])
+        assert job.failure is None
+        job._reference.complete = True
+        assert (job.failure is None) == is_same
+    assert job.failure and "was 2.735 there and is 2.718 here" in job.failure.message

@@ -52,6 +52,7 @@ def row(name: str, kld: float, stderr: float, decode: float, size: int, *, same_
 REPORT = Report(
     convention=CONVENTION,
     reference=Row(
+        complete=True,
         profile="full",
         tokens=4000,
         perplexity=16.0,
@@ -185,6 +186,7 @@ def test_a_run_against_a_kept_one(tmp_path: Path) -> None:
     file = tmp_path / "kept.json"
     file.write_text(sheets.text(text.sheet(REPORT), "json"))
     known = baseline.read(file)
+    assert known.perplexity == REPORT.reference.perplexity is not None
     now = replace(
         REPORT,
         candidates=(
