@@ -13,10 +13,11 @@ import msgspec
 from engine import paths
 from engine.config.atomic import replacing
 from engine.config.profile import Profile
+from engine.config.record import Record
 from engine.config.sources import Demo, Folder, GgufFile, Hub, Random
-from engine.errors import InputError
+from engine.errors import InputError, LoadError
 from engine.protocol.loading import Staged
-from engine.worker.checkpoints import demo, hub
+from engine.worker.checkpoints import demo, hub, stored_tensors
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.progress import Progress, Report
 
@@ -63,6 +64,16 @@ def folder_sha256(folder: Path, report: Report) -> str:
     """Of the files that are loaded, and that a quantizer reads."""
     files = {file for pattern in _CONTENT for file in folder.glob(pattern) if file.is_file()}
     return _kept_sha256(sorted(files), report)
+
+
+def require_as_made(folder: Path, record: Record, hint: str, report: Report) -> None:
+    """LoadError where its files are not those that were put into the store: figures of it would be wrong."""
+    try:
+        stored_tensors.require_whole(folder)
+    except LoadError as error:
+        raise LoadError(error.message, hint) from error
+    if record.content_sha256 not in ("", folder_sha256(folder, report)):
+        raise LoadError(f"{folder} is damaged: its files are not those that were made", hint)
 
 
 def _kept_sha256(files: list[Path], report: Report) -> str:

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 from transformers import GgufConfig, PreTrainedModel
 
 from engine.checkpoints import store
@@ -36,10 +37,14 @@ def folder(file: Path, report: Report) -> Checkpoint:
     )
     while True:
         if made := store.find(recipe):
+            hint = f"`quantduel store prune {made.path.name}` removes it: then it is unpacked again"
+            identity.require_as_made(made.path, made.record, hint, report)
             return Checkpoint(file.name, made.path, "folder", notes=made.record.notes)
         with store.building(recipe, progress.waiting(report)) as build:
             if build is not None:
-                build.publish(_unpack(file, build.path, recipe, report))
+                record = _unpack(file, build.path, recipe, report)
+                content = identity.folder_sha256(build.path, report)
+                build.publish(replace(record, content_sha256=content))
 
 
 def precision(file: Path) -> str:

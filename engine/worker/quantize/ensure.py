@@ -16,15 +16,15 @@ from engine.checkpoints import export, store
 from engine.config.methods import Calibrated, Checkpointed, Savable, tag
 from engine.config.profile import Profile
 from engine.config.record import Recipe, Record
-from engine.errors import InputError, LoadError
+from engine.errors import InputError
 from engine.machine import packages
 from engine.protocol.loading import Quantize, Quantized
 from engine.session.schedule import physical_cores
 from engine.worker import failures, progress
-from engine.worker.checkpoints import foreign, readable, stored_tensors
+from engine.worker.checkpoints import foreign, readable
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
-from engine.worker.checkpoints.identity import early, folder_sha256, identity
+from engine.worker.checkpoints.identity import early, folder_sha256, identity, require_as_made
 from engine.worker.checkpoints.placement import Placement, place
 from engine.worker.progress import Report
 from engine.worker.quantize import builder, group_size
@@ -81,22 +81,11 @@ def ensure(profile: Profile, report: Report, *, force: bool = False) -> StoredCh
 
 
 def _checkpoint(wanted: "_Wanted", made: StoredCheckpoint) -> tuple[Checkpoint, Placement]:
-    _require_as_made(wanted, made)
+    hint = f"`quantduel quantize {wanted.profile.name} --force` makes it again"
+    require_as_made(made.path, made.record, hint, wanted.report)
     wish = wanted.profile.model
     found = Checkpoint(wish.source, made.path, "folder", wish.trust_remote_code, made.record.notes)
     return found, wanted.placement
-
-
-def _require_as_made(wanted: "_Wanted", made: StoredCheckpoint) -> None:
-    """LoadError where its files are not those that were put into the store: figures of it would be wrong."""
-    hint = f"`quantduel quantize {wanted.profile.name} --force` makes it again"
-    try:
-        stored_tensors.require_whole(made.path)
-    except LoadError as error:
-        raise LoadError(error.message, hint) from error
-    content = made.record.content_sha256
-    if content and content != folder_sha256(made.path, wanted.report):
-        raise LoadError(f"{made.path} is damaged: its files are not those that were made", hint)
 
 
 def _ensured(wanted: "_Wanted", *, force: bool) -> StoredCheckpoint:

@@ -11,6 +11,7 @@ from engine.checkpoints import store
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn
 from engine.config.profile import Profile
 from engine.config.profiles import of_model
+from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan.planning import plan
 from engine.protocol.loading import Staged
@@ -70,6 +71,11 @@ def test_a_changed_file_is_another_source(tmp_path: Path) -> None:
     first = unpacked.folder(write_gguf(file, rounded=True), print)
     second = unpacked.folder(write_gguf(file, rounded=True, **{"llama.context_length": 99}), print)
     assert first.path != second.path and second.config.max_position_embeddings == 99
+    weights = second.path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-64] + bytes(64))
+    with pytest.raises(LoadError, match="is damaged") as damaged:
+        unpacked.folder(file, print)
+    assert f"store prune {second.path.name}" in damaged.value.hint
 
 
 def test_a_quantizer_starts_from_it_and_finds_its_checkpoint_again(file: Path) -> None:
