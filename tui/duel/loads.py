@@ -76,17 +76,19 @@ class Loads:
 
     async def load(self, side: int, *, goes_on: bool = False) -> None:
         """Load a side's model. The last message is LoadEnded, unless another session takes the side."""
-        session = self.duel.sessions[side]
-        self._settled[side].clear()
+        session, settled = self.duel.sessions[side], self._settled[side]
+        settled.clear()
         self._post(LoadBegan(side, session.profile, goes_on=goes_on))
         if self.schedule == "swap" or await self._refused(side, session.profile):
             if self.schedule == "swap":
                 self._post(SidePutBy(side, LATER))
-            self._settled[side].set()
+            settled.set()
+            return
+        if not self._holds(side, session):
             return
         pacer = Pacer()
         async for event in session.load():
-            if self.duel.sessions[side] is not session:
+            if not self._holds(side, session):
                 return
             match event:
                 case Staged():
@@ -96,7 +98,7 @@ class Loads:
                     self._post(LoadEnded(side, event))
         if session.ready:
             self._watch(side, session)
-        self._settled[side].set()
+        settled.set()
 
     async def replace(self, side: int, profile: Profile) -> None:
         """Put a profile on a side and load it. An answer that this side still owes is cancelled first."""
@@ -106,10 +108,11 @@ class Loads:
                 self.duel.cancel()
             await self.duel.sessions[side].close()  # whether or not it stops
             await self._idle.wait()
-        left = self.duel.sessions[side]
-        self.duel.replace(side, self._open(profile))  # first: the end of one that is left is no news
+        left, session = self.duel.sessions[side], self._open(profile)
+        self.duel.replace(side, session)  # first: the end of one that is left is no news
         await left.close()
-        await self.load(side)
+        if self._holds(side, session):
+            await self.load(side)
 
     async def resize(self, profiles: Sequence[Profile]) -> None:
         """As many sides as these: the profiles after the last side's take new ones, sides too many end.
@@ -121,6 +124,8 @@ class Loads:
             self.duel.add_side(self._open(profile))
             self._settled.append(asyncio.Event())
         ended = [self.duel.remove_side() for _ in sessions[wanted:]]
+        for settled in self._settled[wanted:]:
+            settled.set()  # a prompt that waits for them waits no more
         del self._settled[wanted:]
         await asyncio.gather(*(session.close() for session in ended))
 
@@ -186,6 +191,10 @@ class Loads:
         self._post(LoadEnded(side, replace(failed, hint=failed.hint.replace(advice.FORCE, AGAIN))))
         return True
 
+    def _holds(self, side: int, session: Session) -> bool:
+        """Whether the side is there still, and this session is its own."""
+        return session in self.duel.sessions[side : side + 1]
+
     async def _loads_ended(self) -> None:
         await asyncio.gather(*(settled.wait() for settled in self._settled))
 
@@ -201,7 +210,7 @@ class Loads:
             answer = self.duel.answers.get(side)
             reported = self._owes_answer(side) or (answer is not None and answer.failure is failure)
             reported = reported and not self._blind
-            if self.duel.sessions[side] is session and not self._closing and not reported:
+            if self._holds(side, session) and not self._closing and not reported:
                 self._post(SideLost(side, failure))
 
         task = asyncio.create_task(watch())

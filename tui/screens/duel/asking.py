@@ -107,6 +107,7 @@ class Asking(DuelPart):
         """New conversations on an empty screen."""
         if self.is_answering():
             return
+        self.take_edited()
         self.bridge.forget()
         for pane in self.panes:
             pane.wipe()

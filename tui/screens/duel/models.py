@@ -131,6 +131,7 @@ class Models(InView, Asking):
         """Show a kept duel, load its profiles, and go on with it."""
         if self.is_answering():
             return
+        self.take_edited()
         await self._lay_out(recording.profiles)
         sides = await self.bridge.reopen(recording, kept, turns)
         self._retell(recording)

@@ -85,6 +85,7 @@ class Turns(Asking):
             case "o":
                 bridge.show_next_branch()
             case str() if letter in (keys := _keys(len(bridge.duel.sessions))):
+                self.take_edited()
                 prompt = self.query_one(Prompt)
                 text = prompt.text
                 prompt.remember(text)

@@ -133,6 +133,21 @@ async def test_a_side_comes_and_goes(stage: Stager, monkeypatch: pytest.MonkeyPa
         assert play.duel.query_one(Delta).region.height == 2
 
 
+async def test_a_side_that_is_loading_goes_and_a_prompt_waits_for_it_no_more(stage: Stager) -> None:
+    async with stage(sides=3, a={"load_hold": 2}) as play:
+        a, b, c = play.sessions
+        await wait_until(lambda: play.duel.sides[1].state == "ready")
+        await play.ask("Hi")
+        play.duel.remove_side()
+        await wait_until(lambda: len(play.duel.panes) == 2 and c.closed)
+        c.go.set()  # what it still says is of no side
+        await wait_until(lambda: not [work for work in play.duel.workers if work.group == "load-2"])
+        a.go.set()
+        await wait_until(lambda: a.asked and b.asked)
+        await play.settled()
+        assert not c.asked
+
+
 async def test_a_kept_duel_of_four_goes_on_as_it_was(stage: Stager, tmp_path: Path) -> None:
     async with stage(sides=4) as play:
         await play.ready()

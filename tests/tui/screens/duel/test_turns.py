@@ -99,6 +99,27 @@ async def test_an_earlier_prompt_is_edited_and_the_old_branch_kept(stage: Stager
         assert [message.content for message in play.sessions[0].asked[3]][::2] == ["one", "two", "three"]
 
 
+async def test_a_prompt_that_was_being_edited_is_an_ordinary_one_in_a_new_conversation(stage: Stager) -> None:
+    async with stage(size=SMALL) as play:
+        await asked(play, "one", "two")
+        last = play.duel.bridge.duel.conversation.last
+        assert last
+        play.duel.edit(last)
+        await play.pilot.press("ctrl+l")
+        await wait_until(lambda: shown(play, 0) == [])
+        await play.ask("new")
+        await play.settled()
+        assert [message.content for message in play.sessions[0].asked[2]] == ["new"]
+        play.duel.edit(play.duel.bridge.duel.conversation.path[-1])
+        await menu(play, "a")
+        await wait_until(lambda: len(play.sessions[0].asked) == 4)
+        await play.settled()
+        await play.ask("after it")
+        await play.settled()
+        contents = [message.content for message in play.sessions[0].asked[4]]
+        assert contents[::2] == ["new", "new", "after it"]
+
+
 async def test_one_side_alone(stage: Stager) -> None:
     async with stage() as play:
         await asked(play, "one")
