@@ -25,6 +25,8 @@ REHEARSED = os.environ.get("KIT_DEVICE") == "cpu"  # the tests for a GPU, as far
 if not WITH_GPU or REHEARSED:
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `device: auto` is the CPU, in this process and in workers
 
+gc.disable()  # until all tests are imported: looking through what stays takes a fifth of the time
+
 TEST_HOME = Path(os.environ.get("QUANTDUEL_TEST_HOME", Path.home() / ".cache" / "quantduel-test"))
 
 
@@ -37,6 +39,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if why := _no_gpu():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason=why))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays."""
+    gc.freeze()
+    gc.enable()
 
 
 def _no_gpu() -> str:
@@ -74,7 +82,9 @@ def lend_compiled(home: Path) -> Callable[[Path], None]:
 
     def lend(own: Path) -> None:
         (own / "cache").mkdir(parents=True)
-        (own / "cache" / "numba").symlink_to(home / "cache" / "numba")
+        compiled = home / "cache" / "numba"
+        compiled.mkdir(parents=True, exist_ok=True)
+        (own / "cache" / "numba").symlink_to(compiled)
 
     return lend
 

@@ -1,8 +1,8 @@
 """Functions that numba compiles for this processor, and the OpenMP threads of torch that run them.
 
 Owns whether there are such functions here, where compiled code is kept (nothing is run that others could have
-put there), and the call. Without a compiler, or where it fails, there are none, and callers do without. Must
-not know models.
+put there), that one of several processes compiles, and the call. Without a compiler, or where it fails, there
+are none, and callers do without. Must not know models.
 """
 
 import ctypes
@@ -10,18 +10,22 @@ import hashlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache as remembered
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import torch
+from filelock import FileLock
 
 from engine import paths, private
 from engine.config.runtime import VECTOR_FLAG
 from engine.machine import hardware
 
 _KERNELS = Path(__file__).parent / "kernels"
+_WHOLE = "whole"  # a file next to compiled code, once there is all of it
 
 
 @remembered
@@ -49,7 +53,7 @@ def kernels() -> ModuleType | None:
     try:
         folder = private.code_folder(_cache(), paths.cache())
         os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))  # before numba is imported
-        with private.files():
+        with private.files(), compiling_once(folder):
             from engine.worker.step.cpu.kernels import team
 
             team.link(library)
@@ -62,7 +66,17 @@ def kernels() -> ModuleType | None:
 
 def is_first_time() -> bool:
     """Whether they would have to be compiled now, which takes about ten seconds."""
-    return openmp() is not None and not any(_cache().rglob("*.nbc"))
+    return openmp() is not None and not (_cache() / _WHOLE).exists()
+
+
+@contextmanager
+def compiling_once(folder: Path) -> Iterator[None]:
+    """Who comes first compiles into the folder while others wait; once all is there nobody waits."""
+    whole = folder / _WHOLE
+    with nullcontext() if whole.exists() else FileLock(folder / "lock"):
+        yield
+        if not whole.exists():
+            whole.touch()
 
 
 def has_vectors() -> bool:
@@ -82,8 +96,9 @@ def run(function_address: int, argument_address: int, threads: int) -> None:
 
 
 def _cache() -> Path:
-    """Of compiled code: a folder for each state of the sources, because numba checks one file only."""
-    digest = hashlib.sha256()
+    """Of compiled code: a folder for each place of the sources, as numba has it, and for each state of them,
+    because numba checks one file only."""
+    digest = hashlib.sha256(os.fsencode(_KERNELS))
     for file in sorted(_KERNELS.glob("*.py")):
         digest.update(file.read_bytes())
     return paths.cache() / "numba" / digest.hexdigest()[:16]
