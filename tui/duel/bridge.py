@@ -89,12 +89,16 @@ class Bridge(Loads):
         """Put a prompt to all sides, or to some, as soon as none is loading any more."""
         await self._loads_ended()
         asked = [side for side in self.duel.able if not only or side in only]
+        if self._nobody(asked):
+            return
         generation = self.duel.generation
         await self._turn(prompt, asked, self.duel.ask(prompt, generation, only), generation)
 
     async def ask_again(self, exchange: Exchange, prompt: str = "", *, new_seed: bool = False) -> None:
         """Ask an earlier prompt again, or another one in its place: a branch of its own."""
         await self._loads_ended()
+        if self._nobody(self.duel.able):
+            return
         self.duel.show(exchange.before)
         prompt, generation = prompt or exchange.prompt, self.duel.generation
         if new_seed:
@@ -152,6 +156,12 @@ class Bridge(Loads):
     async def close(self) -> None:
         """End all workers, and what is kept."""
         await asyncio.gather(super().close(), self.keeper.aclose())
+
+    def _nobody(self, asked: Sequence[int]) -> bool:
+        """Whether no side is there to be asked: the turn is over, and the conversation as it was."""
+        if not asked:
+            self._post(TurnEnded(comparisons(self.duel)))
+        return not asked
 
     async def _turn(
         self,

@@ -77,7 +77,7 @@ class Turns(Asking):
         bridge, last = self.bridge, self.bridge.duel.conversation.last
         match letter:
             case "r" | "n" if last:
-                self.begin_turn(partial(bridge.ask_again, last, new_seed=letter == "n"))
+                self.begin_turn(partial(bridge.ask_again, last, new_seed=letter == "n"), last.prompt)
             case "c":
                 self.begin_turn(bridge.resume)
             case "e":

@@ -120,6 +120,20 @@ async def test_a_prompt_that_was_being_edited_is_an_ordinary_one_in_a_new_conver
         assert contents[::2] == ["new", "new", "after it"]
 
 
+async def test_again_with_no_model_loaded_says_so_and_leaves_the_conversation(stage: Stager) -> None:
+    async with stage(size=SMALL, toasts=True) as play:
+        await asked(play, "one")
+        last, delta = play.duel.bridge.duel.conversation.last, play.delta
+        for session in play.sessions:
+            session.died.set()
+        await wait_until(lambda: all(side.is_lost for side in play.duel.sides))
+        await menu(play, "r")
+        await wait_until(lambda: play.duel.query_one(Prompt).text == "one")
+        await wait_until(lambda: any("No model is loaded" in toast.message for toast in play.app._notifications))
+        assert play.duel.bridge.duel.conversation.last is last and shown(play, 0) == ["one"]
+        assert play.delta == delta
+
+
 async def test_one_side_alone(stage: Stager) -> None:
     async with stage() as play:
         await asked(play, "one")
