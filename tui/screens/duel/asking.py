@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.duel.conversation import Exchange
 
 WAITING = "Sent as soon as {} are loaded; Esc takes it back"
+STILL_WAITING = "A prompt waits for a model to load: Esc takes it back"
 
 
 class Asking(DuelPart):
@@ -46,6 +47,13 @@ class Asking(DuelPart):
     def is_asking(self) -> bool:
         """Whether a prompt is answered, or waits for a model to load."""
         return self._turn is not None and not self._turn.is_finished
+
+    def is_engaged(self) -> bool:
+        """Whether an answer is under way, or a prompt waits for a model to load; which is said."""
+        if self.is_asking and not self.bridge.answering:
+            self.notify(STILL_WAITING, markup=False)
+            return True
+        return self.is_answering()
 
     def begin_turn(self, doing: Work, prompt: str = "") -> None:
         """Have the sides answer; `prompt` is given back where no side takes it."""

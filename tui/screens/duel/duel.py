@@ -156,7 +156,7 @@ class DuelScreen(PromptPage[None], Turns, Reading, Settings):
 
     def action_blind(self) -> None:
         """Answers without names, and votes on them."""
-        if self.is_answering():
+        if self.is_engaged():
             return
         from tui.screens.blind import BlindScreen
 
@@ -170,7 +170,7 @@ class DuelScreen(PromptPage[None], Turns, Reading, Settings):
         """A's view and that of the side in view of every token of their last answers."""
         if self.is_impossible("lens"):
             return
-        if self.is_answering():
+        if self.is_engaged():
             return
         from engine.duel.lens import on_the_line
         from tui.screens.lens import LensScreen

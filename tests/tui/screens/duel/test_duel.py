@@ -129,6 +129,9 @@ async def test_a_prompt_waits_for_loading_and_can_be_taken_back(stage: Stager) -
         await play.ask("early")
         assert prompt.text == ""
         await wait_until(lambda: str(prompt.placeholder) != HINT)
+        play.duel.action_blind()  # both would ask as soon as the model is there
+        play.duel.action_lens()
+        assert play.app.screen is play.duel
         await play.pilot.press("escape")
         assert prompt.text == "early"
         assert str(prompt.placeholder) == HINT

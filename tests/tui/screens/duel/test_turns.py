@@ -129,7 +129,9 @@ async def test_again_with_no_model_loaded_says_so_and_leaves_the_conversation(st
         await wait_until(lambda: all(side.is_lost for side in play.duel.sides))
         await menu(play, "r")
         await wait_until(lambda: play.duel.query_one(Prompt).text == "one")
-        await wait_until(lambda: any("No model is loaded" in toast.message for toast in play.app._notifications))
+        await wait_until(
+            lambda: any("No model is loaded" in toast.message for toast in play.app._notifications)
+        )
         assert play.duel.bridge.duel.conversation.last is last and shown(play, 0) == ["one"]
         assert play.delta == delta
 
