@@ -93,6 +93,8 @@ def _header(file: BinaryIO, path: Path) -> Header:
     alignment = whole(metadata.get("general.alignment", ALIGNMENT), "general.alignment", 1, LARGEST_ALIGNMENT)
     data_bytes = os.fstat(file.fileno()).st_size - -(-file.tell() // alignment) * alignment
     offsets = sorted(offset for _, _, offset in infos)
+    if len({*offsets}) < len(offsets) or any(offset % alignment for offset in offsets):
+        raise ShapeError(f"{path} is broken: tensors in it begin where none can", "download it again")
     end_of = dict(zip(offsets, [*offsets[1:], data_bytes], strict=True))
     found = tuple(Tensor(name, shape, end_of[offset] - offset) for name, shape, offset in infos)
     if not all(

@@ -137,6 +137,7 @@ def _rendered(
             text: str = tokenizer.apply_chat_template(
                 turns, chat_template=template, tokenize=False, add_generation_prompt=True, **variables
             )
+        text.encode()  # half a surrogate pair is no text: no tokenizer takes it
     except ExceedsError:
         raise InputError(f"the chat template takes longer than {MOST_S:g} s", OTHERWISE) from None
     except MemoryError:

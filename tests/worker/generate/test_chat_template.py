@@ -131,13 +131,14 @@ ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% 
          "takes more than 512 MiB"),
         ("{{ 'a' * 100000000 }}", "writes more than 32 MiB"),
         ("{{ 1 / 0 }}", "refuses this conversation: ZeroDivisionError"),
+        ("{{ '\\ud800' }}", "refuses this conversation: UnicodeEncodeError"),
         ("{{ range(10 ** 12) | list }}", "OverflowError"),
         ("{{ messages | frobnicate }}", "No filter named 'frobnicate'"),
         ("{{ raise_exception('x' * 1000000) }}", "refuses this conversation: x{300}"),
         ("{" * 100_000, "refuses this conversation"),
         ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "refuses this conversation|takes"),
     ],
-    ids=range(16),
+    ids=range(17),
 )  # fmt: skip
 def test_a_template_has_bounds_and_what_it_raises_is_one_line(
     tokenizer: PreTrainedTokenizerFast, template: str, said: str, monkeypatch: pytest.MonkeyPatch

@@ -170,6 +170,13 @@ def test_a_gguf_header_that_cannot_be(name: str, tmp_path: Path) -> None:
     assert str(file) in outcome(file)
 
 
+@pytest.mark.parametrize("offsets", [(0, 0), (0, 1)], ids=["at one place", "between two places"])
+def test_tensors_of_a_gguf_file_begin_where_they_can(offsets: tuple[int, int], tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(gguf_bytes(tensors=b"".join(tensor(offset=offset) for offset in offsets), count=2))
+    assert outcome(file) == f"{file} is broken: tensors in it begin where none can"
+
+
 def _dangling(place: Path) -> Path:
     (place / "model.safetensors").unlink()
     (place / "model.safetensors").symlink_to(place / "pruned")
