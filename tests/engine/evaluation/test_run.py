@@ -88,17 +88,6 @@ async def test_leaving_early_keeps_the_figures_and_leaves_nothing_behind() -> No
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_gate_opens_for_what_is_good_enough_and_says_so_in_junit(tmp_path: Path) -> None:
-    args = ["eval", TINY, TINY, "--window", str(WINDOW), "--tokens", "256", "--no-speed", "--no-noise"]
-    junit, kept = tmp_path / "out.xml", tmp_path / "kept.json"
-    assert cli.run([*args, "--max-kld", "0.01", "--junit", str(junit), "--out", str(kept)]) == 0
-    assert 'tests="1" failures="0" errors="0"' in junit.read_text()
-    document = json.loads(kept.read_text())
-    assert document["verdicts"][0]["headline"] == "identical"
-    margins = document["candidates"][0]["margins"]
-    assert margins["kept"] == 1 and margins["lost"] == 0 and margins["decided"] > 0
-
-
 def test_a_limit_below_the_noise_floor_is_refused_before_a_candidate_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,26 +128,39 @@ def test_a_gate_stays_shut_where_the_baseline_read_less(
     assert "--baseline: 128 tokens there, 256 tokens here" in capsys.readouterr().err
 
 
-async def test_by_depth_a_cache_in_8_bits_is_away_from_its_reference_and_the_reference_is_not(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture(scope="module")
+def by_depth(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, str]:
+    """A model against itself, and itself with a cache in 8 bits: what is kept, and the gate's JUnit."""
+    folder = tmp_path_factory.mktemp("by-depth")
+    (folder / "rounded.yaml").write_text("model: {source: 'random:tiny'}\ncache: {dtype: int8}\n")
+    args = ["eval", TINY, TINY, str(folder / "rounded.yaml"), "--window", "160", "--tokens", "320"]
+    args += ["--scored", "all", "--by-depth", "--no-speed", "--no-noise", "--max-kld", "0.01"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "PASS_TOKENS", 48)  # a window takes several passes
+        files = ["--junit", str(folder / "out.xml"), "--out", str(folder / "kept.json")]
+        assert cli.run([*args, *files]) == 0
+    return json.loads((folder / "kept.json").read_text()), (folder / "out.xml").read_text()
+
+
+def test_a_gate_opens_for_what_is_good_enough_and_says_so_in_junit(by_depth: tuple[dict, str]) -> None:
+    document, junit = by_depth
+    assert 'tests="2" failures="0" errors="0"' in junit
+    assert document["verdicts"][0]["headline"] == "identical"
+    margins = document["candidates"][0]["margins"]
+    assert margins["kept"] == 1 and margins["lost"] == 0 and margins["decided"] > 0
+
+
+def test_by_depth_a_cache_in_8_bits_is_away_from_its_reference_and_the_reference_is_not(
+    by_depth: tuple[dict, str],
 ) -> None:
-    monkeypatch.setattr(windows, "PASS_TOKENS", 48)  # a window takes several passes
-    same, far = (known.changed(known.find(TINY), {"cache.dtype": dtype}) for dtype in ("auto", "int8"))
-    profiles = distinct([known.find(TINY), same, far])
-    job = Evaluation(
-        Settings(profiles=profiles, window=160, tokens=320, scored="all", decode_steps=0, by_depth=True)
-    )
-    async for _ in job.run():
-        pass
-    identical, rounded = job.report.candidates
-    assert identical.kld is not None and identical.kld.max == 0 and identical.same_top == 100
-    assert rounded.kld is not None and 0 < rounded.kld.mean < 0.01 and rounded.label == "bf16+kv-int8"
+    document, _ = by_depth
+    identical, rounded = document["candidates"]
+    assert identical["kld"]["max"] == 0 and identical["same_top"] == 100
+    assert 0 < rounded["kld"]["mean"] < 0.01 and rounded["label"] == "bf16+kv-int8"
     for row in (identical, rounded):
-        assert [(each.first, each.last, each.tokens) for each in row.depths] == [
-            (0, 127, 254),
-            (128, 159, 64),
-        ]
-    assert not job.report.reference.depths
+        depths = [(each["first"], each["last"], each["tokens"]) for each in row["depths"]]
+        assert depths == [(0, 127, 254), (128, 159, 64)]
+    assert not document["reference"]["depths"]
 
 
 @pytest.mark.skipif(not GEMMA, reason="QUANTDUEL_TEST_GEMMA names no GGUF file of Gemma 3: CONTRIBUTING.md")

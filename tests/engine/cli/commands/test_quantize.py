@@ -15,15 +15,18 @@ from engine.protocol.failure import Failed
 from engine.protocol.loading import Staged
 from engine.session.client import Session
 
+PACKED = "smollm2-q4-llama-cpp"  # its worker needs no torch: no long start
 NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
 
 
 @pytest.fixture(autouse=True)
 def own_home(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, lend_compiled: Callable[[Path], None]
 ) -> Iterator[Path]:
     """A home, and so a store, of every test's own."""
     lend_compiled(tmp_path / "home")
+    (demo := home / "cache" / "demo").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "home/cache/demo").symlink_to(demo)
     monkeypatch.setenv("QUANTDUEL_HOME", str(tmp_path / "home"))
     yield tmp_path / "home"
 
@@ -45,7 +48,7 @@ def test_a_checkpoint_is_made_shown_copied_and_used_in_a_duel(
     shown = capsys.readouterr().out
     assert "It was made before" in shown and made["key"] in shown and "nf4, of random:tiny@" in shown
 
-    assert cli.run(["duel", str(out), "random:tiny", "-p", "Hi", "--json", "--max-new-tokens", "2"]) == 0
+    assert cli.run(["duel", str(out), PACKED, "-p", "Hi", "--json", "--max-new-tokens", "2"]) == 0
     side = json.loads(capsys.readouterr().out)["sides"][0]
     assert (side["label"], side["error"]) == ("nf4", None)
     assert side["model"]["kernel"] in {"Int4Linear", "Linear4bit"}  # by processor

@@ -57,9 +57,11 @@ def run_linear(
     return out
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("columns", "batch"), [(576, 1), (96, 3), (200, 8)])
-def test_plain_matrices_side_by_side_after_a_norm(dtype: torch.dtype, columns: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("columns", "batch", "dtype"),
+    [(576, 1, torch.bfloat16), (96, 3, torch.float32), (96, 1, torch.float16), (200, 8, torch.float32)],
+)
+def test_plain_matrices_side_by_side_after_a_norm(columns: int, batch: int, dtype: torch.dtype) -> None:
     x, norm = torch.randn(batch, columns).to(dtype), (1 + torch.randn(columns) / 10).to(dtype)
     weights = [(torch.randn(rows, columns) / 20).to(dtype) for rows in WIDTHS]
     bias = torch.randn(WIDTHS[0]).to(dtype)
