@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from engine.session.client import Session
 
 PACKED = "smollm2-q4-llama-cpp"  # its worker needs no torch: no long start
 NF4 = ["--set", "quantization.method=bitsandbytes", "--set", "model.device=cpu"]
+needs_gptqmodel = pytest.mark.skipif(find_spec("gptqmodel") is None, reason="needs GPTQModel")  # in a worker
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +56,8 @@ def test_a_checkpoint_is_made_shown_copied_and_used_in_a_duel(
     assert side["model"]["kernel"] in {"Int4Linear", "Linear4bit"}  # by processor
 
 
+@needs_gptqmodel
 async def test_cancelling_leaves_nothing_behind(own_home: Path) -> None:
-    pytest.importorskip("gptqmodel")
     session = Session(gptq())
     events = []
     async for event in session.quantize():
@@ -74,8 +76,8 @@ def gptq() -> Profile:
     return msgspec.convert(msgspec.to_builtins(of_model("random:tiny")) | settings, Profile)
 
 
+@needs_gptqmodel
 def test_what_cannot_be_made_ends_with_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("gptqmodel")
     method = ["--set", "quantization.method=rtn", "--set", "quantization.group_size=128"]
     assert cli.run(["quantize", "smollm2-bf16", *method]) == 3
     assert capsys.readouterr().err.splitlines() == [
