@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from codecs import getincrementaldecoder
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import events
+from textual.drivers import linux_driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 from textual.messages import InBandWindowResize
@@ -29,6 +32,11 @@ if TYPE_CHECKING:
 
 SYNC, END_SYNC = "\x1b[?2026h", "\x1b[?2026l"
 ONE_WRITE = 256  # characters that a terminal takes at once: they need no synchronized output
+
+# What is typed or pasted may be no UTF-8. Textual's decoder is strict, and the program would end with it.
+linux_driver.getincrementaldecoder = (  # type: ignore[attr-defined]
+    lambda encoding: partial(getincrementaldecoder(encoding), errors="replace")
+)
 
 
 class SparingDriver(LinuxDriver):

@@ -129,7 +129,7 @@ class Models(InView, Asking):
 
     async def reopen(self, recording: Recording, kept: int, turns: Sequence[int]) -> None:
         """Show a kept duel, load its profiles, and go on with it."""
-        if self.is_answering():
+        if self.is_engaged():
             return
         self.take_edited()
         await self._lay_out(recording.profiles)

@@ -14,6 +14,7 @@ from engine.config import profiles
 from engine.protocol.answers import Finished
 from engine.protocol.failure import Failed
 from engine.protocol.wire import Event
+from engine.recordings.recording import shipped
 from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager
@@ -132,6 +133,9 @@ async def test_a_prompt_waits_for_loading_and_can_be_taken_back(stage: Stager) -
         play.duel.action_blind()  # both would ask as soon as the model is there
         play.duel.action_lens()
         assert play.app.screen is play.duel
+        sides = play.duel.sides
+        await play.duel.reopen(shipped(), 1, (0,))  # which would get the prompt
+        assert play.duel.sides == sides
         await play.pilot.press("escape")
         assert prompt.text == "early"
         assert str(prompt.placeholder) == HINT
