@@ -58,6 +58,13 @@ def architecture(config: Config) -> Architecture:
     )
 
 
+def require_layers(config: Config) -> None:
+    """UnsoundError for more layers than any model has: libraries would make each, and lists of them."""
+    said = families.completed(config).get("num_hidden_layers")
+    if said is not None:
+        whole(said, "num_hidden_layers", 0, MOST_LAYERS)
+
+
 def _intermediate(text: Config) -> int:
     """Of the widest layer; 0 where nothing is said."""
     said = text.get("intermediate_size")

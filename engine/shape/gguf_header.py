@@ -3,6 +3,7 @@
 The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 """
 
+import math
 import os
 import struct
 from dataclasses import dataclass
@@ -27,6 +28,14 @@ _KINDS = {
     "qwen3moe": "qwen3_moe",
 }
 """GGUF's names of kinds, and transformers'."""
+_BLOCKS = {
+    **{0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 40)},
+    **{10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292)},
+    **{16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110)},
+    **{22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8)},
+    **{29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18)},
+}
+"""By a tensor's type: how many numbers a block has, and how many bytes."""
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -92,25 +101,47 @@ def _header(file: BinaryIO, path: Path) -> Header:
         raise ShapeError(f"{path} has no tensors: it is only a vocabulary, not a model")
     alignment = whole(metadata.get("general.alignment", ALIGNMENT), "general.alignment", 1, LARGEST_ALIGNMENT)
     data_bytes = os.fstat(file.fileno()).st_size - -(-file.tell() // alignment) * alignment
-    offsets = sorted(offset for _, _, offset in infos)
+    offsets = sorted(info.offset for info in infos)
     if len({*offsets}) < len(offsets) or any(offset % alignment for offset in offsets):
         raise ShapeError(f"{path} is broken: tensors in it begin where none can", "download it again")
     end_of = dict(zip(offsets, [*offsets[1:], data_bytes], strict=True))
-    found = tuple(Tensor(name, shape, end_of[offset] - offset) for name, shape, offset in infos)
-    if not all(
-        0 <= tensor.elements <= 8 * tensor.stored_bytes for tensor in found
-    ):  # of a bit each, at least
-        raise ShapeError(f"{path} is cut short or broken: its tensors do not fit in it", "download it again")
+    for info in infos:
+        room_bytes = end_of[info.offset] - info.offset
+        if not info.least_bytes <= room_bytes:
+            raise ShapeError(
+                f"{path} is cut short or broken: {info.name} does not fit in it", "download it again"
+            )
+        if info.offset != offsets[-1] and info.type in _BLOCKS and room_bytes - info.least_bytes >= alignment:
+            raise ShapeError(
+                f"{path} is broken: {info.name} is larger than its type says", "download it again"
+            )
+    found = tuple(Tensor(info.name, info.shape, end_of[info.offset] - info.offset) for info in infos)
     return Header(metadata, found)
 
 
-def _tensor_info(file: BinaryIO) -> tuple[str, tuple[int, ...], int]:
-    """Name, shape (outermost first, as everywhere else here) and offset."""
+@dataclass(frozen=True, slots=True)
+class _Info:
+    """What is said of a tensor."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Outermost first, as everywhere else here."""
+    type: int
+    offset: int
+
+    @property
+    def least_bytes(self) -> int:
+        """Without what fills it up to the alignment; of an unknown type a bit a number."""
+        numbers, size = _BLOCKS.get(self.type, (8, 1))
+        return -(-math.prod(self.shape) // numbers) * size
+
+
+def _tensor_info(file: BinaryIO) -> _Info:
     name = _string(file)
     (dimensions,) = _unpack(file, "I")
     shape = _unpack(file, f"{whole(dimensions, f'dimensions of {name}', 0, MOST_DIMENSIONS)}Q")
-    _, offset = _unpack(file, "IQ")  # the block's type comes first
-    return name, tuple(reversed(shape)), offset
+    kind, offset = _unpack(file, "IQ")
+    return _Info(name, tuple(reversed(shape)), kind, offset)
 
 
 def _value(file: BinaryIO, kind: int, depth: int = 0) -> Value:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import LoadError
+from engine.shape import architecture, gguf_header
+from engine.shape.boundary import explained, json_object
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints.settings_files import settings
 
@@ -43,12 +45,21 @@ class Checkpoint:
         """The model's config, its `quantization_config` included."""
         from transformers import AutoConfig
 
+        self._require_layers()
         try:
             return AutoConfig.from_pretrained(self._location, **self._options)
         except ValueError as error:
             if self.kind != "gguf":
                 raise
             raise LoadError(f"{self.name} cannot be read by transformers: {error}") from error
+
+    def _require_layers(self) -> None:
+        """ShapeError where there are too many to count."""
+        file = self.path / "config.json" if self.kind == "folder" else self.path
+        with explained(file):
+            is_gguf = self.kind == "gguf"
+            read = gguf_header.config(gguf_header.read(file).metadata) if is_gguf else json_object(file)
+            architecture.require_layers(read)
 
     @property
     def stored_quantization(self) -> dict[str, Any]:

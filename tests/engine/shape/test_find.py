@@ -164,3 +164,11 @@ def test_the_planned_cache_is_the_real_one(window: int | None, tokens: int, tmp_
         model(torch.zeros((2, 1), dtype=torch.long), past_key_values=cache)
     found = find.of_folder(tmp_path, "tiny").architecture
     assert total(running.kv_cache(found, tokens, 2, target())) == memory.cache_bytes(cache)
+
+
+def test_the_sizes_of_blocks_are_those_of_gguf() -> None:
+    sizes = {int(kind): (numbers, size) for kind, (numbers, size) in gguf.GGML_QUANT_SIZES.items()}
+    assert {kind: sizes[kind] for kind in gguf_header._BLOCKS if kind in sizes} == {
+        kind: block for kind, block in gguf_header._BLOCKS.items() if kind in sizes
+    }
+    assert len(gguf_header._BLOCKS.keys() & sizes) > 25

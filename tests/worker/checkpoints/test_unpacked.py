@@ -11,12 +11,13 @@ from engine.checkpoints import store
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn
 from engine.config.profile import Profile
 from engine.config.profiles import of_model
-from engine.errors import LoadError
+from engine.errors import LoadError, ShapeError
 from engine.machine import hardware
 from engine.plan.planning import plan
 from engine.protocol.loading import Staged
 from engine.shape import find
 from engine.worker.checkpoints import unpacked
+from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.load import LoadedModel, load
 from tests.worker.gguf_file import write_gguf
 
@@ -95,3 +96,11 @@ def test_a_plan_counts_what_the_method_holds(file: Path) -> None:
     found = plan(profile(file, BitsAndBytes()), shape, hardware.detect())
     assert "quantized linear layers" in {term.name for term in found.weights}
     assert found.weights_bytes == loaded(file, BitsAndBytes()).info.weights.total_bytes
+
+
+def test_more_layers_than_any_model_has_are_refused_before_they_are_made(tmp_path: Path) -> None:
+    many = write_gguf(tmp_path / "many.gguf", **{"llama.block_count": 2**15})
+    (tmp_path / "config.json").write_text('{"model_type": "qwen2", "num_hidden_layers": 2147483648}')
+    for place in (Checkpoint("x", many, "gguf"), Checkpoint("x", tmp_path, "folder")):
+        with pytest.raises(ShapeError, match="num_hidden_layers: expected a number from 0 to 10000"):
+            _ = place.config

@@ -16,6 +16,7 @@ from engine.errors import LoadError, ShapeError
 from engine.machine import hardware
 from engine.plan import advice
 from engine.plan.local import planned
+from engine.shape import gguf_header
 
 CONFIG: dict[str, Any] = {
     "model_type": "mistral",
@@ -134,9 +135,9 @@ def text(value: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(value) if length is None else length) + value
 
 
-def tensor(dimensions: int = 1, size: int = 4, offset: int = 0) -> bytes:
+def tensor(dimensions: int = 1, size: int = 4, offset: int = 0, kind: int = 0) -> bytes:
     shape = struct.pack(f"<{min(dimensions, 9)}Q", *[size] * min(dimensions, 9))
-    return text(b"a") + struct.pack("<I", dimensions) + shape + struct.pack("<IQ", 0, offset)
+    return text(b"a") + struct.pack("<I", dimensions) + shape + struct.pack("<IQ", kind, offset)
 
 
 NESTED = b"".join(struct.pack("<IQ", 9, 1) for _ in range(2000))
@@ -175,6 +176,19 @@ def test_tensors_of_a_gguf_file_begin_where_they_can(offsets: tuple[int, int], t
     file = tmp_path / "model.gguf"
     file.write_bytes(gguf_bytes(tensors=b"".join(tensor(offset=offset) for offset in offsets), count=2))
     assert outcome(file) == f"{file} is broken: tensors in it begin where none can"
+
+
+@pytest.mark.parametrize(("kind", "said"), [(3, "is larger than its type says"), (30, "does not fit in it")])
+def test_tensors_of_a_gguf_file_are_as_large_as_their_type_says(kind: int, said: str, tmp_path: Path) -> None:
+    """Q8_0, 32 numbers in 34 bytes, called Q4_1 or bf16."""
+    file = tmp_path / "model.gguf"
+    infos = (tensor(size=32, offset=offset, kind=8) for offset in (0, 64))
+    file.write_bytes(gguf_bytes(tensors=b"".join(infos), count=2) + bytes(64))
+    assert len(gguf_header.read(file).tensors) == 2
+    infos = (tensor(size=32 if kind == 3 else 64, kind=kind), tensor(size=32, offset=64, kind=8))
+    file.write_bytes(gguf_bytes(tensors=b"".join(infos), count=2) + bytes(64))
+    with pytest.raises(ShapeError, match=said):
+        gguf_header.read(file)
 
 
 def _dangling(place: Path) -> Path:
