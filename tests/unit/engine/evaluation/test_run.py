@@ -59,11 +59,16 @@ def test_a_noise_floor_above_the_limits_fails_an_eval_once_it_is_measured() -> N
 def test_a_baseline_of_another_model_by_the_references_name_fails_an_eval() -> None:
     full, quantized = (profiles.find(f"random-tiny-{name}") for name in ("bf16", "nf4"))
     settings = Settings(profiles=(full, quantized), window=64, tokens=8000)
-    for then, is_same in ((math.e * 1.004, True), (math.e * 1.006, False)):
-        kept = Baseline(CONVENTION, full.name, {quantized.name: KLD}, perplexity=then)
+    for then, tokens, is_same in (
+        (1.004, 2048, True),
+        (1.006, 2048, False),
+        (1.006, 512, True),
+        (1.02, 512, False),
+    ):
+        kept = Baseline(CONVENTION, full.name, {quantized.name: KLD}, perplexity=math.e * then)
         job = run.Evaluation(settings, gate=Gate(baseline=kept))
-        job._reference.scores.add([-1.0], [3], [0.5])
+        job._reference.scores.add([-1.0] * tokens, [3] * tokens, [0.5] * tokens)
         assert job.failure is None
         job._reference.complete = True
         assert (job.failure is None) == is_same
-    assert job.failure and "was 2.735 there and is 2.718 here" in job.failure.message
+    assert job.failure and "was 2.773 there and is 2.718 here" in job.failure.message
