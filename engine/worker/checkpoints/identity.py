@@ -22,7 +22,7 @@ from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.progress import Progress, Report
 
 _CONTENT = ("*.safetensors", "config.json", "tokenizer*", "*.model", "vocab.json", "merges.txt")
-_Memo = dict[str, str]  # a folder's files with sizes and times: the SHA-256 of their content
+_Memo = dict[str, str]  # files with their sizes and times: the SHA-256 of their content
 
 
 def early(profile: Profile) -> str | None:
@@ -77,14 +77,19 @@ def require_as_made(folder: Path, record: Record, hint: str, report: Report) -> 
 
 
 def _kept_sha256(files: list[Path], report: Report) -> str:
-    """Cached for as long as sizes and times stay the same."""
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    """Cached for as long as they are the same files of the same sizes and times, wherever they are moved."""
+    stats = [(file.name, *_stat(file)) for file in files]
     key = hashlib.sha256(msgspec.json.encode(stats)).hexdigest()
     memo = _read_memo()
     if key not in memo:
         memo = {**memo, key: _sha256(files, report)}
         _write_memo(memo)
     return memo[key]
+
+
+def _stat(file: Path) -> tuple[int, int, int]:
+    found = file.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _sha256(files: list[Path], report: Report) -> str:
