@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from engine import input_files
 from engine.errors import ShapeError
-from engine.shape.boundary import LARGEST_BYTES, MOST_DIMENSIONS, explained, whole
+from engine.shape.boundary import LARGEST_BYTES, MOST_DIMENSIONS, UnsoundError, explained, whole
 from engine.shape.model_shape import Tensor
 
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
@@ -36,6 +36,7 @@ _BLOCKS = {
     **{29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18)},
 }
 """By a tensor's type: how many numbers a block has, and how many bytes."""
+_LENGTH = struct.Struct("<Q")
 _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 
@@ -157,12 +158,25 @@ def _value(file: BinaryIO, kind: int, depth: int = 0) -> Value:
 
 def _skip(file: BinaryIO, kind: int, count: int, depth: int) -> None:
     whole(depth, "nested arrays", 1, DEEPEST_ARRAY)
-    if kind in {_STRING, _ARRAY}:
+    if kind == _STRING:
+        _skip_strings(file, count)
+    elif kind == _ARRAY:
         for _ in range(count):
             _value(file, kind, depth)
     else:
         size = count * struct.calcsize("<" + _FORMATS[kind])
         file.seek(whole(size, "bytes of an array", 0, _left(file)), 1)
+
+
+def _skip_strings(file: BinaryIO, count: int) -> None:
+    """A vocabulary has hundreds of thousands: nothing is asked of the file for each."""
+    left = _left(file)
+    for _ in range(count):
+        (length,) = _LENGTH.unpack(file.read(8))
+        left -= 8 + length
+        if left < 0:
+            raise UnsoundError(f"bytes of a string: {length} are more than a header has")
+        file.read(length).decode()
 
 
 def _string(file: BinaryIO) -> str:
