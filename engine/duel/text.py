@@ -56,7 +56,7 @@ def slowed_text(found: Comparison) -> str:
 
 
 def too_short_text(sides: Iterable[int]) -> str:
-    """`decode speeds do not compare: A and B decoded …`; empty where none was too short."""
+    """`decode is too short to tell: A and B decoded for …`; empty where none was too short."""
     names = " and ".join(LETTERS[side] for side in sorted(set(sides)))
     least = f"less than {SHORTEST_NS / NS:g} s or {FEWEST_TOKENS} tokens"
     return f"decode is too short to tell: {names} decoded for {least}" if names else ""

@@ -117,9 +117,10 @@ def _ledger(profile: Profile, shape: ModelShape, target: Target, wish: Wish) -> 
 
 def _dequantized(shape: ModelShape, method: Method, target: Target) -> tuple[Term, ...]:
     """What a long prompt is multiplied with where a GPU holds weights in 4 bits: a matrix at a time."""
-    largest = max(holding.packed_matrices(shape, method), key=lambda matrix: matrix.elements, default=None)
-    if not target.held_anew or largest is None:
+    packed = holding.packed_matrices(shape, method) if target.held_anew else []
+    if not packed:
         return ()
+    largest = max(packed, key=lambda matrix: matrix.elements)
     size = largest.elements * target.element_bytes
     origin = f"{largest.rows} × {largest.columns} in {target.dtype}, the largest of a layer"
     return (Term("dequantized weights", size, origin),)
