@@ -23,7 +23,7 @@ from engine.protocol.failure import Failed
 
 BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 TETHERED = Path(__file__).with_name("tethered.py")
-SERVER_S = 25.0  # more than its guard takes in the worst case: engine/worker/served/guard.py
+SERVER_S = 25.0  # more than its guard takes in the worst case: engine/worker/served/own/guard.py
 
 
 def command(worker: Worker) -> tuple[str, ...]:

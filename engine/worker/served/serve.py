@@ -1,43 +1,34 @@
 """The worker's loop where a server computes: the same commands and events, and no model in this process.
 
-Owns what is known of the loaded side. What a server cannot do is refused in one place.
+What is known of the loaded side is `side`'s. What a server cannot do is refused in one place.
 """
 
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from msgspec.structs import replace
 
-from engine import paths
-from engine.config.profile import Generation, Profile, Prompt
-from engine.config.sources import Served
-from engine.errors import InputError, LoadError, QuantDuelError
+from engine.config.profile import Generation, Prompt
+from engine.errors import InputError, QuantDuelError
 from engine.protocol.answers import Finished, Generate, Message, Prompted, Render
 from engine.protocol.answers import Rendered as RenderedEvent
 from engine.protocol.bounds import LONGEST_TEXT
 from engine.protocol.failure import Failed, FailureKind
-from engine.protocol.loading import Load, Loaded, Quantize, Staged
-from engine.protocol.model import Energy, ModelInfo, ServedModel, Weights
+from engine.protocol.loading import Load, Quantize
 from engine.protocol.runs import MeasureServed, ServedMeasured
 from engine.protocol.scores import Score, TakeReference, Tokenize
 from engine.protocol.wire import Event, Task
-from engine.stats.lower_bound import LEAST_TOP
-from engine.units import ms_text
-from engine.worker.served import engines, sampling
-from engine.worker.served.adapter import Adapter, Asked, Facts
+from engine.worker.served import sampling
+from engine.worker.served.adapter import Asked
 from engine.worker.served.answer import Answering
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.fold import Progress
 from engine.worker.served.load_test.made_up import MadeUp
 from engine.worker.served.load_test.run import measure
-from engine.worker.served.local import LocalServer
-from engine.worker.served.own import OwnServer
 from engine.worker.served.reads import Cancelled
-from engine.worker.served.scoring import Scoring
-from engine.worker.served.started import StartedServer
+from engine.worker.served.side import Side, loaded
 
 
 class Wire(Protocol):
@@ -51,38 +42,6 @@ class Wire(Protocol):
 
     def is_cancelled(self, request: int) -> bool:
         """Whether a request is no longer wanted."""
-
-
-@dataclass(slots=True)
-class Side:
-    """What was loaded: whom to ask, and as what."""
-
-    profile: Profile
-    engine: Adapter
-    model: str
-    facts: Facts
-    connect: Callable[[], Connection]
-    top_k: int
-    """See `ServedModel`."""
-    own: OwnServer | None = None
-    last: Progress = field(default_factory=Progress)
-    """The last answer, which may be gone on with."""
-    made_up: MadeUp | None = None
-    """Prompts for measuring; None before it was measured."""
-    sampling_note: str | None = None
-    """What a proof of the sampling came to; None before there was one."""
-
-    @property
-    def scoring(self) -> Scoring:
-        """What scores given texts."""
-        return Scoring(
-            engine=self.engine,
-            model=self.model,
-            connect=self.connect,
-            context_length=self.facts.context_length,
-            vocabulary=self.facts.vocabulary,
-            top_k=self.top_k,
-        )
 
 
 def serve(wire: Wire) -> None:
@@ -125,111 +84,6 @@ def _refusal(command: Task, request: int | None, *, is_loaded: bool) -> Failed:
     if isinstance(command, TakeReference):
         message = "--by-layer needs both models in one worker, and a server's model is in none"
     return Failed(kind="bad_input", message=message, request=request)
-
-
-def loaded(command: Load, emit: Callable[[Event], None]) -> Side:
-    """The side of a profile, reached and described; LoadError says why there is none."""
-    profile = command.profile
-    if command.memory_limit_bytes is not None:
-        raise LoadError(
-            "--memory-limit limits a model in the worker", "leave out --memory-limit for this side"
-        )
-    if isinstance(profile.source, Served):
-        side = _reached(profile, profile.source, emit)
-    else:
-        side = _started(command, emit)
-    info = _info(side)
-    emit(Loaded(info=info, memory=side.own.memory(info) if side.own else None))
-    return side
-
-
-def _started(command: Load, emit: Callable[[Event], None]) -> Side:
-    profile = command.profile
-    own: OwnServer
-    if profile.serve is not None:
-        own = StartedServer.started(profile, command.checkpoint, emit)
-    else:
-        own = LocalServer.started(profile, command.threads, emit)
-    return _side(profile, lambda: Connection(own.root, own.key), own)
-
-
-def _reached(profile: Profile, source: Served, emit: Callable[[Event], None]) -> Side:
-    emit(Staged(stage="resolve", subject=source.address))
-    name = profile.remote.key_env
-    key = paths.key(name) if name else None
-    if name and key is None:
-        raise LoadError(f"remote.key_env: {name} is not set", f"export {name}=… before QuantDuel is started")
-    return _side(profile, lambda: Connection(source.root, key, name or ""), None)
-
-
-def _side(profile: Profile, connect: Callable[[], Connection], own: OwnServer | None) -> Side:
-    try:
-        with closing(connect()) as connection:
-            engine = engines.adapter(connection, own.engine if own else profile.remote.engine)
-            model = engines.model(connection, engine, profile)
-            facts = engine.facts(connection, model)
-            top_k = engine.most_likely(connection, model, facts)
-            return Side(profile, engine, model, facts, connect, top_k if top_k >= LEAST_TOP else 0, own)
-    except ServerError as error:
-        raise LoadError(f"{profile.source_address} {error.message}", error.hint) from None
-
-
-def _info(side: Side) -> ModelInfo:
-    facts, source, own = side.facts, side.profile.source, side.own
-    size = facts.weights_bytes or (own.weights_bytes if own else None)
-    address = source.address if isinstance(source, Served) else ""
-    with closing(side.connect()) as connection:
-        round_trip_ms = connection.round_trip_ms(side.engine.ping)
-    name = own.title if own else side.engine.name
-    return ModelInfo(
-        label=((own.label if own else "") or facts.label) + side.profile.cache.badge,
-        kernel=f"{name} {facts.version}".strip(),
-        architecture=facts.model,
-        parameters=(own.parameters if own else 0) or facts.parameters,
-        context_length=facts.context_length,
-        dtype="",
-        device=own.device if own else address,
-        device_name=own.device_name if own else f"served by {address}",
-        threads=own.threads if own else 0,
-        vocabulary=facts.vocabulary,
-        weights=Weights(linear_bytes=size, embedding_bytes=0, other_bytes=0) if size else None,
-        tokenizer_sha256="",
-        has_chat_template=True,
-        notes=(*facts.notes, *_notes(side, round_trip_ms)),
-        versions={name: facts.version} if facts.version else {},
-        energy=Energy(lack="server"),
-        served=ServedModel(
-            engine=side.engine.name,
-            address=address,
-            is_here=isinstance(source, Served) and source.is_here,
-            round_trip_ms=round_trip_ms,
-            ids=side.engine.can.ids,
-            server_times=side.engine.can.server_times,
-            cold=side.engine.can.cold,
-            load_figure=side.engine.can.load_figure,
-            scores=side.engine.can.scores if side.top_k else "",
-            top_k=side.top_k,
-            all_steps=side.engine.can.all_steps,
-            at_once=not isinstance(own, LocalServer),
-        ),
-    )
-
-
-def _notes(side: Side, round_trip_ms: float | None) -> Iterator[str]:
-    source, own = side.profile.source, side.own
-    if own is not None:
-        yield from own.notes
-        return
-    yield "memory: not known, for the server holds it"
-    if round_trip_ms is not None:
-        yield f"TTFT holds the network: a round trip to the server takes {ms_text(round_trip_ms)}"
-    if not side.engine.can.load_figure:
-        yield "the server does not say whether it answers others meanwhile: speeds may be contended"
-    is_open = (
-        isinstance(source, Served) and not source.is_here and not source.url.lower().startswith("https:")
-    )
-    if is_open and side.profile.remote.key_env:
-        yield "the key goes to the server unencrypted: use https, or a tunnel"
 
 
 def _render(wire: Wire, side: Side, command: Render) -> None:

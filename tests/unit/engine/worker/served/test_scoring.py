@@ -15,7 +15,6 @@ from engine.config.profiles import of_model
 from engine.errors import InputError
 from engine.protocol.scores import Logits, Passage, Place, Score, Scored, Tokenize, kept_row_bytes
 from engine.stats.lower_bound import at_least
-from engine.worker.served import serve
 from engine.worker.served.adapter import Adapter, Facts
 from engine.worker.served.connection import Connection, ServerError
 from engine.worker.served.llama_server import LlamaServer
@@ -24,6 +23,7 @@ from engine.worker.served.openai import OpenAI
 from engine.worker.served.reads import Cancelled
 from engine.worker.served.scoring import Scoring
 from engine.worker.served.sglang import SGLang
+from engine.worker.served.side import described
 from engine.worker.served.vllm import Vllm
 from tests.served_streams import Play, Replay, answer, recorded, whole
 
@@ -82,7 +82,7 @@ def test_who_tells_one_token_scores_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     server = Replay([], {"/v1/models": (200, b'{"data": [{"id": "m"}]}')})
     monkeypatch.setattr(Vllm, "most_likely", lambda *_: 1)
     asked = replace(of_model(f"{server.root}/v1"), remote=Remote(engine="vllm"))
-    assert serve._side(asked, lambda: Connection(server.root), None).top_k == 0
+    assert described(asked, lambda: Connection(server.root), None).top_k == 0
     server.close()
 
 

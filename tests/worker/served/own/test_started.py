@@ -23,7 +23,7 @@ from engine.protocol.failure import Failed
 from engine.protocol.loading import Loaded, Staged
 from engine.protocol.wire import Event
 from engine.session.client import Session
-from engine.worker.served import guard
+from engine.worker.served.own import guard
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
 Waiter = Callable[..., Awaitable[None]]

@@ -40,7 +40,7 @@ from engine.shape import find
 from engine.shape.model_shape import ModelShape
 from engine.worker import environment
 from engine.worker.served.connection import Connection
-from engine.worker.served.guard import MOST_SIGNALS, SIGNALLED
+from engine.worker.served.own.guard import MOST_SIGNALS, SIGNALLED
 
 GUARD = Path(__file__).with_name("guard.py")
 GRACE_S = 10.0  # from the request to end, to the kill

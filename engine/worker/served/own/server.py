@@ -1,4 +1,4 @@
-"""What a server is that this worker started itself: llama.cpp's in this process, or a program of its own."""
+"""What such a server is to the side that asks it."""
 
 from typing import Protocol
 
