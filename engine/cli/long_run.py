@@ -93,6 +93,13 @@ def exit_code(code: ExitCode, out: OutFile | None, *, interrupted: bool) -> Exit
     return ExitCode.BAD_INPUT if out and out.failed and code == ExitCode.DONE else code
 
 
+def gate_code(shut_by: Sequence[str]) -> ExitCode:
+    """Whether the gate opens; what keeps it shut is said on stderr."""
+    for fault in shut_by:
+        print_error(fault)
+    return ExitCode.NOT_GOOD_ENOUGH if shut_by else ExitCode.DONE
+
+
 def profiles(names: Sequence[str], assignments: tuple[str, ...]) -> tuple[Profile, ...]:
     """The profiles of these names with the settings of the command line."""
     given = Settings(max_new_tokens=None, seed=None, assignments=assignments)

@@ -89,6 +89,14 @@ _OPTIONS = (
 )
 
 
+def count_option(
+    name: str, text: str, *, least: int = 1, default: int | None = None, metavar: str = "N"
+) -> Callable[[Callback], Callback]:
+    """A whole number, from `least` on; a default is shown."""
+    is_shown, range_ = default is not None, click.IntRange(min=least)
+    return click.option(name, type=range_, default=default, show_default=is_shown, metavar=metavar, help=text)
+
+
 class FiniteRange(click.FloatRange):
     """Numbers of a range, but neither infinity nor NaN, which lies in every range."""
 

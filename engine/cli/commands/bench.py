@@ -11,7 +11,7 @@ from engine.bench import document, plan
 from engine.bench.run import Bench
 from engine.cli import long_run
 from engine.cli.long_run import FILE, OutFile, format_option
-from engine.cli.options import overwrite_option
+from engine.cli.options import count_option, overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
@@ -56,14 +56,7 @@ class _Options(TypedDict):
 @click.command(short_help="Measure speed and memory over context lengths and batch sizes.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="A [B…]")
 @click.option("--contexts", type=Numbers(), default=None, metavar="N,…", help="Prompt lengths, in tokens.")
-@click.option(
-    "--steps",
-    type=click.IntRange(min=2),
-    default=128,
-    show_default=True,
-    metavar="N",
-    help="Tokens to decode after the prompt.",
-)
+@count_option("--steps", "Tokens to decode after the prompt.", least=2, default=128)
 @click.option("--batch", "batches", type=Numbers(), default=(1,), metavar="N,…", help="Batch sizes.")
 @click.option(
     "--concurrency",
@@ -72,22 +65,10 @@ class _Options(TypedDict):
     metavar="N,…",
     help="Of served models: so many requests at once, level after level, in place of repeats.",
 )
-@click.option(
-    "--requests",
-    type=click.IntRange(min=1),
-    default=16,
-    show_default=True,
-    metavar="N",
-    help="With --concurrency: requests a level, or twice the level where that is more.",
+@count_option(
+    "--requests", "With --concurrency: requests a level, or twice the level where that is more.", default=16
 )
-@click.option(
-    "--repeat",
-    type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="Timed runs per row.",
-)
+@count_option("--repeat", "Timed runs per row.", default=5)
 @click.option(
     "--depth",
     is_flag=True,

@@ -12,6 +12,7 @@ from engine.cli.long_run import FILE, format_option
 from engine.cli.options import (
     LimitOptions,
     MemorySize,
+    count_option,
     limit_options,
     limits_of,
     overwrite_option,
@@ -62,29 +63,15 @@ class _Options(LimitOptions):
     metavar="TEXT",
     help="wikitext2, c4 or ptb from the hub; python-docs, which comes with Python; or a file.",
 )
-@click.option(
-    "--window",
-    type=click.IntRange(min=2),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="Window length, in tokens.",
-)
-@click.option(
-    "--stride",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Tokens from one window to the next.  [default: the window]",
-)
+@count_option("--window", "Window length, in tokens.", least=2, default=512)
+@count_option("--stride", "Tokens from one window to the next.  [default: the window]")
 @click.option(
     "--scored",
     type=click.Choice(["half", "all"]),
     help="Which tokens of a window count: those in its second half, or all.  [default: half; "
     "all with --by-depth]",
 )
-@click.option(
-    "--tokens", type=click.IntRange(min=2), metavar="N", help="Use only the first N tokens of the text."
-)
+@count_option("--tokens", "Use only the first N tokens of the text.", least=2)
 @click.option("--speed/--no-speed", default=True, help="Also measure each model's decode speed.")
 @click.option(
     "--by-layer",
@@ -101,11 +88,11 @@ class _Options(LimitOptions):
     is_flag=True,
     help="Never load two models at once; logits that do not fit in memory go through the disk.",
 )
-@click.option(
+@count_option(
     "--top-k",
-    type=click.IntRange(min=2),
+    "Compare A's K likeliest tokens, all others as one: little to send, and KLDs are lower bounds.",
+    least=2,
     metavar="K",
-    help="Compare A's K likeliest tokens, all others as one: little to send, and KLDs are lower bounds.",
 )
 @click.option(
     "--line",
@@ -160,16 +147,8 @@ def eval(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         print_error(job.failure.message, job.failure.hint)
         code = ExitCode.BAD_INPUT
     if gate and code == ExitCode.DONE and not interrupted:
-        code = _passed(report)
+        code = long_run.gate_code(gates.shut_by(report))
     return long_run.exit_code(code, out, interrupted=interrupted)
-
-
-def _passed(report: Report) -> ExitCode:
-    """Whether the gate opens; what keeps it shut is said on stderr."""
-    shut_by = gates.shut_by(report)
-    for line in shut_by:
-        print_error(line)
-    return ExitCode.NOT_GOOD_ENOUGH if shut_by else ExitCode.DONE
 
 
 def _gate(options: _Options, wanted: Settings) -> Gate | None:

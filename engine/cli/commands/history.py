@@ -8,7 +8,7 @@ import click
 
 from engine import tables
 from engine.cli import terminal, transcript
-from engine.cli.options import overwrite_option
+from engine.cli.options import count_option, overwrite_option
 from engine.cli.terminal import Styled
 from engine.duel.sides import LETTERS
 from engine.errors import ExitCode
@@ -27,14 +27,7 @@ def history() -> None:
 @history.command("list", short_help="The latest duels; WORDS search them.")
 @click.argument("words", nargs=-1, metavar="[WORD…]")
 @click.option("--deleted", is_flag=True, help="List deleted duels that `restore` can still bring back.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="List N duels at most.",
-)
+@count_option("--limit", "List N duels at most.", default=50)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def list_duels(words: tuple[str, ...], deleted: bool, limit: int, as_json: bool) -> ExitCode:
     """List the latest duels, newest first; with WORDs, those whose prompts, answers or names contain them."""

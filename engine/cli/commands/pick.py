@@ -13,6 +13,7 @@ from engine.cli.options import (
     LimitOptions,
     MemorySize,
     chosen,
+    count_option,
     limit_options,
     limits_of,
     overwrite_option,
@@ -53,14 +54,7 @@ class _Options(LimitOptions):
 @click.option(
     "--text", default=PYTHON_DOCS, show_default=True, metavar="TEXT", help="As for `quantduel eval`."
 )
-@click.option(
-    "--tokens",
-    type=click.IntRange(min=2),
-    default=TOKENS,
-    show_default=True,
-    metavar="N",
-    help="Use only the first N tokens of the text.",
-)
+@count_option("--tokens", "Use only the first N tokens of the text.", least=2, default=TOKENS)
 @click.option(
     "--all", "all_", is_flag=True, help="Try GPTQ and AWQ, too, even if something cheaper is good enough."
 )

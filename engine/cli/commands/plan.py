@@ -11,7 +11,7 @@ import click
 
 from engine import tables
 from engine.cli import print_error, terminal
-from engine.cli.options import MemorySize, chosen, set_option
+from engine.cli.options import MemorySize, chosen, count_option, set_option
 from engine.cli.profile_name import PROFILE
 from engine.cli.terminal import Styled, say, say_lines
 from engine.config.profile import Profile
@@ -43,12 +43,8 @@ class _Options(TypedDict):
 
 @click.command(short_help="Check whether profiles fit in memory, without loading anything.")
 @click.argument("names", nargs=-1, type=PROFILE, required=True, metavar="PROFILE…")
-@click.option(
-    "--context", type=click.IntRange(min=1), metavar="N", help="Tokens in the cache.  [default: 2048]"
-)
-@click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Batch size."
-)
+@count_option("--context", "Tokens in the cache.  [default: 2048]")
+@count_option("--batch", "Batch size.", default=1)
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or split, instead of the profile's.")
 @click.option(
     "--memory-limit", type=MemorySize(), metavar="SIZE", help="Plan as if the host had only SIZE free."

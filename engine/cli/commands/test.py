@@ -8,7 +8,7 @@ import click
 from engine import tables
 from engine.cli import long_run, print_error
 from engine.cli.long_run import FILE, format_option
-from engine.cli.options import FiniteRange, overwrite_option
+from engine.cli.options import FiniteRange, count_option, overwrite_option
 from engine.cli.profile_name import PROFILE
 from engine.errors import ExitCode
 from engine.jobs.sheet import Format
@@ -44,15 +44,8 @@ class _Options(TypedDict):
     metavar="FILE|NAME",
     help=f"{', '.join(sets.SHIPPED)}, a JSONL file of your own, or {lm_eval.HELP}.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N questions.")
-@click.option(
-    "--max-new-tokens",
-    type=click.IntRange(min=1),
-    default=NEW_TOKENS,
-    show_default=True,
-    metavar="N",
-    help="Longest answer to a question that sets none itself.",
-)
+@count_option("--limit", "Only the first N questions.")
+@count_option("--max-new-tokens", "Longest answer to a question that sets none itself.", default=NEW_TOKENS)
 @click.option("--again", is_flag=True, help="Ask everything, also what was answered in an earlier run.")
 @click.option(
     "--min-accuracy",
@@ -106,7 +99,7 @@ def test(names: tuple[str, ...], **options: Unpack[_Options]) -> ExitCode:
         tables.write(gates.junit(report, limits), junit)
     code = exit_code(report)
     if code == ExitCode.DONE and not interrupted:
-        code = _passed(report, limits)
+        code = long_run.gate_code(gates.shut_by(report, limits))
     return long_run.exit_code(code, out, interrupted=interrupted)
 
 
@@ -120,11 +113,3 @@ def exit_code(report: Report) -> ExitCode:
 
 def _limits(options: _Options) -> Limits:
     return Limits(min_accuracy=options["min_accuracy"], max_drop=options["max_drop"])
-
-
-def _passed(report: Report, limits: Limits) -> ExitCode:
-    """Whether the gate opens; what keeps it shut is said on stderr."""
-    shut_by = gates.shut_by(report, limits)
-    for line in shut_by:
-        print_error(line)
-    return ExitCode.NOT_GOOD_ENOUGH if shut_by else ExitCode.DONE
