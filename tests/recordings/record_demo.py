@@ -11,7 +11,8 @@ import msgspec
 
 from engine.config import profiles
 from engine.duel.duel import Duel
-from engine.duel.lens import Lens, look
+from engine.duel.lens import Lens
+from engine.duel.looking import look
 from engine.recordings.keeper import Keeper
 from engine.recordings.recording import FORMAT, SHIPPED, VERSION, Recording, RecordingFile
 from engine.recordings.store import Duels

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from engine.config.profiles import find
 from engine.duel.duel import Duel
-from engine.duel.lens import look
+from engine.duel.looking import look
 from engine.session.client import Session
 
 FILE = Path(__file__).parent / "lens.json"

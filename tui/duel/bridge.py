@@ -15,7 +15,8 @@ from textual.message import Message
 from engine.config.profile import Generation, Profile
 from engine.duel.comparison import comparisons
 from engine.duel.conversation import Exchange
-from engine.duel.lens import Lens, NoLens, look
+from engine.duel.lens import Lens, NoLens
+from engine.duel.looking import look
 from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import conversation

@@ -29,7 +29,8 @@ from engine.cli.prompts import Conversation
 from engine.config.profile import Profile
 from engine.duel import turn
 from engine.duel.duel import Duel
-from engine.duel.lens import Lens, look, on_the_line
+from engine.duel.lens import Lens
+from engine.duel.looking import look, on_the_line
 from engine.duel.sides import LETTERS
 from engine.duel.swap import return_text
 from engine.duel.turn import Side, Turn

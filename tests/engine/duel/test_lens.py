@@ -11,7 +11,8 @@ from engine.config import profiles
 from engine.config.profile import Generation, Profile
 from engine.duel import lens_text
 from engine.duel.duel import Duel
-from engine.duel.lens import Choice, Lens, NoLens, View, judge, look
+from engine.duel.lens import Choice, Lens, NoLens, View
+from engine.duel.looking import judge, look
 from engine.protocol.answers import Message, Rendered
 from engine.protocol.model import ServedModel
 from engine.session.client import Session

@@ -18,7 +18,8 @@ import pytest
 
 from engine.config.profile import Generation, Profile
 from engine.duel.duel import Duel
-from engine.duel.lens import Lens, look
+from engine.duel.lens import Lens
+from engine.duel.looking import look
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.machine import identity

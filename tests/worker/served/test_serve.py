@@ -21,7 +21,8 @@ from engine.config.sources import Remote
 from engine.duel import lens_text
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
-from engine.duel.lens import Lens, look
+from engine.duel.lens import Lens
+from engine.duel.looking import look
 from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import Settings
 from engine.evaluation.verdicts import judged

@@ -172,7 +172,7 @@ class DuelScreen(PromptPage[None], Turns, Reading, Settings):
             return
         if self.is_engaged():
             return
-        from engine.duel.lens import on_the_line
+        from engine.duel.looking import on_the_line
         from tui.screens.lens import LensScreen
 
         self.bridge.choose_for_lens(self.active())

@@ -7,7 +7,8 @@ import pytest
 from engine.config.profile import Model, Profile
 from engine.duel.answer import Answer
 from engine.duel.duel import Duel
-from engine.duel.lens import NoLens, look, on_the_line
+from engine.duel.lens import NoLens
+from engine.duel.looking import look, on_the_line
 from engine.protocol.model import ModelInfo, Weights
 from engine.session.client import Session
 from engine.session.schedule import Schedule
