@@ -99,11 +99,11 @@ class Timeline:
 
     def metrics(self, *, contended: bool = False) -> Metrics:
         """The figures so far."""
-        gaps_ms = self.gaps_ms()
+        gaps_ms, decode_tok_s = self.gaps_ms(), self._decode_tok_s()
         return Metrics(
             ttft_ms=self._ttft_ms(),
             prefill_tok_s=self._prefill_tok_s(),
-            decode_tok_s=self._decode_tok_s(),
+            decode_tok_s=decode_tok_s,
             itl_p50_ms=percentile(gaps_ms, 50),
             itl_p95_ms=percentile(gaps_ms, 95),
             prompt_tokens=self.prompt_tokens,
@@ -114,7 +114,7 @@ class Timeline:
             mean_watts=self._mean_watts(),
             round_trip_ms=None if self.round_trip_ns is None else self.round_trip_ns / 1e6,
             server_decode_tok_s=self.served.decode_tok_s if self.served else None,
-            too_short=self._too_short(),
+            too_short=decode_tok_s is not None and self._is_short(),
             contended=contended or bool(self.served and self.served.contended),
         )
 
@@ -134,10 +134,7 @@ class Timeline:
             start -= 1
         return _rate(len(self.token_ns) - 1 - start, self.token_ns[start:])
 
-    def _too_short(self) -> bool:
-        """Of a speed that there is."""
-        if self._decode_tok_s() is None:
-            return False
+    def _is_short(self) -> bool:
         return self.token_ns[-1] - self.token_ns[0] < SHORTEST_NS or self.new_tokens < FEWEST_TOKENS
 
     def _take(self, served: ServedFigures) -> None:
