@@ -223,7 +223,7 @@ def _verdict(
         return Verdict(kind="not judged", index=index, margin=a.margin, noise=None, text=text)
     least = max(noise, reference.rounding[index])
     kind = judge(a, b, least)
-    text = _words(kind, a, b, least, letter)
+    text = verdict_words(kind, a, b, least, letter)
     return Verdict(kind=kind, index=index, margin=a.margin, noise=least, text=text)
 
 
@@ -240,7 +240,8 @@ def judge(a: View, b: View, noise: float) -> VerdictKind:
     return "draw" if a.top[0].token_id == b.top[0].token_id and b.margin > noise else "change of mind"
 
 
-def _words(kind: VerdictKind, a: View, b: View, noise: float, letter: str) -> str:
+def verdict_words(kind: VerdictKind, a: View, b: View, noise: float, letter: str) -> str:
+    """The verdict in words; what B prefers by no more than the noise is no preference."""
     first, second = (f"“{choice.text}”" for choice in a.top[:2])
     if kind == "coin flip":
         return (
@@ -249,7 +250,7 @@ def _words(kind: VerdictKind, a: View, b: View, noise: float, letter: str) -> st
         )
     if kind == "draw":
         return f"the draw: both prefer {first}, and sampling chose otherwise"
-    other = f"“{b.top[0].text}”"
-    change = f"prefers {other} by {b.margin:.2g}" if other != first else f"is undecided ({b.margin:.2g})"
+    is_undecided = b.margin <= noise
+    change = f"is undecided ({b.margin:.2g})" if is_undecided else f"prefers “{b.top[0].text}” by {b.margin:.2g}"
     kept = f"A prefers {first} by {a.margin:.2g} nats (noise {noise:.2g})"
     return f"a real change of mind: {kept}, {letter} {change}"

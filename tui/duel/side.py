@@ -38,6 +38,7 @@ State = Literal[
     "answering",
     "stopping",
     "cancelled",
+    "no answer",
     "failed",
     "not loaded",
 ]
@@ -143,6 +144,9 @@ class Side:
             self.state = "cancelled" if message.answer.finish_reason == "cancelled" else "ready"
 
     def _fail(self, failed: Failed) -> None:
-        self.state = "cancelled" if failed.kind == "cancelled" else "failed"
         if failed.kind not in {"bad_input", "generation", "out_of_memory"} or not self.info:
             self.loaded = False
+        if failed.kind == "cancelled":
+            self.state = "cancelled"
+        else:
+            self.state = "no answer" if self.loaded else "failed"

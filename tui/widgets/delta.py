@@ -81,6 +81,8 @@ class Delta(Static):
 def _hint(sides: int) -> str:
     if sides == 2:
         return HINT.format("B", "both")
+    if sides == 3:
+        return HINT.format("B and C", "they")
     return HINT.format(f"{LETTERS[1]} to {LETTERS[sides - 1]}", "they")
 
 

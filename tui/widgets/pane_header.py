@@ -15,6 +15,7 @@ STATE_STYLES: dict[State, tuple[str, str]] = {
     "answering": ("▸", "$text-warning"),
     "stopping": ("■", "$text-warning"),
     "cancelled": ("■", "$quiet"),
+    "no answer": ("✗", "$text-warning"),
     "failed": ("✗", "$text-error"),
     "not loaded": ("○", "$quiet"),
 }

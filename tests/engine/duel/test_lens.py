@@ -11,8 +11,8 @@ from engine.config import profiles
 from engine.config.profile import Generation, Profile
 from engine.duel import lens_text
 from engine.duel.duel import Duel
-from engine.duel.lens import Choice, Lens, NoLens, View
-from engine.duel.looking import judge, look
+from engine.duel.lens import Choice, Lens, NoLens, VerdictKind, View
+from engine.duel.looking import judge, look, verdict_words
 from engine.protocol.answers import Message, Rendered
 from engine.protocol.model import ServedModel
 from engine.session.client import Session
@@ -127,14 +127,16 @@ def view(first: int, margin: float) -> View:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "kind"),
+    ("a", "b", "kind", "words"),
     [
-        (view(1, 0.1), view(7, 3.0), "coin flip"),
-        (view(1, 0.125), view(1, 3.0), "coin flip"),
-        (view(1, 0.5), view(7, 0.01), "change of mind"),
-        (view(1, 0.5), view(1, 0.01), "change of mind"),
-        (view(1, 0.5), view(1, 0.5), "draw"),
+        (view(1, 0.1), view(7, 3.0), "coin flip", "a coin flip: A's first choices"),
+        (view(1, 0.125), view(1, 3.0), "coin flip", "a coin flip: A's first choices"),
+        (view(1, 0.5), view(7, 0.01), "change of mind", "B is undecided (0.01)"),
+        (view(1, 0.5), view(1, 0.01), "change of mind", "B is undecided (0.01)"),
+        (view(1, 0.5), view(7, 0.5), "change of mind", "B prefers “7” by 0.5"),
+        (view(1, 0.5), view(1, 0.5), "draw", "the draw"),
     ],
 )
-def test_a_verdict_depends_on_margins_and_noise(a: View, b: View, kind: str) -> None:
+def test_a_verdict_depends_on_margins_and_noise(a: View, b: View, kind: VerdictKind, words: str) -> None:
     assert judge(a, b, 0.125) == kind
+    assert words in verdict_words(kind, a, b, 0.125, "B")

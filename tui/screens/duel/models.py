@@ -120,8 +120,9 @@ class Models(InView, Asking):
             [Pane(index, profile) for index, profile in enumerate(profiles) if index >= before]
         )
         self.query_one(SideTabs).sides = tuple(self.sides)
-        self.query_one(Delta).sides = len(profiles)
-        self.query_one(Delta).comparisons = ()
+        delta = self.query_one(Delta)
+        delta.sides = len(profiles)
+        delta.comparisons = tuple(one for one in delta.comparisons if one.side < len(profiles))
         self._activate(min(self.active(), len(profiles) - 1))
         self._wait(self._waiting)
         self._follow_width(len(profiles))
@@ -133,6 +134,7 @@ class Models(InView, Asking):
             return
         self.take_edited()
         await self._lay_out(recording.profiles)
+        self.query_one(Delta).comparisons = ()
         sides = await self.bridge.reopen(recording, kept, turns)
         self._retell(recording)
         await self._load_all(sides, goes_on=True)

@@ -19,6 +19,7 @@ from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
+from tui.duel.messages import SideLost
 from tui.screens.blind import BlindScreen
 from tui.screens.duel.duel import DuelScreen
 from tui.screens.help import HelpScreen
@@ -165,7 +166,11 @@ async def test_a_lost_side_says_so_and_comes_back(stage: Stager) -> None:
 async def test_a_failure_that_leaves_the_model_asks_for_no_load(stage: Stager) -> None:
     async with stage(a={"answers": ["killed"]}) as play:
         await play.ready()
-        play.duel.panes[1]._fail(Failed(kind="bad_input", message="the prompt has too many tokens"))
+        failed = Failed(kind="bad_input", message="the prompt has too many tokens")
+        play.duel.panes[1]._fail(failed)
+        side = play.duel.sides[1]
+        side.take(SideLost(1, failed))
+        assert (side.state, side.loaded, side.is_lost) == ("no answer", True, False)
         await play.ask("hi")
         await play.settled()
         await wait_until(lambda: "ctrl+r loads it again" in play.text(0))

@@ -127,6 +127,7 @@ async def test_a_side_comes_and_goes(stage: Stager, monkeypatch: pytest.MonkeyPa
         play.duel.remove_side()
         await wait_until(lambda: len(play.duel.panes) == 2 and play.sessions[2].closed)
         await wait_until(lambda: not grey(play), "what the third could not do the others can")
+        assert [comparison.side for comparison in play.duel.query_one(Delta).comparisons] == [1]
         await play.ask("and again?")
         await play.settled()
         assert [comparison.side for comparison in play.duel.query_one(Delta).comparisons] == [1]
@@ -137,6 +138,7 @@ async def test_a_side_that_is_loading_goes_and_a_prompt_waits_for_it_no_more(sta
     async with stage(sides=3, a={"load_hold": 2}) as play:
         a, b, c = play.sessions
         await wait_until(lambda: play.duel.sides[1].state == "ready")
+        assert "B and C against A" in play.delta
         await play.ask("Hi")
         play.duel.remove_side()
         await wait_until(lambda: len(play.duel.panes) == 2 and c.closed)
