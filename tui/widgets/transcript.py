@@ -56,7 +56,9 @@ class Exchange(Vertical):
         self.thoughts = Thoughts()
         self._raw = Static(classes="raw")
         self._raw.display = False
-        super().__init__(prompt, self.thoughts, reply, self._raw)
+        super().__init__()
+        self.parts = (prompt, self.thoughts, reply, self._raw)
+        """What it begins with, mounted by who adds it: children would come after what is told at once."""
         self.reply = reply
         self.answer: Answer | None = None
         """What the side said, once it is complete."""
@@ -177,6 +179,7 @@ class Transcript(VerticalScroll):
         exchange = Exchange(Static(shown(prompt), classes="turn"), self.reply)
         self._add(exchange)
         self._exchange = self._exchanges[number] = exchange
+        self._add(*exchange.parts)
         self.anchor()
 
     def show_path(self, numbers: frozenset[int]) -> None:

@@ -8,7 +8,7 @@ from textual import events
 from textual.binding import Binding
 from textual.dom import DOMNode
 from textual.keys import _character_to_key as character_to_key
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from engine.config import profiles
 from engine.protocol.answers import Finished
@@ -175,6 +175,16 @@ async def test_a_failure_that_leaves_the_model_asks_for_no_load(stage: Stager) -
         await play.settled()
         await wait_until(lambda: "ctrl+r loads it again" in play.text(0))
         assert "too many tokens" in play.text(1) and "loads it again" not in play.text(1)
+
+
+async def test_what_is_told_at_once_stands_below_its_turn(stage: Stager) -> None:
+    async with stage() as play:
+        transcript = play.duel.panes[0].transcript
+        transcript.ask("Hi")
+        transcript.note("cut at the limit")
+        await play.pilot.pause()
+        first, *_, last = transcript.query(".turn, .raw, .note").results(Static)
+        assert str(last.content) == "cut at the limit" and "Hi" in str(first.content)
 
 
 async def test_a_worker_lost_while_idle(stage: Stager) -> None:
