@@ -251,6 +251,8 @@ def verdict_words(kind: VerdictKind, a: View, b: View, noise: float, letter: str
     if kind == "draw":
         return f"the draw: both prefer {first}, and sampling chose otherwise"
     is_undecided = b.margin <= noise
-    change = f"is undecided ({b.margin:.2g})" if is_undecided else f"prefers “{b.top[0].text}” by {b.margin:.2g}"
+    change = (
+        f"is undecided ({b.margin:.2g})" if is_undecided else f"prefers “{b.top[0].text}” by {b.margin:.2g}"
+    )
     kept = f"A prefers {first} by {a.margin:.2g} nats (noise {noise:.2g})"
     return f"a real change of mind: {kept}, {letter} {change}"

@@ -95,7 +95,7 @@ class Pane(Vertical, Ending):
             case LoadEnded(within_turn=True):
                 pass  # the answer tells
             case LoadBegan(profile=profile, goes_on=True):
-                self._introduce(profile, "── goes on with ")
+                self._introduce(profile, "── goes on with " if self.answer else "")
             case LoadBegan(profile=profile):
                 self._introduce(profile, "── a new conversation with " if had_model or self.answer else "")
             case SidePutBy(why=why):

@@ -62,4 +62,4 @@ class Settings(Models):
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):
                 if side.state == "not loaded":
-                    self._run_load(index, partial(self.bridge.load, index))
+                    self._run_load(index, partial(self.bridge.load, index, goes_on=True))

@@ -19,7 +19,7 @@ from engine.units import speed_text
 from tests.tui import replay
 from tests.tui.conftest import Stager
 from tests.tui.replay import wait_until
-from tui.duel.messages import SideLost
+from tui.duel.messages import SideLost, SidePutBy
 from tui.screens.blind import BlindScreen
 from tui.screens.duel.duel import DuelScreen
 from tui.screens.help import HelpScreen
@@ -185,6 +185,18 @@ async def test_what_is_told_at_once_stands_below_its_turn(stage: Stager) -> None
         await play.pilot.pause()
         first, *_, last = transcript.query(".turn, .raw, .note").results(Static)
         assert str(last.content) == "cut at the limit" and "Hi" in str(first.content)
+
+
+async def test_a_model_that_was_put_by_goes_on_with_its_conversation(stage: Stager) -> None:
+    async with stage() as play:
+        await play.ready()
+        await play.ask("hi")
+        await play.settled()
+        play.duel.panes[0].take(SidePutBy(0, "one at a time"))
+        play.duel.action_toggle_schedule()
+        await wait_until(lambda: play.duel.sides[0].state == "ready")
+        assert "goes on with smollm2-bf16" in play.text(0) and "a new conversation" not in play.text(0)
+        assert len(play.duel.bridge.duel.conversations[0]) == 2
 
 
 async def test_a_worker_lost_while_idle(stage: Stager) -> None:
