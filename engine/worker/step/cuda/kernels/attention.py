@@ -53,31 +53,70 @@ def attend(
 
     at = token + (kv * QUERIES + group)[:, None] * SIZE + half
     wanted = (group < QUERIES)[:, None] & exists
-    q_left, q_right = _rotated(
-        at, wanted, query_norm, epsilon, cosine, sine, dtype, lane, half, apart, SIZE, ROTARY
-    )
+    q = _rotated(at, wanted, query_norm, epsilon, cosine, sine, dtype, lane, half, apart, SIZE, ROTARY)
     at = token + (HEADS + kv) * SIZE + half
-    k_left, k_right = _rotated(
-        at, exists, key_norm, epsilon, cosine, sine, dtype, lane, half, apart, SIZE, ROTARY
-    )
+    k = _rotated(at, exists, key_norm, epsilon, cosine, sine, dtype, lane, half, apart, SIZE, ROTARY)
     at = token + (HEADS + KV_HEADS + kv) * SIZE + half
-    v_left, v_right = _loaded(at, exists, apart)
+    v = _loaded(at, exists, apart)
 
     cache = head.to(tl.int64) * capacity * SIZE
+    is_last = split == active - 1
+    largest, total, left, right = _begun(
+        is_last, keys, values, cache, q, k, v, scale, held, half, apart, exists, SIZE, HALF, GROUP
+    )
+    largest, total, left, right = _over_cache(
+        keys, values, cache, q[0].to(dtype), q[1].to(dtype), largest, total, left, right,
+        scale, held, split * span, span, half, apart, exists, SIZE, BLOCK,
+    )  # fmt: skip
+
+    slot = (head * splits + split) * GROUP + group  # [GROUP]
+    tl.store(extremes + 2 * slot, largest)
+    tl.store(extremes + 2 * slot + 1, total)
+    tl.store(partial + slot[:, None] * (2 * HALF) + lane, left, mask=wanted)
+    tl.store(partial + slot[:, None] * (2 * HALF) + HALF + lane, right, mask=wanted)
+    tl.debug_barrier()  # all of the program's threads have written before it says so
+    if tl.atomic_add(arrived + head, 1, sem="acq_rel", scope="gpu") == active - 1:
+        tl.debug_barrier()
+        to = sequence * HEADS + kv * QUERIES + group
+        into = out + to[:, None] * SIZE + half
+        first = head * splits
+        _combined(partial, extremes, into, first, active, group, wanted, lane, apart, HALF, GROUP, MOST)
+        tl.store(arrived + head, 0)
+
+
+@triton.jit
+def _begun(
+    is_last, keys, values, cache, q, k, v, scale, held, half, apart, exists,
+    SIZE: tl.constexpr, HALF: tl.constexpr, GROUP: tl.constexpr,
+):  # fmt: skip
+    """Largest scores, sums, and both halves of weighted values, of nothing: [GROUP], [GROUP, HALF].
+
+    The last program's are of the new token, whose key and value it writes to the place `held` of the cache.
+    """
+    dtype = keys.dtype.element_ty
     largest = tl.full([GROUP], LOWEST, tl.float32)
     total = tl.zeros([GROUP], tl.float32)
     left = tl.zeros([GROUP, HALF], tl.float32)
     right = tl.zeros([GROUP, HALF], tl.float32)
-    if split == active - 1:  # which begins with the new token
+    if is_last:
         new = cache + held.to(tl.int64) * SIZE + half
-        _store(keys + new, k_left, k_right, exists, apart)
-        _store(values + new, v_left, v_right, exists, apart)
-        largest = tl.sum(q_left * k_left + q_right * k_right, 1) * scale
+        _store(keys + new, k[0], k[1], exists, apart)
+        _store(values + new, v[0], v[1], exists, apart)
+        largest = tl.sum(q[0] * k[0] + q[1] * k[1], 1) * scale
         total += 1.0
-        left += v_left.to(dtype).to(tl.float32)
-        right += v_right.to(dtype).to(tl.float32)
-    q_left, q_right = q_left.to(dtype), q_right.to(dtype)
-    for first in range(split * span, tl.minimum(split * span + span, held), BLOCK):
+        left += v[0].to(dtype).to(tl.float32)
+        right += v[1].to(dtype).to(tl.float32)
+    return largest, total, left, right
+
+
+@triton.jit
+def _over_cache(
+    keys, values, cache, q_left, q_right, largest, total, left, right,
+    scale, held, begin, span, half, apart, exists, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Online softmax goes on over `span` positions from `begin` on, those held, of the head at `cache`."""
+    dtype = keys.dtype.element_ty
+    for first in range(begin, tl.minimum(begin + span, held), BLOCK):
         places = first + tl.arange(0, BLOCK)
         where = cache + places[:, None].to(tl.int64) * SIZE + half
         filled = (places < held)[:, None] & exists
@@ -95,20 +134,7 @@ def attend(
         left = tl.dot(weights.to(dtype), value_left, left * shrunk[:, None], input_precision="ieee")
         right = tl.dot(weights.to(dtype), value_right, right * shrunk[:, None], input_precision="ieee")
         largest = highest
-
-    slot = (head * splits + split) * GROUP + group  # [GROUP]
-    tl.store(extremes + 2 * slot, largest)
-    tl.store(extremes + 2 * slot + 1, total)
-    tl.store(partial + slot[:, None] * (2 * HALF) + lane, left, mask=wanted)
-    tl.store(partial + slot[:, None] * (2 * HALF) + HALF + lane, right, mask=wanted)
-    tl.debug_barrier()  # all of the program's threads have written before it says so
-    if tl.atomic_add(arrived + head, 1, sem="acq_rel", scope="gpu") == active - 1:
-        tl.debug_barrier()
-        to = sequence * HEADS + kv * QUERIES + group
-        into = out + to[:, None] * SIZE + half
-        first = head * splits
-        _combined(partial, extremes, into, first, active, group, wanted, lane, apart, HALF, GROUP, MOST)
-        tl.store(arrived + head, 0)
+    return largest, total, left, right
 
 
 @triton.jit
@@ -130,11 +156,8 @@ def _combined(
         at = tl.max_contiguous(at, [1, 2, HALF])  # all splits of a number to one thread
         there = (splits < active)[:, None, None] & wanted[None, :, :]
         left += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg") * its, 0)
-        right += tl.sum(
-            tl.load(tl.max_contiguous(at + HALF, [1, 2, HALF]), mask=there, other=0.0, cache_modifier=".cg")
-            * its,
-            0,
-        )
+        at = tl.max_contiguous(at + HALF, [1, 2, HALF])
+        right += tl.sum(tl.load(at, mask=there, other=0.0, cache_modifier=".cg") * its, 0)
     _store(out, left, right, wanted, apart)
 
 

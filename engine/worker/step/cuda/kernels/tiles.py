@@ -46,11 +46,17 @@ def tiled(
         tl.debug_barrier()  # all of the program's threads have written before it says so
         if tl.atomic_add(arrived + tile, 1) == splits - 1:
             tl.debug_barrier()
-            total = tl.zeros([ROWS, B], tl.float32)
-            for other in range(0, splits):  # a nearby cache may be old: past it
-                total += tl.load(begin + other * (ROWS * B), cache_modifier=".cg")
-            _store(into, total, matrix, rows, inside, valid)
+            _store(into, _all_parts(begin, splits, ROWS, B), matrix, rows, inside, valid)
             tl.store(arrived + tile, 0)
+
+
+@triton.jit
+def _all_parts(begin, splits, ROWS: tl.constexpr, B: tl.constexpr):
+    """The sum of what all programs of a tile wrote. A nearby cache may be old: past it."""
+    total = tl.zeros([ROWS, B], tl.float32)
+    for split in range(0, splits):
+        total += tl.load(begin + split * (ROWS * B), cache_modifier=".cg")
+    return total
 
 
 @triton.jit
