@@ -36,8 +36,13 @@ def is_int4(found: Architecture, layout: Layout, target: Target) -> bool:
 
 def is_held_anew(shape: ModelShape, method: Method, target: Target) -> bool:
     """Whether a GPU holds GPTQ's and AWQ's weights in four bits that the engine's kernels read."""
-    layout, found = _layout(shape, method), shape.architecture
-    is_packed = layout is not None and layout.bits in INT4_BITS and target.device.startswith("cuda")
+    layout = _layout(shape, method)
+    return layout is not None and holds_anew(shape.architecture, layout, target)
+
+
+def holds_anew(found: Architecture, layout: Layout, target: Target) -> bool:
+    """The same of weights that are known to be packed: what planner and loader both ask."""
+    is_packed = layout.bits in INT4_BITS and target.device.startswith("cuda")
     has_step = runtime.is_native(found.model_type, has_windows=any(found.windows))
     is_read = runtime.reads_cache("compiled", target.cache)
     return is_packed and has_step and is_read and runtime.compiles_on_gpu()

@@ -84,9 +84,8 @@ def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedMo
 def _loaded(checkpoint: Checkpoint, placement: Placement, backend: str) -> PreTrainedModel:
     gptqmodel, folder = package(), checkpoint.path
     if placement.device.type == "cpu" or kernels.is_own(checkpoint, placement):
-        torch._dynamo.config.disable = (
-            True  # its slow kernels would be compiled, for minutes, and for nothing
-        )
+        # Its slow kernels would be compiled, for minutes, and for nothing.
+        torch._dynamo.config.disable = True
     with _reading(checkpoint), same_attention():
         loaded = gptqmodel.GPTQModel.load(
             str(folder),

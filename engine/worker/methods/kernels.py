@@ -13,7 +13,7 @@ import torch
 
 from engine.config import gpu_kernels, runtime
 from engine.config.gpu_kernels import GpuKernel
-from engine.config.layouts import INT4_BITS, PACKED, Kernel, Layout, layout, on_cpu, plain
+from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
 from engine.errors import LoadError
 from engine.machine import hardware
 from engine.plan import step as planned_step
@@ -65,10 +65,9 @@ def is_own(checkpoint: Checkpoint, placement: Placement) -> bool:
     has_own_code = checkpoint.trust_remote_code and getattr(config, "auto_map", None)
     if not placement.compiles or has_own_code or config.model_type not in runtime.NATIVE:
         return False
-    if placement.device.type != "cpu":
-        return placement.name != "split" and runtime.compiles_on_gpu() and stored.bits in INT4_BITS
     target = Target(placement.name, _name(placement.dtype), hardware.cpu()[1])
-    return planned_step.is_int4(architecture(config.to_dict()), stored, target) and step.reads_int4()
+    asked = architecture(config.to_dict()), stored, target
+    return planned_step.holds_anew(*asked) or (planned_step.is_int4(*asked) and step.reads_int4())
 
 
 def choose(layout: Layout, device: torch.device, dtype: torch.dtype) -> Kernel:
