@@ -18,6 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from engine.worker.step.cuda import many
+from engine.worker.step.cuda.kernels import COMPILED
 from engine.worker.step.cuda.kernels.attention import attend
 from engine.worker.step.cuda.kernels.linear import linear, swiglu
 from engine.worker.step.cuda.kernels.matrix import INT4, INT8_DYNAMIC, PLAIN, Matrix
@@ -169,7 +170,7 @@ def compiled(kernel: Any, types: dict[str, Any], constants: dict[str, int], targ
         elif _aligned(given) and not kernel.params[index].do_not_specialize:
             attributes[index,] = ALIGNED
     source = ASTSource(kernel, signature, fixed, attributes)
-    found = triton.compile(source, target=GPUTarget("cuda", target, 32), options=options)
+    found = triton.compile(source, target=GPUTarget("cuda", target, 32), options={**options, **COMPILED})
     ptx, (usage, sass) = found.asm["ptx"], _usage(found.asm["cubin"])
     loads = re.findall(r"ld\.global\S*", ptx)
     wide = [load for load in loads if ".v4.b32" in load or ".v2.b64" in load]

@@ -110,12 +110,11 @@ def _taken(parent: nn.Module, name: str, trial: "Trial") -> bool:
     held = read(made or module)
     if held is None:
         return False
-    for rows in (1, 3):
-        x = torch.randn((rows, module.in_features), device=held.matrix.weights.device).to(trial.dtype)
-        if not is_close(launch.linear(x, (held,)), module(x[None])[0]):
-            return False
+    x, right = trial.asked(module, held.matrix.weights.device)
+    if not all(is_close(launch.linear(x[:rows], (held,)), right[:rows]) for rows in (1, 3)):
+        return False
     if made is not None:
-        trial.equip(made, module)
+        trial.equip(made, x, right)
         made.few_rows = lambda x: launch.linear(x, (held,))
         setattr(parent, name, made)
     return True

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from engine.worker.step.cuda.int4 import MOST_SEQUENCES
+from engine.worker.step.cuda.kernels import COMPILED
 from engine.worker.step.cuda.kernels import attention as attention_kernel
 from engine.worker.step.cuda.kernels import linear as linear_kernel
 from engine.worker.step.cuda.kernels.matrix import CHUNK
@@ -21,7 +22,6 @@ WARP_COLUMNS = 32 * CHUNK  # of each row, that 32 threads have
 LEAST_SPAN, MOST_SPLITS = 64, 64  # cache positions a program, and programs a head
 READ_BYTES = 16384  # of keys and values, that a program reads at once
 LEAST_SIDE = 16  # of a product on tensor cores
-COMPILED = {"enable_fp_fusion": True}  # a product and a sum are one instruction; Triton's default changes
 
 
 def linear(

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from engine.worker.step.cuda.kernels import tiles
+from engine.worker.step.cuda.kernels import COMPILED, tiles
 from engine.worker.step.cuda.kernels.matrix import Matrix
 
 MOST_ROWS = 128
@@ -34,8 +34,7 @@ HALVES = (torch.bfloat16, torch.float16)
 PROGRAMS = 2  # for each of the device's processors: below that, programs share the columns of a tile
 LEAST_COLUMNS = 512  # for each of them
 PROCESSORS = 2  # where kernels are interpreted
-HOW = {"num_warps": 4, "enable_fp_fusion": True}
-"""A product and a sum are one instruction; Triton's default changes."""
+HOW = {"num_warps": 4, **COMPILED}
 WRITTEN = 8192  # numbers that a program of `dequantized` makes
 LEAST_BLOCK = 32  # columns, of a tile
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.worker.step.cuda.kernels.attention import attend
 from engine.worker.step.cuda.kernels.linear import linear, swiglu
 from engine.worker.step.cuda.kernels.matrix import INT4, INT8_DYNAMIC, PLAIN, Matrix
+from tests.worker.step.cuda.matrices import error, made
 
 EPSILON = 1e-5
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -26,12 +27,6 @@ def _device() -> Iterator[None]:
 
 
 WIDTHS = (10, 6, 3)
-NF4 = (-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1)
-
-
-def error(found: Tensor, right: Tensor) -> float:
-    """Relative, over all values."""
-    return float((found.double() - right).norm() / right.norm())
 
 
 def normed(x: Tensor, weight: Tensor) -> Tensor:
@@ -78,11 +73,6 @@ def test_a_residual_is_added(scale: float | None) -> None:
     assert error(found, x.double() @ weight.double().T * (scale or 1) + residual.double()) < CLOSE
 
 
-def packed(int4: Tensor) -> Tensor:
-    """Column 2j in the high four bits."""
-    return (int4[:, ::2] << 4 | int4[:, 1::2]).to(torch.uint8)
-
-
 INT4_CASES = [
     *((96, 32, options) for options in ("", "zeros", "code", "order", "nested")),
     *((*sizes, "zeros") for sizes in ((320, 64), (96, 96), (80, 16), (104, 24), (104, 32))),
@@ -91,38 +81,12 @@ INT4_CASES = [
 
 @pytest.mark.parametrize(("columns", "group", "options"), INT4_CASES)
 def test_int4_in_groups(columns: int, group: int, options: str) -> None:
-    batch, groups = 2, -(-columns // group)
-    x, norm = torch.randn(batch, columns), 1 + torch.randn(columns) / 10
-    order = torch.randperm(columns)
-    matrices, weights = [], []
-    for rows in WIDTHS:
-        int4 = torch.randint(0, 16, (rows, columns))
-        scales, zeros = torch.rand(rows, groups) / 50, torch.randn(rows, groups) / 50
-        code = torch.tensor(NF4) if options == "code" else torch.arange(-8.0, 8.0)
-        held, more = scales, {}
-        if options == "nested":
-            held, nested_code = torch.randint(0, 256, (rows, groups), dtype=torch.uint8), torch.rand(256)
-            outer = torch.rand(-(-rows * groups // 256))
-            more = {"nested_code": nested_code, "nested_scales": outer, "offset": 0.25}
-            scales = (
-                nested_code[held.long()] * outer[torch.arange(rows * groups).view(rows, groups) // 256] + 0.25
-            )
-        spread = torch.arange(columns) // group
-        weight = code[int4].double() * scales.double()[:, spread]
-        if options == "zeros":
-            weight += zeros.double()[:, spread]
-            more["zeros"] = zeros
-        if options == "order":
-            more["order"] = order.int()
-            unordered = torch.empty_like(weight)
-            unordered[:, order] = weight
-            weight = unordered
-        given = code if options == "code" else None
-        matrices.append(Matrix(packed(int4), rows, scales=held, code=given, **more))
-        weights.append(weight)
-    found = run_linear(x, matrices, INT4.value, group=group, norm=norm)
+    x, norm = torch.randn(2, columns), 1 + torch.randn(columns) / 10
+    held = [made(rows, columns, group, torch.float32, options) for rows in WIDTHS]
+    found = run_linear(x, [each.matrix for each in held], INT4.value, group=group, norm=norm)
+    right = normed(x, norm) @ torch.cat([each.by_input for each in held]).T
     lost = 1 if options == "code" else 20  # what numbers are offset by takes some bits of float32's sums
-    assert error(found, normed(x, norm) @ torch.cat(weights).T) < lost * CLOSE
+    assert error(found, right) < lost * CLOSE
 
 
 @pytest.mark.parametrize(("threshold", "with_norm"), [(0.0, False), (2.0, True)])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -11,14 +11,13 @@ from torch import Tensor
 from triton.runtime import interpreter
 
 from engine.worker.step.cuda import many
-from engine.worker.step.cuda.int4 import Int4Linear, packed
-from engine.worker.step.cuda.kernels.matrix import Matrix
+from engine.worker.step.cuda.int4 import Int4Linear
 from engine.worker.step.cuda.trial import ROWS, Trial
+from tests.worker.step.cuda.matrices import error, made
 
 BF16, FP16 = torch.bfloat16, torch.float16
 ROUNDED = {BF16: 2**-7, FP16: 2**-10}
 """What an interpreted rounding, which cuts, changes a number by at most, of its size."""
-NF4 = (-1.0, -0.7, -0.5, -0.4, -0.3, -0.2, -0.1, 0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1)
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 pytestmark = [] if IS_INTERPRETED else pytest.mark.gpu
 
@@ -38,45 +37,6 @@ def dot(builder: Any, a: Any, b: Any, total: Any, *how: Any) -> Any:
     """Interpreted: as Triton has it, the bits of bf16 would be multiplied as whole numbers."""
     left, right = (builder.create_fp_ext(each, tl.float32).data for each in (a, b))
     return interpreter.TensorHandle(left @ right + total.data, tl.float32)
-
-
-class Made(NamedTuple):
-    matrix: Matrix
-    weights: Tensor
-    """float64, columns as they are held."""
-
-
-def made(rows: int, columns: int, group: int, dtype: torch.dtype, options: str = "") -> Made:
-    """A random matrix; `options` are words: zeros, bias, code, nested, order."""
-    groups, spread = -(-columns // group), torch.arange(columns) // group
-    int4, scales = torch.randint(0, 16, (rows, columns)), (torch.rand(rows, groups) / 50).to(dtype)
-    values, held = torch.arange(-8.0, 8.0), scales
-    more: dict[str, Any] = {}
-    if "zeros" in options:
-        more["zeros"] = (torch.randn(rows, groups) / 50).to(dtype)
-    if "bias" in options:
-        more["bias"] = torch.randn(rows).to(dtype)
-    if "code" in options:
-        more["code"] = values = torch.tensor(NF4)
-    if "order" in options:
-        more["order"] = torch.randperm(columns).int()
-    if "nested" in options:
-        held, outer = (
-            torch.randint(0, 256, (rows, groups), dtype=torch.uint8),
-            torch.rand(-(-rows * groups // 256)),
-        )
-        more |= {"nested_code": torch.rand(256), "nested_scales": outer, "offset": 0.25}
-        of = outer[torch.arange(rows * groups).view(rows, groups) // 256]
-        scales = more["nested_code"][held.long()] * of + 0.25
-    weights = values[int4].double() * scales.double()[:, spread]
-    if "zeros" in options:
-        weights += more["zeros"].double()[:, spread]
-    return Made(Matrix(packed(int4), rows, scales=held, **more), weights)
-
-
-def error(found: Tensor, right: Tensor) -> float:
-    """Relative, over all values; NaN where one was not written."""
-    return float((found.double() - right).norm() / right.norm())
 
 
 CASES = [
@@ -136,10 +96,14 @@ def test_a_matrix_as_numbers(rows: int, columns: int, group: int, dtype: torch.d
 
 def layer() -> tuple[Int4Linear, Tensor]:
     """As it is made of a checkpoint, and its weights in float64, columns in the inputs' order."""
-    matrix, weights = made(40, 96, 32, FP16, "zeros bias order")
-    unordered = torch.empty_like(weights)
-    unordered[:, matrix.order.long()] = weights
-    return Int4Linear(matrix, 96, 32), unordered
+    held = made(40, 96, 32, FP16, "zeros bias order")
+    return Int4Linear(held.matrix, 96, 32), held.by_input
+
+
+def equip(trial: Trial, each: Int4Linear) -> None:
+    """With kernels that agree with torch's operators."""
+    by_torch = Int4Linear(each.matrix, each.in_features, each.group)
+    trial.equip(each, *trial.asked(by_torch, each.matrix.weights.device))
 
 
 @pytest.mark.parametrize("rows", [2, many.MOST_ROWS, many.MOST_ROWS + 1])
@@ -148,7 +112,7 @@ def test_a_layer_multiplies_any_rows_with_kernels_that_agreed(
 ) -> None:
     made, weights = layer()
     trial = Trial(FP16)
-    trial.equip(made, Int4Linear(made.matrix, 96, 32))
+    equip(trial, made)
     assert not trial.note and made.some_rows is not None and made.whole is not None
     monkeypatch.setattr(made, "whole" if rows <= many.MOST_ROWS else "some_rows", None)
     monkeypatch.setattr(made, "dequantized", None)  # torch's operators are not needed
@@ -165,7 +129,7 @@ def test_a_kernel_that_differs_is_left_out_from_there_on_and_a_note_says_so(
     by_torch = Int4Linear(first.matrix, 96, 32)
     monkeypatch.setattr(many, "multiplied", lambda x, **given: tried.append(len(x)) or 1.1 * by_torch(x))
     for each in (first, second):
-        trial.equip(each, Int4Linear(each.matrix, 96, 32))
+        equip(trial, each)
     assert first.some_rows is None and second.some_rows is None and tried == [ROWS[0]]
     assert second.whole is not None and second(torch.zeros(200, 96, dtype=FP16)).shape == (200, 40)
     assert "products of few rows without kernels (other numbers in a matrix of 40 × 96)" in trial.note
@@ -174,7 +138,7 @@ def test_a_kernel_that_differs_is_left_out_from_there_on_and_a_note_says_so(
 def test_a_kernel_that_fails_leaves_torchs_operators_and_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     trial, (each, weights) = Trial(FP16), layer()
     monkeypatch.setattr(many, "dequantized", lambda *given: 1 // 0)
-    trial.equip(each, Int4Linear(each.matrix, 96, 32))
+    equip(trial, each)
     assert each.some_rows is not None and each.whole is None
     assert trial.note.endswith(
         "dequantized weights without kernels (ZeroDivisionError: integer division or modulo by zero)"
