@@ -70,13 +70,17 @@ class Job(ABC):
     """What it does, in a line."""
     done: str
     """What to say at the end."""
-    stopped = "stopped: what was measured is kept"
 
     def __init__(self) -> None:
         self.sides: Sequence[Profile] = ()
         """The duel's own profiles, which their names mean before any file is looked for."""
         self.work: Work | None = None
         """The engine's run, once it is prepared."""
+
+    @property
+    @abstractmethod
+    def stopped(self) -> str:
+        """What to say when it was stopped."""
 
     @property
     @abstractmethod
@@ -146,10 +150,21 @@ class KeptJob(Job, Generic[Found]):
     def is_worth_keeping(self, found: Found) -> bool:
         """Whether anything was measured."""
 
+    @property
+    def stopped(self) -> str:
+        """What to say when it was stopped."""
+        return "stopped: what was measured is kept" if self._measured else "stopped: nothing was measured yet"
+
+    @property
+    def _measured(self) -> Found | None:
+        """The results, where anything was measured."""
+        found = self.found
+        return found if found and self.is_worth_keeping(found) else None
+
     def body(self) -> bytes | None:
         """The results as a JSON document, to keep; None where there is nothing yet."""
-        found = self.found
-        return msgspec.json.encode(found) if found and self.is_worth_keeping(found) else None
+        found = self._measured
+        return msgspec.json.encode(found) if found else None
 
     def open(self, body: bytes) -> None:
         """Show an earlier run."""

@@ -41,7 +41,7 @@ class Broken(Work):
 
 class BrokenJob(Job):
     name = "Break"
-    explanation = done = ""
+    explanation = done = stopped = ""
     fields: Sequence[Field] = ()
     picture = Picture()
 
@@ -86,6 +86,10 @@ def test_a_run_of_another_version_is_refused_and_the_present_one_stays() -> None
     with pytest.raises(InputError, match="another version"):
         job.open(b'{"header": 1}')
     assert before is not None and job.found is before and job.body() is None
+    assert job.stopped == "stopped: nothing was measured yet"
+    *_, last = (found for _, found in recorded(FILE.read_bytes().splitlines()[1:], Document) if found)
+    job.shown = last
+    assert job.stopped == "stopped: what was measured is kept"
 
 
 def test_a_server_without_a_profile_is_typed_as_its_address() -> None:
