@@ -76,66 +76,51 @@ KINDS = {
 BLOCKS = {"B": 1, "ROWS": 8, "BLOCK": 2048, "WHOLE": True, "num_warps": 8}
 
 
-def sources() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
-    """Name, kernel, types of its arguments, constants."""
+Source = tuple[str, Any, dict[str, Any], dict[str, int]]
+"""Name, kernel, types of its arguments, constants."""
+COMMON = {"x": BF16, "norm": BF16, "epsilon": "fp32"}
+ENDS = {"out": BF16, "batch": "i32"}
+
+
+def sources() -> Iterator[Source]:
+    """Of one token: products by each kind of weights, attention, and what only some families have."""
     for name, (held, sizes) in KINDS.items():
-        constants = {"K": HIDDEN, **sizes, **BLOCKS}
-        common = {"x": BF16, "norm": BF16, "epsilon": "fp32"}
-        ends = {"out": BF16, "batch": "i32"}
-        three = {"first": held, "second": held, "third": held}
-        yield (
-            f"norm, q k v, {name}",
-            linear,
-            {**common, "residual": None, "scale": None, **ends, **three},
-            {"COUNT": 3, **constants},
-        )
-        one = {"x": BF16, "norm": None, "epsilon": "fp32", "residual": BF16, "scale": None, **ends}
-        yield (
-            f"down, residual, {name}",
-            linear,
-            {**one, "first": held, "second": None, "third": None},
-            {"COUNT": 1, **constants, "K": INNER},
-        )
-        yield (
-            f"norm, gate up, {name}",
-            swiglu,
-            {**common, **ends, "inner": "i32", "gate": held, "up": held},
-            {"COUNT": 2, **constants},
-        )
-    names = ("keys", "values", "partial", "extremes", "arrived", "out")
-    buffers = dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True))
-    norms = {"qkv": BF16, "query_norm": None, "key_norm": None, "epsilon": "fp32"}
-    given = {
-        **norms,
-        "cosine": BF16,
-        "sine": BF16,
-        "position": "*i64",
-        **buffers,
-        "scale": "fp32",
-        "capacity": "i32",
-        "span": "i32",
-        "splits": "i32",
-    }
-    sizes = {
-        "HEADS": 32,
-        "KV_HEADS": 8,
-        "SIZE": 128,
-        "HALF": 64,
-        "ROTARY": 128,
-        "GROUP": 16,
-        "BLOCK": 32,
-        "MOST": 64,
-    }
-    yield "attention", attend, given, sizes
-    norms = {"query_norm": BF16, "key_norm": BF16}
-    yield "attention, head norms", attend, {**given, **norms}, sizes
-    yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
+        yield from of_products(name, held, {"K": HIDDEN, **sizes, **BLOCKS})
+    yield from of_attention()
     held, wide = KINDS["bf16"]
-    fused = {**common, **ends, "inner": "i32", "gate": held, "up": None}
+    fused = {**COMMON, **ENDS, "inner": "i32", "gate": held, "up": None}
     yield "norm, gate up in one, bf16", swiglu, fused, {"COUNT": 1, "K": HIDDEN, **wide, **BLOCKS}
 
 
-def of_many_rows() -> Iterator[tuple[str, Any, dict[str, Any], dict[str, int]]]:
+def of_products(name: str, held: Matrix, constants: dict[str, int]) -> Iterator[Source]:
+    """Those of a layer; the one behind attention is as `down`."""
+    plain = {"residual": None, "scale": None}
+    three = {**COMMON, **plain, **ENDS, "first": held, "second": held, "third": held}
+    yield f"norm, q k v, {name}", linear, three, {"COUNT": 3, **constants}
+    one = {**COMMON, "norm": None, **plain, "residual": BF16, **ENDS, "first": held}
+    down = {"COUNT": 1, **constants, "K": INNER}
+    yield f"down, residual, {name}", linear, {**one, "second": None, "third": None}, down
+    two = {**COMMON, **ENDS, "inner": "i32", "gate": held, "up": held}
+    yield f"norm, gate up, {name}", swiglu, two, {"COUNT": 2, **constants}
+
+
+def of_attention() -> Iterator[Source]:
+    """Of 32 heads of 128 numbers, four to a key."""
+    names = ("keys", "values", "partial", "extremes", "arrived", "out")
+    given = {
+        **{"qkv": BF16, "query_norm": None, "key_norm": None, "epsilon": "fp32"},
+        **{"cosine": BF16, "sine": BF16, "position": "*i64"},
+        **dict(zip(names, (BF16, BF16, F32, F32, I32, BF16), strict=True)),
+        **{"scale": "fp32", "capacity": "i32", "span": "i32", "splits": "i32"},
+    }
+    heads = {"HEADS": 32, "KV_HEADS": 8, "SIZE": 128, "HALF": 64, "ROTARY": 128}
+    sizes = {**heads, "GROUP": 16, "BLOCK": 32, "MOST": 64}
+    yield "attention", attend, given, sizes
+    yield "attention, head norms", attend, {**given, "query_norm": BF16, "key_norm": BF16}, sizes
+    yield "attention, RoPE on 3/4", attend, given, sizes | {"ROTARY": 96}
+
+
+def of_many_rows() -> Iterator[Source]:
     """The same of the kernels for prompts and batches; constants have warps and stages, too."""
     held = {
         "int4": matrix(U8, scales=BF16),
