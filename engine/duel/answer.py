@@ -103,15 +103,24 @@ class Answer:
 
     @property
     def is_cut(self) -> bool:
-        """Whether it ended before its natural end and can be resumed."""
+        """Whether it ended before its natural end and can be resumed: not where the context is full."""
         is_early = self.failure is None and self.finish_reason in {"length", "cancelled"}
-        return is_early and bool(self.ids) and None not in self.ids
+        return is_early and bool(self.ids) and None not in self.ids and not self._is_full
 
     @property
     def ending(self) -> str:
         """Why it ended, where that was not its natural end and no failure."""
-        tokens = self.resumed + self.timeline.new_tokens
-        return "" if self.failure else ending_text(self.finish_reason, tokens, self._limit)
+        return "" if self.failure else ending_text(self.finish_reason, self._new_tokens, self._limit)
+
+    @property
+    def _new_tokens(self) -> int:
+        """All that were generated, before it was resumed too."""
+        return self.resumed + self.timeline.new_tokens
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether there was no room for as many tokens as were asked for."""
+        return self.finish_reason == "length" and self._limit is not None and self._new_tokens < self._limit
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -63,3 +63,5 @@ async def test_an_answer_that_was_cut_says_so(
         await play.settled()
         told = [str(note.render()) for note in play.duel.panes[0].query(".-warning").results(Static)]
         assert any("the context is full" in line for line in told) is (reason == "length")
+        cut = play.duel.bridge.duel.conversation.last
+        assert cut and not play.duel.bridge.duel.resumable(cut)  # where there is no room, nothing goes on

@@ -66,7 +66,11 @@ class Turns(Asking):
         return [
             Item("r", "Regenerate, same seed", nothing),
             Item("n", "Regenerate, new seed", nothing),
-            Item("c", f"Continue {whose}".rstrip(), nothing or ("" if cut else "no answer was cut")),
+            Item(
+                "c",
+                f"Continue {whose}".rstrip(),
+                nothing or ("" if cut else "no answer was cut with room left"),
+            ),
             Item("e", "Edit an earlier prompt and go on from there …", nothing),
             Item("o", f"The other branch{branch}", "" if len(ends) > 1 else "there is one branch"),
             *alone,

@@ -96,7 +96,7 @@ def test_an_answer_that_fails_need_not_lose_the_model(kind: str) -> None:
     assert isinstance(failure, Failed)
     answer.add(replace(failure, kind=kind))
     side.take(AnswerEnded(0, answer, figures_of(answer)))
-    assert (side.state, side.loaded) == ("failed", True)
+    assert (side.state, side.loaded) == ("no answer", True)
 
 
 def test_who_waits_is_not_reading() -> None:
