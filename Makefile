@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test unit faults thorough test-environments check architectures gpu-dry-run install quantizers clean
+.PHONY: play test unit faults thorough test-environments check architectures gpu-dry-run pins install quantizers clean
 
 play: $(VENV)/.play
 	@echo 'The demo model comes as a 4-bit file (Q4_1): its bf16 is unpacked from that, and losses are counted from there.'
@@ -80,6 +80,11 @@ $(VENV)/.quantizers: $(VENV)/.play
 $(VENV)/.test: $(VENV)/.play
 	$(INSTALL) -e '.[local,serve,llama-cpp,dev]'
 	touch $@
+
+# Whether the pins go together with torch's CUDA build, which CPUs' builds do not show: pip says, and installs nothing.
+pins: $(VENV)/.unit
+	PIP_CONFIG_FILE=/dev/null $(BIN)/python -m pip --isolated install --dry-run --ignore-installed --quiet --report /dev/null \
+	    -c constraints.txt '.[local,gptq,autoround,llama-cpp,serve,dev]'
 
 clean:
 	rm -rf $(VENV)
