@@ -33,7 +33,8 @@ pinned() { # NAME==VERSION, whatever the case and the dashes
   "$python312" - "$1" <<'PY'
 import pathlib, re, sys
 plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-pins = dict(line.strip().split("==") for line in pathlib.Path("constraints.txt").open() if "==" in line)
+lines = [line.partition(";")[0].strip() for line in pathlib.Path("constraints.txt").open()] # PACKAGE==VERSION; MARKER
+pins = dict(line.split("==") for line in lines if "==" in line)
 print(next((f"{name}=={version}" for name, version in pins.items() if plain(name) == plain(sys.argv[1])), sys.argv[1]))
 PY
 }

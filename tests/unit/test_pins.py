@@ -9,5 +9,5 @@ TRITON_OF_TORCH = {"2.13.0": "3.7.1"}
 
 def test_triton_is_the_release_that_torch_takes() -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split(";")[0].split("==", 1) for line in lines if "==" in line)
+    pins = dict(line.partition(";")[0].split("==") for line in lines if "==" in line)
     assert pins["triton"] == TRITON_OF_TORCH[pins["torch"]]
