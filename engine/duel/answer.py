@@ -102,9 +102,14 @@ class Answer:
         return (len(self.pieces) if found.thoughts else 0) if first is None else first
 
     @property
+    def stands(self) -> bool:
+        """Whether the conversation goes on with what it says: no fault ended it, though it may be cut."""
+        return self.failure is None or self.failure.kind == "cancelled"
+
+    @property
     def is_cut(self) -> bool:
         """Whether it ended before its natural end and can be resumed: not where the context is full."""
-        is_early = self.failure is None and self.finish_reason in {"length", "cancelled"}
+        is_early = self.ended and self.stands and self.finish_reason != "stop"
         return is_early and bool(self.ids) and None not in self.ids and not self._is_full
 
     @property

@@ -4,6 +4,7 @@ Pure: reads what a duel holds; screens and command line show the same figures. T
 blind vote it is the first of the two that were drawn.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from msgspec import Struct
@@ -131,12 +132,29 @@ def difference(duel: Duel, side: int = 1, reference: int = 0) -> str:
         ),
         "the system messages differ": a.system != b.system,
         "the templates differ": a.template != b.template,
-        "each side reads its own earlier answers": first.messages != second.messages,
+        **_unread(reference, first, second),
+        **_unread(side, second, first),
+        "each side reads its own earlier answers": _replies(first) != _replies(second),
         "each side goes on with its own answer": bool(first.resumed or second.resumed),
         **_notes(reference, first, second),
         **_notes(side, second, first),
     }
     return "; ".join(reason for reason, applies in reasons.items() if applies)
+
+
+def _unread(side: int, answer: Answer, other: Answer) -> dict[str, bool]:
+    """Whether a side reads fewer earlier prompts than the other: those that it gave no answer to."""
+    missing = sum((Counter(_prompts(other)) - Counter(_prompts(answer))).values())
+    prompts = "1 earlier prompt, to which it" if missing == 1 else f"{missing} earlier prompts, to which it"
+    return {f"{LETTERS[side]} does not read {prompts} gave no answer": missing > 0}
+
+
+def _prompts(answer: Answer) -> list[str]:
+    return [message.content for message in answer.messages if message.role == "user"]
+
+
+def _replies(answer: Answer) -> list[str]:
+    return [message.content for message in answer.messages if message.role == "assistant"]
 
 
 def _notes(side: int, answer: Answer, other: Answer) -> dict[str, bool]:

@@ -44,7 +44,7 @@ class Exchange:
     def text(self, side: int) -> str:
         """What a side said, as far as the next prompt goes on with it."""
         answer = self.answers.get(side)
-        return answer.text if answer is not None and answer.failure is None else ""
+        return answer.text if answer is not None and answer.stands else ""
 
 
 class Conversation:

@@ -12,11 +12,10 @@ from engine.protocol.answers import Message
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Loaded
 from engine.protocol.wire import Event
-from engine.recordings.recording import Recording
+from engine.recordings.recording import NOT_RECORDED, Recording
 from engine.session.client import ANSWERING, How, Session
 
 LONGEST_GAP_S = 5.0  # between two events, as played; what took longer is cut short
-NOT_RECORDED = Failed(kind="cancelled", message="no answer was recorded")
 NOT_LOADED = Failed(kind="not_loaded", message="the recording has no model on this side")
 
 

@@ -34,6 +34,8 @@ LONGEST_TITLE = 200
 INTERRUPTED = Failed(
     kind="cancelled", message="QuantDuel ended before this answer did", hint="what it had said is kept"
 )
+NOT_RECORDED = Failed(kind="cancelled", message="no answer was recorded")
+TORN = Failed(kind="cancelled", message="the rest of this turn is missing from the history")
 
 MOST_UNKNOWN_KEYS = 20
 UNKNOWN = re.compile(r"Object contains unknown field `(.+?)`(?: - at `\$(.*)`)?")
@@ -77,7 +79,9 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
         return self.taken[side] if side < len(self.taken) else None
 
     def of_side(self, side: int) -> tuple[Event, ...]:
-        """What one side's worker said; an answer that was begun has an end."""
+        """What one side's worker said; an answer that was begun has an end, and so has a turn without any."""
+        if not self.events and not any(source is not None for source in self.taken):
+            return (NOT_RECORDED,)
         events = tuple(event for whose, event in self.events if whose == side)
         began = any(not isinstance(event, Loaded) for event in events)
         ended = any(isinstance(event, Finished | Failed) for event in events)

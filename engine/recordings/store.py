@@ -19,8 +19,17 @@ from engine.config.profile import Generation, Profile, Prompt
 from engine.database import Database
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
-from engine.protocol.answers import Message
-from engine.recordings.recording import LONGEST_TITLE, Profiles, RecordedTurn, Recording, SideEvent, tolerant
+from engine.protocol.answers import Finished, Message
+from engine.protocol.failure import Failed
+from engine.recordings.recording import (
+    LONGEST_TITLE,
+    TORN,
+    Profiles,
+    RecordedTurn,
+    Recording,
+    SideEvent,
+    tolerant,
+)
 from engine.session.schedule import Schedule
 
 KEPT_AFTER_DELETION = timedelta(days=7)
@@ -268,26 +277,41 @@ def _unknown(duel: int) -> InputError:
     return InputError(f"no kept duel {duel}", "`quantduel history list` shows all")
 
 
-def _pieces(db: sqlite3.Connection, turn: int) -> list[bytes]:
-    rows = db.execute("SELECT events FROM pieces WHERE turn = ? ORDER BY number", (turn,))
-    return [events for (events,) in rows]
+def _pieces(db: sqlite3.Connection, turn: int) -> list[tuple[int, bytes]]:
+    """By their numbers, which begin with 1."""
+    rows = db.execute("SELECT number, events FROM pieces WHERE turn = ? ORDER BY number", (turn,))
+    return list(rows)
+
+
+def _events(pieces: Sequence[tuple[int, bytes]], sides: int) -> Iterator[SideEvent]:
+    """What was said, up to a piece that is missing; a side that had not ended before it ends there."""
+    going_on = set(range(sides))
+    for place, (number, piece) in enumerate(pieces, 1):
+        if number != place:
+            yield from ((side, TORN) for side in sorted(going_on))
+            return
+        for side, event in msgspec.json.decode(piece, type=tuple[SideEvent, ...]):
+            going_on -= {side} if isinstance(event, Finished | Failed) else set()
+            yield side, event
 
 
 def _recording(
-    row: tuple[Any, ...], turns: Sequence[tuple[Any, ...]], pieces: dict[int, list[bytes]]
+    row: tuple[Any, ...], turns: Sequence[tuple[Any, ...]], pieces: dict[int, list[tuple[int, bytes]]]
 ) -> Recording:
     _, created, title, profiles, histories, _ = row
     places = {turn[0]: place for place, turn in enumerate(turns)}
+    found = _profiles(profiles)
+    events = (tuple(_events(pieces[turn[0]], len(found))) for turn in turns)
     return Recording(
-        profiles=_profiles(profiles),
-        turns=tuple(_turn(turn, places, pieces[turn[0]]) for turn in turns),
+        profiles=found,
+        turns=tuple(_turn(turn, places, said) for turn, said in zip(turns, events, strict=True)),
         title=title_of(title, turns[0][4] if turns else ""),
         created=created,
         histories=msgspec.json.decode(histories, type=tuple[tuple[Message, ...], ...]),
     )
 
 
-def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes]) -> RecordedTurn:
+def _turn(row: tuple[Any, ...], places: dict[int, int], events: tuple[SideEvent, ...]) -> RecordedTurn:
     _, _, after, created, prompt, generation, schedule, lens, prompts, taken = row
     return RecordedTurn(
         prompt=prompt,
@@ -295,9 +319,7 @@ def _turn(row: tuple[Any, ...], places: dict[int, int], pieces: Sequence[bytes])
         generation=tolerant(msgspec.json.decode(generation), Generation),
         prompts=tolerant(msgspec.json.decode(prompts), tuple[Prompt, ...]),
         schedule=msgspec.convert(schedule, Schedule),
-        events=tuple(
-            event for piece in pieces for event in msgspec.json.decode(piece, type=tuple[SideEvent, ...])
-        ),
+        events=events,
         lens=msgspec.json.decode(lens, type=Lens) if lens else None,
         after=places.get(after),
         taken=_places(taken, places),

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.config.profile import Generation, Profile
+from engine.duel.comparison import difference
 from engine.duel.conversation import History
 from engine.duel.duel import Duel
 from engine.protocol.answers import Decoded, Prompted
@@ -84,6 +85,7 @@ async def test_cancel_also_stops_the_side_that_has_not_begun(duel: Duel) -> None
     assert duel.answers[1].failure and duel.answers[1].failure.kind == "cancelled"
     await ask(duel)
     assert all(answer.finish_reason for answer in duel.answers.values())
+    assert difference(duel).startswith("B does not read 1 earlier prompt, to which it gave no answer")
 
 
 async def test_a_cut_answer_goes_on_as_if_it_had_not_been_cut(duel: Duel) -> None:

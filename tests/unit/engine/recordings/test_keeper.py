@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine import private
@@ -15,8 +16,10 @@ from engine.duel.comparison import compare
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
 from engine.protocol.wire import Event
+from engine.recordings.figures import remarks
 from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import conversation, conversations, rebuilt
+from engine.recordings.recording import NOT_RECORDED, TORN
 from engine.recordings.store import MIGRATIONS, Duels
 
 ASKER = """
@@ -109,10 +112,8 @@ def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) ->
         )
         for _ in range(2)
     ]
-    for asker in askers:
-        assert asker.stdout
-        for _ in range(40):
-            asker.stdout.readline()
+    while len(duels.found("capital")) < 2:  # answers, as far as they are in the file
+        assert all(asker.stdout and asker.stdout.readline() for asker in askers)
     for asker in askers:
         os.kill(asker.pid, signal.SIGKILL)
         asker.communicate()
@@ -122,7 +123,9 @@ def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) ->
         answer = rebuilt(kept, kept.turns[0]).answers[0]
         assert len(answer.token_ids) > 3 and answer.text and answer.ended
         assert answer.failure and "ended before this answer did" in answer.failure.message
-        assert duels.found(answer.text[:8]) and conversations(kept, 0) == ((), ())
+        assert duels.found(answer.text[:8]) and answer.is_cut
+        said, nothing = conversations(kept, 0)
+        assert [message.content for message in said] == ["Hello", answer.text] and nothing == ()
     with sqlite3.connect(duels.file) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert duels.file.stat().st_mode & 0o077 == 0
@@ -207,6 +210,23 @@ def test_a_profile_of_another_version_is_read_without_what_is_unknown(duels: Due
         )
     assert [listed.profiles for listed in duels.found()] == [("a", "b")]
     assert duels.get(duels.found()[0].id).profiles[0].model.source == "demo"
+
+
+async def test_what_is_missing_of_a_duel_is_said(duels: Duels, recorded: Callable[..., Duel]) -> None:
+    duel, keeper = recorded(turns=2), Keeper(duels)
+    await _asked(duel, keeper, "one")
+    keeper._flush()
+    await _asked(duel, keeper, "two")
+    await keeper.aclose()
+    with sqlite3.connect(duels.file) as db:
+        said = msgspec.json.decode(b"".join(db.execute("SELECT events FROM pieces WHERE turn = 1").fetchone()))
+        db.execute("DELETE FROM pieces")
+        for number, events in ((1, said[:20]), (3, said[40:])):
+            db.execute("INSERT INTO pieces VALUES (1, ?, ?)", (number, msgspec.json.encode(events)))
+    torn, gone = (rebuilt(duels.get(1), turn) for turn in duels.get(1).turns)
+    assert [remarks(torn.answers[side])[-1] for side in (0, 1)] == [TORN.message] * 2
+    assert torn.answers[0].text and torn.answers[0].metrics.new_tokens == len(torn.answers[0].token_ids) < 20
+    assert [remarks(gone.answers[side]) for side in (0, 1)] == [[NOT_RECORDED.message]] * 2
 
 
 async def test_a_duel_that_cannot_be_read_hides_no_other(duels: Duels, recorded: Callable[..., Duel]) -> None:
