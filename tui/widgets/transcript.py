@@ -51,10 +51,11 @@ class Exchange(Vertical):
     """
 
     def __init__(self, prompt: Static, reply: Reply) -> None:
+        from tui.markdown.plain import Plain
         from tui.widgets.thoughts import Thoughts  # neither are thoughts
 
         self.thoughts = Thoughts()
-        self._raw = Static(classes="raw")
+        self._raw = Plain()
         self._raw.display = False
         super().__init__()
         self.parts = (prompt, self.thoughts, reply, self._raw)
@@ -75,10 +76,7 @@ class Exchange(Vertical):
         self.thoughts.set_class(is_plain, "-away")
         self.reply.display, self._raw.display = not is_plain, is_plain
         if is_plain:
-            words = Content(self.raw)
-            for start, end in spans:
-                words = words.stylize("bold $text-warning", start, end)
-            self._raw.update(words)
+            self._raw.show(self.raw, spans)
 
 
 class Below(Static):
@@ -109,7 +107,6 @@ class Transcript(VerticalScroll):
         background: $panel; border-left: outer $secondary; padding: 0 1; margin: 1 0; height: auto;
     }
     Transcript .note { color: $quiet; margin: 0 1; height: auto; }
-    Transcript .raw { padding: 0 1; margin: 0 0 1 0; height: auto; }
     Transcript .-found { border-left: outer $warning; }
     Transcript .note.-warning { color: $text-warning; }
     Transcript .failure {

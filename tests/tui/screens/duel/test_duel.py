@@ -183,7 +183,7 @@ async def test_what_is_told_at_once_stands_below_its_turn(stage: Stager) -> None
         transcript.ask("Hi")
         transcript.note("cut at the limit")
         await play.pilot.pause()
-        first, *_, last = transcript.query(".turn, .raw, .note").results(Static)
+        first, *_, last = transcript.query(".turn, .note").results(Static)
         assert str(last.content) == "cut at the limit" and "Hi" in str(first.content)
 
 

@@ -219,7 +219,9 @@ async def test_what_is_missing_of_a_duel_is_said(duels: Duels, recorded: Callabl
     await _asked(duel, keeper, "two")
     await keeper.aclose()
     with sqlite3.connect(duels.file) as db:
-        said = msgspec.json.decode(b"".join(db.execute("SELECT events FROM pieces WHERE turn = 1").fetchone()))
+        said = msgspec.json.decode(
+            b"".join(db.execute("SELECT events FROM pieces WHERE turn = 1").fetchone())
+        )
         db.execute("DELETE FROM pieces")
         for number, events in ((1, said[:20]), (3, said[40:])):
             db.execute("INSERT INTO pieces VALUES (1, ?, ?)", (number, msgspec.json.encode(events)))
