@@ -85,6 +85,34 @@ def test_a_failed_compilation_falls_back_with_a_note(on: Callable[..., None]) ->
     assert "no space left" in kernel.notes[0]
 
 
+NINJA = "Extension load failed:\n- marlin_bf16: Error building extension 'm': [1/11] nvcc -DERROR m.cu\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            NINJA + "/x/a.h:7:10: fatal error: cusparse.h: No such file\n",
+            "fatal error: cusparse.h: No such file",
+        ),
+        (NINJA + "nvcc fatal   : Unsupported gpu architecture\n", "fatal   : Unsupported gpu architecture"),
+        (NINJA + "nvcc error   : 'cicc' died due to signal 9\n", "error   : 'cicc' died due to signal 9"),
+        (NINJA + "/usr/bin/ld: cannot find -lcudart: No such file\n", "cannot find -lcudart: No such file"),
+        ("Extension load failed:\n- marlin_bf16: timed out\n", "- marlin_bf16: timed out"),
+    ],
+)
+def test_why_a_compilation_failed_is_what_the_compiler_said(
+    monkeypatch: pytest.MonkeyPatch, said: str, reason: str
+) -> None:
+    def fail(dtype: torch.dtype) -> bool:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(import_module("gptqmodel.utils.marlin"), "prewarm_marlin_extension", fail)
+    kernels._compile_marlin.cache_clear()
+    assert kernels._compile_marlin(torch.bfloat16) == f"it could not be compiled ({reason})"
+    kernels._compile_marlin.cache_clear()
+
+
 def test_the_compilation_is_reported_before_it_begins(on: Callable[..., None]) -> None:
     on()
     told: list[Staged] = []

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "prepare.sh"
 MADE_THERE = {"quantduel", "bitsandbytes"}  # by prepare.sh, each in its own way
 UNUSED = {"maturin", "tzdata"}  # builds gptqmodel; the zones of systems that have none
+HAS_ITS_OWN = "torch"  # which is there: CUDA's libraries came with it
 TESTED_WITH = ("pytest-asyncio", "pytest-timeout")
 PLACE = {"python_version": "3.12", "python_full_version": "3.12.3", "extra": ""}
 
@@ -36,6 +37,8 @@ def closure(asked: dict[str, set[str]]) -> set[str]:
         if name in found and extras <= found[name]:
             continue
         found[name] = found.get(name, set()) | extras
+        if name == HAS_ITS_OWN:
+            continue
         for needed in map(Requirement, metadata.requires(name) or ()):
             markers = [PLACE | {"extra": extra} for extra in ("", *extras)]
             if needed.marker is None or any(map(needed.marker.evaluate, markers)):

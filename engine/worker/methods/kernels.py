@@ -4,7 +4,9 @@ Owns whether a GPU's kernel can be compiled here, and the compiling. The tables 
 `engine/config/layouts.py` (CPU) and `engine/config/gpu_kernels.py`. Knows nothing of models.
 """
 
+import re
 import shutil
+import traceback
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,8 @@ __all__ = [
 ]
 
 HALF_ONLY = "the GPU kernels for quantized weights compute in 16 bits"
+_COMPLAINT = re.compile(r"(?:\b(?:error|fatal)\b\s*:|\bfatal error|\bcannot find -l).*")
+"""What gcc, nvcc, ptxas and ld begin their reasons with, among the commands that ninja repeats."""
 FLOAT16_WOULD = "AWQ's faster Triton kernel computes in float16 only: `model.dtype: float16` selects it"
 
 
@@ -142,9 +146,17 @@ def _compile_marlin(dtype: torch.dtype) -> str:
             return ""
         said = marlin.marlin_runtime_error(dtype)
     except Exception as error:  # a compiler's message, a folder that cannot be written
+        traceback.print_exc()  # into the log
         said = str(error)
-    line = next((line.strip() for line in said.splitlines() if line.strip()), "no reason given")
-    return f"it could not be compiled ({line[:160]})"
+    return f"it could not be compiled ({_reason(said)[:160]})"
+
+
+def _reason(said: str) -> str:
+    """The first complaint of a compiler, or else the first line that is no heading."""
+    if found := _COMPLAINT.search(said):
+        return found[0].strip()
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return next((line for line in lines if not line.endswith(":")), "no reason given")
 
 
 def _remarks(kernel: GpuKernel, layout: Layout, dtype: str) -> tuple[str, ...]:

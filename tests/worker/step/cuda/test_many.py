@@ -1,5 +1,6 @@
 """What is compiled for many rows, by Triton's own bookkeeping: without a device, and without compiling."""
 
+import os
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from engine.worker.step.cuda import many
 from engine.worker.step.cuda.kernels import tiles
 from engine.worker.step.cuda.kernels.matrix import Matrix
 
+pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="interpreted: not compiled")
 COLUMNS, GROUP = 256, 128
 
 
