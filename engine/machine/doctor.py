@@ -81,10 +81,14 @@ def _packages() -> Iterator[Check]:
     except PackageNotFoundError:
         yield Check("packages", "quantduel", "missing", "not installed", install_command())
         return
-    for requirement in wanted:
-        name, oldest, extra = parse_requirement(requirement)
-        if extra in {"", "local", *WITHOUT} and name != "quantduel":
+    kinds = ("", "local", *WITHOUT)
+    asked = [one for text in wanted if (one := parse_requirement(text))[2] in kinds and one[0] != "quantduel"]
+    asked.sort(key=lambda one: kinds.index(one[2]))
+    told = set[str]()
+    for name, oldest, extra in asked:
+        if name not in told:  # an extra that has another in it lists that one's packages again
             yield _package(name, oldest, extra)
+        told.add(name)
 
 
 def parse_requirement(text: str) -> tuple[str, str, str]:

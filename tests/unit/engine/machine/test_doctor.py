@@ -47,3 +47,11 @@ def test_requirements_are_taken_apart() -> None:
     assert doctor.parse_requirement("textual<9,>=8.2") == ("textual", "8.2", "")
     assert doctor.parse_requirement("nvidia-ml-py") == ("nvidia-ml-py", "", "")
     assert doctor.parse_requirement('lm-eval[ifeval]>=0.4; extra == "lm-eval"')[2] == "lm-eval"
+
+
+def test_a_package_of_two_extras_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ["click>=8", *(f"no-such-package; extra == '{extra}'" for extra in ("autoround", "gptq"))]
+    monkeypatch.setattr(doctor, "requires", lambda _: wanted)
+    found = [check for check in doctor.diagnose().checks if check.area == "packages"]
+    assert [check.name for check in found] == ["python", "click", "no-such-package"]
+    assert "[gptq]" in found[-1].fix  # the smaller extra
