@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -90,7 +91,11 @@ async def test_a_checkpoint_is_made_and_its_losses_are_shown(
         rows = layer_errors.rows(done.record.errors)
         assert table.row_count == len(rows) > 0
         assert str(table.get_row_at(0)[-1]) == rows[0]["log scale"]
-        assert perplexity_text(done.record) in str(screen.query_one(".facts").render())
+        facts = screen.query_one(".facts")
+        await wait_until(lambda: perplexity_text(done.record) in str(facts.render()))
+        await play.pilot.resize_terminal(80, 40)
+        below = re.compile(r"^perplexity   482.*\n {13}\S", re.MULTILINE)
+        await wait_until(lambda: below.search(str(facts.render())), "it goes on below its fact")
         await play.pilot.press("ctrl+s")
         await wait_until(lambda: isinstance(play.app.screen, SaveDialog) and play.app.screen.query(Input))
         play.app.screen.query_one(Input).value = str(tmp_path / "lost.csv")
