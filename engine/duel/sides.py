@@ -1,6 +1,6 @@
 """The sides of a duel: how many there may be, and what they are called. A is the reference of all others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from engine.errors import InputError
 
@@ -20,3 +20,9 @@ def require_few(profiles: Sequence[object]) -> None:
 def all_of(sides: int) -> str:
     """`both` of two, `all` of more."""
     return "both" if sides == 2 else "all"
+
+
+def listed(sides: Iterable[int]) -> str:
+    """`A`, `A and B`, `A, B and D`; empty where there is none."""
+    letters = [LETTERS[side] for side in sorted(set(sides))]
+    return " and ".join(filter(None, (", ".join(letters[:-1]), *letters[-1:])))

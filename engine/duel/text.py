@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from engine.duel.comparison import Comparison
-from engine.duel.sides import LETTERS
+from engine.duel.sides import LETTERS, listed
 from engine.sanitize import visible
 from engine.stats.metrics import FEWEST_TOKENS, NS, SHORTEST_NS
 from engine.units import MISSING
@@ -57,7 +57,7 @@ def slowed_text(found: Comparison) -> str:
 
 def too_short_text(sides: Iterable[int]) -> str:
     """`decode is too short to tell: A and B decoded for …`; empty where none was too short."""
-    names = " and ".join(LETTERS[side] for side in sorted(set(sides)))
+    names = listed(sides)
     least = f"less than {SHORTEST_NS / NS:g} s or {FEWEST_TOKENS} tokens"
     return f"decode is too short to tell: {names} decoded for {least}" if names else ""
 

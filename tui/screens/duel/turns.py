@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engine.duel.sides import LETTERS
+from engine.duel.sides import LETTERS, listed
 from tui.screens.duel.asking import Asking
 from tui.screens.duel.part import STILL
 from tui.widgets.prompt import Prompt
@@ -50,7 +50,6 @@ class Turns(Asking):
         last, ends = duel.conversation.last, duel.conversation.ends
         nothing = "" if last else NOTHING_YET
         cut = duel.resumable(last) if last else []
-        whose = " and ".join(LETTERS[side] for side in sorted(cut))
         branch = f" ({ends.index(last) + 1} of {len(ends)})" if last in ends and len(ends) > 1 else ""
         empty = "" if text else "the prompt is empty"
         sides, modes = len(duel.sessions), list(HISTORIES)
@@ -68,7 +67,7 @@ class Turns(Asking):
             Item("n", "Regenerate, new seed", nothing),
             Item(
                 "c",
-                f"Continue {whose}".rstrip(),
+                f"Continue {listed(cut)}".rstrip(),
                 nothing or ("" if cut else "no answer was cut with room left"),
             ),
             Item("e", "Edit an earlier prompt and go on from there …", nothing),

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 from engine.duel.comparison import Comparison
 from engine.duel.divergence import Divergence
 from engine.duel.duel import Input
+from engine.duel.sides import listed
 from engine.duel.text import Ratio, divergence_text, input_text, ratios, slowed_text, too_short_text
 
 FOUND = Comparison(
@@ -40,6 +41,10 @@ def test_speeds_that_others_slowed_favour_nobody_and_it_is_said() -> None:
     assert [ratio.is_better for ratio in ratios(slowed)] == [None, None, False, None]
     assert slowed_text(slowed) == "A slowed" and slowed_text(FOUND) == ""
     assert slowed_text(replace(FOUND, slowed=(0, 2))) == "both slowed"
+
+
+def test_sides_are_listed() -> None:
+    assert [listed(range(sides)) for sides in range(4)] == ["", "A", "A and B", "A, B and C"]
 
 
 def test_a_decoding_that_was_too_short_favours_nobody_and_it_is_said() -> None:
