@@ -6,6 +6,7 @@ Half of the bridge: turns are the other one's. Knows sessions and the duel, and 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import get_args
 
 from msgspec.structs import replace
@@ -157,15 +158,26 @@ class Loads:
 
     async def _answers(self, events: AsyncIterator[tuple[int, Event]]) -> AsyncIterator[tuple[int, Event]]:
         """What the sides answer; the loads between the answers are reported to the screen."""
-        reported = 0
+        held = self._held
         async for side, event in events:
-            for found in self.duel.swap.returns[reported:]:
-                self._post(SidePutBy(found.side, return_text(found)))
-            reported = len(self.duel.swap.returns)
+            for other, session in sorted(held - self._held, key=itemgetter(0)):
+                if not self._holds(other, session):
+                    self._post(SidePutBy(other, self._return_of(other)))
+            held = self._held
             if isinstance(event, Started | Staged | Loaded) or not self.duel.sessions[side].ready:
                 self._tell_load(side, event)
             if not isinstance(event, Started | Staged | Loaded):
                 yield side, event
+
+    @property
+    def _held(self) -> set[tuple[int, Session]]:
+        """The sides that have their models, with who holds them."""
+        return {(side, session) for side, session in enumerate(self.duel.sessions) if session.ready}
+
+    def _return_of(self, side: int) -> str:
+        """What became of the memory of a side whose worker was ended for another one's."""
+        found = [found for found in self.duel.swap.returns if found.side == side]
+        return return_text(found[-1]) if found else LATER
 
     def _tell_load(self, side: int, event: Event) -> None:
         """A load within a turn: one model is loaded at a time."""

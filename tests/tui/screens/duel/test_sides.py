@@ -1,5 +1,6 @@
 """More than two sides: panes where they fit, tabs where they do not, and each against A."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,13 @@ from msgspec.structs import replace
 from textual.widgets._footer import FooterKey
 
 from engine.duel.conversation import Conversation
+from engine.protocol.answers import Decoded
 from engine.protocol.model import ServedModel
+from engine.protocol.wire import Event
 from engine.recordings.store import Duels
 from engine.results import Results
 from tests.tui.conftest import Stager
-from tests.tui.replay import Stage, wait_until
+from tests.tui.replay import Replay, Stage, wait_until
 from tui.duel.colours import ON_DARK, ON_LIGHT
 from tui.output.colours import colour_of_16
 from tui.screens.blind import BlindScreen
@@ -207,3 +210,18 @@ def test_with_16_colours_all_sides_differ(colours: dict[str, str], dark: bool) -
 def _with_16(colour: str, dark: bool) -> int:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return colour_of_16((red, green, blue), dark=dark)
+
+
+async def test_a_side_that_made_room_for_another_says_so(stage: Stager) -> None:
+    """Loaded before one was loaded at a time, too: nothing is known then of its memory."""
+    async with stage() as play:
+        await play.ready()
+        bridge = play.duel.bridge
+
+        async def swapped() -> AsyncIterator[tuple[int, Event]]:
+            bridge.duel.sessions[0] = Replay(play.duel.sides[0].profile)
+            yield 1, Decoded(token_id=1, text="x", request=1)
+
+        assert [side async for side, _ in bridge._answers(swapped())] == [1]
+        await wait_until(lambda: play.duel.sides[0].state == "not loaded")
+        assert [side.loaded for side in play.duel.sides] == [False, True]
