@@ -200,10 +200,10 @@ def require_one_machine(settings: Settings) -> None:
     """InputError where --by-layer is to load two models in one worker, and one is in none, or elsewhere."""
     for profile in settings.profiles if settings.by_layer else ():
         if not profile.needs_torch:
-            raise InputError(f"--by-layer needs both models in one worker, and a server holds {profile.name}")
+            raise InputError(f"by layer, one worker needs both models, and a server holds {profile.name}")
         if profile.worker.is_elsewhere:
             raise InputError(
-                f"--by-layer needs both models in one worker, and {profile.name} runs on another machine"
+                f"by layer, one worker needs both models, and {profile.name} runs on another machine"
             )
 
 

@@ -3,7 +3,8 @@
 The same engine and the same cells as `quantduel eval`. Knows no widget.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from engine.errors import InputError
 from engine.evaluation import text as texts
@@ -12,13 +13,21 @@ from engine.evaluation.run import Evaluation
 from engine.evaluation.settings import TEXTS, Settings, require_pair, require_text
 from engine.jobs.sheet import Sheet
 from engine.stats import energy
+from engine.stats.fidelity import Kld
 from engine.tables import Cell
 from engine.units import MISSING
 from tui.charts.chart import Axis, Chart, Line
 from tui.jobs.job import Field, KeptJob, Picture, colours, mebibytes, number, profiles
 
+Course = Callable[[Row], Iterable[tuple[int, Kld | None]]]
 TOKENS = 4096
-YES, NO = "yes", "no"
+BY: dict[str, tuple[str, ...]] = {
+    "no": (),
+    "depth": ("depth",),
+    "layer": ("layer",),
+    "both": ("depth", "layer"),
+}
+"""What the figures are also taken by, as it is typed."""
 WIDTHS = {
     "method": 8,
     "verdict": 17,
@@ -60,7 +69,7 @@ class EvalJob(KeptJob[Report]):
             Field("text", "text", TEXTS[0], new_line=True, options=TEXTS),
             Field("window", "window", "512", 6),
             Field("tokens", "tokens", str(TOKENS), 8),
-            Field("depth", "by depth", NO, 4, options=(NO, YES)),
+            Field("by", "also by", "no", 5, options=tuple(BY)),
         )
 
     @property
@@ -93,14 +102,15 @@ class EvalJob(KeptJob[Report]):
         """A new evaluation with these settings."""
         chosen = profiles(values["profiles"], self.sides)
         require_pair(chosen)
-        by_depth = _is_yes("by depth", values["depth"])
+        by = _by(values["by"])
         settings = Settings(
             profiles=chosen,
             text=require_text(values["text"].strip()),
             window=number("window", values["window"], least=2),
             tokens=number("tokens", values["tokens"], least=2) if values["tokens"].strip() else None,
-            scored="all" if by_depth else "half",
-            by_depth=by_depth,
+            scored="all" if "depth" in by else "half",
+            by_depth="depth" in by,
+            by_layer="layer" in by,
         )
         self.work, self.shown = self._make(settings), None
 
@@ -141,40 +151,52 @@ def remarks(found: Report) -> list[str]:
     return [*errors, *texts.pick_lines(found), *texts.verdict_lines(found), *said]
 
 
-def charts(found: Report, colours: Mapping[str, str]) -> tuple[Chart, Chart]:
+def charts(found: Report, colours: Mapping[str, str]) -> tuple[Chart, ...]:
     """KLD against size and against speed: the lower left, and the lower right, are the better corners.
 
-    Against depth in place of speed, where figures by depth were asked for.
+    By depth and by layer in place of these, the speed first, where figures by them were asked for.
     """
     unit, size = mebibytes([row.weights_bytes or 0 for row in found.candidates])
     kld = Axis("nats", log=True)
     sizes = _points(found, colours, lambda row: row.weights_bytes / size if row.weights_bytes else None)
     speeds = _points(found, colours, lambda row: row.decode_tok_s)
-    return (
+    more = [chart for chart in (_depths(found, colours), _layers(found, colours)) if chart]
+    plain = (
         Chart(f"KLD, nats, against weights, {unit}", Axis(unit), kld, sizes),
-        _depths(found, colours) or Chart("KLD, nats, against decode, tok/s", Axis("tok/s"), kld, speeds),
+        Chart("KLD, nats, against decode, tok/s", Axis("tok/s"), kld, speeds),
     )
+    return (*plain[: len(plain) - len(more)], *more)
 
 
 def _depths(found: Report, colours: Mapping[str, str]) -> Chart | None:
     """KLD by how many tokens of the window come before, each bucket at its end; None without buckets."""
+    lines = _lines(found, colours, lambda row: ((each.last + 1, each.kld) for each in row.depths))
+    ticks = tuple(sorted({x for line in lines for x, _ in line.points}))
+    across = Axis("tokens", log=True, ticks=ticks)
+    return Chart("KLD, nats, by tokens before", across, Axis("nats", log=True), lines) if lines else None
+
+
+def _layers(found: Report, colours: Mapping[str, str]) -> Chart | None:
+    """KLD of each layer of a candidate alone; None where none was measured."""
+    lines = _lines(found, colours, lambda row: ((each.index, each.kld) for each in row.layers))
+    return Chart("KLD, nats, of one layer", Axis("layer"), Axis("nats", log=True), lines) if lines else None
+
+
+def _lines(found: Report, colours: Mapping[str, str], course: Course) -> tuple[Line, ...]:
+    """A line a candidate, of the KLDs that a logarithm can show."""
     lines = []
     for row in found.candidates:
-        known = [(each.last + 1, each.kld) for each in row.depths if each.kld and each.kld.mean > 0]
-        points = tuple((float(end), kld.mean) for end, kld in known)
-        lines += [Line(f"{row.kld_sign}{row.profile}", colours[row.profile], points)] if points else []
-    if not lines:
-        return None
-    ticks = tuple(sorted({x for line in lines for x, _ in line.points}))
-    title = "KLD, nats, by tokens before"
-    return Chart(title, Axis("tokens", log=True, ticks=ticks), Axis("nats", log=True), tuple(lines))
+        known = ((float(x), kld.mean) for x, kld in course(row) if kld)
+        if points := tuple((x, mean) for x, mean in known if 0 < mean < math.inf):
+            lines.append(Line(f"{row.kld_sign}{row.profile}", colours[row.profile], points))
+    return tuple(lines)
 
 
-def _is_yes(name: str, text: str) -> bool:
-    """Whether a setting is on; InputError for another word than yes or no."""
-    if (word := text.strip().lower()) not in {YES, NO}:
-        raise InputError(f"{name}: expected {YES} or {NO}, not {text!r}")
-    return word == YES
+def _by(text: str) -> tuple[str, ...]:
+    """What the figures are also taken by; InputError for another word."""
+    if (word := text.strip().lower()) not in BY:
+        raise InputError(f"also by: expected {', '.join(BY)}, not {text!r}")
+    return BY[word]
 
 
 def _points(found: Report, colours: Mapping[str, str], x: Callable[[Row], float | None]) -> tuple[Line, ...]:

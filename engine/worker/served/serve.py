@@ -82,7 +82,7 @@ def _refusal(command: Task, request: int | None, *, is_loaded: bool) -> Failed:
         return Failed(kind="bad_input", message="a server's model cannot be quantized from here")
     message = "a server's model is measured by requests to it"
     if isinstance(command, TakeReference):
-        message = "--by-layer needs both models in one worker, and a server's model is in none"
+        message = "by layer, one worker needs both models, and a server's model is in none"
     return Failed(kind="bad_input", message=message, request=request)
 
 
