@@ -10,14 +10,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
 from engine import paths
 from engine.config import environments
 from engine.config.environments import Environment
-from engine.machine import hardware
+from engine.machine import hardware, torch_build
 from engine.machine.hardware import Hardware
 from engine.machine.packages import install_command
 from engine.units import bytes_text
@@ -134,24 +134,10 @@ def _devices(machine: Hardware) -> Iterator[Check]:
         yield Check("devices", f"gpu {gpu.index}", "ok", detail)
     if machine.driver:
         yield Check("devices", "driver", "ok", machine.driver)
-    build = torch_build()
-    if build == "the CPU" and machine.gpus:
-        fix = f"{sys.executable} -m pip install --force-reinstall torch"
-        yield Check("devices", "torch", "note", "built for the CPU: the GPU is not used", fix)
-    elif build:
+    if machine.unused:
+        yield Check("devices", "torch", "note", f"no GPU is used: {machine.unused.why}", machine.unused.fix)
+    elif build := torch_build.built_for():
         yield Check("devices", "torch", "ok", f"built for {build}")
-
-
-def torch_build() -> str:
-    """What torch was built for: `the CPU`, `CUDA 12.6`; nothing where there is no torch. Not imported."""
-    try:
-        text = Path(str(distribution("torch").locate_file("torch/version.py"))).read_text()
-    except (PackageNotFoundError, OSError):
-        return ""
-    for name in ("cuda", "hip"):
-        if found := re.search(rf"^{name}\b.*= ['\"]([\d.]+)", text, re.MULTILINE):
-            return f"{'CUDA' if name == 'cuda' else 'ROCm'} {found[1]}"
-    return "the CPU"
 
 
 def _space(machine: Hardware) -> Iterator[Check]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from engine.machine import nvidia
+from engine.machine import nvidia, torch_build
+from engine.machine.torch_build import Unused
 
 CGROUP_ROOT, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 USEFUL_FLAGS = (
@@ -77,6 +78,8 @@ class Hardware:
     """The NVIDIA driver's version; empty where there is none."""
     gpu_problem: str = ""
     """Why an NVIDIA device that is there cannot be asked."""
+    unused: Unused | None = None
+    """Why the torch of this Python uses none of the GPUs; None where it does, or is not installed."""
 
 
 def free_by_device() -> dict[str, int]:
@@ -88,7 +91,8 @@ def free_by_device() -> dict[str, int]:
 def detect() -> Hardware:
     """The machine as it is now."""
     gpus, driver, problem = _nvidia()
-    return Hardware(host=_host(), gpus=gpus, driver=driver, gpu_problem=problem)
+    unused = torch_build.unused(nvidia.driver_cuda()) if gpus else None
+    return Hardware(host=_host(), gpus=gpus, driver=driver, gpu_problem=problem, unused=unused)
 
 
 def memory_limit(root: Path | None = None, own: Path | None = None) -> tuple[int, int] | None:

@@ -41,6 +41,17 @@ def driver() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
+def driver_cuda() -> int:
+    """The major version of CUDA that the driver is for, 12 or 13; 0 where it does not say."""
+    import pynvml
+
+    try:
+        with driver() as nvml:
+            return int(nvml.nvmlSystemGetCudaDriverVersion()) // 1000
+    except pynvml.NVMLError:
+        return 0
+
+
 def devices(nvml: Any) -> tuple[Device, ...]:
     """Those that CUDA shows, in its order."""
     wholes = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]

@@ -6,11 +6,17 @@ from engine.machine.hardware import Hardware
 from engine.plan.terms import DeviceMemory
 
 
-def device(wish: str, machine: Hardware) -> str:
-    """`cpu`, `cuda:0` or `split`, from a profile's wish; LoadError where there is no such device."""
+def device(wish: str, machine: Hardware, *, by_own_torch: bool = True) -> str:
+    """`cpu`, `cuda:0` or `split`, from a profile's wish; LoadError where there is no such device.
+
+    Whether the torch of this Python uses the GPUs decides nothing for models that it does not load.
+    """
+    unused = machine.unused if by_own_torch else None
+    if runtime.needs_gpu(wish) and unused:
+        raise LoadError(f"device {wish}: {unused.why}", unused.fix)
     if runtime.needs_gpu(wish) and not machine.gpus:
         raise LoadError(f"device {wish}: there is no NVIDIA GPU here", "`quantduel doctor` says more")
-    return runtime.device(wish, len(machine.gpus))
+    return runtime.device(wish, 0 if unused else len(machine.gpus))
 
 
 def memory(place: str, machine: Hardware, limit_bytes: int | None = None) -> DeviceMemory:

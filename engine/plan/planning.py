@@ -62,7 +62,11 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
     if not is_llama_cpp:  # which holds keys and values in 8 bits next to windows and states
         keeps_all = len(found.windows) == found.layers and not any(found.windows)
         runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
-    device = device_memory.device("cpu" if is_llama_cpp else profile.model.device, machine)
+    wanted, is_own = (
+        "cpu" if is_llama_cpp else profile.model.device,
+        profile.needs_torch and profile.worker.is_own,
+    )
+    device = device_memory.device(wanted, machine, by_own_torch=is_own)
     target = _target(profile, shape, machine, device)
     ledger = _ledger(profile, shape, target, wish)
     memory = device_memory.memory(device, machine, wish.limit_bytes)

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
+from engine.machine import torch_build
+
 GIB = 1 << 30
 
 
@@ -35,13 +37,14 @@ class Box:
     """What stands for pynvml's functions; a handle is the Gpu, or a pair of it and a part's UUID."""
 
     def __init__(self, *gpus: Gpu) -> None:
-        self.gpus = gpus
+        self.gpus, self.torch, self.cuda = gpus, "CUDA 13.0", 13000
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Put this box in the driver's place."""
         for name in dir(self):
             if name.startswith("nvml"):
                 monkeypatch.setattr(pynvml, name, getattr(self, name))
+        monkeypatch.setattr(torch_build, "built_for", lambda: self.torch)
 
     def nvmlInit(self) -> None: ...  # noqa: N802
 
@@ -49,6 +52,9 @@ class Box:
 
     def nvmlSystemGetDriverVersion(self) -> str:  # noqa: N802
         return "580.65"
+
+    def nvmlSystemGetCudaDriverVersion(self) -> int:  # noqa: N802
+        return self.cuda
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return len(self.gpus)

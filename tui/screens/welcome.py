@@ -139,6 +139,7 @@ def found_content(machine: Hardware) -> Content:
         for gpu in machine.gpus
     ]
     lines += [] if machine.gpus else [machine.gpu_problem or "no NVIDIA GPU: models run on the processor"]
+    lines += [f"no GPU is used: {machine.unused.why}; `quantduel doctor` has more"] if machine.unused else []
     content = Content("\n").join([Content(visible(line)) for line in lines])
     if absent := packages.missing("transformers"):
         words = f"\n{NO_MODELS}: it {absent.message}\n{absent.hint}"

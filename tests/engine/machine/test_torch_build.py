@@ -2,9 +2,9 @@
 
 from importlib.metadata import version
 
-from engine.machine import doctor
+from engine.machine import torch_build
 
 
 def test_torch_s_build_is_read_without_torch() -> None:
     is_cpu_build = version("torch").endswith("+cpu")
-    assert (doctor.torch_build() == "the CPU") == is_cpu_build
+    assert (torch_build.built_for() == "the CPU") == is_cpu_build
