@@ -1,4 +1,4 @@
-"""The quantization methods a profile can name: one struct each, with its own options and arithmetic.
+"""The quantization methods a profile can name: one struct each, with its own options.
 
 Knows nothing of torch: how a method loads a model is in `engine/worker/methods/<tag>.py`.
 """
@@ -31,10 +31,6 @@ class Full(_Options, frozen=True, tag="full"):
         """The badge of a profile, such as `bf16`."""
         return SHORT_DTYPES.get(dtype, dtype)
 
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer."""
-        return float(dtype_bits)
-
 
 class BitsAndBytes(_Options, frozen=True, tag="bitsandbytes"):
     """bitsandbytes on load: LLM.int8 (`bits: 8`), or NF4 and FP4 (`bits: 4`)."""
@@ -59,18 +55,6 @@ class BitsAndBytes(_Options, frozen=True, tag="bitsandbytes"):
             return "int8"
         return (self.quant_type or "nf4") + ("+dq" if self.double_quant else "")
 
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer, its absmax constants included.
-
-        4-bit: one float32 absmax per 64 weights; with double quantization one byte per 64 weights and one
-        float32 per 256 of those (QLoRA, section 3). 8-bit: one float32 per output row, left out here.
-        """
-        if self.bits == 8:
-            return 8.0
-        if self.double_quant:
-            return 4 + 8 / BITSANDBYTES_BLOCK + 32 / (BITSANDBYTES_BLOCK * DOUBLE_QUANT_BLOCK)
-        return 4 + 32 / BITSANDBYTES_BLOCK
-
 
 class Fp8(_Options, frozen=True, tag="fp8"):
     """FP8 (e4m3): 8-bit floats with one scale a row of weights, and one a token of activations.
@@ -83,10 +67,6 @@ class Fp8(_Options, frozen=True, tag="fp8"):
         """The badge of a profile."""
         return "fp8"
 
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer; one float32 per output row is left out here."""
-        return 8.0
-
 
 class Gguf(_Options, frozen=True, tag="gguf"):
     """A GGUF file read through transformers, which dequantizes the weights to `model.dtype` on load."""
@@ -94,10 +74,6 @@ class Gguf(_Options, frozen=True, tag="gguf"):
     def label(self, dtype: str) -> str:
         """The badge of a profile."""
         return "gguf"
-
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits held per weight after loading: those of the dtype it was dequantized to."""
-        return float(dtype_bits)
 
 
 class LlamaCpp(_Options, frozen=True, tag="llama_cpp"):
@@ -114,10 +90,6 @@ class LlamaCpp(_Options, frozen=True, tag="llama_cpp"):
         """The badge of a profile; the loaded model knows which quantization its file has."""
         return "llama.cpp"
 
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Unknown before the file is read; full precision is the upper bound."""
-        return float(dtype_bits)
-
 
 class Stored(_Options, frozen=True, tag="stored"):
     """As the checkpoint is: by its own `quantization_config`, or in full precision where it has none."""
@@ -125,10 +97,6 @@ class Stored(_Options, frozen=True, tag="stored"):
     def label(self, dtype: str) -> str:
         """The badge of a profile before it is loaded; the loaded model knows better."""
         return SHORT_DTYPES.get(dtype, "as stored")
-
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Unknown before the checkpoint is read; full precision is the upper bound."""
-        return float(dtype_bits)
 
 
 class _Grouped(_Options, frozen=True):
@@ -141,13 +109,6 @@ class _Grouped(_Options, frozen=True):
         said = f"{name}{bits}" if format == "gptq" else f"{name}-w{bits}a16"
         group = "" if self.group_size == USUAL_GROUP_SIZE else f"-g{self.group_size}"
         return f"{said}{group.replace('-g-1', '-row')}"
-
-    def _stored_bits(self, bits: int) -> float:
-        """As GPTQ's and AWQ's layouts store it: with a 16-bit scale and a zero point of `bits` bits a group.
-
-        With whole rows they are too few to count.
-        """
-        return float(bits) if self.group_size == -1 else bits + (16 + bits) / self.group_size
 
 
 def _require_storable(format: StoredAs, bits: int) -> None:
@@ -171,10 +132,6 @@ class Rtn(_Grouped, frozen=True, tag="rtn"):
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `rtn4`."""
         return self._label("rtn", self.bits, self.format)
-
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer, scales and zero points included."""
-        return self._stored_bits(self.bits)
 
 
 class Gptq(_Grouped, frozen=True, tag="gptq"):
@@ -203,10 +160,6 @@ class Gptq(_Grouped, frozen=True, tag="gptq"):
         name = self._label("gptq", self.bits, self.format)
         return name + ("-act" if self.desc_act else "") + _original(self.backend)
 
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer, scales and zero points included."""
-        return self._stored_bits(self.bits)
-
 
 class Awq(_Grouped, frozen=True, tag="awq"):
     """AWQ: scales the channels that see large activations before rounding them to nearest."""
@@ -229,10 +182,6 @@ class Awq(_Grouped, frozen=True, tag="awq"):
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `awq4`."""
         return self._label("awq", self.bits) + _original(self.backend)
-
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer, scales and zero points included."""
-        return self._stored_bits(self.bits)
 
 
 class AutoRound(_Grouped, frozen=True, tag="autoround"):
@@ -257,10 +206,6 @@ class AutoRound(_Grouped, frozen=True, tag="autoround"):
     def label(self, dtype: str) -> str:
         """The badge of a profile, such as `autoround4`."""
         return self._label("autoround", self.bits)
-
-    def bits_per_weight(self, dtype_bits: int = 16) -> float:
-        """Bits stored per weight of a linear layer, scales and zero points included."""
-        return self._stored_bits(self.bits)
 
 
 Calibrated = Gptq | Awq | AutoRound  # what reads a calibration text

@@ -6,7 +6,6 @@ Pure. A profile that takes a side later is under them as well; what was not chos
 from collections.abc import Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from engine.config.profile import Profile
 from engine.config.profiles import changed
@@ -32,10 +31,6 @@ class Overrides(Struct, frozen=True):
     def on(self, profile: Profile) -> Profile:
         """The profile with what was chosen; ProfileError where a value is none."""
         return changed(profile, self.values, where="settings") if self.values else profile
-
-    def with_values(self, values: Mapping[str, object]) -> "Overrides":
-        """With more of them."""
-        return replace(self, values={**self.values, **values})
 
 
 def _full(key: str) -> str:

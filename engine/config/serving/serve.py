@@ -74,11 +74,6 @@ class Serve(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """On all machines together; on a CPU these are processes."""
         return self.tensor_parallel * self.pipeline_parallel
 
-    @property
-    def gpus_here(self) -> int:
-        """As many of them as are this machine's, as far as it is known: Ray decides that itself."""
-        return self.gpus // self.nodes
-
     def __hash__(self) -> int:
         """Profiles are keys."""
         return hash(tuple(getattr(self, name) for name in self.__struct_fields__))

@@ -1,16 +1,9 @@
-"""The arithmetic of the methods."""
+"""The options of the methods."""
 
 import msgspec
 import pytest
 
 from engine.config.methods import AutoRound, BitsAndBytes, Full, Method, tag
-
-
-def test_bits_per_weight_counts_the_scales() -> None:
-    assert BitsAndBytes(bits=4).bits_per_weight() == 4.5  # one float32 for 64 weights
-    assert BitsAndBytes(bits=4, double_quant=True).bits_per_weight() == pytest.approx(4.127, abs=1e-3)
-    assert BitsAndBytes(bits=8).bits_per_weight() == 8
-    assert Full().bits_per_weight(32) == 32
 
 
 def test_labels() -> None:
