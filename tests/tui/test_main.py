@@ -31,7 +31,7 @@ TUI = [sys.executable, "-m", "tui"]
         (["--schedule", "together"], "'together' is not one of"),
         (["--promt", "hi"], "--prompt"),
         (["serve", "--port", "0", "smollm2-bf61"], "smollm2-bf16"),
-        (["serve", "smollm2-bf16", "--port", "0"], "--port"),
+        (["serve", "smollm2-bf16", "--port", "x"], "'x' is not a valid integer"),
     ],
 )
 def test_a_wrong_name_ends_before_the_screen_opens(names: list[str], says: str) -> None:

@@ -10,7 +10,26 @@ from engine.errors import ExitCode, InputError
 from engine.machine import packages
 
 
+class _Serve(click.Command):
+    """A command whose other options are another's: `--port` is its own wherever it stands."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _port_first(args))
+
+
+def _port_first(args: list[str]) -> list[str]:
+    """The arguments with `--port PORT` or `--port=PORT` before all others."""
+    for place, arg in enumerate(args):
+        if arg == "--":
+            break
+        if arg.partition("=")[0] == "--port":
+            end = place + (1 if "=" in arg else 2)
+            return [*args[place:end], *args[:place], *args[end:]]
+    return args
+
+
 @click.command(
+    cls=_Serve,
     short_help="The screen in a browser of this machine.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )

@@ -20,7 +20,7 @@ SIDES = ("random-tiny-bf16", "random-tiny-nf4", "--max-new-tokens", "8")
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[tuple[str, psutil.Process]]:
     """The address, and the server's process."""
-    command = (sys.executable, "-m", "tui", "serve", "--port", "0", *SIDES)
+    command = (sys.executable, "-m", "tui", "serve", *SIDES, "--port", "0")
     server = await asyncio.create_subprocess_exec(
         *command,
         stdout=asyncio.subprocess.PIPE,
