@@ -8,7 +8,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from engine import input_files
 from engine.errors import ShapeError
@@ -18,7 +18,7 @@ from engine.shape.model_shape import Tensor
 MAGIC, VERSIONS, ALIGNMENT = b"GGUF", (2, 3), 32
 LARGEST_ALIGNMENT = 1 << 20
 DEEPEST_ARRAY = 4
-_STRING, _ARRAY = 8, 9
+_BOOL, _STRING, _ARRAY = 7, 8, 9
 _WINDOWED = {"gemma2", "gemma3"}  # of the others transformers leaves the window out
 _KINDS = {
     "gemma3": "gemma3_text",
@@ -42,9 +42,14 @@ _FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A list of values, of which its length is read."""
+    """A list of values, of which is read how many of what they are."""
 
     length: int
+    holds: Literal["text", "number", "truth", "list", "nothing"]
+
+    def __repr__(self) -> str:
+        """As messages say it."""
+        return f"an array of {self.length}"
 
 
 Value = int | float | bool | str | Array
@@ -151,9 +156,14 @@ def _value(file: BinaryIO, kind: int, depth: int = 0) -> Value:
     if kind == _ARRAY:
         inner, count = _unpack(file, "IQ")
         _skip(file, inner, count, depth + 1)
-        return Array(count)
+        return Array(count, _kind_of(inner) if count else "nothing")
     found: Value = _unpack(file, _FORMATS[kind])[0]
     return found
+
+
+def _kind_of(kind: int) -> Literal["text", "number", "truth", "list"]:
+    named: dict[int, Literal["text", "truth", "list"]] = {_STRING: "text", _BOOL: "truth", _ARRAY: "list"}
+    return named.get(kind, "number")
 
 
 def _skip(file: BinaryIO, kind: int, count: int, depth: int) -> None:

@@ -7,9 +7,12 @@ import errno
 import re
 
 from engine.config.profile import Profile
+from engine.config.sources import GgufFile
 from engine.errors import LoadError, OutOfMemoryError, QuantDuelError
 from engine.worker.host import memory
 
+HINT_GGUF = "its metadata may be damaged or incomplete: download the file again, or convert the model anew"
+HINT_LOG = "the worker's log has the details"
 _INSTALL = re.compile(r"pip install (?:-\S+ )*['\"]?([A-Za-z][\w.-]*)")
 
 
@@ -33,7 +36,8 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
         )
     if isinstance(error, ImportError):
         return _missing_package(error, source)
-    return LoadError(f"{source} could not be loaded: {said}", "the worker's log has the details")
+    hint = f"{HINT_GGUF}; {HINT_LOG}" if isinstance(profile.source, GgufFile) else HINT_LOG
+    return LoadError(f"{source} could not be loaded: {said}", hint)
 
 
 def _missing_package(error: ImportError, source: str) -> LoadError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.errors import LoadError
-from engine.shape import architecture, gguf_header
+from engine.shape import architecture, gguf_header, gguf_metadata
 from engine.shape.boundary import explained, json_object
 from engine.shape.weight_files import weight_files
 from engine.worker.checkpoints.settings_files import settings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from engine.worker.checkpoints.placement import Placement
 
 FIRST_TENSOR_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}  # safetensors' names: torch's
+GGUF_TOKENIZER_HINT = "`quantization: {method: llama_cpp}` runs the file with llama.cpp's own tokenizer"
 TOKENIZER_HINT = "a checkpoint needs tokenizer.json next to its weights: copy it from the original model"
 
 
@@ -86,13 +87,17 @@ class Checkpoint:
         config = self.config  # first: an unknown architecture is not a missing tokenizer
         if self.kind == "random":
             return random_tokenizer(config.vocab_size, config.max_position_embeddings)
+        if self.kind == "gguf":
+            with explained(self.name):
+                gguf_metadata.require_tokenizer(gguf_header.read(self.path).metadata)
         try:
             return AutoTokenizer.from_pretrained(self._location, **self._options)
         except (OSError, ValueError) as error:
             if "custom code" in str(error):
                 raise
             self._require_sound_tokenizer()
-            raise LoadError(f"{self.name} has no readable tokenizer", TOKENIZER_HINT) from error
+            hint = GGUF_TOKENIZER_HINT if self.kind == "gguf" else TOKENIZER_HINT
+            raise LoadError(f"{self.name} has no readable tokenizer", hint) from error
 
     def model(self, placement: Placement, quantization: object = None) -> PreTrainedModel:
         """The model with its weights; `quantization`, a config of transformers, is applied as they are read.

@@ -14,8 +14,8 @@ from engine.config.profile import MOST_TEMPLATE_BYTES, Profile
 from engine.config.sources import SHAPES, Demo, Folder, GgufFile, Hub, Random, Served
 from engine.errors import LoadError
 from engine.protocol.loading import Staged
-from engine.shape import gguf_header
-from engine.shape.boundary import number
+from engine.shape import gguf_header, gguf_metadata
+from engine.shape.boundary import explained, number
 from engine.shape.weight_files import weight_files
 from engine.worker import older
 from engine.worker.checkpoints import demo, stored_tensors
@@ -147,15 +147,17 @@ def _other_weights(path: Path) -> str:
 
 
 def _checked_gguf(path: Path) -> Path:
-    """The file, if it is a complete model; one part of a split model is not."""
+    """The file, if it is a complete model whose metadata can be read; one part of a split model is not."""
     if not path.is_file():
         raise LoadError(f"no such file: {path}")
-    header = gguf_header.read(path)
-    parts = number(header.metadata, "split.count") or 1
+    metadata = gguf_header.read(path).metadata
+    with explained(path):
+        parts, part = number(metadata, "split.count") or 1, 1 + (number(metadata, "split.no") or 0)
     if parts > 1:
-        part = (number(header.metadata, "split.no") or 0) + 1
         raise LoadError(
             f"{path.name} is part {part} of a model in {parts} GGUF files; split models are not supported",
             f"merge them: llama-gguf-split --merge {path.name} MODEL.gguf, with the first part's name",
         )
+    with explained(path):
+        gguf_metadata.require(metadata)
     return path

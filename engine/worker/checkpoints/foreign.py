@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from engine.checkpoints import views
 from engine.config import formats
 from engine.config.layouts import COMPRESSED, PACKED, auto_round, fp8, plain
-from engine.errors import LoadError
+from engine.errors import LoadError, QuantDuelError
 from engine.shape.weight_files import INDEX, INDEX_SUFFIX, WEIGHTS, entry, weight_map
 from engine.worker import older
 from engine.worker.checkpoints import stored_tensors, w4a16
@@ -38,7 +39,7 @@ TOKENIZER = "tokenizer_config.json"
 def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     """The checkpoint, or a view of it that can be read; LoadError where no view helps."""
     if checkpoint.kind == "gguf":
-        with views.new() as view:
+        with views.new() as view, _told_as(view, checkpoint.path.parent):
             yield replace(checkpoint, path=_alone(checkpoint.path, view))
         return
     if checkpoint.kind != "folder":
@@ -57,7 +58,7 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     if not written and not renamed and not index and not _misleads(checkpoint.path):
         yield checkpoint
         return
-    with views.new() as view:
+    with views.new() as view, _told_as(view, checkpoint.path):
         _link(checkpoint.path, view, renamed)
         if index:
             (view / INDEX).unlink()
@@ -66,6 +67,24 @@ def readable(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
             (view / name).unlink(missing_ok=True)
             (view / name).write_text(json.dumps(content))
         yield replace(checkpoint, path=view, notes=(*checkpoint.notes, *_notes(checkpoint.path, fixed)))
+
+
+@contextmanager
+def _told_as(view: Path, folder: Path) -> Iterator[None]:
+    """Errors name the user's folder, not the view of it."""
+    try:
+        yield
+    except Exception as error:
+        error.args = tuple(_renamed(arg, view, folder) for arg in error.args)
+        if isinstance(error, QuantDuelError):
+            error.message, error.hint = (_renamed(said, view, folder) for said in (error.message, error.hint))
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = _renamed(error.filename, view, folder)
+        raise
+
+
+def _renamed(said: Any, view: Path, folder: Path) -> Any:
+    return said.replace(str(view), str(folder)) if isinstance(said, str) else said
 
 
 def _kernels() -> bool:

@@ -1,6 +1,7 @@
 """A checkpoint is read as a whole, or refused with the name of what is missing; the unread is noted."""
 
 import json
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from transformers import (
     PreTrainedModel,
 )
 
+from engine.checkpoints import views
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Rtn, Stored
 from engine.config.profile import Generation
 from engine.config.profiles import of_model
 from engine.errors import LoadError
 from engine.protocol.loading import Staged
 from engine.shape.weight_files import INDEX, WEIGHTS
-from engine.worker import methods
+from engine.worker import failures, methods
 from engine.worker.checkpoints import completeness, foreign
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import fetch
@@ -374,3 +376,25 @@ def test_a_gguf_file_of_an_unknown_architecture_lacks_no_tokenizer(tmp_path: Pat
     writer.close()
     with pytest.raises(LoadError, match="architecture foobar is not supported"):
         Checkpoint("model.gguf", tmp_path / "model.gguf", "gguf").tokenizer()
+
+
+def test_damaged_metadata_of_a_gguf_file_is_told_with_the_file_and_the_key(tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "model.gguf", **{"tokenizer.ggml.bos_token_id": 64})
+    with pytest.raises(LoadError, match=re.escape(f"{file}: tokenizer.ggml.bos_token_id: expected")):
+        load(of_model(str(file)), 1, ignore)
+    unforeseen = failures.explained(KeyError("llama.x"), of_model(str(file)))
+    assert "KeyError: 'llama.x'" in unforeseen.message and "download the file again" in unforeseen.hint
+
+
+@pytest.mark.parametrize("error", [LoadError, ValueError, FileNotFoundError])
+def test_an_error_while_a_view_is_read_names_the_user_s_file(error: type[Exception], tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "model.gguf")
+    with (
+        pytest.raises(error, match=re.escape(str(tmp_path))) as caught,
+        foreign.readable(Checkpoint("model.gguf", file, "gguf")) as view,
+    ):
+        assert view.path != file
+        if error is FileNotFoundError:
+            view.path.with_name("gone").read_bytes()
+        raise error(f"{view.path} is odd")
+    assert views.PREFIX not in str(caught.value)
