@@ -20,6 +20,7 @@ from engine.duel.sides import all_of
 from engine.errors import ProfileError
 from engine.sanitize import visible
 from engine.session.schedule import AskedSchedule, Schedule
+from tui.own_keys import OwnKeys
 from tui.screens.page import Dialog
 from tui.settings.choice import Choice
 from tui.settings.form import SETTINGS, SYSTEM, Form, Mark, Setting
@@ -38,7 +39,7 @@ class Chosen(NamedTuple):
     save: bool = False
 
 
-class SystemPrompt(TextArea):
+class SystemPrompt(TextArea, OwnKeys):
     """Several lines: Ctrl+J is a new one, Enter takes all settings."""
 
     async def _on_key(self, event: events.Key) -> None:
@@ -46,8 +47,6 @@ class SystemPrompt(TextArea):
             event.stop()
             event.prevent_default()
             self.insert("\n")
-        elif event.key != "enter":
-            await super()._on_key(event)
 
 
 class SettingsDialog(Dialog[Chosen | None]):

@@ -5,10 +5,12 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widgets import Input
 
+from tui.own_keys import OwnKeys
+
 MORE = "…"
 
 
-class LineInput(Input):
+class LineInput(Input, OwnKeys):
     """Textual's, which cuts a long value without a sign."""
 
     def render_line(self, y: int) -> Strip:

@@ -6,6 +6,7 @@ from textual.message import Message
 from textual.widgets import TextArea
 
 from engine.duel.sides import all_of
+from tui.own_keys import OwnKeys
 
 HINT = "Ask both: Enter sends, Ctrl+J is a new line"
 NEWLINE_KEYS = {"ctrl+j", "shift+enter", "alt+enter"}
@@ -16,7 +17,7 @@ def hint(sides: int) -> str:
     return HINT.replace("both", all_of(sides))
 
 
-class Prompt(TextArea):
+class Prompt(TextArea, OwnKeys):
     """The prompt."""
 
     DEFAULT_CSS = """
@@ -76,8 +77,6 @@ class Prompt(TextArea):
             event.stop()
             event.prevent_default()
             self.insert("\n")
-        else:
-            await super()._on_key(event)
 
     def give_back(self, text: str) -> None:
         """Put a prompt that was not asked back where it can be changed."""
@@ -117,12 +116,12 @@ class Prompt(TextArea):
         """Scroll the answers without leaving the prompt."""
         self.post_message(self.Scrolled(direction))
 
-    async def action_delete_or_quit(self) -> None:
+    def action_delete_or_quit(self) -> None:
         """Delete to the right; in an empty prompt, quit."""
         if self.text:
             self.action_delete_right()
         else:
-            await self.app.action_quit()
+            self.app.call_later(self.app.action_quit)  # which waits for this widget, too
 
     def _send(self) -> None:
         if self.text.strip():

@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from textual import events
 from textual.app import App, ComposeResult
 from textual.pilot import Pilot
 
+from tests.tui.replay import wait_until
 from tui.widgets.prompt import Prompt
 
 
@@ -39,6 +41,12 @@ async def test_enter_sends_and_clears(desk: Pilot[None]) -> None:
     await desk.press("h", "i", "enter")
     assert desk.app.sent == ["hi"]  # type: ignore[attr-defined]
     assert text_of(desk) == ""
+
+
+async def test_keys_act_in_their_order_however_fast_they_come(desk: Pilot[None]) -> None:
+    for key in ("a", "b", "x", "backspace", "c", "left", "left", "z", "enter"):
+        desk.app.post_message(events.Key(key, key if len(key) == 1 else None))
+    await wait_until(lambda: desk.app.sent == ["azbc"])  # type: ignore[attr-defined]
 
 
 async def test_nothing_is_not_sent(desk: Pilot[None]) -> None:
