@@ -67,6 +67,8 @@ def fit_together(
         device = found.memory.device
         needed[device] = needed.get(device, 0) + found.needed_bytes
         free[device] = found.memory.free_bytes
+    if "split" in needed:  # over the GPUs that the others use, too
+        needed["split"] = sum(size for device, size in needed.items() if device != "cpu")
     return all(needed[device] <= free[device] for device in needed)
 
 

@@ -1,5 +1,6 @@
 """Plans: the arithmetic against sums done by hand, the verdict, what would fit, and the command."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -169,6 +170,22 @@ def test_two_models_that_fit_alone_may_not_fit_together() -> None:
     both: list[Profile] = [profiles.find("random:llama-3.1-8b")] * 2
     assert advice.fit_together(both, machine=machine(40 * GIB))
     assert not advice.fit_together(both, machine=machine(20 * GIB))
+
+
+def test_a_split_model_and_one_on_a_gpu_share_the_gpu() -> None:
+    gpus = tuple(
+        Gpu(index=index, name="a card", total_bytes=24 * GIB, free_bytes=size * GIB, capability=(8, 6))
+        for index, size in enumerate((20, 10))
+    )
+    split, alone = (
+        Profile(name=device, model=Model(source="random:llama-3.1-8b", device=device), quantization=Full())
+        for device in ("split", "cuda:0")
+    )
+    both = machine(gpus=gpus)
+    assert advice.fit_together([split], machine=both) and advice.fit_together([alone], machine=both)
+    assert not advice.fit_together([split, alone], machine=both)
+    roomy = machine(gpus=(*gpus, dataclasses.replace(gpus[0], index=2)))
+    assert advice.fit_together([split, alone], machine=roomy)
 
 
 def test_a_server_that_takes_a_gpu_in_advance_shares_it_with_nobody() -> None:
