@@ -191,7 +191,11 @@ def _told(error: click.ClickException | QuantDuelError | OSError) -> ExitCode:
     if isinstance(error, QuantDuelError):
         print_error(error.message, error.hint)
         return error.exit_code
-    if isinstance(error, OSError):  # a full disk behind stdout, no descriptor left
+    if isinstance(error, FileNotFoundError) and not process.has_folder():
+        print_error(
+            "the folder that this was started in is gone", "`cd` to one that is there, and start again"
+        )
+    elif isinstance(error, OSError):  # a full disk behind stdout, no descriptor left
         process.silence()
         print_error(": ".join(filter(None, (_place(error), error.strerror or str(error)))))
     else:

@@ -1,6 +1,6 @@
 """The process around a command: its standard streams are always there, and a signal ends it in order.
 
-Owns file descriptors 0 to 2 and what SIGTERM and SIGHUP do. Knows no command.
+Owns file descriptors 0 to 2, whether its folder is there, and what SIGTERM and SIGHUP do. Knows no command.
 """
 
 import os
@@ -45,6 +45,14 @@ def end_in_order() -> None:
 def _end(number: int, _frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     raise SystemExit(128 + number)
+
+
+def has_folder() -> bool:
+    """Whether the folder that the process is in is still there."""
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def flush() -> None:

@@ -148,6 +148,16 @@ def test_errors_end_with_their_exit_code(error: BaseException, code: int) -> Non
     assert cli.run([], failing) == code
 
 
+def test_a_folder_that_is_gone_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.run([], click.command()(lambda: bool(Path("x").absolute()))) == 2
+    assert "the folder that this was started in is gone" in capsys.readouterr().err
+
+
 def test_untrusted_text_in_an_error_is_shown_as_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["profiles", "show", "\x1b[31mred"]) == 2
     assert "\x1b" not in capsys.readouterr().err
