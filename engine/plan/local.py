@@ -3,6 +3,7 @@
 Also knows what else would fit: the profile's smaller siblings, and a shorter context.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -14,7 +15,7 @@ from engine.config.profile import Profile
 from engine.config.serving.programs import program
 from engine.config.serving.serve import Serve
 from engine.errors import InputError, LoadError
-from engine.machine import hardware, packages
+from engine.machine import hardware, packages, torch_build
 from engine.machine.hardware import Hardware
 from engine.plan import peaks
 from engine.plan.planning import Wish, plan
@@ -44,7 +45,7 @@ def planned(
     machine, wish = machine or hardware.detect(), wish or Wish()
     with explained(profile.model.source):
         shape = find.of(profile, ask_hub=ask_hub)
-        found = plan(profile, shape, machine, _with_store(profile, wish))
+        found = plan(profile, shape, machine, _known_here(profile, wish))
     if profile.serve is not None:
         raise _weights_alone(profile.serve, found)
     if lacking := _lacking(profile, shape):
@@ -72,7 +73,7 @@ def _lacking(profile: Profile, shape: ModelShape) -> LoadError | None:
 def _plan(profile: Profile, wish: Wish, machine: Hardware) -> Plan:
     """The plan by headers that are here; LoadError too where they do not add up to a plan."""
     with explained(profile.model.source):
-        return plan(profile, find.of(profile, ask_hub=False), machine, _with_store(profile, wish))
+        return plan(profile, find.of(profile, ask_hub=False), machine, _known_here(profile, wish))
 
 
 def siblings(profile: Profile, wish: Wish, machine: Hardware) -> list[Suggestion]:
@@ -109,9 +110,13 @@ def checkpoint_is_there(profile: Profile) -> bool:
     return not isinstance(profile.quantization, Savable) or store.made_of(profile) is not None
 
 
-def _with_store(profile: Profile, wish: Wish) -> Wish:
-    return Wish(
-        wish.context, wish.batch, wish.limit_bytes, wish.checkpoint_is_there or checkpoint_is_there(profile)
+def _known_here(profile: Profile, wish: Wish) -> Wish:
+    """With what the store has, and what the torch that loads it was built for, where that is this one."""
+    is_ours = not profile.runs_in.environment
+    return dataclasses.replace(
+        wish,
+        checkpoint_is_there=wish.checkpoint_is_there or checkpoint_is_there(profile),
+        torch_has_cuda=is_ours and torch_build.built_for().startswith("CUDA"),
     )
 
 

@@ -35,6 +35,8 @@ class Wish:
     """What the user allows a worker to take of the host."""
     checkpoint_is_there: bool = False
     """Whether the method's checkpoint is in the store, so that loading need not make it."""
+    torch_has_cuda: bool = False
+    """Whether torch is a build for CUDA, which takes more of the host's memory, with a GPU or without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
     )
     device = device_memory.device(wanted, machine, by_own_torch=is_own)
     target = _target(profile, shape, machine, device)
+    target = dataclasses.replace(target, torch_has_cuda=wish.torch_has_cuda)
     ledger = _ledger(profile, shape, target, wish)
     memory = device_memory.memory(device, machine, wish.limit_bytes)
     return replace(
@@ -182,7 +185,7 @@ def _quantizing(
     profile: Profile, shape: ModelShape, target: Target, weights: tuple[Term, ...], package: str
 ) -> tuple[Term, ...]:
     """A checkpoint is made in the host's memory, whatever device the model is for."""
-    host = Target("cpu", target.dtype, target.flags)
+    host = Target("cpu", target.dtype, target.flags, torch_has_cuda=target.torch_has_cuda)
     libraries = running.libraries(shape, package, host)
     return peaks.quantizing(shape, profile.quantization, host, weights, libraries)
 

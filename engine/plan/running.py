@@ -22,6 +22,8 @@ LIBRARIES = {
     "auto-gptq": 465 * MIB,
 }
 """Resident set of a worker that holds a tiny model, on a CPU build of torch (benchmarks/load_peak.py)."""
+CUDA_BUILD_BYTES = 325 * MIB
+"""What a build of torch for CUDA takes besides, likewise, on a machine without a GPU (2.13 for CUDA 13.0)."""
 COMPILER_BYTES = 85 * MIB
 """numba, and the step that it compiled: likewise, from the cache."""
 TOKENIZER_FACTOR = 12.0  # resident bytes a byte of tokenizer.json, measured with the same script
@@ -94,6 +96,11 @@ def libraries(shape: ModelShape, package: str, target: Target) -> tuple[Term, ..
         compiler = COMPILER_BYTES if target.is_compiled else 0
         terms = (
             Term("libraries", LIBRARIES[package], origin),
+            Term(
+                "libraries for CUDA",
+                CUDA_BUILD_BYTES * target.torch_has_cuda,
+                "torch's, used or not: measured",
+            ),
             Term("compiler", compiler, "numba, and the decode step that it compiled: measured"),
             Term("tokenizer", tokenizer, f"{TOKENIZER_FACTOR:g} × tokenizer.json, measured"),
         )

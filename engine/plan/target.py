@@ -1,4 +1,4 @@
-"""What decides on a layout besides the method: device, dtype, processor. Plain data."""
+"""What decides on a layout, and on libraries, besides the method: device, dtype, processor. Plain data."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,8 @@ class Target:
     """How keys and values are held."""
     is_original: bool = False
     """Whether AutoAWQ or AutoGPTQ runs it, which hold packed weights as the file does."""
+    torch_has_cuda: bool = False
+    """Whether torch is a build for CUDA."""
 
     @property
     def element_bytes(self) -> int:

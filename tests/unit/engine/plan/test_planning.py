@@ -19,6 +19,7 @@ from engine.plan import advice
 from engine.plan import weights as holding
 from engine.plan.local import planned
 from engine.plan.planning import Wish, plan
+from engine.plan.running import CUDA_BUILD_BYTES
 from engine.plan.target import Target
 from engine.plan.terms import Plan, total
 from engine.protocol.failure import Failed
@@ -41,6 +42,16 @@ def of(source: str = "random:tiny", *, on: Hardware | None = None, wish: Wish | 
 
 def sizes(terms: object) -> dict[str, int]:
     return {term.name: term.bytes for term in terms}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("build", "more"), [("the CPU", 0), ("CUDA 13.0", CUDA_BUILD_BYTES)])
+def test_torch_for_cuda_takes_more_of_the_host(
+    monkeypatch: pytest.MonkeyPatch, build: str, more: int
+) -> None:
+    monkeypatch.setattr("engine.machine.torch_build.built_for", lambda: build)
+    without, found = of(), planned(profiles.find("random:tiny"), machine=machine())
+    assert found.running_bytes - without.running_bytes == more
+    assert found.load_peak_bytes - without.load_peak_bytes == more
 
 
 def test_full_precision_term_by_term() -> None:
