@@ -24,6 +24,18 @@ def expanded(path: Path | str) -> Path:
         raise InputError(f"{path}: there is no such home folder", "write the path out") from error
 
 
+def followed(path: Path | str) -> Path:
+    """The path as `expanded`, links followed; InputError where these lead in a circle."""
+    try:
+        found = expanded(path).resolve()
+        is_circle = found.is_symlink()  # from Python 3.13 on
+    except RuntimeError:
+        is_circle = True
+    if is_circle:
+        raise InputError(f"{path}: its links lead in a circle", "choose another name")
+    return found
+
+
 def answers(question: Callable[[Path], bool], path: Path) -> bool:
     """Whether it is so, as `Path.is_dir` would say; of a path that cannot be, or be asked, it is not."""
     try:

@@ -88,8 +88,8 @@ def require_free(file: Path, *, replace: bool = False, taken: Iterable[Path] = (
     `taken` are files that the same command reads or writes: these are never replaced.
     """
     try:
-        file = paths.expanded(file).resolve()
-        if file in {paths.expanded(each).resolve() for each in taken}:
+        file = paths.followed(file)
+        if file in {paths.followed(each) for each in taken}:
             raise InputError(f"{file}: the same command reads or writes it already", "choose another name")
         if not file.parent.is_dir():
             raise InputError(f"{file.parent} is not a folder", "make it first, or choose another name")
@@ -97,10 +97,8 @@ def require_free(file: Path, *, replace: bool = False, taken: Iterable[Path] = (
             raise InputError(f"{file} is not a file", "choose another name")
         if file.exists() and not replace:
             raise InputError(f"{file} exists already", "--force replaces it")
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, or nobody's home
-        raise InputError(
-            f"{file}: {getattr(error, 'strerror', None) or error}", "choose another name"
-        ) from error
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror}", "choose another name") from error
     return file
 
 

@@ -34,7 +34,7 @@ class Exported(Record, frozen=True, kw_only=True):
 
 def require_free(out: Path, *, replace: bool) -> Path:
     """Where `export` writes, links followed; InputError where it would refuse, before anything is made."""
-    out = paths.expanded(out).resolve()
+    out = paths.followed(out)
     try:
         if not out.exists() or (out.is_dir() and not any(out.iterdir())):
             return out

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from engine import paths
 from engine.errors import InputError
 
 
@@ -15,7 +16,7 @@ def replacing(file: Path) -> Iterator[Path]:
     """
     from secrets import token_hex  # OpenSSL, which the first picture does without
 
-    place = file.resolve()
+    place = paths.followed(file)
     unfinished = place.with_name(f".{place.name[:64]}.{token_hex(4)}")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

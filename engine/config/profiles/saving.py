@@ -35,7 +35,7 @@ def place(name: str) -> Path:
     if file.suffix not in {".yaml", ".yml"}:
         raise InputError(f"{file}: a profile's file ends in .yaml")
     file = file.absolute()
-    if file.resolve().parent == paths.shipped_profiles().resolve():
+    if paths.followed(file).parent == paths.shipped_profiles().resolve():
         raise InputError(f"{file.name} is a shipped profile", UNTOUCHED)
     return file
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from engine.checkpoints import export, store
+from engine.config.atomic import replacing
 from engine.config.methods import Rtn
 from engine.config.record import Recipe, Record
 from engine.errors import InputError
@@ -167,3 +168,11 @@ def test_a_list_that_leads_out_of_its_folder_removes_nothing_there(checkpoint: P
     with pytest.raises(InputError, match="is in the way"):
         export.export(checkpoint, tmp_path / "out")
     assert (mine / "thesis.txt").read_text() == "…"
+
+
+def test_links_in_a_circle_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    with pytest.raises(InputError, match="in a circle"):
+        export.require_free(tmp_path / "round", replace=True)
+    with pytest.raises(InputError, match="in a circle"), replacing(tmp_path / "round"):
+        pass
