@@ -22,6 +22,8 @@ class Axis:
     title: str
     log: bool = False
     ticks: tuple[float, ...] = ()
+    whole: bool = False
+    """Whether there is nothing between whole numbers to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def ticks(axis: Axis, scale: Scale, most: int) -> list[float]:
     """At most about so many values to name."""
     if axis.ticks:
         return list(axis.ticks)
-    found = _log_ticks(scale) if scale.log else _even_ticks(scale, most)
+    found = _log_ticks(scale) if scale.log else _even_ticks(scale, most, 1.0 if axis.whole else 0.0)
     return found[:: max(1, math.ceil(len(found) / max(1, most)))]
 
 
@@ -99,8 +101,8 @@ def labels(values: Sequence[float]) -> list[str]:
     return texts if values else []
 
 
-def _even_ticks(scale: Scale, most: int) -> list[float]:
-    rough = scale.high / max(1, most)
+def _even_ticks(scale: Scale, most: int, least: float) -> list[float]:
+    rough = max(least, scale.high / max(1, most))
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(nice * power for nice in NICE if nice * power >= rough * 0.999)
     return [step * index for index in range(math.floor(scale.high / step + 1e-9) + 1)]

@@ -24,6 +24,8 @@ def test_a_linear_axis_begins_at_zero() -> None:
     assert found.low == 0 and found.share(0) == 0
     assert found.share(100.0) > 0.9
     assert ticks(Axis("tok/s"), found, 4) == [0, 50, 100]
+    layers = Axis("layer", whole=True)
+    assert ticks(layers, scale(layers, [0, 1]), 4) == [0, 1]
 
 
 def test_a_logarithmic_axis_has_equal_steps_and_spans_a_decade() -> None:
