@@ -179,7 +179,11 @@ def _depths(found: Report, colours: Mapping[str, str]) -> Chart | None:
 def _layers(found: Report, colours: Mapping[str, str]) -> Chart | None:
     """KLD of each layer of a candidate alone; None where none was measured."""
     lines = _lines(found, colours, lambda row: ((each.index, each.kld) for each in row.layers))
-    return Chart("KLD, nats, of one layer", Axis("layer", whole=True), Axis("nats", log=True), lines) if lines else None
+    return (
+        Chart("KLD, nats, of one layer", Axis("layer", whole=True), Axis("nats", log=True), lines)
+        if lines
+        else None
+    )
 
 
 def _lines(found: Report, colours: Mapping[str, str], course: Course) -> tuple[Line, ...]:

@@ -120,4 +120,8 @@ def charts(record: Record) -> tuple[Chart, ...]:
     if not points:
         return ()
     line = Line("mean of a layer's matrices", "$accent", points)
-    return (Chart("loss, in the method's own measure", Axis("layer", whole=True), Axis("loss", log=True), (line,)),)
+    return (
+        Chart(
+            "loss, in the method's own measure", Axis("layer", whole=True), Axis("loss", log=True), (line,)
+        ),
+    )
