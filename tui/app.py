@@ -275,7 +275,7 @@ class QuantDuelApp(App[None]):
             if kept is not None:
                 duel.work(partial(duel.reopen, kept.recording, kept.id, kept.turns), group="reopen")
 
-        self.push_screen(HistoryScreen(duel.bridge.keeper.duels, self.read), chosen)
+        self.push_screen(HistoryScreen(duel.bridge.keeper, self.read), chosen)
 
     def read(self, recording: Recording, speed: float = 0.0) -> None:
         """Show a recording over what is shown; all of it at once, or at this speed."""

@@ -93,8 +93,13 @@ class Keeper:
 
         Waits for the disk: not for the loop. HistoryError or InputError where it cannot be read.
         """
-        self._flush()
+        self.flush()
         return self.duels.get(self._current.id) if self._current and self._current.id else None
+
+    def flush(self) -> None:
+        """Write what waits; what cannot be written goes on waiting. Waits for the disk: not for the loop."""
+        with self._writing:
+            self._write_waiting()
 
     def add_lens(self, lens: Lens) -> None:
         """The lens on the last turn."""
@@ -173,13 +178,8 @@ class Keeper:
         while not self._closing:
             self._hurry.wait(FLUSH_S)
             self._hurry.clear()
-            self._flush()
-        self._flush()
-
-    def _flush(self) -> None:
-        """Write what waits; what cannot be written goes on waiting."""
-        with self._writing:
-            self._write_waiting()
+            self.flush()
+        self.flush()
 
     def _write_waiting(self) -> None:
         with self._lock:

@@ -22,9 +22,10 @@ from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS
 from engine.errors import QuantDuelError
 from engine.recordings.figures import comparison_lines, remarks
+from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import RecordedTurn, Recording
-from engine.recordings.store import Duels, KeptDuel
+from engine.recordings.store import KeptDuel
 from engine.sanitize import visible
 from engine.units import speed_text, time_text
 from tui.duel.colours import TEXT_COLOURS
@@ -65,9 +66,9 @@ class HistoryScreen(Page[Reopened | None]):
         Binding("f1", "app.help", "Help"),
     ]
 
-    def __init__(self, duels: Duels, read: Callable[[Recording], None]) -> None:
+    def __init__(self, keeper: Keeper, read: Callable[[Recording], None]) -> None:
         super().__init__()
-        self.duels = duels
+        self.keeper, self.duels = keeper, keeper.duels
         self._show_all = read
         self.shown: list[KeptDuel] = []
         """What the list has."""
@@ -169,6 +170,7 @@ class HistoryScreen(Page[Reopened | None]):
     async def _find(self, current: KeptDuel | None, wait_s: float) -> None:
         await asyncio.sleep(wait_s)
         try:
+            await asyncio.to_thread(self.keeper.flush)  # the duel that has just ended is in the list
             self.shown = await asyncio.to_thread(self.duels.found, self.query_one(Input).value)
         except QuantDuelError as error:
             self._say(error)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import pytest
 from textual.command import CommandList
 from textual.widgets import Input, OptionList, Static
 from textual.widgets._toast import Toast
 
+from engine.recordings.keeper import Keeper
 from engine.recordings.store import Duels
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
@@ -52,6 +54,13 @@ async def test_found_and_looked_at(stage: Stager) -> None:
         await wait_until(lambda: [kept.title for kept in screen.shown] == ["about Rome [b]"])
         screen.query_one(Input).value = "nowhere"
         await wait_until(lambda: not screen.shown and "No duel has these words" in _preview(screen))
+
+
+async def test_what_is_not_on_the_disk_yet_is_found(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Keeper, "_run", lambda keeper: None)  # the thread that writes comes late
+    async with stage() as play:
+        screen = await _history(play, "one", "two")
+        await wait_until(lambda: "decode" in _preview(screen))
 
 
 async def test_reopened_it_goes_on(stage: Stager, tmp_path: Path) -> None:

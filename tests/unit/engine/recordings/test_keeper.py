@@ -162,7 +162,7 @@ async def test_what_could_not_be_written_is_written_later(
     duel, keeper = recorded(turns=2), Keeper(duels, reported.append)
     await _asked(duel, keeper, "one")
     while not reported:
-        keeper._flush()
+        keeper.flush()
     duels.file.rmdir()
     await _asked(duel, keeper, "two")
     await keeper.aclose()
@@ -215,7 +215,7 @@ def test_a_profile_of_another_version_is_read_without_what_is_unknown(duels: Due
 async def test_what_is_missing_of_a_duel_is_said(duels: Duels, recorded: Callable[..., Duel]) -> None:
     duel, keeper = recorded(turns=2), Keeper(duels)
     await _asked(duel, keeper, "one")
-    keeper._flush()
+    keeper.flush()
     await _asked(duel, keeper, "two")
     await keeper.aclose()
     with sqlite3.connect(duels.file) as db:
@@ -308,7 +308,7 @@ async def test_a_prompt_after_a_deletion_begins_another_duel(
 ) -> None:
     duel, keeper = recorded(turns=2), Keeper(duels)
     await _asked(duel, keeper, "one")
-    keeper._flush()
+    keeper.flush()
     duels.delete(1)
     await _asked(duel, keeper, "two")
     await keeper.aclose()
