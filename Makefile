@@ -62,14 +62,18 @@ CAN_COMPILE = { command -v cc || command -v gcc; } >/dev/null && $(PYTHON) -c 'i
 LEFT_OUT = Left out: GPTQModel, so no rtn, gptq, awq and autoround. Install a C compiler and the headers of Python \
 	(Debian: gcc python3-dev), then: make quantizers
 
+# The version is asked first: a venv keeps the Python that it was made with.
+MAKE_VENV = $(PYTHON) -c 'import sys; sys.exit("needs Python 3.11 or newer: make PYTHON=python3.12 …" \
+if sys.version_info < (3, 11) else 0)' && $(PYTHON) -m venv $(VENV)
+
 $(VENV)/.play: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
+	@$(MAKE_VENV)
 	$(INSTALL) -e '.[local]'
 	@if $(CAN_COMPILE); then $(INSTALL) -e '.[local,gptq,autoround]' || echo '$(LEFT_OUT)'; else echo '$(LEFT_OUT)'; fi
 	touch $@
 
 $(VENV)/.unit: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || { $(MAKE_VENV); }
 	$(INSTALL) -e '.[dev]'
 	touch $@
 
