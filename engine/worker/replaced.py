@@ -1,4 +1,4 @@
-"""Replaces a function of another package for a while. Callers document which, and why."""
+"""Replaces a function of another package, of a module or a class, for a while. Callers say which, and why."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from types import ModuleType
 
 
 @contextmanager
-def replaced(module: ModuleType, name: str, stand_in: object) -> Iterator[None]:
-    """Within it the module has the stand-in under this name; AttributeError where it has no such name."""
-    original = getattr(module, name)
-    setattr(module, name, stand_in)
+def replaced(owner: ModuleType | type, name: str, stand_in: object) -> Iterator[None]:
+    """Within it the owner has the stand-in under this name; AttributeError where it has no such name."""
+    original = getattr(owner, name)
+    setattr(owner, name, stand_in)
     try:
         yield
     finally:
-        setattr(module, name, original)
+        setattr(owner, name, original)

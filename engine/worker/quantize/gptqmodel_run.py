@@ -4,7 +4,8 @@ Knows what each call needs to stay quiet and within its folder; the package itse
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from engine.worker.checkpoints.placement import Placement
 from engine.worker.methods.gptqmodel_api import package, same_attention
 from engine.worker.quantize import awq_clip
 from engine.worker.quantize.progress import LayerProgress
+from engine.worker.replaced import replaced
 
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
@@ -70,10 +72,24 @@ def quantize(
         model.prepare_dataset, calibration_data_min_length=0
     )  # keep short samples
     backend = package().BACKEND.AWQ_TORCH if isinstance(method, Awq) else package().BACKEND.AUTO
-    with awq_clip.used():
+    with awq_clip.used(), _each_matrix_once():
         log = model.quantize([list(sample) for sample in samples] or None, batch_size=1, backend=backend)
     package().DEVICE_THREAD_POOL.wait()  # for the last lines of its logs
     return tuple(error for rows in log.values() for row in rows if (error := _error(row)))
+
+
+@contextmanager
+def _each_matrix_once() -> Iterator[None]:
+    """GPTQModel 7.6 lists a shared expert's matrices twice, and rounding to nearest fails at the second."""
+    from gptqmodel.looper.weight_only_looper import WeightOnlyLooper
+
+    rounded = WeightOnlyLooper._quantize_subset_modules
+
+    def once(looper: Any, modules: Sequence[Any]) -> Any:
+        return rounded(looper, list({module.full_name: module for module in modules}.values()))
+
+    with replaced(WeightOnlyLooper, "_quantize_subset_modules", once):
+        yield
 
 
 def _error(row: dict[str, Any]) -> ModuleError | None:
