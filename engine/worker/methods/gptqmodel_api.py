@@ -54,11 +54,18 @@ def package() -> Any:
 
 
 def load(method: Checkpointed, checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:
-    """RTN, GPTQ, AWQ or AutoRound, from a checkpoint, in GPTQ's format or compressed-tensors'."""
+    """RTN, GPTQ, AWQ or AutoRound, from a checkpoint, in GPTQ's format or compressed-tensors'.
+
+    What has no layout of GPTQ's is unpacked by transformers: GPTQModel would leave experts as they were made.
+    """
     if str(checkpoint.stored_quantization.get("quant_method")) in PACKED:
         return load_quantized(checkpoint, placement)
     with foreign.readable(checkpoint) as view:
-        return load_quantized(view, placement)
+        if str(view.stored_quantization.get("quant_method")) in PACKED:
+            return load_quantized(view, placement)
+        model = view.model(placement)
+        model.reading_notes = (foreign.UNPACKED,)
+        return model
 
 
 def load_quantized(checkpoint: Checkpoint, placement: Placement) -> PreTrainedModel:

@@ -52,12 +52,15 @@ class GptqModelQuantizer:
     def make(self, source: Checkpoint, into: Path, perplexity: Perplexity, report: Report) -> QuantizeResult:
         """Layer by layer; the model stays on the CPU, the current layer is on the device."""
         work, logs = gptqmodel_run.source(source, self.method, self.placement), into / "logs"
+        is_compressed = isinstance(self.method, Rtn | Gptq) and self.method.format == COMPRESSED
+        if is_compressed:
+            w4a16_folder.require_no_experts(work.model, source.name)
         run = LayerRun(source, work.model, self.placement.device, perplexity, report)
         with run.layers() as progress:
             errors = gptqmodel_run.quantize(work, self.method, self.samples, progress, logs)
         shutil.rmtree(logs, ignore_errors=True)
         work.save(str(into))
-        if isinstance(self.method, Rtn | Gptq) and self.method.format == COMPRESSED:
+        if is_compressed:
             w4a16_folder.rewrite(into)
         return run.result(errors)
 

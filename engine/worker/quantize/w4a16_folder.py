@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Module
 
 from engine.config.layouts import COMPRESSED, PACK_QUANTIZED, Layout, layout
 from engine.errors import LoadError
@@ -19,6 +20,15 @@ from engine.worker.checkpoints.w4a16 import MAIN, SCALE, SHAPE, ZERO
 
 _GPTQ = ("qweight", "qzeros", "scales", "g_idx")
 _OWN_SETTINGS = ("quantize_config.json", "quant_log.csv")
+
+
+def require_no_experts(model: Module, name: str) -> None:
+    """LoadError for a mixture: packed experts are not read back from compressed-tensors."""
+    if any(".experts." in module for module, _ in model.named_modules()):
+        raise LoadError(
+            f"{name} is a mixture of experts, which compressed-tensors' W4A16 is not written for here",
+            "leave out `quantization.format`: GPTQ's own format holds experts, too",
+        )
 
 
 def rewrite(folder: Path) -> None:

@@ -1,23 +1,32 @@
 """What GPTQModel made, stored as compressed-tensors: the same weights, by the reading of that package."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from msgspec.structs import replace
+from safetensors.torch import load_file
+from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from engine.config.methods import Rtn
 from engine.config.profile import Profile
 from engine.config.profiles import of_model
+from engine.errors import LoadError
 from engine.protocol.loading import Staged
+from engine.worker.checkpoints.checkpoint import Checkpoint
+from engine.worker.checkpoints.placement import on_host
+from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.load import load
-from engine.worker.quantize import ensure
+from engine.worker.methods import gptqmodel_api
+from engine.worker.quantize import ensure, w4a16_folder
 
 pytest.importorskip("gptqmodel")
 compressed = pytest.importorskip("tests.worker.compressed")
 NAMES = [f"model.layers.1.{name}_proj" for name in ("self_attn.k", "mlp.down")]
+MIXTURE = "model.layers.0.mlp."
 TOKENS = torch.arange(24)[None]
 
 
@@ -62,3 +71,42 @@ def test_the_same_integers_in_another_folder(method: Rtn, label: str) -> None:
         found = layer(torch.eye(layer.in_features, dtype=torch.bfloat16)).t().float()
         torch.testing.assert_close(found, theirs, rtol=2e-2, atol=2e-3)
     assert load(of_model(str(folder)), 1, ignore).info.label == f"rtn-{label}"
+
+
+def test_a_mixture_is_rounded_but_its_experts_are_never_made_up(tmp_path: Path) -> None:
+    config = Qwen2MoeConfig(
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=64,
+        moe_intermediate_size=32,
+        shared_expert_intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_experts=2,
+        num_experts_per_tok=2,
+        eos_token_id=0,
+        pad_token_id=0,
+        dtype="bfloat16",
+    )
+    Qwen2MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "source")
+    random_tokenizer(512, 512).save_pretrained(tmp_path / "source")
+    source = of_model(str(tmp_path / "source"))
+    profile = replace(source, quantization=Rtn(group_size=32))
+    side = load(profile, 1, ignore, native_step=False)
+    weights = load_file(tmp_path / "source" / "model.safetensors")
+    for name in ("experts.1.down_proj", "shared_expert.gate_proj"):
+        layer, expected = (
+            side.model.get_submodule(f"model.layers.0.mlp.{name}"),
+            weights[f"{MIXTURE}{name}.weight"],
+        )
+        found = layer(torch.eye(layer.in_features, dtype=torch.bfloat16)).t()
+        assert (found - expected).norm() < 0.2 * expected.norm()
+    with pytest.raises(LoadError, match="is a mixture of experts, which compressed-tensors' W4A16 is not"):
+        load(replace(source, quantization=Rtn(group_size=32, format="compressed-tensors")), 1, ignore)
+    shutil.copytree(ensure.ensure(profile, ignore).path, older := tmp_path / "older")
+    w4a16_folder.rewrite(older)
+    with pytest.raises(LoadError, match="lacks"):
+        gptqmodel_api.load(
+            profile.quantization, Checkpoint("older", older, "folder"), on_host(torch.bfloat16)
+        )
