@@ -6,6 +6,7 @@ Owns the wording. The whole traceback is in the worker's log.
 import errno
 import re
 
+from engine import paths
 from engine.config.profile import Profile
 from engine.config.sources import GgufFile
 from engine.errors import LoadError, OutOfMemoryError, QuantDuelError
@@ -13,6 +14,15 @@ from engine.worker.host import memory
 
 HINT_GGUF = "its metadata may be damaged or incomplete: download the file again, or convert the model anew"
 HINT_LOG = "the worker's log has the details"
+HINT_DISK = "free some space, or set QUANTDUEL_HOME or HF_HOME to another disk"
+UNWRITABLE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than this process may write (ulimit -f)",
+    errno.EROFS: "the file system is read-only",
+}
+"""What writing alone can end with."""
+_RUST = re.compile(r"\(os error (\d+)\)")
 _INSTALL = re.compile(r"pip install (?:-\S+ )*['\"]?([A-Za-z][\w.-]*)")
 
 
@@ -25,10 +35,8 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
         hint = "try a smaller model or fewer bits, `device: split` over several GPUs, or `device: cpu`"
         short = memory.shortage(error)
         return OutOfMemoryError(f"{source} does not fit in memory ({profile.label}): {short}", hint)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return LoadError(
-            "the disk is full", "free some space, or set QUANTDUEL_HOME or HF_HOME to another disk"
-        )
+    if unwritten := _unwritten(error):
+        return unwritten
     if "trust_remote_code" in str(error) or "custom code" in str(error):
         return LoadError(
             f"{source} needs Python code from its repository",
@@ -38,6 +46,17 @@ def explained(error: Exception, profile: Profile) -> QuantDuelError:
         return _missing_package(error, source)
     hint = f"{HINT_GGUF}; {HINT_LOG}" if isinstance(profile.source, GgufFile) else HINT_LOG
     return LoadError(f"{source} could not be loaded: {said}", hint)
+
+
+def _unwritten(error: Exception) -> LoadError | None:
+    """That a file could not be written, and where that is known; safetensors says the number in its text."""
+    said = _RUST.search(str(error))
+    number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+    if number not in UNWRITABLE:
+        return None
+    place = error.filename if isinstance(error, OSError) else f"a checkpoint below {paths.cache()}"
+    where = f": {place} could not be written" if place else ""
+    return LoadError(f"{UNWRITABLE[number]}{where}", HINT_DISK)
 
 
 def _missing_package(error: ImportError, source: str) -> LoadError:

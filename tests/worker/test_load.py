@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from engine import paths
 from engine.config.methods import BitsAndBytes, Full, Gguf, Method, Stored
 from engine.config.profile import Model, Profile
 from engine.config.sources import SHAPES
@@ -263,6 +265,15 @@ def test_a_full_disk_is_said() -> None:
     ):
         disk.write(b"x")
     assert failures.explained(caught.value, profile).message == "the disk is full"
+
+
+@pytest.mark.parametrize("number", failures.UNWRITABLE)
+def test_what_could_not_be_written_is_said(number: int, home: Path) -> None:
+    profile = Profile(model=Model(source="demo"))
+    of_file = failures.explained(OSError(number, os.strerror(number), "/some/file"), profile)
+    assert of_file.message == f"{failures.UNWRITABLE[number]}: /some/file could not be written"
+    of_safetensors = SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+    assert f": a checkpoint below {paths.cache()}" in failures.explained(of_safetensors, profile).message
 
 
 LOAD = """
