@@ -36,6 +36,8 @@ def find(name: str, *, allowed: Iterable[str] = ()) -> Profile:
     is_there = paths.answers(Path.exists, paths.expanded(name))
     if is_there or "/" in name or name == "demo" or name.startswith("random:"):
         return of_model(name)
+    if name.lower().endswith(".gguf"):
+        raise InputError(f"{name!r}: no such file", "give the path to it from the folder you are in")
     hint = nearest(name, available()) or "`quantduel profiles list` shows all"
     raise InputError(f"no profile named {name!r}", hint)
 

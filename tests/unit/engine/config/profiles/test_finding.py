@@ -100,7 +100,8 @@ def test_an_unknown_name_gets_the_nearest_one(here: Path) -> None:
         ("~nosuchuser/a.yaml", "no such home folder"),
         ("a" * 300, "no profile named"),
         ("a" * 300 + ".yaml", "File name too long"),
-        ("a\0b.gguf", "no profile named"),
+        ("a\0b.gguf", "no such file"),
+        ("MODEL.GGUF", "'MODEL.GGUF': no such file"),
         ("./a\0b", "names no model"),
     ],
 )
