@@ -165,6 +165,7 @@ def _notes(model: PreTrainedModel, checkpoint: Checkpoint, profile: Profile) -> 
         *gptqmodel_api.notes(model),
         *getattr(model, "reading_notes", ()),  # of the method that read it
         *completeness.notes(model),
+        *readable.notes(model),
         *step.notes(model, profile.cache.dtype),
         *(gguf_settings.notes(checkpoint.path, model.config) if is_gguf else ()),
         *generation_settings.notes(model, profile.generation),

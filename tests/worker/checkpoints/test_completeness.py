@@ -320,6 +320,12 @@ def test_a_weight_that_is_no_number_is_said(parrot: Callable[..., Path]) -> None
     save_file(found, folder / WEIGHTS)
     with pytest.raises(LoadError, match="computes infinite or NaN logits"):
         load(of_model(str(folder)), 1, ignore)
+    found[name][0] = 1
+    embedding = next(name for name in found if "embed_tokens" in name)
+    found[embedding][-2:] = torch.inf
+    save_file(found, folder / WEIGHTS)
+    notes = load(of_model(str(folder)), 1, ignore).info.notes
+    assert any(note.startswith(f"{embedding} holds infinite or NaN numbers for 2 tokens") for note in notes)
 
 
 # GGUF
