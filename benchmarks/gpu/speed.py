@@ -92,14 +92,16 @@ class Side:
 def main(name: str) -> None:
     """Everything about one method."""
     side = read(name)
-    speeds(side)
-    side.note(**likeness(side.loaded))
-    if HAS_GPU:
-        side.note(**kernels(side.loaded))
-        side.note(**memory_afterwards(side))
-    with (OUT / "speed.jsonl").open("a") as file:
-        file.write(json.dumps({"name": name, **side.figures}) + "\n")
-    print(name, summary(side.figures))
+    try:
+        speeds(side)
+        side.note(**likeness(side.loaded))
+        if HAS_GPU:
+            side.note(**kernels(side.loaded))
+            side.note(**memory_afterwards(side))
+    finally:  # what was found until then
+        with (OUT / "speed.jsonl").open("a") as file:
+            file.write(json.dumps({"name": name, **side.figures}) + "\n")
+        print(name, summary(side.figures), flush=True)
 
 
 def read(name: str) -> Side:
@@ -165,10 +167,15 @@ def likeness(loaded: LoadedModel) -> Figures:
         replayed, notes = written(loaded, generation)
         with eagerly():
             single, _ = written(loaded, generation)
-        pairs = enumerate(zip(replayed, single, strict=True))
-        alike = next((index for index, (a, b) in pairs if a != b), len(single))
-        found |= {f"{name}_alike": f"{alike} of {len(single)}", f"{name}_notes": notes}
+        found |= {f"{name}_alike": alike(replayed, single), f"{name}_notes": notes}
     return found
+
+
+def alike(replayed: list[int], single: list[int]) -> str:
+    """How many tokens are the same; once they part, one answer may end before the other."""
+    pairs = enumerate(zip(replayed, single, strict=False))
+    same = next((index for index, (a, b) in pairs if a != b), min(len(replayed), len(single)))
+    return f"{same} of {max(len(replayed), len(single))}"
 
 
 def written(loaded: LoadedModel, generation: Generation) -> tuple[list[int], tuple[str, ...]]:
@@ -229,7 +236,7 @@ def summary(figures: Figures) -> str:
         f"{figures['kernel']} {figures['step']}: {'; '.join(said)}; TTFT first {first} ms, later {later},"
         f" of prompts {prompts};"
         f" kernels {figures.get('kernels_a_step')}, busy {figures.get('busy_ms')} ms;"
-        f" greedy alike {figures['greedy_alike']}; {'; '.join(figures['failures'])}"
+        f" greedy alike {figures.get('greedy_alike')}; {'; '.join(figures.get('failures', ()))}"
     )
 
 

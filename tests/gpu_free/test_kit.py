@@ -9,6 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.gpu import speed
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "prepare.sh"
 MADE_THERE = {"quantduel", "bitsandbytes"}  # by prepare.sh, each in its own way
 UNUSED = {"maturin", "tzdata"}  # builds gptqmodel; the zones of systems that have none
@@ -44,3 +46,16 @@ def closure(asked: dict[str, set[str]]) -> set[str]:
             if needed.marker is None or any(map(needed.marker.evaluate, markers)):
                 waiting.append((canonicalize_name(needed.name), needed.extras))
     return set(found)
+
+
+def test_answers_that_part_may_end_at_different_lengths() -> None:
+    assert speed.alike([1, 2, 3], [1, 2, 3]) == "3 of 3"
+    assert speed.alike([1, 2, 9, 9], [1, 2]) == "2 of 4"
+    assert speed.alike([1, 5], [1, 2, 3]) == "1 of 3"
+
+
+def test_a_run_that_ends_early_says_what_it_found() -> None:
+    said = speed.summary(
+        {"kernel": "Linear", "step": "compiled", "at 128": {"tok_s": 9, "share": 0.5, "mode": "graph"}}
+    )
+    assert "9 tok/s (0.5, graph)" in said
