@@ -5,7 +5,8 @@ Folders follow each system's custom (XDG on Linux); `QUANTDUEL_HOME` puts all of
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +139,19 @@ def worker_gpu() -> int | None:
 def step() -> str:
     """The most that may decode: `compiled`, `native` or `forward` (engine/worker/step/README.md)."""
     return os.environ.get("QUANTDUEL_STEP") or ""
+
+
+@contextmanager
+def linked_from(folder: str) -> Iterator[None]:
+    """Within it compilers look for libraries in this folder, too, before those of LIBRARY_PATH."""
+    before = os.environ.get("LIBRARY_PATH")
+    os.environ["LIBRARY_PATH"] = os.pathsep.join(filter(None, (folder, before)))
+    try:
+        yield
+    finally:
+        del os.environ["LIBRARY_PATH"]
+        if before is not None:
+            os.environ["LIBRARY_PATH"] = before
 
 
 def environment(python: str = sys.executable) -> dict[str, str]:

@@ -1,10 +1,13 @@
 """Which kernel a packed checkpoint gets on a GPU, held against what GPTQModel's own classes say they take."""
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
 from itertools import product
 from pathlib import Path
+from shutil import which
+from subprocess import run
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -111,6 +114,21 @@ def test_why_a_compilation_failed_is_what_the_compiler_said(
     kernels._compile_marlin.cache_clear()
     assert kernels._compile_marlin(torch.bfloat16) == f"it could not be compiled ({reason})"
     kernels._compile_marlin.cache_clear()
+
+
+@pytest.mark.skipif(which("cc") is None, reason="links with a C compiler")
+def test_what_is_compiled_finds_the_runtime_that_torch_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LIBRARY_PATH", raising=False)
+    source, wheel = tmp_path / "empty.c", tmp_path / "libcudart.so.13"
+    source.write_text("")
+    run(["cc", "-shared", "-o", wheel, source], check=True)
+    monkeypatch.setattr(kernels, "_loaded_runtime", lambda: str(wheel))
+    link = ["cc", "-shared", "-o", tmp_path / "made.so", source, "-L/nowhere", "-lcudart"]
+    with kernels.linkable():
+        assert run(link, check=False).returncode == 0
+    assert "LIBRARY_PATH" not in os.environ
 
 
 def test_the_compilation_is_reported_before_it_begins(on: Callable[..., None]) -> None:

@@ -8,11 +8,14 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
+from engine import paths
 from engine.config import gpu_kernels, runtime
 from engine.config.gpu_kernels import GpuKernel
 from engine.config.layouts import PACKED, Kernel, Layout, layout, on_cpu, plain
@@ -142,13 +145,37 @@ def _compile_marlin(dtype: torch.dtype) -> str:
     from gptqmodel.utils import marlin
 
     try:
-        if marlin.prewarm_marlin_extension(dtype):
-            return ""
+        with linkable():
+            if marlin.prewarm_marlin_extension(dtype):
+                return ""
         said = marlin.marlin_runtime_error(dtype)
     except Exception as error:  # a compiler's message, a folder that cannot be written
         traceback.print_exc()  # into the log
         said = str(error)
     return f"it could not be compiled ({_reason(said)[:160]})"
+
+
+@contextmanager
+def linkable() -> Iterator[None]:
+    """Within it a linker finds CUDA's runtime: the one that torch has loaded, where nvcc's folder has none.
+
+    torch tells it of `lib64` next to nvcc alone; wheels have the library elsewhere, and not by that name.
+    """
+    loaded = _loaded_runtime()
+    if not loaded:
+        yield
+        return
+    with TemporaryDirectory() as folder:
+        Path(folder, "libcudart.so").symlink_to(loaded)
+        with paths.linked_from(folder):
+            yield
+
+
+def _loaded_runtime() -> str:
+    """Where this process has libcudart from; empty without."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text().splitlines() if maps.exists() else []
+    return next((line.split(maxsplit=5)[5] for line in lines if "/libcudart.so" in line), "")
 
 
 def _reason(said: str) -> str:
