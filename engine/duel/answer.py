@@ -94,12 +94,23 @@ class Answer:
         return thinking.parts(self.text, self.think, complete=self.ended)
 
     @property
+    def parts_to_resume(self) -> Parts:
+        """What it begins with where it is gone on with: its tokens as a part of an answer."""
+        return thinking.parts("".join(self.pieces), self.think, complete=False)
+
+    @property
     def thought_tokens(self) -> int:
         """How many of its tokens are thoughts and the marks around them."""
         if self.think is None:
             return 0
         first = thinking.first_said(self.pieces, found := self.parts)
         return (len(self.pieces) if found.thoughts else 0) if first is None else first
+
+    @property
+    def not_begun(self) -> bool:
+        """Whether it was cancelled before its prompt was sent."""
+        is_cancelled = self.failure is not None and self.failure.kind == "cancelled"
+        return is_cancelled and self.timeline.received_ns is None and not self.ids
 
     @property
     def stands(self) -> bool:

@@ -82,6 +82,10 @@ class Duel:
         async with aclosing(self._asked(exchange, messages, generation, answered)) as events:
             async for item in events:
                 yield item
+        for side in sides:
+            if exchange.answers[side].not_begun:  # cancelled before its turn: it stands as it was cut
+                exchange.answers[side] = cut.answers[side]
+                exchange.said_in[side] = cut.said_in[side]
 
     async def _asked(
         self,

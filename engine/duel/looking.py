@@ -76,9 +76,9 @@ def _missing(duel: Duel, pair: tuple[int, int]) -> NoLens | None:
     infos = [session.info for session in sessions]
     if len(infos) != 2 or not all(session.ready for session in sessions):
         message = "both models must be loaded at once"
-        return NoLens(
-            reason="not ready", message=message, hint="with --schedule swap only one is loaded at a time"
-        )
+        is_swap = duel.schedule == "swap"
+        hint = "the schedule loads one at a time: another one holds both" if is_swap else ""
+        return NoLens(reason="not ready", message=message, hint=hint)
     if message := why_not("lens", [session.profile for session in sessions], infos):
         return NoLens(reason="served", message=message, hint="texts and speeds still compare")
     if not set(pair) <= {side for side, answer in duel.answers.items() if answer.token_ids}:

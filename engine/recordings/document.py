@@ -3,6 +3,7 @@
 import msgspec
 
 from engine.duel import turn as records
+from engine.duel.duel import Duel
 from engine.duel.turn import Turn
 from engine.recordings.rebuilt import rebuilt
 from engine.recordings.recording import FORMAT, VERSION, RecordedTurn, Recording, RecordingFile
@@ -18,14 +19,12 @@ class Document(RecordingFile, frozen=True, kw_only=True):
 def json_text(recording: Recording) -> str:
     """The document; `recording.read` reads it."""
     fields = {name: getattr(recording, name) for name in Recording.__struct_fields__}
-    computed = tuple(record(recording, turn) for turn in recording.turns)
+    computed = tuple(map(_record, recording.turns, rebuilt(recording)))
     document = Document(format=FORMAT, version=VERSION, records=computed, **fields)
     return escaped(msgspec.json.encode(document).decode())
 
 
-def record(recording: Recording, turn: RecordedTurn) -> Turn:
-    """A turn's record."""
-    duel = rebuilt(recording, turn)
+def _record(turn: RecordedTurn, duel: Duel) -> Turn:
     sides = [
         records.side(session, duel.answers.get(side), failure=None)
         for side, session in enumerate(duel.sessions)

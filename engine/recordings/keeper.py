@@ -148,6 +148,7 @@ class Keeper:
             created=now(),
             generation=settings,
             prompts=tuple(duel.overrides.on(session.profile).prompt for session in duel.sessions),
+            history=duel.history,
             schedule=duel.schedule,
         )
         after = found if isinstance(found, _Turn) else None

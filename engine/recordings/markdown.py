@@ -32,11 +32,11 @@ def markdown(recording: Recording) -> str:
     """The whole duel."""
     parts = [f"# {_line(recording.title or 'A duel')}", f"{time_text(recording.created, with_zone=True)}"]
     parts += [text for side in range(len(recording.profiles)) for text in _history(recording, side)]
-    for number, turn in enumerate(recording.turns, 1):
-        parts += _turn(number, turn, rebuilt(recording, turn))
-    if recording.turns:
-        last = rebuilt(recording, recording.turns[-1])
-        parts += ["## Models, machine and versions", _table(facts(last))]
+    duels = rebuilt(recording)
+    for number, (turn, duel) in enumerate(zip(recording.turns, duels, strict=True), 1):
+        parts += _turn(number, turn, duel)
+    if duels:
+        parts += ["## Models, machine and versions", _table(facts(duels[-1]))]
     parts += ["## Definitions", "\n".join(f"- **{name}**: {meaning}" for name, meaning in DEFINITIONS)]
     return "\n\n".join(parts)
 

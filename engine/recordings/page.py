@@ -36,8 +36,8 @@ TOP_SHOWN = 3
 
 def page(recording: Recording) -> str:
     """The whole duel."""
-    title = recording.title or "A duel"
-    parts = (_head(recording, title), *_turns(recording), _models(recording), _definitions())
+    title, duels = recording.title or "A duel", rebuilt(recording)
+    parts = (_head(recording, title), *_turns(recording, duels), _models(duels), _definitions())
     return html.page(title, *parts, style=_colours(len(recording.profiles)))
 
 
@@ -60,9 +60,10 @@ def _head(recording: Recording, title: str) -> Html:
     return element("header", brand, element("h1", title), element("p", sides, class_="sides"))
 
 
-def _turns(recording: Recording) -> list[Html]:
+def _turns(recording: Recording, duels: Sequence[Duel]) -> list[Html]:
     histories = [_history(side, recording) for side, said in enumerate(recording.histories) if said]
-    turns = [_turn(recording, number, turn) for number, turn in enumerate(recording.turns, 1)]
+    numbers = range(1, len(duels) + 1)
+    turns = [_turn(*each) for each in zip(numbers, recording.turns, duels, strict=True)]
     return [*histories, *turns]
 
 
@@ -75,8 +76,7 @@ def _history(side: int, recording: Recording) -> Html:
     return element("details", summary, *said, class_="card")
 
 
-def _turn(recording: Recording, number: int, turn: RecordedTurn) -> Html:
-    duel = rebuilt(recording, turn)
+def _turn(number: int, turn: RecordedTurn, duel: Duel) -> Html:
     after = "" if turn.after in {None, number - 2} else f" after turn {(turn.after or 0) + 1}"
     return element(
         "section",
@@ -185,12 +185,11 @@ def _view(view: View) -> str:
     return f"surprise {-view.log_prob:.3g} nats; {top}"
 
 
-def _models(recording: Recording) -> Html:
-    if not recording.turns:
+def _models(duels: Sequence[Duel]) -> Html:
+    if not duels:
         return Html("")
-    duel = rebuilt(recording, recording.turns[-1])
     heading = element("h2", "Models, machine and versions")
-    return element("section", heading, element("div", _table("", facts(duel), duel), class_="card"))
+    return element("section", heading, element("div", _table("", facts(duels[-1]), duels[-1]), class_="card"))
 
 
 def _definitions() -> Html:

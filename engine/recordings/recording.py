@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from engine import input_files
 from engine.config.profile import Generation, Profile, Prompt
+from engine.duel.conversation import History
 from engine.duel.lens import Lens, Reading
 from engine.duel.sides import MOST_SIDES
 from engine.errors import FileError
@@ -60,6 +61,8 @@ class RecordedTurn(Struct, frozen=True, kw_only=True):
     generation: Generation = Generation()
     prompts: tuple[Prompt, ...] = ()
     """How each side's conversation became text, where that was not its profile's own."""
+    history: History = "own"
+    """What each side read before the prompt."""
     schedule: Schedule = "sequential"
     events: tuple[SideEvent, ...] = ()
     """As they came. A side's first is `Loaded`, which says what answers."""

@@ -17,6 +17,7 @@ from msgspec import Struct
 from engine import paths
 from engine.config.profile import Generation, Profile, Prompt
 from engine.database import Database
+from engine.duel.conversation import History
 from engine.duel.lens import Lens
 from engine.errors import HistoryError, InputError
 from engine.protocol.answers import Finished, Message
@@ -79,6 +80,7 @@ MIGRATIONS = (
         "DROP TABLE answers",
         "ALTER TABLE texts RENAME TO answers",
     ),
+    ("ALTER TABLE turns ADD COLUMN history TEXT NOT NULL DEFAULT 'own'",),
 )
 LIST = """
     SELECT duels.id, duels.created, title, profiles,
@@ -189,9 +191,9 @@ class Change:
 
     def begin_turn(self, duel: int, turn: RecordedTurn, after: int | None) -> int:
         """A turn without its events; returns its number. `after` is the number of another."""
-        insert = """INSERT INTO turns (duel, after, created, prompt, generation, schedule, prompts)
-            VALUES (?, ?, ?, ?, ?, ?, ?)"""
-        settings = _json(turn.generation), turn.schedule, _json(turn.prompts)
+        insert = """INSERT INTO turns (duel, after, created, prompt, generation, schedule, prompts, history)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+        settings = _json(turn.generation), turn.schedule, _json(turn.prompts), turn.history
         row = (duel, after, turn.created, turn.prompt, *settings)
         return _number(self._db.execute(insert, row))
 
@@ -312,12 +314,13 @@ def _recording(
 
 
 def _turn(row: tuple[Any, ...], places: dict[int, int], events: tuple[SideEvent, ...]) -> RecordedTurn:
-    _, _, after, created, prompt, generation, schedule, lens, prompts, taken = row
+    _, _, after, created, prompt, generation, schedule, lens, prompts, taken, history = row
     return RecordedTurn(
         prompt=prompt,
         created=created,
         generation=tolerant(msgspec.json.decode(generation), Generation),
         prompts=tolerant(msgspec.json.decode(prompts), tuple[Prompt, ...]),
+        history=msgspec.convert(history, History),
         schedule=msgspec.convert(schedule, Schedule),
         events=events,
         lens=msgspec.json.decode(lens, type=Lens) if lens else None,

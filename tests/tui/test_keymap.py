@@ -85,6 +85,7 @@ async def test_what_is_chosen_on_the_screen_is_kept(stage: Stager) -> None:
         play.app.theme = "nord"
         await play.pilot.press("ctrl+t")
         await wait_until(lambda: kept == {"theme": "nord", "defaults.schedule": "concurrent"})
+        assert any("at the next start" in note.message for note in play.app._notifications)
         play.app.post_message(Chosen("theme", "gruvbox"))
         await wait_until(lambda: kept["theme"] == "gruvbox")
 

@@ -6,8 +6,9 @@ Knows sessions and the duel, and a function that posts a message. Knows no widge
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 
 from msgspec.structs import replace
 from textual.message import Message
@@ -17,6 +18,7 @@ from engine.duel.comparison import comparisons
 from engine.duel.conversation import Exchange
 from engine.duel.lens import Lens, NoLens
 from engine.duel.looking import look
+from engine.duel.thinking import Parts
 from engine.protocol.wire import Event
 from engine.recordings.keeper import Keeper
 from engine.recordings.rebuilt import conversation
@@ -113,7 +115,8 @@ class Bridge(Loads):
         if cut is not None:
             sides = self.duel.resumable(cut)
             self.duel.show(cut.before)
-            await self._turn(cut.prompt, sides, self.duel.resume(cut, generation), generation)
+            before = {side: cut.answers[side].parts_to_resume for side in sides}
+            await self._turn(cut.prompt, sides, self.duel.resume(cut, generation), generation, before)
 
     def show_next_branch(self) -> None:
         """Turn to the branch that was begun after the one that is shown, or to the first."""
@@ -170,22 +173,25 @@ class Bridge(Loads):
         asked: Sequence[int],
         stream: AsyncGenerator[tuple[int, Event]],
         settings: Generation,
+        before: Mapping[int, Parts] = MappingProxyType({}),
     ) -> None:
-        """Tell the screen about a turn that `stream` is."""
+        """Tell the screen about a turn that `stream` is; `before` are the answers that are gone on with."""
         self._idle.clear()
         try:
             self.show_path()
             number = len(self.duel.conversation.exchanges)
             for side in asked:
                 first = side == asked[0] or self.duel.at_once(asked)
-                self._post(SideAsked(side, prompt, first, number))
-            feeds = {side: Feed(side, self.duel, self._post) for side in asked}
+                self._post(SideAsked(side, prompt, first, number, before.get(side)))
+            feeds = {side: Feed(side, self.duel, self._post, before.get(side)) for side in asked}
             begun = False
             async for side, event in self._answers(self._kept(prompt, stream, settings)):
                 if not begun:
                     begun = True
                     self.show_path()  # with what was taken over of the sides that are not asked
                 feeds[side].take(event)
+            if before:
+                self.show_path(with_figures=True)  # with what stands as it was: its turn did not come
             self._post(TurnEnded(comparisons(self.duel)))
         finally:
             self._idle.set()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the first picture does not wait for the engine
     from engine.config.profile import Profile
     from engine.duel.answer import Answer
     from engine.duel.comparison import Comparison
+    from engine.duel.thinking import Parts
     from engine.errors import HistoryError
     from engine.protocol.failure import Failed
     from engine.protocol.loading import Loaded, Staged
@@ -68,6 +69,8 @@ class SideAsked(SideMessage):
     first: bool
     number: int = 0
     """Of the exchange, by which its part of the transcript is known."""
+    before: Parts | None = None
+    """Of an answer that is gone on with: what stands there from the beginning."""
 
 
 @dataclass

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -252,15 +253,15 @@ def row_content(kept: KeptDuel) -> Content:
 
 def preview_content(recording: Recording) -> Content:
     """The first turns, shortened."""
-    parts = [_turn_content(recording, turn) for turn in recording.turns[:PREVIEWED_TURNS]]
+    first = replace(recording, turns=recording.turns[:PREVIEWED_TURNS])
+    parts = [_turn_content(turn, duel) for turn, duel in zip(first.turns, rebuilt(first), strict=True)]
     more = len(recording.turns) - PREVIEWED_TURNS
     if more > 0:
         parts.append(Content.assemble((f"… and {more} more turns", "$quiet")))
     return Content("\n\n").join(parts)
 
 
-def _turn_content(recording: Recording, turn: RecordedTurn) -> Content:
-    duel = rebuilt(recording, turn)
+def _turn_content(turn: RecordedTurn, duel: Duel) -> Content:
     lines = [Content.assemble(("› ", "$quiet"), (_shortened(turn.prompt), "bold"))]
     lines += [_answer_content(duel, side) for side in range(len(duel.sessions))]
     lines += [Content.assemble((line, "$quiet")) for line in comparison_lines(duel)]

@@ -104,8 +104,10 @@ class Pane(Vertical, Ending):
                 self.transcript.tell_more([model_text(info)], info.notes)
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):
                 self._fail(failed)
-            case SideAsked(prompt=prompt, number=number):
+            case SideAsked(prompt=prompt, number=number, before=before):
                 self.transcript.ask(prompt, number)
+                if before is not None:
+                    self.transcript.grow(before.said, before.thoughts)
             case PathShown(numbers=numbers):
                 self.transcript.show_path(numbers)
             case AnswerGrew(text=text, thoughts=thoughts):

@@ -10,10 +10,11 @@ from engine import tables
 from engine.cli import terminal, transcript
 from engine.cli.options import count_option, overwrite_option
 from engine.cli.terminal import Styled
+from engine.duel.duel import Duel
 from engine.duel.sides import LETTERS
 from engine.errors import ExitCode
 from engine.recordings.rebuilt import rebuilt
-from engine.recordings.recording import RecordedTurn, Recording
+from engine.recordings.recording import RecordedTurn
 from engine.recordings.store import KEPT_AFTER_DELETION, Duels, KeptDuel
 from engine.tables import Row
 from engine.units import time_text
@@ -58,8 +59,8 @@ def show(duel: int, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     terminal.say(Styled(found.title, bold=True), f"   {time_text(found.created, with_zone=True)}")
     terminal.say()
-    for number, turn in enumerate(found.turns, 1):
-        _show_turn(found, number, turn)
+    for number, (turn, after) in enumerate(zip(found.turns, rebuilt(found), strict=True), 1):
+        _show_turn(number, turn, after)
     return ExitCode.DONE
 
 
@@ -123,12 +124,12 @@ def _row(duel: KeptDuel, sides: int) -> Row:
     }
 
 
-def _show_turn(found: Recording, number: int, turn: RecordedTurn) -> None:
+def _show_turn(number: int, turn: RecordedTurn, duel: Duel) -> None:
     terminal.say(Styled(f"{number}  ", dim=True), Styled("Prompt", bold=True))
     terminal.write(turn.prompt)
     terminal.say()
     terminal.say()
-    page = transcript.Transcript(rebuilt(found, turn))
+    page = transcript.Transcript(duel)
     page.write_whole()
     page.end()
     if turn.lens:

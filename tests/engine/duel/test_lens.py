@@ -105,7 +105,7 @@ async def test_what_cannot_be_compared_is_said(duel: Duel, lens: Lens) -> None:
     empty = await look(Duel(duel.sessions))
     assert isinstance(empty, NoLens) and empty.reason == "not answered"
     unloaded = await look(Duel([Session(known_profile) for known_profile in [duel.sessions[0].profile] * 2]))
-    assert isinstance(unloaded, NoLens) and unloaded.reason == "not ready"
+    assert isinstance(unloaded, NoLens) and unloaded.reason == "not ready" and "--" not in unloaded.hint
 
 
 async def test_sampled_answers_and_differing_prompts(duel: Duel) -> None:

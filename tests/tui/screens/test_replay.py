@@ -49,7 +49,7 @@ def _bar(screen: ReplayScreen) -> str:
 
 async def test_the_answers_and_figures_are_those_that_were(play: ReplayScreen, recording: Recording) -> None:
     assert "● recording" in _bar(play) and "turn 2 of 2" in _bar(play)
-    was = rebuilt(recording, recording.turns[1])
+    was = rebuilt(recording)[1]
     for side, pane in enumerate(play.panes):
         await wait_until(lambda pane=pane, side=side: pane.answer == was.answers[side].text)  # type: ignore[misc]
         assert pane.side.figures and pane.side.figures.metrics == was.answers[side].metrics

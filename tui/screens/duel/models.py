@@ -150,9 +150,9 @@ class Models(InView, Asking):
             pane.wipe()
             if left := len(recording.turns) - len(numbers):
                 pane.transcript.note(f"{left} earlier turns are kept, and not shown here")
+        duels = rebuilt(recording)
         for number in numbers:
-            turn = recording.turns[number]
-            duel = rebuilt(recording, turn)
+            turn, duel = recording.turns[number], duels[number]
             self.query_one(Delta).comparisons = comparisons(duel)
             for side, pane in enumerate(self.panes):
                 answer, offset = duel.answers.get(side), divergence_offset(duel, side)

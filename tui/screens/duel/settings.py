@@ -59,6 +59,8 @@ class Settings(Models):
     def _schedule_changed(self) -> None:
         self.post_message(ChosenForGood("defaults.schedule", self.bridge.asked_schedule))
         self.show_settings()
+        kept = f"schedule: {self.bridge.asked_schedule}, from now on, and at the next start (config.yaml)"
+        self.notify(kept, markup=False)
         if self.bridge.schedule != "swap":
             for index, side in enumerate(self.sides):
                 if side.state == "not loaded":

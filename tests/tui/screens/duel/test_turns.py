@@ -64,6 +64,28 @@ async def test_what_was_cut_is_gone_on_with_and_the_other_side_stays(stage: Stag
         assert [option.disabled for option in options.options if "Continue" in str(option.prompt)] == [True]
 
 
+async def test_a_side_that_waits_to_go_on_shows_what_it_said_and_keeps_it_without_its_turn(
+    stage: Stager,
+) -> None:
+    async with stage(a={"answers": ["cancelled"]}, b={"answers": ["cancelled"]}) as play:
+        await asked(play, "one")
+        said = [play.duel.bridge.duel.answers[side] for side in (0, 1)]
+        for session in play.sessions:
+            session._hold = 0
+            session.go.clear()
+        await menu(play, "c")
+        await wait_until(lambda: any(len(session.asked) == 2 for session in play.sessions))
+        first = next(side for side in (0, 1) if len(play.sessions[side].asked) == 2)
+        for side in (0, 1):
+            await wait_until(lambda side=side: said[side].text in play.text(side))  # type: ignore[misc]
+        await play.pilot.press("escape")
+        await play.settled()
+        assert len(play.sessions[1 - first].asked) == 1
+        assert play.duel.bridge.duel.answers[1 - first] is said[1 - first]
+        assert shown(play, 0) == shown(play, 1) == ["one"]
+        assert said[1 - first].text in play.text(1 - first).replace("◆", "")
+
+
 async def test_an_earlier_prompt_is_edited_and_the_old_branch_kept(stage: Stager) -> None:
     async with stage(size=SMALL) as play:
         await asked(play, "one", "two")

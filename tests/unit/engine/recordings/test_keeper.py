@@ -7,17 +7,22 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from engine import private
 from engine.duel.comparison import compare
+from engine.duel.conversation import History
 from engine.duel.duel import Duel
 from engine.errors import HistoryError, InputError
+from engine.protocol.answers import Message, Prompted
 from engine.protocol.wire import Event
 from engine.recordings.figures import remarks
 from engine.recordings.keeper import Keeper
+from engine.recordings.page import page
 from engine.recordings.rebuilt import conversation, conversations, rebuilt
 from engine.recordings.recording import NOT_RECORDED, TORN
 from engine.recordings.store import MIGRATIONS, Duels
@@ -70,10 +75,36 @@ async def test_a_kept_duel_is_the_duel_that_was(duels: Duels, recorded: Callable
     assert (listed.title, listed.turns, listed.labels) == ("Hello", 2, ("bf16", "nf4"))
     kept = duels.get(listed.id)
     assert [turn.after for turn in kept.turns] == [None, 0]
-    again = rebuilt(kept, kept.turns[0])
+    again = rebuilt(kept)[0]
     assert {side: (answer.text, answer.metrics) for side, answer in again.answers.items()} == first
-    assert compare(rebuilt(kept, kept.turns[1])) == compare(duel)
+    assert compare(rebuilt(kept)[1]) == compare(duel)
     assert conversations(kept, 1) == duel.conversations
+
+
+async def test_what_each_side_read_is_known_of_a_kept_duel_and_said_in_exports(
+    duels: Duels, recorded: Callable[..., Duel]
+) -> None:
+    duel, keeper = recorded(turns=6), Keeper(duels)
+    read: list[list[tuple[Message, ...]]] = []
+    for history in get_args(History):
+        duel.history = history
+        for prompt in ("Hello", "more"):
+            await _asked(duel, keeper, prompt)
+            read.append([duel.answers[side].messages for side in (0, 1)])
+        duel.forget()
+        keeper.forget()
+    await keeper.aclose()
+    again = [each for number in (1, 2, 3) for each in rebuilt(duels.get(number))]
+    assert [[each.answers[side].messages for side in (0, 1)] for each in again] == read
+    kept = duels.get(1)
+    *_, (side, event) = ((s, e) for s, e in kept.turns[1].events if s and isinstance(e, Prompted))
+    events = tuple(
+        (s, replace(event, sha256="of other tokens") if (s, e) == (side, event) else e)
+        for s, e in kept.turns[1].events
+    )  # recordings know one prompt
+    first, second = kept.turns
+    page_text = page(replace(kept, turns=(first, replace(second, events=events))))
+    assert page_text.count("each side reads its own earlier answers") == 1
 
 
 async def test_a_prompt_belongs_to_the_duel_it_goes_on_with(
@@ -120,7 +151,7 @@ def test_a_kill_in_the_middle_of_an_answer_leaves_what_was_said(duels: Duels) ->
     assert len(duels.found()) == 2
     for listed in duels.found():
         kept = duels.get(listed.id)
-        answer = rebuilt(kept, kept.turns[0]).answers[0]
+        answer = rebuilt(kept)[0].answers[0]
         assert len(answer.token_ids) > 3 and answer.text and answer.ended
         assert answer.failure and "ended before this answer did" in answer.failure.message
         assert duels.found(answer.text[:8]) and answer.is_cut
@@ -225,7 +256,7 @@ async def test_what_is_missing_of_a_duel_is_said(duels: Duels, recorded: Callabl
         db.execute("DELETE FROM pieces")
         for number, events in ((1, said[:20]), (3, said[40:])):
             db.execute("INSERT INTO pieces VALUES (1, ?, ?)", (number, msgspec.json.encode(events)))
-    torn, gone = (rebuilt(duels.get(1), turn) for turn in duels.get(1).turns)
+    torn, gone = rebuilt(duels.get(1))
     assert [remarks(torn.answers[side])[-1] for side in (0, 1)] == [TORN.message] * 2
     assert torn.answers[0].text and torn.answers[0].metrics.new_tokens == len(torn.answers[0].token_ids) < 20
     assert [remarks(gone.answers[side]) for side in (0, 1)] == [[NOT_RECORDED.message]] * 2
