@@ -73,6 +73,8 @@ class HistoryScreen(Page[Reopened | None]):
         self._show_all = read
         self.shown: list[KeptDuel] = []
         """What the list has."""
+        self._listed: str | None = None  # for these words; None while something else is in the file
+        self._waiting: list[Callable[[], object]] = []  # what keys do once the list is that of the words
         self._deleted: list[KeptDuel] = []  # the last one last
 
     def compose(self) -> ComposeResult:
@@ -112,7 +114,7 @@ class HistoryScreen(Page[Reopened | None]):
     def action_move(self, step: int) -> None:
         """Walk through the list while the search keeps the focus."""
         options = self.query_one(OptionList)
-        options.action_cursor_up() if step < 0 else options.action_cursor_down()
+        self._once_listed(options.action_cursor_up if step < 0 else options.action_cursor_down)
 
     def action_page(self, direction: int) -> None:
         """Scroll the preview."""
@@ -133,10 +135,10 @@ class HistoryScreen(Page[Reopened | None]):
 
     def action_rename(self) -> None:
         """Give it another title."""
-        from tui.screens.ask import TitleDialog
+        self._with_marked(self._ask_for_title)
 
-        if (kept := self.current) is None:
-            return
+    def _ask_for_title(self, kept: KeptDuel) -> None:
+        from tui.screens.ask import TitleDialog
 
         def named(title: str | None) -> None:
             if title is not None:
@@ -146,8 +148,9 @@ class HistoryScreen(Page[Reopened | None]):
 
     def action_delete(self) -> None:
         """Take it from the list; Ctrl+Z brings it back."""
-        if (kept := self.current) is None:
-            return
+        self._with_marked(self._delete)
+
+    def _delete(self, kept: KeptDuel) -> None:
         self._deleted.append(kept)
         after = self.shown.index(kept) + 1
         following = self.shown[after] if after < len(self.shown) else None
@@ -165,6 +168,18 @@ class HistoryScreen(Page[Reopened | None]):
 
     # how
 
+    def _once_listed(self, act: Callable[[], object]) -> None:
+        """Do this as soon as the list is that of the words: keys may come faster than it."""
+        self._waiting.append(act)
+        self._do_waiting()
+
+    def _do_waiting(self) -> None:
+        while self._waiting and self._listed == self.query_one(Input).value:
+            self._waiting.pop(0)()
+
+    def _with_marked(self, use: Callable[[KeptDuel], object]) -> None:
+        self._once_listed(lambda: use(kept) if (kept := self.current) is not None else None)
+
     def _search(self, current: KeptDuel | None = None, wait_s: float = 0.0) -> None:
         self.work(partial(self._find, current, wait_s), group="search", exclusive=True)
 
@@ -172,11 +187,15 @@ class HistoryScreen(Page[Reopened | None]):
         await asyncio.sleep(wait_s)
         try:
             await asyncio.to_thread(self.keeper.flush)  # the duel that has just ended is in the list
-            self.shown = await asyncio.to_thread(self.duels.found, self.query_one(Input).value)
+            words = self.query_one(Input).value
+            self.shown = await asyncio.to_thread(self.duels.found, words)
         except QuantDuelError as error:
+            self._waiting.clear()
             self._say(error)
             return
         self._list(current)
+        self._listed = words
+        self._do_waiting()
 
     def _list(self, current: KeptDuel | None) -> None:
         options = self.query_one(OptionList)
@@ -202,8 +221,7 @@ class HistoryScreen(Page[Reopened | None]):
         self.query_one("#preview").scroll_home(animate=False)
 
     def _with_recording(self, use: Callable[[Reopened], None]) -> None:
-        if (kept := self.current) is not None:
-            self.work(partial(self._use, kept, use), group="use", exclusive=True)
+        self._with_marked(lambda kept: self.work(partial(self._use, kept, use), group="use", exclusive=True))
 
     async def _use(self, kept: KeptDuel, use: Callable[[Reopened], None]) -> None:
         try:
@@ -227,6 +245,7 @@ class HistoryScreen(Page[Reopened | None]):
         ask_for_file(self, f"quantduel-{kept.id}.html", SUFFIXES, partial(export, kept.recording))
 
     def _change(self, change: Callable[[], None], current: KeptDuel | None) -> None:
+        self._listed = None
         self.work(partial(self._do, change, current), group="change")
 
     async def _do(self, change: Callable[[], None], current: KeptDuel | None) -> None:

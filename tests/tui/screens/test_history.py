@@ -11,6 +11,7 @@ from engine.recordings.keeper import Keeper
 from engine.recordings.store import Duels
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, wait_until
+from tui.screens import history
 from tui.screens.ask import SaveDialog
 from tui.screens.history import HistoryScreen
 from tui.screens.replay import ReplayScreen
@@ -54,6 +55,18 @@ async def test_found_and_looked_at(stage: Stager) -> None:
         await wait_until(lambda: [kept.title for kept in screen.shown] == ["about Rome [b]"])
         screen.query_one(Input).value = "nowhere"
         await wait_until(lambda: not screen.shown and "No duel has these words" in _preview(screen))
+
+
+async def test_keys_that_come_before_the_list_mean_the_duel_that_was_searched(
+    stage: Stager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage() as play:
+        screen = await _history(play, "about Paris", "one", "about Rome")
+        monkeypatch.setattr(history, "SEARCH_EVERY_S", 0.5)
+        screen.query_one(Input).value = "about"
+        await play.pilot.press("down", "ctrl+x", "ctrl+x")
+        await wait_until(lambda: [kept.title for kept in screen.duels.found()] == ["one"])
+        assert [kept.title for kept in screen._deleted] == ["about Paris", "about Rome"]
 
 
 async def test_what_is_not_on_the_disk_yet_is_found(stage: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
