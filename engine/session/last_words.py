@@ -10,6 +10,8 @@ from engine.machine import oom_kill
 from engine.protocol.failure import GPU_FAULT_EXIT_CODE, Failed, FailureKind
 from engine.session.worker_process import WorkerProcess
 
+_ABORTS = ("bad_alloc", "memory allocation of ")
+
 
 def last_words(
     worker: WorkerProcess, ending: FailureKind | None, oom_kills: int | None, *, is_limited: bool = False
@@ -33,14 +35,14 @@ def last_words(
 
 
 def _ran_out(worker: WorkerProcess, oom_kills: int | None, is_limited: bool) -> bool:
-    """Whether the process ended because memory did: the kernel counts its kills, C++ names the reason, and
-    within a limit OpenMP ends a process that has no room for a thread's stack.
+    """Whether the process ended because memory did: the kernel counts its kills, C++ and Rust name the
+    reason, and within a limit OpenMP ends a process that has no room for a thread's stack.
     """
     if worker.exit_code == -signal.SIGKILL and not worker.fault and oom_kills is not None:
         return (oom_kill.count() or 0) > oom_kills
-    said = {-signal.SIGABRT: "bad_alloc", 1: "libgomp: Thread creation failed" if is_limited else None}
-    reason = said.get(worker.exit_code or 0)
-    return reason is not None and any(reason in line for line in worker.log.tail)
+    said = {-signal.SIGABRT: _ABORTS, 1: ("libgomp: Thread creation failed",) if is_limited else ()}
+    reasons = said.get(worker.exit_code or 0, ())
+    return any(reason in line for reason in reasons for line in worker.log.tail)
 
 
 def _end(worker: WorkerProcess, oom_kills: int | None) -> str:

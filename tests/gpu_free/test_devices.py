@@ -147,6 +147,7 @@ def test_a_worker_calls_its_one_device_what_the_user_does(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", list)
     monkeypatch.setenv(paths.GPU, "1")
     placed = place(Model(source="random:tiny", device="cuda:1", dtype="float16"), torch.float16)
     assert (str(placed.device), placed.name) == ("cuda:0", "cuda:1")

@@ -123,6 +123,14 @@ async def test_a_limit_that_leaves_no_room_for_a_thread_is_a_lack_of_memory(
     assert isinstance(failed, Failed) and failed.kind == kind
 
 
+async def test_a_library_that_aborts_for_want_of_memory_is_a_lack_of_memory(
+    fake: Callable[..., Session],
+) -> None:
+    program = "print('memory allocation of 5 bytes failed', file=sys.stderr, flush=True); os.abort()"
+    failed = await last_of_load(fake("import os; " + program))
+    assert isinstance(failed, Failed) and failed.kind == "out_of_memory"
+
+
 async def test_half_a_line_can_be_cancelled(fake: Callable[..., Session]) -> None:
     session = fake("sys.stdout.write('{\"event\":'); sys.stdout.flush(); live()")
     loading = asyncio.ensure_future(collect(session.load()))
