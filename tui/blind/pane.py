@@ -119,6 +119,8 @@ class BlindTabs(Static):
     def _tab(self, place: int) -> Content:
         width = self.size.width // 2
         words = Content(" ") + title(place, self.unveiled[place] if self.unveiled else None)
+        if not self.unveiled and place != self.active:
+            words += Content("  not in view")
         words = words.truncate(width, ellipsis=True).extend_right(max(0, width - words.cell_length))
         return words.stylize("bold on $panel" if place == self.active else "$quiet")
 

@@ -11,6 +11,7 @@ from engine.votes.votes import Shuffle, exclusion_of
 from tests.tui.conftest import Stager
 from tests.tui.replay import Stage, recording, wait_until
 from tui.blind.lockstep import KEPT_BACK
+from tui.blind.pane import BlindTabs
 from tui.screens.blind import BlindScreen
 from tui.screens.leaderboard import LeaderboardScreen
 from tui.widgets.delta import Delta
@@ -144,7 +145,8 @@ async def test_a_recording_of_the_screen_tells_no_side_from_the_other(stage: Sta
     assert straight == crossed_exchanged
     assert crossed == straight_exchanged
     assert straight[2] != crossed[2]  # the words are seen
-    assert list(map(text_of, straight_narrow)) == list(map(text_of, crossed_narrow[::-1]))
+    below = [[text_of(rows[2:]) for rows in each] for each in (straight_narrow, crossed_narrow[::-1])]
+    assert below[0] == below[1]  # below the tabs, which say what is in view
     shown = "\n".join(map(text_of, [*straight, *straight_narrow]))
     assert "capital of France" in shown and "Louvre" in shown
     for name in ("smollm2", "bf16", "nf4", "tok/s", "MiB", "TTFT", "cpu", "tokens,"):
@@ -282,6 +284,13 @@ async def test_thoughts_are_folded_and_counted_after_the_vote_alone(stage: Stage
         await booth.open()
         await booth.ask("Three facts about Paris")
         await wait_until(lambda: booth.screen.ballot.is_complete)
+        assert booth.screen.query_one(BlindTabs).render().plain.split() == [
+            "Left",
+            "Right",
+            "not",
+            "in",
+            "view",
+        ]
         thoughts = booth.screen.query(Thoughts)
         for place, found in enumerate(thoughts):
             await wait_until(lambda found=found: found.query_one(".line").render().plain == "▸ thoughts")
