@@ -26,7 +26,7 @@ class GpuKernel:
     capability: tuple[int, int] = (0, 0)
     """The least CUDA compute capability."""
     is_compiled_here: bool = False
-    """Whether it comes as CUDA source: about two minutes, once on a machine."""
+    """Whether it comes as CUDA source, compiled once on a machine, in minutes."""
 
     def takes(self, layout: Layout, dtype: str, capability: tuple[int, int]) -> bool:
         """Whether it multiplies with weights packed like this, in this dtype, on such a GPU."""

@@ -20,7 +20,7 @@ STEPS: Mapping[Step, str] = {
     "quantize layers": "",
     "quantize while reading": "while it is read",
     "write checkpoint": "writing the checkpoint",
-    "compile kernel": "compiling the Marlin kernel, once on this machine: about two minutes",
+    "compile kernel": "compiling the Marlin kernel, once on this machine: minutes, fewer with more cores",
     "compile decode step": "compiling the decode step, once on this machine",
     "capture decode step": "the decode step, as a CUDA graph",
 }
