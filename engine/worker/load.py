@@ -34,7 +34,7 @@ from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.fetch import early_config, fetch
 from engine.worker.checkpoints.placement import Placement, place
 from engine.worker.host import bandwidth, freeing, thread_count
-from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.methods import gptqmodel_api, kernels, precision
 from engine.worker.progress import Report
 
 READERS = {
@@ -138,6 +138,8 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     method = methods.loader(profile.quantization)
     with progress.of_tensors(report, method.STAGE):
         model = method.load(profile.quantization, checkpoint, placement)
+    precision.require_quantized(model, profile.quantization, checkpoint.name)
+    left = precision.notes(model, checkpoint.notes)  # before the engine's step takes layers apart
     step.drop_idle_window(model.config)  # which GPTQModel reads for itself
     generation_settings.require_ends(model, checkpoint.name)
     report(Staged(stage="warm up"))
@@ -148,7 +150,7 @@ def _read(wish: _Wish, checkpoint: Checkpoint, made_for: Placement | None) -> Lo
     if wish.threads is None and placement.device.type == "cpu":
         thread_count.choose(model, physical_cores())
     freeing.give_back(model)
-    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *_notes(model, checkpoint, profile)))
+    checkpoint = replace(checkpoint, notes=(*checkpoint.notes, *left, *_notes(model, checkpoint, profile)))
     description = replace_struct(
         describe.describe(model, tokenizer, profile, checkpoint, placement),
         vocabulary=logits.shape[-1],

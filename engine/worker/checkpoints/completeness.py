@@ -43,8 +43,7 @@ def required(name: str) -> Iterator[None]:
 
     with replaced(modeling_utils, "log_state_dict_report", judge):
         yield
-    if not judged:
-        raise LoadError(f"{name}: this version of transformers does not report what it has read")
+    _require_judged(judged, name, "transformers")
 
 
 @contextmanager
@@ -59,16 +58,26 @@ def required_of_accelerate(
     import accelerate
 
     where = where or accelerate
-    original = where.load_checkpoint_in_model
+    original, judged = where.load_checkpoint_in_model, list[str]()
 
-    def judged(model: PreTrainedModel, *args: Any, **options: Any) -> None:
+    def judge(model: PreTrainedModel, *args: Any, **options: Any) -> None:
+        judged.append(type(model).__name__)
         shapes = {key: stored.shape for key, stored in stored_tensors.tensors(folder).items()}
         shapes = renamed(shapes) if renamed else shapes
         require(name, model, _compared(model, shapes))
         original(model, *args, **options)
 
-    with replaced(where, "load_checkpoint_in_model", judged):
+    with replaced(where, "load_checkpoint_in_model", judge):
         yield
+    _require_judged(judged, name, "its loader")
+
+
+def _require_judged(judged: Sequence[str], name: str, reader: str) -> None:
+    """LoadError where nothing was compared: a loader that goes another way may make weights up."""
+    if not judged:
+        raise LoadError(
+            f"nothing tells which tensors of {name} {reader} has read: it may have made weights up"
+        )
 
 
 def require(name: str, model: PreTrainedModel, report: LoadStateDictInfo) -> None:

@@ -7,7 +7,6 @@ method needs it: it takes seconds to import and patches transformers on the way.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -15,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.hooks import remove_hook_from_module
-from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from engine.config.layouts import PACKED, layout
 from engine.config.methods import Checkpointed
@@ -155,13 +152,3 @@ def same_attention() -> Iterator[None]:
 
     with replaced(loader, "is_flash_attn_2_available", lambda: False):
         yield
-
-
-def unquantized(model: PreTrainedModel) -> str:
-    """A line on the matrices that are not quantized, with names that repeat in every layer listed once."""
-    kept: dict[str, None] = {}
-    for name, module in model.named_modules():
-        if type(module) in {nn.Linear, nn.Embedding, Conv1D}:
-            kept[re.sub(r"\.\d+\.", ".*.", name)] = None
-    dtype = str(model.dtype).removeprefix("torch.")
-    return f"not quantized, in {dtype}: {', '.join(kept)}" if kept else "everything is quantized"

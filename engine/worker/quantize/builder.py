@@ -21,7 +21,7 @@ from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.demo import require_disk_space
 from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
-from engine.worker.methods import gptqmodel_api, kernels
+from engine.worker.methods import kernels, precision
 from engine.worker.progress import Progress, Report
 from engine.worker.quantize import calibrate, folders, heldout
 from engine.worker.quantize.progress import peak_bytes
@@ -122,7 +122,8 @@ class CheckpointBuild:
         if not original(self._method):
             kernels.prepare(made, self._placement, report)
         model = quantizer.load(made)
-        unquantized = gptqmodel_api.unquantized(model)
+        precision.require_quantized(model, self._method, self._source.name)
+        unquantized = precision.unquantized(model)
         after = self._perplexity(report)(model, self._placement.device, "measure result")
         check = heldout.check(self._held_out, before, after)
         heldout.refuse_broken(check, self._profile.label)

@@ -404,3 +404,12 @@ def test_an_error_while_a_view_is_read_names_the_user_s_file(error: type[Excepti
             view.path.with_name("gone").read_bytes()
         raise error(f"{view.path} is odd")
     assert views.PREFIX not in str(caught.value)
+
+
+def test_a_loader_that_tells_nothing_of_what_it_read_is_refused(tmp_path: Path) -> None:
+    """So compressed-tensors' experts came as they were made: through a way that nothing watched."""
+    with (
+        pytest.raises(LoadError, match="nothing tells which tensors of x its loader has read"),
+        completeness.required_of_accelerate("x", tmp_path),
+    ):
+        pass
