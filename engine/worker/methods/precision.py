@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+from transformers.utils.loading_report import update_key_name
 
 from engine.config.methods import Method, Savable, tag
 from engine.errors import LoadError
@@ -51,8 +52,8 @@ def unquantized(model: PreTrainedModel) -> str:
 
 
 def _line(model: PreTrainedModel, names: Iterable[str]) -> str:
-    """Names that repeat in every layer are listed once."""
-    merged = dict.fromkeys(_IN_A_LAYER.sub(".*.", name) for name in names)
+    """Names that repeat are listed once, with the numbers of their layers."""
+    merged = update_key_name(list(names))
     return f"{LEFT}, in {str(model.dtype).removeprefix('torch.')}: {', '.join(merged)}"
 
 
