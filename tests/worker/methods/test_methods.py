@@ -43,7 +43,8 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
 
 def test_every_method_has_a_module_and_every_module_a_method() -> None:
     tags = {method.__struct_config__.tag for method in METHODS} - {tag(LlamaCpp())}  # needs no torch
-    files = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - {"__init__", "kernels"}
+    shared = {"__init__", "kernels", "precision"}
+    files = {file.stem for file in Path(methods.__file__).parent.glob("*.py")} - shared
     assert tags == set(methods.MODULES)
     modules = {*methods.MODULES.values(), *methods.ORIGINALS.values()}
     assert files == {name.rpartition(".")[2] for name in modules}
