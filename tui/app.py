@@ -32,6 +32,7 @@ from tui.duel.colours import ANSI, side_colours
 from tui.launch import NOTHING_CHOSEN, Chosen, Launch
 from tui.line_filter import Harmless
 from tui.output.driver import LowBandwidthDriver, SparingDriver
+from tui.own_keys import caught_up
 from tui.screens.duel.duel import DuelScreen
 from tui.screens.page import Page, PromptPage
 from tui.widgets.transcript import BY_HALVES
@@ -181,6 +182,8 @@ class QuantDuelApp(App[None]):
             shown = self.screen_stack[-1:]
             if shown and isinstance(shown[0], PromptPage):
                 shown[0].typed(event)
+            if isinstance(event, events.Key) and not event.is_printable and self.focused is not None:
+                await caught_up(self.focused)
         await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:

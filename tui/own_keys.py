@@ -1,7 +1,26 @@
 """Keys that edit a text act in the order in which they were pressed, also where many arrive at once."""
 
+import asyncio
+from contextlib import suppress
+
 from textual import events
 from textual.widget import Widget
+
+PATIENCE_S = 0.5  # with a widget that waits itself for the application
+
+
+async def caught_up(focused: Widget) -> None:
+    """Return when a widget has taken what was typed, and those around it have heard of it.
+
+    A key that the application or a screen takes first, such as Enter in a dialog, would overtake it.
+    """
+    for widget in focused.ancestors_with_self:
+        if widget is focused.app:
+            return
+        heard = asyncio.Event()
+        if widget.call_later(heard.set):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(heard.wait(), PATIENCE_S)
 
 
 class OwnKeys(Widget):

@@ -3,6 +3,7 @@
 from threading import Event
 
 import pytest
+from textual import events
 from textual.widgets import Input, OptionList, Static
 
 from engine.machine import hardware
@@ -20,8 +21,13 @@ async def test_the_picker_says_what_fits(stage: Stager) -> None:
         play.app.screen.query_one(Input).value = "random-tiny-nf4"  # a press waits while profiles are judged
         fit = play.app.screen.query_one("#picker-fit", Static)
         await wait_until(lambda: "fits" in fit.render().plain and "KV cache" in fit.render().plain)
-        option = play.app.screen.query_one(OptionList).highlighted_option
-        assert option is not None and str(option.prompt).startswith("●")
+        options = play.app.screen.query_one(OptionList)
+        assert options.highlighted_option is not None
+        assert str(options.highlighted_option.prompt).startswith("●")
+        for key in ("ctrl+u", *"smol", "down", "down"):
+            play.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await wait_until(lambda: options.highlighted == 2, "the third of those that were typed")
+        assert play.app.screen.query_one(Input).value == "smol"
 
 
 async def test_enter_before_the_list_is_read_holds_once_it_is(

@@ -57,9 +57,10 @@ async def test_what_is_typed_holds_for_both_from_the_next_prompt_on(stage: Stage
 async def test_what_is_typed_fast_is_taken_whole(stage: Stager) -> None:
     async with stage(size=SMALL) as play:
         await opened(play)
-        for key in (*"0.25", "enter"):
+        for key in (*"0.25", *["tab"] * 5, "end", *["backspace"] * 2, *"34", "enter"):
             play.app.post_message(events.Key(key, key if len(key) == 1 else None))
         await wait_until(lambda: play.duel.bridge.duel.generation.temperature == 0.25)
+        assert play.duel.bridge.duel.generation.seed == 34
 
 
 async def test_a_value_that_cannot_be_is_told_and_not_taken(stage: Stager) -> None:
