@@ -29,6 +29,7 @@ Format = Literal["quantduel recording"]
 FORMAT: Format = "quantduel recording"
 VERSION = 1
 MOST_BYTES = 64 << 20
+WRITES_ONE = "`quantduel history export ID duel.json` writes one"
 SHIPPED = Path(__file__).with_name("demo.json")
 MOST_TURNS = 10_000
 LONGEST_TITLE = 200
@@ -158,9 +159,9 @@ def _version(content: bytes, name: Path | str) -> int:
     try:
         head = msgspec.json.decode(content, type=Head)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise FileError(name, f"is not a recording: {error}") from None
+        raise FileError(name, f"is not a recording ({error}): {WRITES_ONE}") from None
     if head.format != FORMAT:
-        raise FileError(name, "is not a recording: `quantduel history export ID duel.json` writes one")
+        raise FileError(name, f"is not a recording: {WRITES_ONE}")
     return head.version if head.version > VERSION else VERSION
 
 
