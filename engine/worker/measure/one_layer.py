@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from engine.errors import InputError
 from engine.worker.load import LoadedModel
+from engine.worker.quantize import layers_alike
 
 
 class Counterparts:
@@ -40,11 +41,9 @@ class Counterparts:
 
 
 def layers(model: PreTrainedModel) -> nn.ModuleList:
-    """A model's layers, in order: its list of as many modules as its config says that there are."""
-    count = model.config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
+    """A model's layers, in order; InputError where it has no list of them."""
+    if found := layers_alike.layers(model):
+        return found
     raise InputError(f"{type(model).__name__} does not keep its layers in one list")
 
 

@@ -23,7 +23,7 @@ from engine.worker.checkpoints.placement import Placement
 from engine.worker.host import memory
 from engine.worker.methods import kernels, precision
 from engine.worker.progress import Progress, Report
-from engine.worker.quantize import calibrate, folders, heldout
+from engine.worker.quantize import calibrate, folders, heldout, layers_alike
 from engine.worker.quantize.progress import peak_bytes
 from engine.worker.quantize.quantizers import (
     AutoAwqQuantizer,
@@ -50,6 +50,7 @@ class CheckpointBuild:
         self._tokenizer = source.tokenizer()
         self._window = describe.context_length(source.config)
         self._held_out = heldout.samples(self._tokenizer, self._window)
+        self._source_layers: layers_alike.Passed = {}
 
     def into(self, build: store.Build, recipe: Recipe, report: Report) -> Record:
         """Fill the build's folder; LoadError where the result is broken."""
@@ -127,22 +128,27 @@ class CheckpointBuild:
         after = self._perplexity(report)(model, self._placement.device, "measure result")
         check = heldout.check(self._held_out, before, after)
         heldout.refuse_broken(check, self._profile.label)
+        found = layers_alike.passed(model, self._held_out[0], self._placement.device, self._source_layers)
+        layers_alike.require_alike(self._source_layers, found, self._method, self._profile.label)
         return check, unquantized
 
     def _perplexity(self, report: Report) -> "_Perplexity":
-        return _Perplexity(self._held_out, report)
+        return _Perplexity(self._held_out, report, self._source_layers)
 
 
 class _Perplexity:
-    """Takes a model's perplexity on the held-out text, with progress."""
+    """Takes a model's perplexity on the held-out text, with progress; of the source its layers' work, too."""
 
-    def __init__(self, held_out: heldout.Samples, report: Report) -> None:
-        self._held_out, self._report = held_out, report
+    def __init__(self, held_out: heldout.Samples, report: Report, layers: layers_alike.Passed) -> None:
+        self._held_out, self._report, self._layers = held_out, report, layers
 
     def __call__(self, model: PreTrainedModel, device: torch.device, step: Step) -> float:
         windows = len(self._held_out)
         progress = Progress(self._report, Staged(stage="quantize", step=step, total=windows, unit="windows"))
-        return heldout.perplexity(model, self._held_out, device, progress.reach)
+        found = heldout.perplexity(model, self._held_out, device, progress.reach)
+        if not self._layers:
+            self._layers |= layers_alike.passed(model, self._held_out[0], device)
+        return found
 
 
 def _both(report: Report, build: store.Build) -> Report:
