@@ -154,6 +154,11 @@ def linked_from(folder: str) -> Iterator[None]:
             os.environ["LIBRARY_PATH"] = before
 
 
+def c_compiler() -> str:
+    """The command that CC names; empty where it names none."""
+    return os.environ.get("CC", "")
+
+
 def environment(python: str = sys.executable) -> dict[str, str]:
     """A copy of everything that is set, for a worker, which runs in another folder: what names folders is
     absolute. What pip installed next to its Python (ninja) is on its PATH.

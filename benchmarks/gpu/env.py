@@ -15,6 +15,7 @@ from benchmarks.gpu.settings import HAS_GPU
 from engine.machine import gpu_state, hardware
 from engine.worker.host import bandwidth
 from engine.worker.methods import kernels
+from engine.worker.step.cuda import choice
 
 COMMANDS = (
     "nvidia-smi -L",
@@ -37,6 +38,7 @@ def main() -> None:
             print(f"$ {command}\n{subprocess.getoutput(command).strip()[-600:]}")
     print(sys.version, *map(version, PACKAGES), sep="\n")
     print("Marlin can be compiled:", kernels.cannot_compile() or "yes")
+    print("Triton can launch:", choice.cannot_launch() or "yes")
     print(hardware.detect(), gpu_state.states(), sep="\n")
     print(gpu() if HAS_GPU else "no GPU", f"torch {torch.__version__}, CUDA {torch.version.cuda}", sep="; ")
 

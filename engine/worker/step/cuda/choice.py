@@ -3,9 +3,13 @@
 Owns the check, matrix by matrix, and why a model was left out. Triton is imported where it is wanted only.
 """
 
+import shutil
+import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +17,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from engine import paths
 from engine.config import runtime
 from engine.protocol.loading import Staged
 from engine.worker.failures import first_line
@@ -57,6 +62,9 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
     """
     report(Staged(stage="warm up", step="compile decode step"))
     step, why = None, "its weights are held in a way that the GPU kernels do not read"
+    if lacking := cannot_launch():
+        failures[model] = f"decoded without the engine's GPU kernels ({lacking})"
+        return False
     try:
         from engine.worker.step.cuda.trial import Trial
         from engine.worker.step.cuda.triton_step import TritonStep
@@ -76,6 +84,21 @@ def prepare(model: PreTrainedModel, report: Report) -> bool:
         return False
     _steps[model] = step
     return True
+
+
+def cannot_launch() -> str:
+    """What Triton makes its launchers with and does not find here; empty where it does.
+
+    It calls a C compiler on a file that includes Python's headers (triton/runtime/build.py), and says no more
+    than that the command failed.
+    """
+    needed = {
+        "a C compiler (gcc)": any(shutil.which(name) for name in ("gcc", "clang")) or paths.c_compiler(),
+        "Python's headers (Python.h)": (Path(sysconfig.get_path("include")) / "Python.h").is_file(),
+    }
+    missing = [name for name, is_there in needed.items() if not is_there]
+    where = f"python{sys.version_info[0]}.{sys.version_info[1]}-dev"
+    return f"{' and '.join(missing)} cannot be found: Debian's gcc and {where} have them" if missing else ""
 
 
 def _linear(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, str]]:
