@@ -178,12 +178,14 @@ class QuantDuelApp(App[None]):
         """Before an event is handed on: typed text finds its way, so that none overtakes another."""
         if isinstance(event, events.Resize):
             event.size = within(event.size, SMALLEST, LARGEST)
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            shown = self.screen_stack[-1:]
-            if shown and isinstance(shown[0], PromptPage):
+        shown = self.screen_stack[-1:]  # none where the application was left meanwhile
+        if shown and isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            if isinstance(shown[0], PromptPage):
                 shown[0].typed(event)
             if isinstance(event, events.Key) and not event.is_printable and self.focused is not None:
                 await caught_up(self.focused)
+        if isinstance(event, events.InputEvent | events.Paste) and not self.screen_stack:
+            return
         await super().on_event(event)
 
     def get_line_filters(self) -> Sequence[LineFilter]:

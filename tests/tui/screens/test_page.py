@@ -202,3 +202,13 @@ async def test_what_a_late_message_begins_on_a_screen_that_goes_is_not_done(stag
         assert screen.work(late).is_cancelled
         await play.pilot.pause()
         assert not done
+
+
+@pytest.mark.parametrize("event", [events.Key("enter", None), events.Paste("x")])
+async def test_what_is_typed_after_the_last_screen_ends_nothing(stage: Stager, event: events.Event) -> None:
+    async with stage() as play:
+        screens = play.app._screen_stack
+        kept = [*screens]
+        screens.clear()
+        await play.app.on_event(event)
+        screens.extend(kept)
