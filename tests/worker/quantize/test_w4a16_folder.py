@@ -9,7 +9,8 @@ import pytest
 import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file
-from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
+from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM, conversion_mapping, modeling_utils
+from transformers.models.qwen2_moe import modeling_qwen2_moe
 
 from engine.config.methods import Rtn
 from engine.config.profile import Profile
@@ -73,6 +74,17 @@ def test_the_same_integers_in_another_folder(method: Rtn, label: str) -> None:
     assert load(of_model(str(folder)), 1, ignore).info.label == f"rtn-{label}"
 
 
+@pytest.fixture
+def own_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers as it was, afterwards: GPTQModel replaces a mixture's classes and names for good."""
+    for module in (conversion_mapping, modeling_utils):
+        found = getattr(module, "get_checkpoint_conversion_mapping", None)
+        monkeypatch.setattr(module, "get_checkpoint_conversion_mapping", found, raising=False)
+    block = modeling_qwen2_moe.Qwen2MoeSparseMoeBlock
+    monkeypatch.setattr(modeling_qwen2_moe, "Qwen2MoeSparseMoeBlock", block)
+
+
+@pytest.mark.usefixtures("own_mixtures")
 def test_a_mixture_is_rounded_but_its_experts_are_never_made_up(tmp_path: Path) -> None:
     config = Qwen2MoeConfig(
         vocab_size=512,
