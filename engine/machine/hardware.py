@@ -90,8 +90,8 @@ def free_by_device() -> dict[str, int]:
 
 def detect() -> Hardware:
     """The machine as it is now."""
-    gpus, driver, problem = _nvidia()
-    unused = torch_build.unused(nvidia.driver_cuda()) if gpus else None
+    gpus, driver, cuda, problem = _nvidia()
+    unused = torch_build.unused(cuda) if gpus else None
     return Hardware(host=_host(), gpus=gpus, driver=driver, gpu_problem=problem, unused=unused)
 
 
@@ -110,16 +110,17 @@ def host_memory() -> tuple[int, int, bool]:
     return limit[0], min(memory.available, max(0, limit[0] - limit[1])), True
 
 
-def _nvidia() -> tuple[tuple[Gpu, ...], str, str]:
+def _nvidia() -> tuple[tuple[Gpu, ...], str, int, str]:
+    """GPUs, the driver's version, the CUDA it is for, and why it does not answer."""
     import pynvml
 
     try:
         with nvidia.driver() as nvml:
             gpus = tuple(_gpu(nvml, device) for device in nvidia.devices(nvml))
-            return gpus, str(nvml.nvmlSystemGetDriverVersion()), ""
+            return gpus, str(nvml.nvmlSystemGetDriverVersion()), nvidia.driver_cuda(nvml), ""
     except pynvml.NVMLError as error:
         there = Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/version").exists()
-        return (), "", str(error) if there else ""
+        return (), "", 0, str(error) if there else ""
 
 
 def _gpu(nvml: Any, device: nvidia.Device) -> Gpu:

@@ -41,14 +41,11 @@ def driver() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def driver_cuda() -> int:
+def driver_cuda(nvml: Any) -> int:
     """The major version of CUDA that the driver is for, 12 or 13; 0 where it does not say."""
-    import pynvml
-
     try:
-        with driver() as nvml:
-            return int(nvml.nvmlSystemGetCudaDriverVersion()) // 1000
-    except pynvml.NVMLError:
+        return int(nvml.nvmlSystemGetCudaDriverVersion()) // 1000
+    except nvml.NVMLError:
         return 0
 
 
