@@ -24,6 +24,7 @@ from engine.worker.load import LoadedModel, load
 from engine.worker.methods import fp8
 from engine.worker.methods.fp8 import Fp8Linear
 from engine.worker.quantize import ensure
+from tests.worker.mixture import write_mixture
 
 CHANNEL = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "channel"}
 TOKEN = {"num_bits": 8, "type": "float", "symmetric": True, "strategy": "token", "dynamic": True}
@@ -192,25 +193,8 @@ def by_rows(a: Tensor, b: Tensor, scale_a: Tensor, *rest: Any, output_dtype: tor
     return ((a.float() @ b.float()) * scale_a * scale_b).to(output_dtype)
 
 
-def test_of_a_mixture_experts_and_router_stay_as_they_are(tmp_path: Path, source: LoadedModel) -> None:
-    from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
-
-    config = Qwen2MoeConfig(
-        vocab_size=512,
-        hidden_size=64,
-        intermediate_size=64,
-        moe_intermediate_size=32,
-        shared_expert_intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_experts=4,
-        num_experts_per_tok=2,
-        dtype="bfloat16",
-    )
-    Qwen2MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path)
-    source.tokenizer.save_pretrained(tmp_path)
-    profile = replace(of_model(str(tmp_path)), quantization=Fp8())
+def test_of_a_mixture_experts_and_router_stay_as_they_are(tmp_path: Path) -> None:
+    profile = replace(of_model(str(write_mixture(tmp_path))), quantization=Fp8())
     side = loaded(profile)
     rounded = {name for name, module in side.model.named_modules() if isinstance(module, Fp8Linear)}
     layer = "model.layers.0"

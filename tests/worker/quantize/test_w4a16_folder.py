@@ -9,7 +9,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from safetensors.torch import load_file
-from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM, conversion_mapping, modeling_utils
+from transformers import conversion_mapping, modeling_utils
 from transformers.models.qwen2_moe import modeling_qwen2_moe
 
 from engine.config.methods import Rtn
@@ -19,10 +19,10 @@ from engine.errors import LoadError
 from engine.protocol.loading import Staged
 from engine.worker.checkpoints.checkpoint import Checkpoint
 from engine.worker.checkpoints.placement import on_host
-from engine.worker.checkpoints.random_tokenizer import random_tokenizer
 from engine.worker.load import load
 from engine.worker.methods import gptqmodel_api
 from engine.worker.quantize import ensure, w4a16_folder
+from tests.worker.mixture import write_mixture
 
 pytest.importorskip("gptqmodel")
 compressed = pytest.importorskip("tests.worker.compressed")
@@ -86,32 +86,14 @@ def own_mixtures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("own_mixtures")
 def test_a_mixture_is_rounded_but_its_experts_are_never_made_up(tmp_path: Path) -> None:
-    config = Qwen2MoeConfig(
-        vocab_size=512,
-        hidden_size=64,
-        intermediate_size=64,
-        moe_intermediate_size=32,
-        shared_expert_intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_experts=2,
-        num_experts_per_tok=2,
-        eos_token_id=0,
-        pad_token_id=0,
-        dtype="bfloat16",
-    )
-    Qwen2MoeForCausalLM(config).to(torch.bfloat16).save_pretrained(tmp_path / "source")
-    random_tokenizer(512, 512).save_pretrained(tmp_path / "source")
-    source = of_model(str(tmp_path / "source"))
+    folder = write_mixture(tmp_path / "source")
+    source = of_model(str(folder))
     profile = replace(source, quantization=Rtn(group_size=32))
     side = load(profile, 1, ignore, native_step=False)
-    weights = load_file(tmp_path / "source" / "model.safetensors")
+    weights = load_file(folder / "model.safetensors")
     for name in ("experts.1.down_proj", "shared_expert.gate_proj"):
-        layer, expected = (
-            side.model.get_submodule(f"model.layers.0.mlp.{name}"),
-            weights[f"{MIXTURE}{name}.weight"],
-        )
+        layer = side.model.get_submodule(f"{MIXTURE}{name}")
+        expected = weights[f"{MIXTURE}{name}.weight"]
         found = layer(torch.eye(layer.in_features, dtype=torch.bfloat16)).t()
         assert (found - expected).norm() < 0.2 * expected.norm()
     with pytest.raises(LoadError, match="is a mixture of experts, which compressed-tensors' W4A16 is not"):
