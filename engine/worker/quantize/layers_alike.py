@@ -74,7 +74,7 @@ def _hooks(index: int, found: Passed, instead: Passed) -> tuple[Callable[..., An
             return None
         if index in instead:
             given = instead[index][0].to(given)
-        found[index] = (given.float().cpu(), given.float().cpu())
+        found[index] = (given.float().cpu(),) * 2
         return ((given, *args[1:]), named) if args else (args, {**named, "hidden_states": given})
 
     def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:

@@ -41,71 +41,31 @@ def matmul_int4(matrix: Any, x_addr: Any, scratch: Any, out: Any, first: Any, be
         for seq in range(0, many, SEQUENCES_AT_ONCE):
             x, out_addr = row_address(x_addr, x_bytes, seq), element_address(out_base, width, seq, row)
             if matrix.zeros:
-                zeros, sums = (
-                    matrix.zeros + np.uint64(2 * row * groups),
-                    row_address(scratch, 4 * groups, seq),
-                )
+                zeros = matrix.zeros + np.uint64(2 * row * groups)
+                sums = row_address(scratch, 4 * groups, seq)
                 _dots_and_zeros_of_all(
-                    weights,
-                    scales,
-                    zeros,
-                    matrix.code_book,
-                    x,
-                    x_bytes,
-                    sums,
-                    out_addr,
-                    out_bytes,
-                    groups,
-                    words,
-                )
+                    weights, scales, zeros, matrix.code_book,
+                    x, x_bytes, sums, out_addr, out_bytes, groups, words,
+                )  # fmt: skip
             else:
                 _dots_of_all(
-                    weights,
-                    scales,
-                    scales,
-                    matrix.code_book,
-                    x,
-                    x_bytes,
-                    x,
-                    out_addr,
-                    out_bytes,
-                    groups,
-                    words,
-                )
+                    weights, scales, scales, matrix.code_book,
+                    x, x_bytes, x, out_addr, out_bytes, groups, words,
+                )  # fmt: skip
         for seq in range(many, batch):
             x, out_addr = row_address(x_addr, x_bytes, seq), element_address(out_base, width, seq, row)
             if matrix.zeros:
-                zeros, sums = (
-                    matrix.zeros + np.uint64(2 * row * groups),
-                    row_address(scratch, 4 * groups, seq),
-                )
+                zeros = matrix.zeros + np.uint64(2 * row * groups)
+                sums = row_address(scratch, 4 * groups, seq)
                 _dots_and_zeros(
-                    weights,
-                    scales,
-                    zeros,
-                    matrix.code_book,
-                    x,
-                    x_bytes,
-                    sums,
-                    out_addr,
-                    out_bytes,
-                    groups,
-                    words,
-                )
+                    weights, scales, zeros, matrix.code_book,
+                    x, x_bytes, sums, out_addr, out_bytes, groups, words,
+                )  # fmt: skip
             else:
                 _dots(
-                    weights,
-                    scales,
-                    scales,
-                    matrix.code_book,
-                    x,
-                    x_bytes,
-                    x,
-                    out_addr,
-                    out_bytes,
-                    groups,
-                    words,
-                )
+                    weights, scales, scales, matrix.code_book,
+                    x, x_bytes, x, out_addr, out_bytes, groups, words,
+                )  # fmt: skip
 
 
 @njit(fastmath=SUMS)
