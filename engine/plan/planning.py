@@ -64,10 +64,8 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
     if not is_llama_cpp:  # which holds keys and values in 8 bits next to windows and states
         keeps_all = len(found.windows) == found.layers and not any(found.windows)
         runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
-    wanted, is_own = (
-        "cpu" if is_llama_cpp else profile.model.device,
-        profile.needs_torch and profile.worker.is_own,
-    )
+    wanted = "cpu" if is_llama_cpp else profile.model.device
+    is_own = profile.needs_torch and profile.worker.is_own
     device = device_memory.device(wanted, machine, by_own_torch=is_own)
     target = _target(profile, shape, machine, device)
     target = dataclasses.replace(target, torch_has_cuda=wish.torch_has_cuda)
