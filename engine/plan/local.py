@@ -112,11 +112,10 @@ def checkpoint_is_there(profile: Profile) -> bool:
 
 def _known_here(profile: Profile, wish: Wish) -> Wish:
     """With what the store has, and what the torch that loads it was built for, where that is this one."""
-    is_ours = not profile.runs_in.environment
     return dataclasses.replace(
         wish,
         checkpoint_is_there=wish.checkpoint_is_there or checkpoint_is_there(profile),
-        torch_has_cuda=is_ours and torch_build.built_for().startswith("CUDA"),
+        torch_has_cuda=profile.runs_in.is_own and torch_build.built_for().startswith("CUDA"),
     )
 
 

@@ -65,7 +65,7 @@ def plan(profile: Profile, shape: ModelShape, machine: Hardware, wish: Wish | No
         keeps_all = len(found.windows) == found.layers and not any(found.windows)
         runtime.require_cache(profile.cache.dtype, profile.model.source, keeps_all=keeps_all)
     wanted = "cpu" if is_llama_cpp else profile.model.device
-    is_own = profile.needs_torch and profile.worker.is_own
+    is_own = profile.needs_torch and profile.runs_in.is_own
     device = device_memory.device(wanted, machine, by_own_torch=is_own)
     target = _target(profile, shape, machine, device)
     target = dataclasses.replace(target, torch_has_cuda=wish.torch_has_cuda)

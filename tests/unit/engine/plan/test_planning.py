@@ -15,6 +15,7 @@ from engine.config.profile import Model, Profile
 from engine.config.serving.serve import Serve
 from engine.errors import LoadError
 from engine.machine.hardware import Gpu, Hardware, Host
+from engine.machine.torch_build import Unused
 from engine.plan import advice
 from engine.plan import weights as holding
 from engine.plan.local import planned
@@ -197,6 +198,17 @@ def test_a_split_model_and_one_on_a_gpu_share_the_gpu() -> None:
     assert not advice.fit_together([split, alone], machine=both)
     roomy = machine(gpus=(*gpus, dataclasses.replace(gpus[0], index=2)))
     assert advice.fit_together([split, alone], machine=roomy)
+
+
+def test_what_this_torch_was_built_for_decides_nothing_for_another_python() -> None:
+    gpu = Gpu(index=0, name="a card", total_bytes=24 * GIB, free_bytes=20 * GIB, capability=(8, 6))
+    box = dataclasses.replace(
+        machine(gpus=(gpu,)), unused=Unused("torch is built for the CPU", "another one")
+    )
+    own = profiles.find("random:tiny")
+    by_autoawq = replace(own, quantization=Awq(backend="autoawq", group_size=64))
+    found = [plan(each, find.of(each), box).memory.device for each in (own, by_autoawq)]
+    assert found == ["cpu", "cuda:0"]
 
 
 def test_a_server_that_takes_a_gpu_in_advance_shares_it_with_nobody() -> None:
