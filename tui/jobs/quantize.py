@@ -6,15 +6,17 @@ The same engine and the same lines as `quantduel quantize`. Knows no widget.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from engine.checkpoints import export, layer_errors, store
 from engine.checkpoints.text import summary
 from engine.config.profile import Profile
 from engine.config.record import Record
 from engine.errors import InputError, LoadError
 from engine.jobs.sheet import Sheet
-from engine.machine import packages
 from engine.quantize.run import Quantizing, require_savable, stored
 from engine.quantize.text import checkpoint_sheet
+from engine.session import launch
 from engine.session.client import Session
 from engine.units import time_text
 from tui.charts.chart import Axis, Chart, Line
@@ -54,7 +56,7 @@ class QuantizeJob(Job):
         there = stored(wanted)
         found = (there.record, there.path) if there else None
         if lacking := _lacking(wanted):
-            return f"{wanted.label} {lacking}", found
+            return str(lacking), found
         if found is None:
             return "not in the store yet: Enter or Ctrl+R makes it", None
         return f"in the store since {time_text(found[0].created)}: Enter or Ctrl+R makes it again", found
@@ -67,7 +69,7 @@ class QuantizeJob(Job):
         """This profile next; what the store has of it is made again."""
         wanted = savable(values["profiles"].strip(), self.sides)
         if lacking := _lacking(wanted):
-            raise InputError(f"{wanted.label} {lacking.message}", lacking.hint)
+            raise InputError(lacking.message, lacking.hint)
         out = values["out"].strip()
         copy = str(export.require_free(Path(out), replace=True)) if out else None
         self.work = Quantizing(wanted, copy, force=True, open_session=self._open)
@@ -102,8 +104,9 @@ class QuantizeJob(Job):
 
 
 def _lacking(wanted: Profile) -> LoadError | None:
-    """The package that its method needs and this Python lacks, where this Python is the one that counts."""
-    return packages.missing(packages.library(wanted.quantization)) if wanted.worker.is_own else None
+    """Why no worker can make it here; a checkpoint knows no server."""
+    failed = launch.lacking(replace(wanted, serve=None))
+    return LoadError(failed.message, failed.hint) if failed else None
 
 
 def savable(name: str, sides: Sequence[Profile] = ()) -> Profile:

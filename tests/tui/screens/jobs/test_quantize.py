@@ -12,7 +12,10 @@ from textual.widgets import Input, OptionList
 
 from engine.checkpoints import layer_errors
 from engine.checkpoints.text import perplexity_text
-from engine.errors import InputError
+from engine.config import environments
+from engine.config.methods import Awq
+from engine.config.profiles import find
+from engine.errors import InputError, LoadError
 from engine.protocol.failure import Failed
 from engine.protocol.loading import Quantized, Staged
 from engine.protocol.wire import Event
@@ -165,3 +168,14 @@ async def test_a_failure_is_told(
 def test_a_method_without_checkpoints_is_refused() -> None:
     with pytest.raises(InputError, match="makes no checkpoint"):
         savable("smollm2-bf16")
+
+
+def test_a_method_of_an_original_package_needs_its_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = QuantizeJob("original")
+    job.sides = [replace(find("random:tiny"), name="original", quantization=Awq(backend="autoawq"))]
+    monkeypatch.setattr(environments, "missing", lambda name: LoadError(f"there is no {name} here"))
+    assert job.look("original")[0] == "there is no autoawq here"
+    with pytest.raises(InputError, match="there is no autoawq here"):
+        job.prepare({"profiles": "original", "out": ""})
+    monkeypatch.setattr(environments, "missing", lambda name: None)
+    assert job.look("original")[0].startswith("not in the store yet")
