@@ -295,7 +295,7 @@ def _speed(tok_s: float | None) -> str:
 def _notes(row: Row, report: Report) -> Iterator[str]:
     yield from row.notes
     if why := speed.doubt(row):
-        yield f"its decode speed says nothing: {why}"
+        yield f"the decode speed says nothing: {why}"
     if row.error:
         yield row.error.message + (f" ({row.error.hint})" if row.error.hint else "")
     elif not row.complete and report.convention:

@@ -51,7 +51,7 @@ class HistoryScreen(Page[Reopened | None]):
     """Search, list, preview."""
 
     CSS_PATH = "history.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide"), (116, "-roomy")]
     BINDINGS = [
         Binding("escape,f4", "dismiss", "Close", priority=True),
         Binding("enter", "reopen", "Reopen", priority=True),

@@ -49,6 +49,7 @@ async def test_found_and_looked_at(stage: Stager) -> None:
         screen = await _history(play, "about Paris", "about Rome [b]")
         assert [kept.title for kept in screen.shown] == ["about Rome [b]", "about Paris"]
         await wait_until(lambda: "about Rome [b]" in _preview(screen) and "decode" in _preview(screen))
+        assert "smollm2-bf16  smollm2-nf4" in screen.query_one(OptionList).render_line(1).text, "both names"
         await play.pilot.press(*"paris ABOUT"[:5])
         await wait_until(lambda: len(screen.shown) == 2, "both answers name Paris")
         screen.query_one(Input).value = "about rome"

@@ -130,7 +130,7 @@ def test_a_speed_that_cannot_be_told_makes_no_claim(spoiled: dict[str, Any], why
     assert f"; no word on the decode speed (poor: {why}), 43 %" in judged(found)[1].text
     assert "2.400 ± 0.052 ×" in judged(found)[0].text and not judged(found)[1].pareto
     shown = sheets.text(text.sheet(found), "table")
-    assert f"poor: its decode speed says nothing: {why}" in shown and "speeds left out" in shown
+    assert f"poor: the decode speed says nothing: {why}" in shown and "speeds left out" in shown
 
 
 def test_a_model_that_was_not_compared_has_no_verdict() -> None:
