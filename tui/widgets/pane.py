@@ -99,7 +99,7 @@ class Pane(Vertical, Ending):
             case LoadBegan(profile=profile):
                 self._introduce(profile, "── a new conversation with " if had_model or self.answer else "")
             case SidePutBy(why=why):
-                self.transcript.note(why)
+                self.transcript.put_by(why)
             case LoadEnded(result=Loaded(info=info)):
                 self.transcript.tell_more([model_text(info)], info.notes)
             case LoadEnded(result=Failed() as failed) | SideLost(failure=failed):

@@ -294,6 +294,14 @@ class Transcript(VerticalScroll):
         """A quiet line between turns."""
         self._add(Static(Content(visible(text)), classes="note"))
 
+    def put_by(self, why: str) -> None:
+        """A quiet line: above an answer that is still to come, below one that is complete."""
+        note = Static(Content(visible(why)), classes="note")
+        if (exchange := self._exchange) is None or exchange.answer:
+            self._add(note)
+        elif exchange.is_attached:
+            exchange.mount(note, before=exchange.thoughts)
+
     def warn(self, text: str) -> None:
         """A line that the user should not overlook."""
         self._add(Static(Content(visible(text)), classes="note -warning"))

@@ -90,6 +90,14 @@ async def test_a_model_that_was_put_by_goes_on_with_its_conversation(stage: Stag
         await wait_until(lambda: play.duel.sides[0].state == "ready")
         assert "goes on with smollm2-bf16" in play.text(0) and "a new conversation" not in play.text(0)
         assert len(play.duel.bridge.duel.conversations[0]) == 2
+        transcript = play.duel.panes[0].transcript
+        transcript.ask("what next?", 7)
+        play.duel.panes[0].take(SidePutBy(0, "made room"))
+        transcript.grow("an answer")
+        await wait_until(lambda: "an answer" in play.text(0))
+        words = ("hi", "one at a time", "what next?", "made room", "an answer")
+        places = [play.text(0).index(word) for word in words]
+        assert places == sorted(places), "above the answer that is to come, below the one that was complete"
 
 
 async def test_a_worker_lost_while_idle(stage: Stager) -> None:
