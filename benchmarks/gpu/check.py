@@ -186,10 +186,25 @@ def main(wanted: Sequence[str]) -> int:
     if "--list" in wanted:
         print(*(step.name for step in STEPS), sep="\n")
         return 0
+    if unknown := [name for name in wanted if not any(step.name.startswith(name) for step in STEPS)]:
+        print(f"no step begins with {', '.join(map(repr, unknown))}: --list names them", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
     OUT.mkdir(parents=True, exist_ok=True)
     NF4.write_text(NF4_PROFILE)
     steps = [step for step in STEPS if not wanted or step.name.startswith(tuple(wanted))]
     marlin = compiling() if HAS_GPU and any(step.needs_marlin for step in steps) else None
+    try:
+        rows = all_done(steps, marlin)
+    finally:
+        if marlin is not None and marlin.poll() is None:
+            os.killpg(marlin.pid, signal.SIGKILL)
+    print(table(rows))
+    return int(any(row.state != "ok" for row in rows))
+
+
+def all_done(steps: Sequence[Step], marlin: subprocess.Popen[bytes] | None) -> list[Row]:
+    """One after the other; those that need Marlin's kernels wait for them, within limits."""
     rows: list[Row] = []
     with (OUT / "steps.log").open("a") as log:
         for step in steps:
@@ -197,10 +212,7 @@ def main(wanted: Sequence[str]) -> int:
                 wait(marlin, min(60, left_s() - 60))  # kernels, and the processors for timings
             rows.append(done(step, log))
             keep(rows)
-    if marlin is not None and marlin.poll() is None:
-        os.killpg(marlin.pid, signal.SIGKILL)
-    print(table(rows))
-    return int(any(row.state != "ok" for row in rows))
+    return rows
 
 
 def compiling() -> subprocess.Popen[bytes]:
@@ -243,9 +255,17 @@ def done(step: Step, log: IO[str]) -> Row:
     log.write(f"\n##### {step.name}: {state}, {took_s} s\n$ python {' '.join(step.command)}\n")
     log.write(f"{talk[-LOGGED:]}\n{said[-LOGGED:]}\n")
     log.flush()
-    told = step.tell(said) if state == "ok" else f"{last(said)} {last(talk)}"
+    told = told_of(step, said) if state == "ok" else f"{last(said)} {last(talk)}"
     print(f"   {state}, {took_s} s: {told}", flush=True)
     return Row(step.name, state, took_s, told)
+
+
+def told_of(step: Step, said: str) -> str:
+    """What it says; its last line where it says something else than was expected."""
+    try:
+        return step.tell(said)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        return f"not understood ({error!r}): {last(said)}"
 
 
 def ran(step: Step, limit_s: float) -> tuple[str, str, str]:
@@ -257,6 +277,9 @@ def ran(step: Step, limit_s: float) -> tuple[str, str, str]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         said, talk, state = *_rest(process), "too slow"
+    except BaseException:  # this run is ended: by Ctrl-C, which a step does not hear, or a signal
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return said.decode(errors="replace"), talk.decode(errors="replace"), state
 
 

@@ -1,17 +1,20 @@
 """How many kernels a token takes, by Triton's interpreter on a CPU: those of a layer, and those around them.
 
-    TRITON_INTERPRET=1 python -m benchmarks.gpu.launches
+    python -m benchmarks.gpu.launches
 
 A line a step and family. Counted are the engine's kernels and torch's operators but for views and
 allocations, in models of two and of three layers: the difference is a layer's. The native step and
 transformers' forward pass stand beside it.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import product
 from typing import Any
+
+os.environ["TRITON_INTERPRET"] = "1"  # read when the kernels are imported
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode

@@ -124,6 +124,9 @@ def _devices(machine: Hardware) -> Iterator[Check]:
     if machine.gpu_problem:
         fix = "see whether `nvidia-smi` works; in a container, start it with --gpus all"
         yield Check("devices", "gpu", "note", f"there is a GPU, but no driver: {machine.gpu_problem}", fix)
+    elif machine.driver and not machine.gpus and (hidden := paths.visible_devices()) is not None:
+        why = f"CUDA_VISIBLE_DEVICES={','.join(hidden)[:80]} leaves none: models run on the CPU"
+        yield Check("devices", "gpu", "note", why, "unset it, or name GPUs as `nvidia-smi -L` does")
     elif not machine.gpus:
         yield Check("devices", "gpu", "note", "no NVIDIA GPU: models run on the CPU")
     for gpu in machine.gpus:

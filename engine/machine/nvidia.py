@@ -13,6 +13,7 @@ from typing import Any
 from engine import paths
 
 ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}  # NVML's; CUDA's own default is the fastest first
+MOST_DIGITS = 9  # of a device's number: Python refuses to read thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,13 @@ def devices(nvml: Any) -> tuple[Device, ...]:
     whole_uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for handle in wholes]
     by_uuid = dict(zip(whole_uuids, wholes, strict=True))
     parts = {uuid: _parts(nvml, handle) for uuid, handle in by_uuid.items()}
-    owners = {part: uuid for uuid, listed in parts.items() for part in listed}
+    owners = {part: uuid for uuid, listed in parts.items() for part in listed or ()}
     found: list[Device] = []
     for uuid in visible(paths.visible_devices(), whole_uuids, tuple(owners)):
-        shown = next(iter(parts.get(uuid, ())), uuid)  # of a GPU that is divided CUDA shows the first part
+        listed = parts.get(uuid)
+        if listed == ():
+            continue  # to be divided, and in no parts yet
+        shown = listed[0] if listed else uuid  # of a GPU that is divided CUDA shows the first part
         gpu = by_uuid[owners.get(shown, shown)]
         handle = gpu if shown in by_uuid else nvml.nvmlDeviceGetHandleByUUID(shown)
         found.append(Device(len(found), shown, handle, gpu))
@@ -109,21 +113,22 @@ def _uuid(index: int) -> str | None:
 
 
 def _named(entry: str, wholes: Sequence[str], parts: Sequence[str]) -> str | None:
-    if entry.isdecimal():
-        return wholes[int(entry)] if int(entry) < len(wholes) else None
+    if entry.isascii() and entry.isdecimal():
+        return wholes[int(entry)] if len(entry) <= MOST_DIGITS and int(entry) < len(wholes) else None
     if not entry.startswith(("GPU-", "MIG-")):
         return None
     hits = [uuid for uuid in (*wholes, *parts) if uuid.startswith(entry)]
     return hits[0] if len(hits) == 1 else None
 
 
-def _parts(nvml: Any, handle: Any) -> tuple[str, ...]:
-    """UUIDs of a divided GPU's parts; none of a whole one."""
+def _parts(nvml: Any, handle: Any) -> tuple[str, ...] | None:
+    """UUIDs of a divided GPU's parts; None for a whole one."""
     try:
-        is_divided = nvml.nvmlDeviceGetMigMode(handle)[0] == nvml.NVML_DEVICE_MIG_ENABLE
-        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle) if is_divided else 0
+        if nvml.nvmlDeviceGetMigMode(handle)[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return None
+        count = nvml.nvmlDeviceGetMaxMigDeviceCount(handle)
     except nvml.NVMLError:  # most GPUs cannot be divided, and say so like this
-        return ()
+        return None
     return tuple(uuid for place in range(count) if (uuid := _part(nvml, handle, place)))
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import NamedTuple
 
-OLDER_CUDA = "--index-url https://download.pytorch.org/whl/cu126"
+OLDER_CUDA, OLDER_MAJOR = "--index-url https://download.pytorch.org/whl/cu126", 12
 
 
 class Unused(NamedTuple):
@@ -37,10 +37,11 @@ def unused(driver_cuda: int) -> Unused | None:
     """
     build = built_for()
     install = f"{sys.executable} -m pip install --force-reinstall torch"
-    if build == "the CPU":
-        return Unused("torch is built for the CPU", install)
+    if build == "the CPU" or build.startswith("ROCm"):
+        return Unused(f"torch is built for {build}", install)
     wanted = int(build.removeprefix("CUDA ").partition(".")[0]) if build.startswith("CUDA ") else 0
     if 0 < driver_cuda < wanted:
         why = f"torch is built for {build}, and the driver for CUDA {driver_cuda}"
-        return Unused(why, f"update the driver, or: {install} {OLDER_CUDA}")
+        older = f", or: {install} {OLDER_CUDA}" if driver_cuda >= OLDER_MAJOR else ""
+        return Unused(why, f"update the driver{older}")
     return None

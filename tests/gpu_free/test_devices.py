@@ -49,6 +49,7 @@ def box(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         ("GPU-bb", ()),  # two begin like this
         ("MIG-1111", ("MIG-1111",)),
         ("no", ()),
+        ("9" * 5000, ()),
     ],
 )
 def test_what_is_visible_follows_cudas_rules(setting: str | None, seen: tuple[str, ...]) -> None:
@@ -80,6 +81,14 @@ def test_a_part_of_a_gpu_has_its_own_memory(box: Callable[..., None]) -> None:
 def test_of_a_divided_gpu_the_first_part_is_seen(box: Callable[..., None]) -> None:
     box(Gpu(A, parts=MIG), Gpu(B))
     assert [gpu.total_bytes for gpu in hardware.detect().gpus] == [10 * GIB, 80 * GIB]
+
+
+def test_a_gpu_that_is_to_be_divided_and_has_no_parts_is_not_seen(
+    box: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box(Gpu(A), Gpu(B, name="whole"))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMigMode", lambda gpu: (int(gpu.uuid == A), 0))
+    assert [(gpu.index, gpu.name) for gpu in hardware.detect().gpus] == [(0, "whole")]
 
 
 def test_a_gpu_without_memory_of_its_own_has_the_hosts(box: Callable[..., None]) -> None:

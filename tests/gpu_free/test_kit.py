@@ -1,15 +1,21 @@
 """What a machine with a GPU and no network is given: all that QuantDuel needs, and nothing is forgotten."""
 
+import os
 import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from benchmarks.gpu import speed
+from benchmarks.gpu import check, settings, speed
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu" / "prepare.sh"
 MADE_THERE = {"quantduel", "bitsandbytes"}  # by prepare.sh, each in its own way
@@ -59,3 +65,45 @@ def test_a_run_that_ends_early_says_what_it_found() -> None:
         {"kernel": "Linear", "step": "compiled", "at 128": {"tok_s": 9, "share": 0.5, "mode": "graph"}}
     )
     assert "9 tok/s (0.5, graph)" in said
+
+
+def test_a_step_that_nobody_knows_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main(["env", "speed nf5"]) == 2
+    assert "'speed nf5'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("said", ["abc", "", "-5", "nan", "inf"])
+def test_seconds_that_are_none_are_refused_in_a_line(said: str) -> None:
+    with pytest.raises(SystemExit, match=f"^KIT_SECONDS={said}: "):
+        settings.seconds("KIT_SECONDS", said)
+
+
+@pytest.mark.parametrize("said", ["cuda:1", "mps", ""])
+def test_a_device_that_not_every_step_can_use_is_refused(said: str) -> None:
+    with pytest.raises(SystemExit, match=f"^KIT_DEVICE={said}: "):
+        settings.device(said)
+
+
+@pytest.mark.parametrize("tell", [check.doctor, check.duel, check.returns])
+@pytest.mark.parametrize("said", ["a library's line", "[]", "{}"])
+def test_output_that_is_not_understood_stops_nothing(tell: Callable[[str], str], said: str) -> None:
+    told = check.told_of(check.Step("said", (), 9, tell), said)
+    assert told.startswith("not understood") and told.endswith(said)
+
+
+def test_a_run_that_is_ended_ends_what_it_started(tmp_path: Path) -> None:
+    steps = """if True:
+        import pathlib, sys
+        from benchmarks.gpu import check
+        wait = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+        check.STEPS = (check.Step("waits", ("-c", wait, sys.argv[1]), 600, check.last),)
+        sys.exit(check.main(["waits"]))"""
+    started = tmp_path / "started"
+    environ = os.environ | {"OUT": str(tmp_path), "KIT_DEVICE": "cpu"}
+    run = subprocess.Popen([sys.executable, "-c", steps, str(started)], env=environ)
+    while not (started.exists() and started.read_text()) and run.poll() is None:
+        time.sleep(0.02)
+    step = psutil.Process(int(started.read_text()))
+    run.terminate()
+    assert run.wait(timeout=60) == 143
+    step.wait(timeout=60)

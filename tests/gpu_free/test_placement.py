@@ -29,6 +29,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch, torch_build: str, cuda: int) -> No
     [
         ("the CPU", 13000, "torch is built for the CPU"),
         ("CUDA 13.0", 12080, "torch is built for CUDA 13.0, and the driver for CUDA 12"),
+        ("ROCm 6.4", 13000, "torch is built for ROCm 6.4"),
     ],
 )
 def test_a_gpu_that_torch_does_not_use_is_planned_noted_and_told(
@@ -43,6 +44,24 @@ def test_a_gpu_that_torch_does_not_use_is_planned_noted_and_told(
     assert any(why in note for note in place(WISH, torch.bfloat16).notes)
     (told,) = (check for check in doctor.diagnose().checks if check.name == "torch" and check.state == "note")
     assert why in told.detail and "pip install" in told.fix
+
+
+def test_a_driver_too_old_for_any_build_that_is_named_is_to_be_updated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with_gpu(monkeypatch, "CUDA 13.0", 11080)
+    unused = hardware.detect().unused
+    assert unused is not None and unused.fix == "update the driver"
+
+
+@pytest.mark.parametrize("visible", ["", "all", "7"])
+def test_doctor_says_that_gpus_are_there_and_none_is_left(
+    monkeypatch: pytest.MonkeyPatch, visible: str
+) -> None:
+    with_gpu(monkeypatch, "CUDA 13.0", 13000)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    (told,) = (check for check in doctor._devices(hardware.detect()) if check.name == "gpu")
+    assert told.state == "note" and f"CUDA_VISIBLE_DEVICES={visible} leaves none" in told.detail
 
 
 @pytest.mark.parametrize(("build", "cuda"), [("CUDA 12.8", 13000), ("CUDA 12.9", 12040), ("", 12000)])
